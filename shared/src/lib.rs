@@ -1,0 +1,12 @@
+//! The contract between the control plane and the data plane, and nothing else: what a credential is, which paths a scope
+//! opens, what stands in Redis and what travels on its streams.
+//!
+//! Both planes import this crate and never each other, so a promise that they make to one another is written once. It holds
+//! no I/O, no runtime, no web framework and no database.
+
+pub mod credential;
+pub mod event;
+pub mod grant;
+pub mod path;
+pub mod redis;
+pub mod scope;
