@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Installs what commands of the Makefile need and this machine lacks: `install-tools.sh run|test|lint|prove|advisories…`.
+#
+# It looks at commands and files alone, so that a machine with nothing missing pays a few milliseconds and apt is never
+# called. What it is about to install, and why, is said first. Rust's own toolchain is the one thing that it expects.
+set -euo pipefail
+
+missing_packages=()
+missing_tools=()
+
+say() { printf 'install: %s\n' "$*" >&2; }
+
+die() {
+  say "$*"
+  exit 1
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# need PACKAGE WHY CHECK...: notes a Debian package where the check fails.
+need() {
+  local package=$1 why=$2
+  shift 2
+  [[ " ${missing_packages[*]} " == *" $package "* ]] && return
+  "$@" >/dev/null 2>&1 && return
+  missing_packages+=("$package")
+  say "missing: $package ($why)"
+}
+
+# need_cargo_tool TOOL WHY: notes a subcommand of cargo that is missing.
+need_cargo_tool() {
+  has "$1" && return
+  missing_tools+=("$1")
+  say "missing: $1 ($2)"
+}
+
+need_compilers() {
+  need gcc "links every program, compiles the C in dependencies" has gcc
+  need g++ "compiles the C++ in dependencies" has g++
+  need make "runs the Makefile, builds OpenSSL" has make
+  need cmake "builds zlib-ng for Pingora" has cmake
+  # Debian's minimal system has perl without the modules that OpenSSL's build asks for.
+  need perl "configures OpenSSL, which is linked statically" perl -MIPC::Cmd -MFile::Compare -e 1
+  need pkg-config "finds system libraries for build scripts" has pkg-config
+}
+
+need_servers() {
+  need postgresql-15 "the database server, started privately" test -x /usr/lib/postgresql/15/bin/postgres
+  need redis-server "the server between the planes, started privately" has redis-server
+  need ca-certificates "the roots that an upstream's certificate is checked against" test -s /etc/ssl/certs/ca-certificates.crt
+  need curl "to try what was started" has curl
+}
+
+need_browser() {
+  need chromium "the browser of the end-to-end tests" has chromium
+  need chromium-driver "drives that browser" has chromedriver
+  need fonts-dejavu-core "lets that browser show text" test -d /usr/share/fonts/truetype/dejavu
+}
+
+# Runs a command as root, by sudo where this is somebody else.
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  elif has sudo; then
+    sudo "$@"
+  else
+    die "root is needed and sudo is not here; as root, run: apt-get install ${missing_packages[*]}"
+  fi
+}
+
+# Installs the missing packages. Debian starts a server when it is installed and at every boot; these two are only wanted as
+# programs, so that ports 5432 and 6379 stay free: the start is forbidden meanwhile, and what came anew is switched off.
+install_packages() {
+  [ ${#missing_packages[@]} -gt 0 ] || return 0
+  has apt-get || die "this script installs Debian packages only; install by hand: ${missing_packages[*]}"
+  say "installing ${#missing_packages[@]} Debian package(s): ${missing_packages[*]}"
+  as_root env DEBIAN_FRONTEND=noninteractive bash -euo pipefail -c '
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+      trap "rm -f $policy" EXIT
+      printf "#!/bin/sh\nexit 101\n" >"$policy"
+      chmod +x "$policy"
+    fi
+    apt-get update -q
+    apt-get install -q -y --no-install-recommends "$@"
+    for package in "$@"; do
+      case $package in
+        postgresql-15) service=postgresql ;;
+        redis-server) service=redis-server ;;
+        *) continue ;;
+      esac
+      if command -v systemctl >/dev/null; then systemctl disable --quiet "$service" || true; fi
+    done
+  ' install "${missing_packages[@]}" </dev/null
+}
+
+# Builds the missing subcommands of cargo from crates.io, in a folder of their own: their dependencies have no place among
+# the project's.
+install_tools() {
+  [ ${#missing_tools[@]} -gt 0 ] || return 0
+  say "building from crates.io, once, which takes minutes: ${missing_tools[*]}"
+  build=$(mktemp -d)
+  trap 'rm -rf "$build"' EXIT
+  CARGO_TARGET_DIR=$build cargo install --locked "${missing_tools[@]}" </dev/null
+}
+
+export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+has cargo || die "Rust's toolchain is missing; install it as https://rustup.rs says, then try again"
+cd "$(dirname "$0")/.."
+
+for command in "${@:-none}"; do
+  case $command in
+    run | prove)
+      need_compilers
+      need_servers
+      ;;
+    test)
+      need_compilers
+      need_servers
+      need_browser
+      need_cargo_tool cargo-nextest "runs the tests"
+      ;;
+    lint | advisories)
+      need_compilers
+      need_cargo_tool cargo-deny "checks the dependencies' licences and sources"
+      ;;
+    *) die "usage: install-tools.sh run|test|lint|prove|advisories…" ;;
+  esac
+done
+install_packages
+install_tools
