@@ -1,0 +1,317 @@
+//! Holds the boundaries between the modules: which code may name which library, and which crate may depend on which. A design
+//! that only people remember is gone after a dozen changes; this one turns red.
+//!
+//! Source is read as tokens, so comments and text do not count, however `use` is spelled; a manifest is read for the names of
+//! its dependencies.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+
+/// A rule on what must not stand where.
+struct Boundary {
+    says: &'static str,
+    /// The files that it holds for: those whose path starts with one of these …
+    within: &'static [&'static str],
+    /// … and with none of these.
+    except: &'static [&'static str],
+    forbids: &'static [Forbidden],
+    /// A file and code in it that break the rule: proof that it can be broken.
+    broken_by: (&'static str, &'static str),
+}
+
+enum Forbidden {
+    /// A path, or a piece of one: `poem` is in `use poem::{Route, get}`, `begin` in `connection.begin()`. In a manifest, the
+    /// name of a dependency.
+    Name(&'static str),
+    /// Part of a literal.
+    Text(&'static str),
+}
+use Forbidden::{Name, Text};
+
+const BOUNDARIES: &[Boundary] = &[
+    Boundary {
+        says: "the contract has no runtime, no network, no web framework and no database, and knows neither plane",
+        within: &["shared/Cargo.toml"],
+        except: &[],
+        forbids: &[
+            Name("control-api"),
+            Name("edge-proxy"),
+            Name("migrations"),
+            Name("testbed"),
+            Name("tokio"),
+            Name("futures-util"),
+            Name("fred"),
+            Name("http"),
+            Name("hyper"),
+            Name("reqwest"),
+            Name("poem"),
+            Name("poem-openapi"),
+            Name("pingora"),
+            Name("sea-orm"),
+            Name("sqlx"),
+        ],
+        broken_by: ("shared/Cargo.toml", "[dependencies]\nserde.workspace = true\ntokio = { version = \"1\" }"),
+    },
+    Boundary {
+        says: "the edge knows neither the control plane nor a database",
+        within: &["edge-proxy/Cargo.toml"],
+        except: &[],
+        forbids: &[Name("control-api"), Name("migrations"), Name("sea-orm"), Name("sqlx"), Name("poem")],
+        broken_by: ("edge-proxy/Cargo.toml", "[dev-dependencies.control-api]\npath = \"../control-api\""),
+    },
+    Boundary {
+        says: "the control plane does not know the edge",
+        within: &["control-api/Cargo.toml", "migrations/Cargo.toml"],
+        except: &[],
+        forbids: &[Name("edge-proxy"), Name("pingora")],
+        broken_by: ("control-api/Cargo.toml", "[dependencies]\nedge-proxy.workspace = true"),
+    },
+    Boundary {
+        says: "tests speak to the planes over sockets",
+        within: &["tests/Cargo.toml"],
+        except: &[],
+        forbids: &[Name("control-api"), Name("edge-proxy"), Name("migrations")],
+        broken_by: ("tests/Cargo.toml", "[dependencies]\ncontrol-api = { path = \"../control-api\" }"),
+    },
+    Boundary {
+        says: "sea_orm only under db/",
+        within: &["control-api/src/"],
+        except: &["control-api/src/db/"],
+        forbids: &[Name("sea_orm")],
+        broken_by: ("control-api/src/domain/tokens.rs", "use sea_orm::{EntityTrait, Set};"),
+    },
+    Boundary {
+        says: "poem only under api/, console/ and in the composition root",
+        within: &["control-api/src/"],
+        except: &["control-api/src/api/", "control-api/src/console/", "control-api/src/lib.rs"],
+        forbids: &[Name("poem"), Name("poem_openapi")],
+        broken_by: ("control-api/src/domain/tokens.rs", "fn render() -> poem::Response { todo() }"),
+    },
+    Boundary {
+        says: "endpoint → domain → entity: no layer calls back up",
+        within: &["control-api/src/db/", "control-api/src/domain/"],
+        except: &[],
+        forbids: &[Name("crate::api"), Name("crate::console")],
+        broken_by: ("control-api/src/domain/tokens.rs", "use crate::{api::error::ApiError, db};"),
+    },
+    Boundary {
+        says: "endpoint → domain → entity: db/ calls no domain function",
+        within: &["control-api/src/db/"],
+        except: &[],
+        forbids: &[Name("crate::domain")],
+        broken_by: ("control-api/src/db/user.rs", "fn f() { crate::domain::tokens::issue() }"),
+    },
+    Boundary {
+        says: "only domain, outbox and intake begin a transaction",
+        within: &["control-api/src/"],
+        except: &["control-api/src/domain/", "control-api/src/outbox.rs", "control-api/src/intake.rs"],
+        forbids: &[Name("begin")],
+        broken_by: ("control-api/src/api/tokens.rs", "async fn f(db: Db) { let tx = db.begin().await; }"),
+    },
+    Boundary {
+        says: "rewriting, credentials, admission, grants and metering are decided without Pingora",
+        within: &[
+            "edge-proxy/src/rewrite",
+            "edge-proxy/src/credential.rs",
+            "edge-proxy/src/admit.rs",
+            "edge-proxy/src/grants.rs",
+            "edge-proxy/src/meter.rs",
+        ],
+        except: &[],
+        forbids: &[Name("pingora")],
+        broken_by: ("edge-proxy/src/rewrite/headers.rs", "pub fn f(header: &mut pingora::http::ResponseHeader) {}"),
+    },
+    Boundary {
+        says: "on the edge a response that did not come from the upstream is written in respond.rs",
+        within: &["edge-proxy/src/"],
+        except: &["edge-proxy/src/respond.rs"],
+        forbids: &[
+            Name("write_response_header"),
+            Name("write_response_body"),
+            Name("respond_error"),
+            Name("respond_error_with_body"),
+        ],
+        broken_by: ("edge-proxy/src/proxy.rs", "async fn f(s: &mut Session) { s.respond_error(403).await; }"),
+    },
+    Boundary {
+        says: "a Redis key or script stands only in shared/src/redis.rs",
+        within: &["control-api/", "edge-proxy/", "migrations/", "shared/", "tests/"],
+        except: &["shared/src/redis.rs", "tests/boundaries.rs"],
+        forbids: &[Text("zenzefi:v"), Text("redis.call(")],
+        broken_by: ("edge-proxy/src/grants.rs", "fn key(id: Uuid) -> String { format!(\"zenzefi:v1:token:{id}\") }"),
+    },
+    Boundary {
+        says: "std::env only in config.rs",
+        within: &["control-api/src/", "edge-proxy/src/", "shared/src/"],
+        except: &["control-api/src/config.rs", "edge-proxy/src/config.rs"],
+        forbids: &[Name("std::env"), Name("dotenvy")],
+        broken_by: ("control-api/src/telemetry.rs", "use std::{env, fmt};"),
+    },
+];
+
+#[test]
+fn the_tree_keeps_its_boundaries() {
+    let root = root();
+    let mut breaches = Vec::new();
+    for file in files(&root) {
+        let path = file.strip_prefix(&root).expect("it was found below").to_str().expect("our names are UTF-8");
+        let source = fs::read_to_string(&file).expect("a file that was just listed");
+        breaches.extend(breaches_in(path, &source));
+    }
+    assert!(breaches.is_empty(), "\n{}\n", breaches.join("\n"));
+}
+
+#[test]
+fn every_boundary_can_be_broken() {
+    for boundary in BOUNDARIES {
+        let (path, source) = boundary.broken_by;
+        let noticed = breaches_in(path, source).iter().any(|breach| breach.contains(boundary.says));
+        assert!(noticed, "{} is not noticed", boundary.says);
+    }
+}
+
+#[test]
+fn every_place_that_a_boundary_names_exists() {
+    for boundary in BOUNDARIES {
+        for place in boundary.within.iter().chain(boundary.except) {
+            assert!(root().join(place).exists(), "{}: {place} is gone", boundary.says);
+        }
+    }
+}
+
+#[test]
+fn comments_and_text_are_no_code_and_every_spelling_of_use_is() {
+    let file = "control-api/src/domain/tokens.rs";
+    for innocent in ["//! poem\n/// sea_orm\nfn f() { /* std::env */ }", "const NAME: &str = \"poem::Route\";"] {
+        assert_eq!(breaches_in(file, innocent), Vec::<String>::new(), "{innocent}");
+    }
+    for guilty in ["use ::std::env;", "use std::{fmt, env::{self, var}};", "use {std::env as e};", "m!(std :: env)"] {
+        assert!(!breaches_in(file, guilty).is_empty(), "{guilty}");
+    }
+    let breaches = breaches_in(file, "\n\nuse poem::Route;");
+    assert!(breaches[0].starts_with("control-api/src/domain/tokens.rs:3: `poem::Route`: "), "{}", breaches[0]);
+}
+
+/// What breaks a boundary in one file: where, what, and which.
+fn breaches_in(path: &str, source: &str) -> Vec<String> {
+    let found = if path.ends_with(".toml") { dependencies(source) } else { code(path, source) };
+    let holds = |boundary: &&Boundary| {
+        let below = |place: &&str| path.starts_with(*place);
+        boundary.within.iter().any(|place| below(place)) && !boundary.except.iter().any(|place| below(place))
+    };
+    let mut breaches = Vec::new();
+    for boundary in BOUNDARIES.iter().filter(holds) {
+        for found in &found {
+            if boundary.forbids.iter().any(|forbidden| found.is(forbidden)) {
+                breaches.push(format!("{path}:{}: `{}`: {}", found.line, found.text, boundary.says));
+            }
+        }
+    }
+    breaches
+}
+
+/// A path, a literal or a dependency, where it stands.
+struct Found {
+    text: String,
+    line: usize,
+    is_literal: bool,
+}
+
+impl Found {
+    fn is(&self, forbidden: &Forbidden) -> bool {
+        match forbidden {
+            Name(name) => !self.is_literal && format!("::{}::", self.text).contains(&format!("::{name}::")),
+            Text(text) => self.is_literal && self.text.contains(text),
+        }
+    }
+}
+
+/// The names that stand in the dependency tables of a manifest.
+fn dependencies(manifest: &str) -> Vec<Found> {
+    let mut found = Vec::new();
+    let mut in_table = false;
+    for (index, line) in manifest.lines().enumerate() {
+        let name = if let Some(header) = line.strip_prefix('[') {
+            let header = header.trim_end().trim_end_matches(']');
+            in_table = header.ends_with("dependencies");
+            header.rsplit_once("dependencies.").map(|(_, name)| name)
+        } else {
+            line.split(['.', '=', ' ']).next().filter(|_| in_table)
+        };
+        if let Some(name) = name.filter(|name| !name.is_empty()) {
+            found.push(Found { text: name.to_owned(), line: index + 1, is_literal: false });
+        }
+    }
+    found
+}
+
+/// The paths and literals of a source file.
+fn code(path: &str, source: &str) -> Vec<Found> {
+    let tokens = source.parse().unwrap_or_else(|error| panic!("{path} is no Rust: {error}"));
+    let mut found = Vec::new();
+    collect(tokens, "", &mut found);
+    found
+}
+
+/// Collects literals, and paths, each with the `around` of the `use around::{…}` that it stands in.
+fn collect(tokens: TokenStream, around: &str, found: &mut Vec<Found>) {
+    let mut tokens = tokens.into_iter().peekable();
+    let mut path = around.to_owned();
+    while let Some(token) = tokens.next() {
+        let line = token.span().start().line;
+        match token {
+            TokenTree::Ident(name) => {
+                path = if path.is_empty() { name.to_string() } else { format!("{path}::{name}") };
+                if tokens.next_if(is_first_colon_of_two).is_some() {
+                    tokens.next();
+                    continue;
+                }
+                found.push(Found { text: path, line, is_literal: false });
+            }
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => collect(group.stream(), &path, found),
+            TokenTree::Group(group) => collect(group.stream(), "", found),
+            TokenTree::Literal(literal) => found.push(Found { text: literal.to_string(), line, is_literal: true }),
+            TokenTree::Punct(punct) if punct.as_char() == '#' => {
+                tokens.next_if(|next| matches!(next, TokenTree::Punct(bang) if bang.as_char() == '!'));
+                tokens.next_if(is_doc_comment);
+            }
+            TokenTree::Punct(_) => {}
+        }
+        path = around.to_owned();
+    }
+}
+
+fn is_first_colon_of_two(token: &TokenTree) -> bool {
+    matches!(token, TokenTree::Punct(punct) if punct.as_char() == ':' && punct.spacing() == Spacing::Joint)
+}
+
+/// A doc comment reads as `#[doc = "…"]`.
+fn is_doc_comment(token: &TokenTree) -> bool {
+    matches!(token, TokenTree::Group(group) if group.stream().to_string().starts_with("doc ="))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace").to_owned()
+}
+
+/// Every manifest and source file of the workspace's members.
+fn files(root: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders: Vec<_> =
+        ["control-api", "edge-proxy", "migrations", "shared", "tests"].map(|m| root.join(m)).into();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a member's folder") {
+            let path = entry.expect("an entry of a member's folder").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "rs") || path.ends_with("Cargo.toml") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
