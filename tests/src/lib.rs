@@ -1,0 +1,10 @@
+//! The testbed: real servers and both programs as processes, a stand-in for the upstream, and actors that use them the way
+//! people do. It exists so that every promise is tested over the network, against the very programs that are shipped.
+//!
+//! Nothing here imports a plane. What a test starts is private to it, ends with it, and collides with nothing: a temporary
+//! [`folder`], free ports, one cloned database and one Redis a test.
+
+pub mod folder;
+pub mod postgres;
+pub mod process;
+pub mod redis;
