@@ -85,11 +85,9 @@ install_packages() {
     apt-get install -q -y --no-install-recommends "$@"
     for package in "$@"; do
       case $package in
-        postgresql-15) service=postgresql ;;
-        redis-server) service=redis-server ;;
-        *) continue ;;
+        postgresql-15) update-rc.d postgresql disable ;;
+        redis-server) update-rc.d redis-server disable ;;
       esac
-      if command -v systemctl >/dev/null; then systemctl disable --quiet "$service" || true; fi
     done
   ' install "${missing_packages[@]}" </dev/null
 }
