@@ -1,0 +1,250 @@
+//! The data plane: checks each request against what Redis knows of its token, and streams it to Zenzefi and back. ARCHITECTURE.md
+//! tells the life of a request.
+
+pub mod admit;
+pub mod changes;
+pub mod config;
+pub mod credential;
+pub mod cutoff;
+pub mod forward;
+pub mod frames;
+pub mod gateway;
+pub mod grants;
+pub mod ops;
+pub mod origin;
+pub mod proxy;
+pub mod redis;
+pub mod request;
+pub mod respond;
+pub mod rewrite;
+pub mod route;
+pub mod telemetry;
+pub mod tunnel;
+pub mod upstream;
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pingora::{
+    apps::HttpServerOptions,
+    connectors::http::v1::Connector,
+    listeners::tls::TlsSettings,
+    proxy::http_proxy,
+    server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch, configuration::ServerConf},
+    services::{
+        ServiceReadyNotifier,
+        background::{BackgroundService, background_service},
+        listening::Service,
+    },
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    cutoff::Cuttable,
+    grants::{Grants, Trust},
+    ops::Ops,
+    origin::Origin,
+    proxy::Proxy,
+    redis::Redis,
+    route::Routes,
+    telemetry::Metrics,
+    tunnel::CLOSE_WITHIN,
+    upstream::{Terms, Upstream},
+};
+
+/// How often a shutdown looks whether the last request has ended.
+const DRAIN_LOOKS_EVERY: Duration = Duration::from_millis(20);
+/// How many times one request may be tried at the upstream.
+const MAX_TRIES: usize = 3;
+/// After this long without a stream an HTTP/2 connection is closed.
+const H2_IDLE_FOR: Duration = Duration::from_secs(75);
+
+/// All that one edge process is made of.
+pub struct Edge {
+    pub config: Config,
+    pub routes: Routes,
+    pub public_origins: Arc<[Origin]>,
+    pub zenzefi: Upstream,
+    /// The control API, where this edge is its front door.
+    pub control: Option<Upstream>,
+    /// Connections that carry a WebSocket.
+    pub tunnels: Connector,
+    pub metrics: Arc<Metrics>,
+    /// Cancelled when shutdown begins: no connection is kept from then on.
+    pub draining: CancellationToken,
+    /// Cancelled when the time to drain is over: WebSockets end.
+    pub draining_ended: CancellationToken,
+    /// Made by the service that runs them, since a runtime exists only from then on.
+    knowledge: OnceLock<(Redis, Arc<Grants>)>,
+}
+
+impl Edge {
+    /// Puts the parts together; the error names the option that is wrong.
+    pub fn new(config: Config) -> Result<Self, String> {
+        config.validate()?;
+        let authorities = config.zenzefi_ca_file.as_deref().map(upstream::read_authorities).transpose();
+        let authorities = authorities.map_err(|error| format!("ZENZEFI_CA_FILE: {error}"))?;
+        let timeout = config.upstream_timeout();
+        let zenzefi = Terms { verify: config.zenzefi_tls_verify, authorities, timeout };
+        let control = Terms { verify: true, authorities: None, timeout };
+        Ok(Self {
+            routes: Routes::new(config.control_api_url.is_some(), &config.reserved_prefix_off),
+            public_origins: config.public_origin.clone().into(),
+            zenzefi: Upstream::new(config.zenzefi_url.clone(), zenzefi),
+            control: config.control_api_url.clone().map(|origin| Upstream::new(origin, control)),
+            tunnels: Connector::new(None),
+            metrics: Arc::default(),
+            draining: CancellationToken::new(),
+            draining_ended: CancellationToken::new(),
+            knowledge: OnceLock::new(),
+            config,
+        })
+    }
+
+    /// What this edge knows of tokens.
+    pub fn grants(&self) -> &Grants {
+        &self.knowledge.get().expect("requests are served only once the change feed's service has started").1
+    }
+
+    /// The connection for questions.
+    pub fn redis(&self) -> &Redis {
+        &self.knowledge.get().expect("requests are served only once the change feed's service has started").0
+    }
+
+    /// Whether the change feed was heard of late.
+    pub fn is_redis_up(&self) -> bool {
+        let silence = self.knowledge.get().and_then(|(_, grants)| grants.silence());
+        silence.is_some_and(|silence| silence <= Duration::from_secs(self.config.revocation_staleness_seconds))
+    }
+}
+
+/// Serves until told to stop.
+pub fn run(config: Config) -> Result<(), String> {
+    let edge = Arc::new(Edge::new(config)?);
+    let threads = match edge.config.edge_threads {
+        Some(threads) => usize::from(threads),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let conf = ServerConf { threads, max_retries: MAX_TRIES, ..ServerConf::default() };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+
+    let knowledge = server.add_service(background_service("knowledge", Knowledge(Arc::clone(&edge))));
+    let proxy = server.add_service(proxy_service(&edge, &server)?);
+    proxy.add_dependency(&knowledge);
+    let mut ops =
+        Service::new("ops".to_owned(), pingora::apps::http_app::HttpServer::new_app(Ops::new(Arc::clone(&edge))));
+    ops.threads = Some(1);
+    ops.add_tcp(&edge.config.edge_ops_listen.to_string());
+    server.add_service(ops);
+
+    tracing::info!(listen = %edge.config.edge_listen, upstream = %edge.config.zenzefi_url, "serving");
+    server.run(RunArgs { shutdown_signal: Box::new(Shutdown(edge)) });
+    Ok(())
+}
+
+fn proxy_service(
+    edge: &Arc<Edge>,
+    server: &Server,
+) -> Result<Service<Cuttable<pingora::proxy::HttpProxy<Proxy>>>, String> {
+    let mut proxy = http_proxy(&server.configuration, Proxy::new(Arc::clone(edge)));
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    options.h2_idle_timeout = Some(H2_IDLE_FOR);
+    proxy.server_options = Some(options);
+    let mut service = Service::new("proxy".to_owned(), Cuttable::new(proxy, Arc::clone(&edge.metrics)));
+    service.add_tcp(&edge.config.edge_listen.to_string());
+    let config = &edge.config;
+    if let (Some(listen), Some(cert), Some(key)) =
+        (config.edge_tls_listen, &config.edge_tls_cert_file, &config.edge_tls_key_file)
+    {
+        let tls = TlsSettings::intermediate(&cert.to_string_lossy(), &key.to_string_lossy());
+        let mut tls =
+            tls.map_err(|error| format!("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE: {}", error.etype().as_str()))?;
+        tls.enable_h2();
+        service.add_tls_with_settings(&listen.to_string(), None, tls);
+    }
+    Ok(service)
+}
+
+/// Keeps what this edge knows up to date: follows the change feed, and tries whether the upstream is up.
+struct Knowledge(Arc<Edge>);
+
+#[async_trait]
+impl BackgroundService for Knowledge {
+    async fn start_with_ready_notifier(&self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        let Self(edge) = self;
+        let config = &edge.config;
+        let url = config.redis_url.expose();
+        let connections = Redis::start(url).and_then(|questions| Ok((questions, Redis::start(url)?)));
+        let (questions, feed) = connections.expect("the URL was checked at start");
+        let trust = Trust {
+            staleness: Duration::from_secs(config.revocation_staleness_seconds),
+            outage_grace: Duration::from_secs(config.redis_outage_grace_seconds),
+        };
+        let entries = usize::try_from(config.grant_cache_entries).expect("a u32 fits");
+        let grants = Arc::new(Grants::new(questions.clone(), trust, entries, Arc::clone(&edge.metrics)));
+        let _ = edge.knowledge.set((questions, Arc::clone(&grants)));
+        // Not waiting for Redis: an edge that starts without it answers 503 and says so.
+        ready.notify_ready();
+        let probe = async {
+            loop {
+                edge.zenzefi.probe().await;
+                tokio::time::sleep(upstream::PROBE_EVERY).await;
+            }
+        };
+        tokio::select! {
+            () = changes::follow(feed, grants, edge.draining_ended.clone()) => {}
+            () = probe => {}
+        }
+    }
+}
+
+/// Ends the process on SIGTERM or SIGINT: first no connection is kept, and open requests get their time to finish; then
+/// WebSockets are closed. A second signal ends at once.
+struct Shutdown(Arc<Edge>);
+
+#[async_trait]
+impl ShutdownSignalWatch for Shutdown {
+    async fn recv(&self) -> ShutdownSignal {
+        let mut terminate = signal(SignalKind::terminate()).expect("the process may handle SIGTERM");
+        let mut interrupt = signal(SignalKind::interrupt()).expect("the process may handle SIGINT");
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("shutting down");
+        tokio::select! {
+            () = self.drain() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopped");
+        ShutdownSignal::FastShutdown
+    }
+}
+
+impl Shutdown {
+    async fn drain(&self) {
+        let Self(edge) = self;
+        edge.draining.cancel();
+        let metrics = &edge.metrics;
+        let time = Duration::from_secs(edge.config.drain_seconds);
+        let finished = until(|| metrics.open_requests.get() <= metrics.open_websockets.get());
+        let _ = tokio::time::timeout(time, finished).await;
+        edge.draining_ended.cancel();
+        let closed = until(|| metrics.open_websockets.get() == 0);
+        let _ = tokio::time::timeout(CLOSE_WITHIN * 2, closed).await;
+    }
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        tokio::time::sleep(DRAIN_LOOKS_EVERY).await;
+    }
+}

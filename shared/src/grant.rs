@@ -6,7 +6,7 @@ use std::{str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::scope::Scope;
+use crate::{redis::CAUGHT_UP_WITHIN_MS, scope::Scope};
 
 /// The durations that are sold, in hours.
 pub const DURATIONS_HOURS: [u32; 5] = [1, 12, 24, 168, 720];
@@ -148,6 +148,42 @@ impl Lookup {
     }
 }
 
+/// What a credential names, and what that answer is worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Redis holds all that Postgres knew when this very server was filled.
+    pub is_whole: bool,
+    /// When no change was waiting to be published, in milliseconds of Redis' clock since 1970.
+    pub caught_up_at_ms: Option<i64>,
+    /// Redis' clock at this answer, in milliseconds since 1970.
+    pub now_ms: i64,
+    /// The token, and the generation that the credential belongs to.
+    pub names: Option<(Uuid, i64)>,
+}
+
+impl Finding {
+    /// Reads the reply of [`crate::redis::FIND`].
+    pub fn parse(reply: &[String]) -> Result<Self, Malformed> {
+        let [whole, caught_up_at, now, names] = reply else { return Err(Malformed) };
+        Ok(Self {
+            is_whole: whole == "1",
+            caught_up_at_ms: if caught_up_at.is_empty() { None } else { Some(number(caught_up_at)?) },
+            now_ms: number(now)?,
+            names: match names.as_str() {
+                "" => None,
+                value => Some(crate::redis::parse_credential_value(value).ok_or(Malformed)?),
+            },
+        })
+    }
+
+    /// Whether a credential that is not found can be called invalid: everything bought was published a moment ago, and after
+    /// `connected_at_ms`, when the caller last (re)connected; both by Redis' clock.
+    pub fn proves_absence(&self, connected_at_ms: i64) -> bool {
+        let fresh = |at: i64| self.now_ms - at <= CAUGHT_UP_WITHIN_MS && at > connected_at_ms;
+        self.is_whole && self.caught_up_at_ms.is_some_and(fresh)
+    }
+}
+
 /// What became of an attempt to start a token's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Activation {
@@ -224,6 +260,16 @@ mod tests {
     fn the_clock_of_a_suspended_token_runs_on() {
         assert_eq!(State::at(2_000, Standing::Suspended, Some(1_000), HOUR_MS), State::Suspended);
         assert_eq!(State::at(1_000 + HOUR_MS, Standing::Suspended, Some(1_000), HOUR_MS), State::Expired);
+    }
+
+    #[test]
+    fn unknown_is_invalid_only_while_redis_is_whole_and_caught_up_since_the_last_reconnect() {
+        let finding = |is_whole, caught_up_at_ms| Finding { is_whole, caught_up_at_ms, now_ms: 100_000, names: None };
+        assert!(finding(true, Some(99_000)).proves_absence(98_000));
+        assert!(!finding(false, Some(99_000)).proves_absence(98_000));
+        assert!(!finding(true, None).proves_absence(0));
+        assert!(!finding(true, Some(94_999)).proves_absence(0), "too long ago");
+        assert!(!finding(true, Some(99_000)).proves_absence(99_000), "before the reconnect");
     }
 
     #[test]

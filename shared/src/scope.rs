@@ -74,7 +74,7 @@ impl Scope {
             Self::CertificatesOnly => {
                 path::check_restricted(path).map_err(Closed::Fault)?;
                 let below = |prefix: &&str| path.strip_prefix(*prefix).is_some_and(|rest| !rest.is_empty());
-                if CERTIFICATES_EXACT.contains(&path) || CERTIFICATES_BELOW.iter().any(|prefix| below(&prefix)) {
+                if CERTIFICATES_EXACT.contains(&path) || CERTIFICATES_BELOW.iter().any(below) {
                     Ok(())
                 } else {
                     Err(Closed::Outside)

@@ -1,0 +1,239 @@
+//! The check of a request against what it carries and what is known of its token. Everything here is pure: the effects (asking
+//! Redis, answering) are the callers'.
+
+use http::{HeaderMap, Method, StatusCode, header};
+use shared::{
+    path::PathFault,
+    scope::{Closed, Scope},
+};
+
+use crate::{config::DevicePolicy, origin::Origin};
+
+/// The header by which a client names its device.
+pub const DEVICE_HEADER: &str = "x-device-id";
+
+/// Why a request is not let through. A refusal is an outcome, not an error; [`Denied::detail`] is the contract's very text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    WrongHost,
+    MalformedDevice,
+    NoCredential,
+    BadCredential,
+    DeviceRequired,
+    Path(PathFault),
+    MisspelledPath,
+    OutsideScope {
+        scope: Scope,
+        path: String,
+    },
+    CrossSite,
+    NotFound,
+    MethodNotAllowed {
+        allow: &'static str,
+    },
+    TokenMissing,
+    MalformedBody(&'static str),
+    NotJson,
+    BodyTooLarge,
+    BodyTimeout,
+    /// Redis cannot say: nobody is told that a token is bad because a cache is away.
+    Unavailable,
+    HandoverGone,
+    UpstreamUnreachable,
+    UpstreamSilent,
+    Fault,
+}
+
+impl Denied {
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::MalformedDevice | Self::Path(_) | Self::MisspelledPath | Self::TokenMissing => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::NoCredential | Self::BadCredential | Self::HandoverGone => StatusCode::UNAUTHORIZED,
+            Self::DeviceRequired | Self::OutsideScope { .. } | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MalformedBody(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
+            Self::UpstreamSilent => StatusCode::GATEWAY_TIMEOUT,
+            Self::Fault => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// One sentence for the client. It repeats nothing that was sent but the path of a scope refusal, as the contract has it.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::WrongHost => "This gateway does not serve that host".into(),
+            Self::MalformedDevice => "Invalid X-Device-ID header format (must be 8-255 characters)".into(),
+            Self::NoCredential => "Authentication required: provide cookie or X-Access-Token header".into(),
+            Self::BadCredential => "Invalid or expired access token".into(),
+            Self::DeviceRequired => "Device identification required: X-Device-ID header missing. Please update your \
+                                     Desktop Client to the latest version."
+                .into(),
+            Self::Path(fault) => fault.to_string(),
+            Self::MisspelledPath => "The path is another spelling of a reserved one".into(),
+            Self::OutsideScope { scope, path } => {
+                format!("Access denied: your token scope ('{scope}') does not allow access to '{path}'")
+            }
+            Self::CrossSite => "This request came from another site".into(),
+            Self::NotFound => "Not found".into(),
+            Self::MethodNotAllowed { allow } => format!("Method not allowed; use {allow}"),
+            Self::TokenMissing => "Token is required in request body".into(),
+            Self::MalformedBody(what) => (*what).into(),
+            Self::NotJson => "The request body must be application/json".into(),
+            Self::BodyTooLarge => "The request body is too large".into(),
+            Self::BodyTimeout => "The request body did not arrive in time".into(),
+            Self::Unavailable => "The gateway cannot check tokens right now; please try again in a moment".into(),
+            Self::HandoverGone => "This link was used already or has expired; please open Zenzefi again".into(),
+            Self::UpstreamUnreachable => "Bad Gateway: Zenzefi server cannot be reached".into(),
+            Self::UpstreamSilent => "Gateway Timeout: Zenzefi server did not respond".into(),
+            Self::Fault => "The gateway failed to handle this request".into(),
+        }
+    }
+
+    /// A word for logs and metrics, from a closed set.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::WrongHost => "wrong_host",
+            Self::MalformedDevice => "malformed_device",
+            Self::NoCredential => "no_credential",
+            Self::BadCredential => "bad_credential",
+            Self::DeviceRequired => "device_required",
+            Self::Path(_) => "path",
+            Self::MisspelledPath => "misspelled_path",
+            Self::OutsideScope { .. } => "outside_scope",
+            Self::CrossSite => "cross_site",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::TokenMissing => "token_missing",
+            Self::MalformedBody(_) => "malformed_body",
+            Self::NotJson => "not_json",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTimeout => "body_timeout",
+            Self::Unavailable => "unavailable",
+            Self::HandoverGone => "handover_gone",
+            Self::UpstreamUnreachable => "upstream_unreachable",
+            Self::UpstreamSilent => "upstream_silent",
+            Self::Fault => "fault",
+        }
+    }
+}
+
+/// Reads the device that a request names; `None` if it names none.
+pub fn device(headers: &HeaderMap) -> Result<Option<&str>, Denied> {
+    let Some(value) = headers.get(DEVICE_HEADER) else { return Ok(None) };
+    let id = value.to_str().map_err(|_| Denied::MalformedDevice)?.trim();
+    if (8..=255).contains(&id.len()) { Ok(Some(id)) } else { Err(Denied::MalformedDevice) }
+}
+
+/// Checks what does not depend on Redis' answer, in the contract's order: device, path, scope.
+pub fn authorize(policy: DevicePolicy, has_device: bool, scope: Scope, path: &str) -> Result<(), Denied> {
+    if policy == DevicePolicy::Required && !has_device {
+        return Err(Denied::DeviceRequired);
+    }
+    scope.opens(path).map_err(|closed| match closed {
+        Closed::Fault(fault) => Denied::Path(fault),
+        Closed::Outside => Denied::OutsideScope { scope, path: path.to_owned() },
+    })
+}
+
+/// Refuses what another site makes a browser send along with our cookie: an unsafe method, or a WebSocket.
+///
+/// `own` are the origins that may: the public ones, and the local one of a desktop client.
+pub fn check_cross_site(method: &Method, is_upgrade: bool, headers: &HeaderMap, own: &[&Origin]) -> Result<(), Denied> {
+    let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+    if is_safe && !is_upgrade {
+        return Ok(());
+    }
+    match headers.get(header::ORIGIN) {
+        Some(origin) => {
+            let origin = origin.to_str().ok().and_then(|text| text.parse::<Origin>().ok());
+            if origin.is_some_and(|origin| own.contains(&&origin)) { Ok(()) } else { Err(Denied::CrossSite) }
+        }
+        None if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site") => Err(Denied::CrossSite),
+        None => Ok(()),
+    }
+}
+
+/// Whether a browser is about to show the answer as a page of its own.
+pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
+    if *method != Method::GET && *method != Method::HEAD {
+        return false;
+    }
+    match headers.get("sec-fetch-mode") {
+        Some(mode) => mode == "navigate",
+        None => headers.get(header::ACCEPT).is_some_and(|accept| {
+            accept.to_str().is_ok_and(|accept| accept.split(',').any(|part| part.trim().starts_with("text/html")))
+        }),
+    }
+}
+
+/// Reads where to go after a sign-in: a path on the same origin, or nothing. One slash, not followed by another or by a
+/// backslash, and no control characters: anything else could name another host.
+pub fn next_path(next: &str) -> Option<&str> {
+    let mut bytes = next.bytes();
+    let is_local = bytes.next() == Some(b'/') && !matches!(bytes.next(), Some(b'/' | b'\\'));
+    (is_local && !next.chars().any(char::is_control)).then_some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value"))).collect()
+    }
+
+    #[test]
+    fn a_device_id_has_8_to_255_characters() {
+        assert_eq!(device(&headers(&[])), Ok(None));
+        assert_eq!(device(&headers(&[(DEVICE_HEADER, "12345678")])), Ok(Some("12345678")));
+        for id in ["", "1234567", &"x".repeat(256)] {
+            assert_eq!(device(&headers(&[(DEVICE_HEADER, id)])), Err(Denied::MalformedDevice), "{id}");
+        }
+    }
+
+    #[test]
+    fn the_device_is_asked_for_before_the_path_and_the_path_before_the_scope() {
+        let scope = Scope::CertificatesOnly;
+        assert_eq!(authorize(DevicePolicy::Required, false, scope, "/a/../b"), Err(Denied::DeviceRequired));
+        assert!(matches!(authorize(DevicePolicy::Required, true, scope, "/a/../b"), Err(Denied::Path(_))));
+        let denied = authorize(DevicePolicy::Optional, false, scope, "/users/currentUser").expect_err("outside");
+        assert_eq!(
+            denied.detail(),
+            "Access denied: your token scope ('certificates_only') does not allow access to '/users/currentUser'"
+        );
+    }
+
+    #[test]
+    fn another_site_cannot_use_the_cookie_to_change_something_or_to_open_a_websocket() {
+        let public: Origin = "https://gateway.example".parse().expect("an origin");
+        let check = |method: Method, upgrade, lines| check_cross_site(&method, upgrade, &headers(lines), &[&public]);
+        assert_eq!(check(Method::POST, false, &[("origin", "https://gateway.example")]), Ok(()));
+        assert_eq!(check(Method::POST, false, &[]), Ok(()), "no browser");
+        assert_eq!(check(Method::GET, false, &[("origin", "https://evil.example")]), Ok(()));
+        for lines in [
+            &[("origin", "https://evil.example")][..],
+            &[("origin", "null")],
+            &[("origin", "https://gateway.example.evil.example")],
+            &[("sec-fetch-site", "cross-site")],
+        ] {
+            assert_eq!(check(Method::DELETE, false, lines), Err(Denied::CrossSite), "{lines:?}");
+            assert_eq!(check(Method::GET, true, lines), Err(Denied::CrossSite), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn next_is_a_path_on_the_same_origin_or_nothing() {
+        assert_eq!(next_path("/certificates?x=1#y"), Some("/certificates?x=1#y"));
+        for next in ["", "//evil.com", "/\\evil.com", "https://evil.com", "certificates", "/a\nb", "/\u{85}"] {
+            assert_eq!(next_path(next), None, "{next:?}");
+        }
+    }
+}

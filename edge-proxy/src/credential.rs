@@ -1,0 +1,161 @@
+//! Finds the credentials of a request and takes them out again before it goes to the upstream. Pure.
+//!
+//! A request can carry several: in the query (first on a GET or an upgrade), in our cookie, in `X-Access-Token`. All are
+//! candidates in that order, so that a dead cookie does not hide a good header.
+
+use http::{HeaderMap, HeaderValue, Method, header};
+use shared::credential::Credential;
+
+/// The cookie that carries a browser's credential.
+pub const COOKIE: &str = "zenzefi_access_token";
+/// The cookie that names a browser's device.
+pub const DEVICE_COOKIE: &str = "zenzefi_device";
+/// The header that desktop and API clients send.
+pub const HEADER: &str = "x-access-token";
+
+/// Where a credential was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Query,
+    Cookie,
+    Header,
+}
+
+/// A credential of a request. `credential` is `None` where what stands there cannot be one: it counts as unknown.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub source: Source,
+    pub credential: Option<Credential>,
+}
+
+/// The credentials of a request in the order in which they are tried.
+pub fn candidates(method: &Method, headers: &HeaderMap, query: Option<&str>) -> Vec<Candidate> {
+    let query_comes_first = *method == Method::GET;
+    let from_query = query_tokens(query).next().filter(|_| query_comes_first);
+    let query = from_query.map(|credential| Candidate { source: Source::Query, credential: Some(credential) });
+    let cookie =
+        cookie(headers, COOKIE).map(|text| Candidate { source: Source::Cookie, credential: Credential::parse(text) });
+    let header = headers.get(HEADER).map(|value| Candidate {
+        source: Source::Header,
+        credential: value.to_str().ok().and_then(|text| Credential::parse(text.trim())),
+    });
+    query.into_iter().chain(cookie).chain(header).collect()
+}
+
+/// The query without what is ours: every `token=` with 64 URL-safe characters. The rest stays byte for byte; `None` if nothing
+/// is left.
+pub fn strip_query(query: &str) -> Option<String> {
+    let kept: Vec<&str> = query.split('&').filter(|pair| query_token(pair).is_none()).collect();
+    let all_were_ours = kept.is_empty();
+    (!all_were_ours).then(|| kept.join("&"))
+}
+
+/// Whether a query carries a credential of ours.
+pub fn query_has_token(query: Option<&str>) -> bool {
+    query_tokens(query).next().is_some()
+}
+
+/// The value of the first cookie of that name.
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    cookie_pairs(headers).find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name)).map(|(_, value)| value)
+}
+
+/// The request's `Cookie` lines without the gateway's own cookies; empty if none is left. A line that holds none of them stays
+/// byte for byte.
+pub fn strip_cookies(headers: &HeaderMap) -> Vec<HeaderValue> {
+    headers.get_all(header::COOKIE).iter().filter_map(strip_cookie_line).collect()
+}
+
+fn strip_cookie_line(line: &HeaderValue) -> Option<HeaderValue> {
+    let pairs = || line.as_bytes().split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+    let is_ours = |pair: &[u8]| {
+        let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
+        std::str::from_utf8(name).is_ok_and(is_ours)
+    };
+    if !pairs().any(is_ours) {
+        return Some(line.clone());
+    }
+    let kept: Vec<&[u8]> = pairs().filter(|pair| !is_ours(pair)).collect();
+    if kept.is_empty() { None } else { HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok() }
+}
+
+/// Whether a cookie of that name belongs to the gateway.
+pub fn is_ours(cookie_name: &str) -> bool {
+    cookie_name == COOKIE || cookie_name == DEVICE_COOKIE
+}
+
+/// A `Referer` without the query parameters that are secrets of ours.
+pub fn clean_referer(referer: &str) -> String {
+    let Some((url, query)) = referer.split_once('?') else { return referer.to_owned() };
+    let secret = |pair: &&str| matches!(pair.split_once('='), Some(("token" | "code", _)));
+    let kept: Vec<&str> = query.split('&').filter(|pair| !secret(pair)).collect();
+    if kept.is_empty() { url.to_owned() } else { format!("{url}?{}", kept.join("&")) }
+}
+
+fn cookie_pairs(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(';').map(str::trim))
+}
+
+fn query_tokens(query: Option<&str>) -> impl Iterator<Item = Credential> {
+    query.into_iter().flat_map(|query| query.split('&')).filter_map(query_token)
+}
+
+fn query_token(pair: &str) -> Option<Credential> {
+    let (name, value) = pair.split_once('=')?;
+    if name == "token" { Credential::parse_token_text(value) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value"))).collect()
+    }
+
+    fn sources(method: Method, headers: &HeaderMap, query: Option<&str>) -> Vec<Source> {
+        candidates(&method, headers, query).into_iter().map(|candidate| candidate.source).collect()
+    }
+
+    #[test]
+    fn the_query_comes_first_on_a_get_then_cookie_then_header() {
+        let cookie = format!("a=b; {COOKIE}={TEXT}");
+        let headers = headers(&[("cookie", &cookie), (HEADER, TEXT)]);
+        let query = format!("x=1&token={TEXT}");
+        assert_eq!(sources(Method::GET, &headers, Some(&query)), [Source::Query, Source::Cookie, Source::Header]);
+        assert_eq!(sources(Method::POST, &headers, Some(&query)), [Source::Cookie, Source::Header]);
+        assert_eq!(sources(Method::GET, &headers, Some("token=theirs")), [Source::Cookie, Source::Header]);
+    }
+
+    #[test]
+    fn what_cannot_be_a_credential_is_still_a_candidate_that_fails() {
+        let candidates = candidates(&Method::GET, &headers(&[(HEADER, "nonsense")]), None);
+        assert!(matches!(&candidates[..], [Candidate { source: Source::Header, credential: None }]));
+    }
+
+    #[test]
+    fn a_token_in_the_query_is_ours_only_with_64_url_safe_characters() {
+        assert_eq!(strip_query(&format!("b=2&token={TEXT}&a=1&a=%31")).as_deref(), Some("b=2&a=1&a=%31"));
+        assert_eq!(strip_query(&format!("token={TEXT}")), None);
+        assert_eq!(strip_query(&format!("token={TEXT}&")).as_deref(), Some(""));
+        assert_eq!(strip_query("token=theirs&&x").as_deref(), Some("token=theirs&&x"));
+        assert!(!query_has_token(Some("token=theirs")));
+    }
+
+    #[test]
+    fn our_cookies_do_not_reach_the_upstream_and_theirs_do_as_they_came() {
+        let line = format!("a=1; {COOKIE}=x;  b=\"2; {DEVICE_COOKIE}=y");
+        assert_eq!(strip_cookies(&headers(&[("cookie", &line)])), ["a=1; b=\"2"]);
+        assert!(strip_cookies(&headers(&[("cookie", &format!("{COOKIE}=x"))])).is_empty());
+    }
+
+    #[test]
+    fn a_referer_keeps_all_but_our_secrets() {
+        assert_eq!(clean_referer("https://a/b?x=1&token=s&code=s&y"), "https://a/b?x=1&y");
+        assert_eq!(clean_referer("https://a/b?token=s"), "https://a/b");
+        assert_eq!(clean_referer("https://a/b"), "https://a/b");
+    }
+}

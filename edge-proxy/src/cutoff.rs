@@ -1,0 +1,103 @@
+//! Ends an open request from outside, also when no byte moves. The whole request runs as one future that is raced against its
+//! grant; where the grant ends first the future is dropped, and with it both sockets (or one HTTP/2 stream). So a client can
+//! tell a cut answer from a complete one: HTTP/1.1 lacks its last chunk, HTTP/2 is reset.
+//!
+//! Pingora calls no hook on a request that is dropped: what must happen at its end stands in a `Drop`.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pingora::{
+    apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream},
+    protocols::http::{ServerSession, v2::server::H2Options},
+    server::ShutdownWatch,
+};
+use tokio::sync::Notify;
+
+use crate::{
+    grants::{Ending, Held},
+    telemetry::Metrics,
+};
+
+tokio::task_local! {
+    static CUT: Arc<Cut>;
+}
+
+/// What ends the request that runs.
+#[derive(Default)]
+struct Cut {
+    armed: Mutex<Option<(Arc<Held>, Duration)>>,
+    changed: Notify,
+}
+
+/// From here on the running request ends when the grant does, at the latest `grace` after: time for a gentler end, such as a
+/// WebSocket's close frame.
+pub fn arm(held: Arc<Held>, grace: Duration) {
+    CUT.with(|cut| {
+        *cut.armed.lock().expect("nothing panics while it holds this lock") = Some((held, grace));
+        cut.changed.notify_one();
+    });
+}
+
+impl Cut {
+    /// Waits until the grant of this request, whenever it gets one, has ended.
+    async fn fired(&self) -> Ending {
+        loop {
+            let changed = self.changed.notified();
+            let armed = self.armed.lock().expect("nothing panics while it holds this lock").clone();
+            match armed {
+                None => changed.await,
+                Some((held, grace)) => tokio::select! {
+                    ending = async { let ending = held.ended().await; tokio::time::sleep(grace).await; ending } => return ending,
+                    () = changed => {}
+                },
+            }
+        }
+    }
+}
+
+/// A server whose requests can be cut.
+pub struct Cuttable<App> {
+    app: Arc<App>,
+    metrics: Arc<Metrics>,
+}
+
+impl<App> Cuttable<App> {
+    pub fn new(app: App, metrics: Arc<Metrics>) -> Self {
+        Self { app: Arc::new(app), metrics }
+    }
+}
+
+#[async_trait]
+impl<App: HttpServerApp + Send + Sync + 'static> HttpServerApp for Cuttable<App> {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let cut = Arc::new(Cut::default());
+        let request = CUT.scope(Arc::clone(&cut), self.app.process_new_http(session, shutdown));
+        tokio::select! {
+            reused = request => reused,
+            ending = cut.fired() => {
+                self.metrics.cuts.with_label_values(&[ending.as_str()]).inc();
+                None
+            }
+        }
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.app.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.app.server_options()
+    }
+
+    async fn http_cleanup(&self) {
+        self.app.http_cleanup().await;
+    }
+}

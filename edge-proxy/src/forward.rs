@@ -1,0 +1,153 @@
+//! What a request's head becomes on its way to the upstream or to the control API, and what the upstream's answer becomes on
+//! its way back. The one place that decides which headers cross the gateway.
+
+use std::time::Instant;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderName, HeaderValue, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use crate::{
+    config::Config,
+    credential::{self, Source},
+    origin::Origin,
+    request::{Admitted, Request},
+    rewrite::headers as rewrite,
+};
+
+/// Headers by which a client could pretend to be somebody, or to ask for another path than the one that was checked.
+const NOT_FROM_CLIENTS: [&str; 16] = [
+    "forwarded",
+    "true-client-ip",
+    "x-client-ip",
+    "x-device-id",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-local-url",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+    "x-token-id",
+    "x-user-id",
+    "x-zenzefi-assertion",
+];
+
+/// Headers of the upstream that speak for its own host and must not bind the public one.
+const NOT_FROM_UPSTREAM: [HeaderName; 3] =
+    [header::ALT_SVC, header::STRICT_TRANSPORT_SECURITY, HeaderName::from_static("public-key-pins")];
+
+const EXPIRES_IN: HeaderName = HeaderName::from_static("x-access-expires-in");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Makes a request's head ready for the upstream.
+pub fn to_upstream(
+    head: &mut RequestHeader,
+    request: &Request,
+    admitted: &Admitted,
+    config: &Config,
+) -> pingora::Result<()> {
+    let upstream = &config.zenzefi_url;
+    head.set_raw_path(admitted.target.as_bytes())?;
+    replace_cookies(head, credential::strip_cookies(&head.headers))?;
+    let own_origin = |value: &str| own_origin(value, request, admitted);
+    for name in [header::ORIGIN, header::REFERER] {
+        let Some(value) = head.headers.get(&name).and_then(|value| value.to_str().ok()) else { continue };
+        let cleaned = credential::clean_referer(value);
+        let mapped = own_origin(&cleaned).and_then(|own| rewrite::towards_upstream(&cleaned, &[&own], upstream));
+        head.insert_header(name, mapped.unwrap_or(cleaned))?;
+    }
+    if !config.forward_access_token {
+        head.remove_header(credential::HEADER);
+    }
+    if let Some(basic) = &config.zenzefi_basic_auth {
+        let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(basic.expose())))
+            .expect("base64 is visible ASCII");
+        value.set_sensitive(true);
+        head.insert_header(header::AUTHORIZATION, value)?;
+    }
+    // These callers drop Content-Encoding on the way to whoever asked.
+    if admitted.source == Source::Header || request.local.is_some() {
+        head.insert_header(header::ACCEPT_ENCODING, "identity")?;
+    }
+    set_identity(head, request, upstream)?;
+    head.insert_header("X-User-Id", admitted.held.user_id.to_string())?;
+    head.insert_header("X-Token-Id", admitted.held.token_id.to_string())?;
+    Ok(())
+}
+
+/// Makes a request's head ready for the control API: Bearer only, never cookies.
+pub fn to_control(head: &mut RequestHeader, request: &Request, control: &Origin) -> pingora::Result<()> {
+    head.remove_header(&header::COOKIE);
+    head.remove_header(credential::HEADER);
+    set_identity(head, request, control)
+}
+
+/// Makes the upstream's answer ready for the client.
+pub fn from_upstream(
+    head: &mut ResponseHeader,
+    request: &Request,
+    admitted: &Admitted,
+    upstream: &Origin,
+    now: Instant,
+) -> pingora::Result<()> {
+    NOT_FROM_UPSTREAM.iter().for_each(|name| {
+        head.remove_header(name);
+    });
+    let shown = admitted.shown.as_ref();
+    for name in [header::LOCATION, header::CONTENT_LOCATION] {
+        let value = head.headers.get(&name).and_then(|value| value.to_str().ok());
+        if let Some(mapped) = value.and_then(|value| rewrite::location(value, upstream, shown)) {
+            head.insert_header(name, mapped)?;
+        }
+    }
+    let cookies: Vec<HeaderValue> = head.headers.get_all(header::SET_COOKIE).iter().cloned().collect();
+    head.remove_header(&header::SET_COOKIE);
+    for cookie in cookies {
+        // A cookie that is not text cannot name one of ours, nor have attributes that must change.
+        let kept = match cookie.to_str() {
+            Ok(line) => rewrite::set_cookie(line, shown).and_then(|line| HeaderValue::from_str(&line).ok()),
+            Err(_) => Some(cookie),
+        };
+        if let Some(kept) = kept {
+            head.append_header(header::SET_COOKIE, kept)?;
+        }
+    }
+    let cache_control = head.headers.get_all(header::CACHE_CONTROL).iter();
+    let cache_control: Vec<&str> = cache_control.filter_map(|value| value.to_str().ok()).collect();
+    let joined = (!cache_control.is_empty()).then(|| cache_control.join(", "));
+    if let Some(private) = rewrite::cache_control(joined.as_deref()) {
+        head.insert_header(header::CACHE_CONTROL, private)?;
+    }
+    head.insert_header(EXPIRES_IN, admitted.held.left(now).as_secs())?;
+    head.insert_header(REQUEST_ID, &request.id)?;
+    Ok(())
+}
+
+fn set_identity(head: &mut RequestHeader, request: &Request, server: &Origin) -> pingora::Result<()> {
+    NOT_FROM_CLIENTS.iter().for_each(|name| {
+        head.remove_header(*name);
+    });
+    head.insert_header(header::HOST, server.authority())?;
+    if let Some(address) = request.client {
+        head.insert_header("X-Forwarded-For", address.to_string())?;
+    }
+    head.insert_header("X-Forwarded-Host", request.public.authority())?;
+    head.insert_header("X-Forwarded-Proto", request.public.scheme())?;
+    head.insert_header(REQUEST_ID, &request.id)?;
+    Ok(())
+}
+
+fn replace_cookies(head: &mut RequestHeader, lines: Vec<HeaderValue>) -> pingora::Result<()> {
+    head.remove_header(&header::COOKIE);
+    lines.into_iter().try_for_each(|line| head.append_header(header::COOKIE, line).map(|_| ()))
+}
+
+/// The origin of `value` if it is one that the upstream should take for its own.
+fn own_origin(value: &str, request: &Request, admitted: &Admitted) -> Option<Origin> {
+    let origin = Origin::of_url(&url::Url::parse(value).ok()?)?;
+    let is_api_clients = admitted.source == Source::Header && origin.is_loopback();
+    (is_api_clients || request.is_own(&origin)).then_some(origin)
+}

@@ -1,0 +1,240 @@
+//! The edge's own endpoints: signing in and out by API and by page, the hand-over to a browser, a token's state, health.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use http::{HeaderMap, HeaderValue, Method, header};
+use pingora::proxy::Session;
+use serde_json::{Value, json};
+use shared::{credential::Credential, event::Usage, grant::State};
+
+use crate::{
+    Edge,
+    admit::{self, Denied},
+    config::SameSite,
+    credential::{self, Source},
+    grants::{Held, Unfit},
+    request::Request,
+    respond::Answer,
+};
+
+/// The largest body that an endpoint of ours takes, and how long it may take to arrive.
+const BODY_BYTES: usize = 16 * 1024;
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// `GET /health`: what the desktop client polls.
+pub fn health(edge: &Edge) -> Answer {
+    let status = match (edge.is_redis_up(), edge.zenzefi.is_up()) {
+        (false, _) => "unhealthy",
+        (true, false) => "degraded",
+        (true, true) => "healthy",
+    };
+    Answer::json(&json!({ "status": status, "timestamp": rfc3339(Utc::now()) }))
+}
+
+/// `POST /api/v1/proxy/authenticate`: a token's text for a cookie. Does not activate.
+pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Request) -> Result<Answer, Denied> {
+    require(session, &Method::POST, "POST")?;
+    check_cross_site(session, request)?;
+    let is_json = content_type(&session.req_header().headers) == Some("application/json");
+    let body = read_body(session).await?;
+    if !is_json && !body.is_empty() {
+        return Err(Denied::NotJson);
+    }
+    let token = match body.as_slice() {
+        [] => return Err(Denied::TokenMissing),
+        body => {
+            serde_json::from_slice::<Value>(body).map_err(|_| Denied::MalformedBody("The request body is not JSON"))?
+        }
+    };
+    let credential = match token.get("token") {
+        None | Some(Value::Null) => return Err(Denied::TokenMissing),
+        Some(Value::String(text)) if text.is_empty() => return Err(Denied::TokenMissing),
+        Some(Value::String(text)) => Credential::parse(text.trim()).ok_or(Denied::BadCredential)?,
+        Some(_) => return Err(Denied::MalformedBody("The token must be a string")),
+    };
+    let held = edge.grants().find(credential.digest()).await?;
+    let left = held.left(Instant::now()).as_secs();
+    let answer = Answer::json(&json!({
+        "authenticated": true,
+        "user_id": held.user_id,
+        "token_id": held.token_id,
+        "is_activated": held.activated_at_ms().is_some(),
+        "expires_at": expires_at(&held),
+        "cookie_set": true,
+        "cookie_max_age": left,
+        "time_remaining_seconds": left,
+    }));
+    Ok(with_cookie(answer, edge, request, &credential, &held))
+}
+
+/// `GET /api/v1/proxy/status`: a token's state, by cookie or header. Does not activate.
+pub async fn status(edge: &Edge, session: &Session) -> Result<Answer, Denied> {
+    require(session, &Method::GET, "GET")?;
+    let head = session.req_header();
+    let mut denied = Denied::NoCredential;
+    for candidate in credential::candidates(&head.method, &head.headers, None) {
+        let Some(credential) = candidate.credential else {
+            denied = Denied::BadCredential;
+            continue;
+        };
+        match edge.grants().find(credential.digest()).await {
+            Ok(held) => return Ok(state(&held, candidate.source)),
+            Err(unfit) => denied = unfit.into(),
+        }
+    }
+    Err(denied)
+}
+
+fn state(held: &Held, source: Source) -> Answer {
+    let state = if held.activated_at_ms().is_some() { State::Active } else { State::Ready };
+    Answer::json(&json!({
+        "connected": true,
+        "authenticated_via": if source == Source::Cookie { "cookie" } else { "header" },
+        "user_id": held.user_id,
+        "token_id": held.token_id,
+        "is_activated": state == State::Active,
+        "expires_at": expires_at(held),
+        "duration_hours": held.duration().as_secs() / 3600,
+        "time_remaining_seconds": held.left(Instant::now()).as_secs(),
+        "status": state,
+    }))
+}
+
+/// `DELETE /api/v1/proxy/logout`: the browser forgets its credential.
+pub fn logout(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
+    require(session, &Method::DELETE, "DELETE")?;
+    check_cross_site(session, request)?;
+    let answer = Answer::json(&json!({ "logged_out": true, "message": "Cookie deleted successfully" }));
+    Ok(answer.with(header::SET_COOKIE, cleared_cookie(edge, request)))
+}
+
+/// `/_gateway/sign-in`: the page, and the form that it posts.
+pub async fn sign_in(edge: &Edge, session: &mut Session, request: &Request) -> Result<Answer, Denied> {
+    match session.req_header().method {
+        Method::GET | Method::HEAD => {
+            let query = session.req_header().uri.query().unwrap_or_default();
+            let next = form_field(query.as_bytes(), "next").unwrap_or_default();
+            Ok(Answer::sign_in(None, admit::next_path(&next).unwrap_or("/")))
+        }
+        Method::POST => {
+            check_cross_site(session, request)?;
+            let body = read_body(session).await?;
+            let next = form_field(&body, "next").unwrap_or_default();
+            let next = admit::next_path(&next).unwrap_or("/");
+            let token = form_field(&body, "token").unwrap_or_default();
+            match signed_in(edge, request, token.trim(), next).await {
+                Ok(answer) => Ok(answer),
+                Err(denied) => Ok(Answer::sign_in(Some(&denied), next)),
+            }
+        }
+        _ => Err(Denied::MethodNotAllowed { allow: "GET, POST" }),
+    }
+}
+
+async fn signed_in(edge: &Edge, request: &Request, token: &str, next: &str) -> Result<Answer, Denied> {
+    let credential = Credential::parse_token_text(token).ok_or(Denied::BadCredential)?;
+    let held = edge.grants().find(credential.digest()).await?;
+    Ok(with_cookie(redirect_home(request, next)?, edge, request, &credential, &held))
+}
+
+/// `GET /_gateway/enter?code=…`: a browser takes the credential that `POST /tokens/{id}/open` made for it, once.
+pub async fn enter(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
+    require(session, &Method::GET, "GET")?;
+    let query = session.req_header().uri.query().unwrap_or_default();
+    let code = form_field(query.as_bytes(), "code").ok_or(Denied::HandoverGone)?;
+    let redeemed = edge.redis().redeem(&code).await.map_err(|error| {
+        tracing::warn!(%error, "a hand-over could not be taken");
+        Denied::Unavailable
+    })?;
+    let credential = redeemed.ok_or(Denied::HandoverGone)?.secret();
+    let held = edge.grants().find(credential.digest()).await?;
+    if let Err(error) = edge.redis().tell(&Usage::Redeemed { digest: credential.digest() }).await {
+        // Untold, the credential would be taken for one that nobody fetched, and removed.
+        tracing::warn!(%error, "a hand-over could not be told");
+        return Err(Denied::Unavailable);
+    }
+    let next = form_field(query.as_bytes(), "next").unwrap_or_default();
+    let answer = redirect_home(request, admit::next_path(&next).unwrap_or("/"))?;
+    Ok(with_cookie(answer, edge, request, &credential, &held))
+}
+
+/// Hands a browser its credential as a cookie that lasts as long as the token.
+pub fn with_cookie(answer: Answer, edge: &Edge, request: &Request, credential: &Credential, held: &Held) -> Answer {
+    let left = held.left(Instant::now()).as_secs();
+    answer.with(header::SET_COOKIE, cookie(edge, request, credential.expose(), left))
+}
+
+/// The line that makes a browser forget its credential.
+pub fn cleared_cookie(edge: &Edge, request: &Request) -> HeaderValue {
+    cookie(edge, request, "", 0)
+}
+
+fn cookie(edge: &Edge, request: &Request, value: &str, max_age_seconds: u64) -> HeaderValue {
+    let shown = request.local.as_ref().unwrap_or(&request.public);
+    let secure = if edge.config.cookie_secure.unwrap_or(shown.is_https()) { "; Secure" } else { "" };
+    let same_site = match edge.config.cookie_samesite {
+        SameSite::Lax => "Lax",
+        SameSite::Strict => "Strict",
+        SameSite::None => "None",
+    };
+    let name = credential::COOKIE;
+    let line = format!("{name}={value}; HttpOnly; Path=/; Max-Age={max_age_seconds}{secure}; SameSite={same_site}");
+    let mut line = HeaderValue::from_str(&line).expect("a credential is URL-safe");
+    line.set_sensitive(true);
+    line
+}
+
+fn redirect_home(request: &Request, path: &str) -> Result<Answer, Denied> {
+    let shown = request.local.as_ref().unwrap_or(&request.public);
+    Answer::see_other(&format!("{shown}{path}")).ok_or(Denied::Fault)
+}
+
+fn require(session: &Session, method: &Method, allow: &'static str) -> Result<(), Denied> {
+    if session.req_header().method == *method { Ok(()) } else { Err(Denied::MethodNotAllowed { allow }) }
+}
+
+fn check_cross_site(session: &Session, request: &Request) -> Result<(), Denied> {
+    let head = session.req_header();
+    admit::check_cross_site(&head.method, false, &head.headers, &request.own_origins())
+}
+
+async fn read_body(session: &mut Session) -> Result<Vec<u8>, Denied> {
+    let read = async {
+        let mut body = Vec::new();
+        while let Some(chunk) = session.read_request_body().await.map_err(|_| Denied::BodyTimeout)? {
+            if body.len() + chunk.len() > BODY_BYTES {
+                return Err(Denied::BodyTooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    };
+    tokio::time::timeout(BODY_WITHIN, read).await.unwrap_or(Err(Denied::BodyTimeout))
+}
+
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    value.split(';').next().map(str::trim)
+}
+
+fn form_field(body: &[u8], name: &str) -> Option<String> {
+    url::form_urlencoded::parse(body).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+fn expires_at(held: &Held) -> Option<String> {
+    held.expires_at_ms().and_then(DateTime::from_timestamp_millis).map(rfc3339)
+}
+
+fn rfc3339(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+impl From<Unfit> for Denied {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Invalid => Self::BadCredential,
+            Unfit::Unavailable => Self::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,487 @@
+//! What this edge knows of tokens: grants in process, in front of Redis. A hit costs no question; concurrent misses of one
+//! credential ask once; what the change feed tells replaces what is known and reaches the requests that are open.
+//!
+//! The race that matters is a change that comes while the answer to a question is on its way. Every change is noted in
+//! [`RecentChanges`] *before* the held grants are told, and every answer is indexed *before* that note is read: so either the
+//! question sees the change and is asked again, or the change finds the grant.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use quick_cache::sync::Cache;
+use shared::{
+    credential::Digest,
+    grant::{Activation, Grant, Lookup},
+    scope::Scope,
+};
+use tokio::sync::{OnceCell, watch};
+use uuid::Uuid;
+
+use crate::{redis::Redis, telemetry::Metrics};
+
+/// How long "there is no such token" is remembered.
+const NEGATIVE_FOR: Duration = Duration::from_secs(1);
+/// How many of those are remembered; the oldest give way.
+const NEGATIVE_ENTRIES: usize = 10_000;
+/// How often a question is asked again because its token changed meanwhile.
+const MAX_ASKS: usize = 4;
+/// How many changes are noted; an answer that took longer than these is not kept.
+const NOTED_CHANGES: usize = 4_096;
+
+/// Why a credential opens nothing at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// Unknown, revoked, suspended, rotated away or expired.
+    Invalid,
+    /// Redis cannot say.
+    Unavailable,
+}
+
+/// Why a grant ends while requests hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Expired,
+    Revoked,
+    Suspended,
+}
+
+impl Ending {
+    /// A word for logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+/// How long a grant lasts, as far as is known.
+#[derive(Clone, Copy, Debug)]
+struct Term {
+    /// The monotonic instant at which its time is up.
+    deadline: Instant,
+    duration: Duration,
+    activated_at_ms: Option<i64>,
+    ending: Option<Ending>,
+}
+
+/// A grant as requests hold it. It is the channel too: what ends it wakes everyone who waits in [`Held::ended`].
+#[derive(Debug)]
+pub struct Held {
+    pub token_id: Uuid,
+    pub user_id: Uuid,
+    pub scope: Scope,
+    digest: Digest,
+    generation: i64,
+    term: watch::Sender<Term>,
+    index: Arc<Index>,
+}
+
+impl Held {
+    /// What is left of it: the whole duration while it is ready.
+    pub fn left(&self, now: Instant) -> Duration {
+        let term = self.term.borrow();
+        if term.activated_at_ms.is_none() { term.duration } else { term.deadline.saturating_duration_since(now) }
+    }
+
+    /// What was bought, in all.
+    pub fn duration(&self) -> Duration {
+        self.term.borrow().duration
+    }
+
+    /// When its clock started, in milliseconds of Redis' clock since 1970.
+    pub fn activated_at_ms(&self) -> Option<i64> {
+        self.term.borrow().activated_at_ms
+    }
+
+    /// When it ends, in milliseconds of Redis' clock since 1970; for showing.
+    pub fn expires_at_ms(&self) -> Option<i64> {
+        let term = self.term.borrow();
+        Some(term.activated_at_ms? + i64::try_from(term.duration.as_millis()).ok()?)
+    }
+
+    /// Why it has ended, if it has.
+    pub fn ending(&self, now: Instant) -> Option<Ending> {
+        let term = self.term.borrow();
+        term.ending.or((now >= term.deadline && term.activated_at_ms.is_some()).then_some(Ending::Expired))
+    }
+
+    /// Waits until it has ended, and says why. Safe to drop at any point.
+    pub async fn ended(&self) -> Ending {
+        let mut changes = self.term.subscribe();
+        loop {
+            let term = *changes.borrow_and_update();
+            if let Some(ending) = self.ending(Instant::now()) {
+                return ending;
+            }
+            // A ready token has no deadline yet.
+            let deadline = term.activated_at_ms.map(|_| term.deadline);
+            let expiry = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = expiry => {}
+                changed = changes.changed() => changed.expect("the sender lives as long as this grant"),
+            }
+        }
+    }
+
+    fn end(&self, ending: Ending) {
+        self.term.send_modify(|term| term.ending = term.ending.or(Some(ending)));
+    }
+
+    fn renew(&self, asked: Instant, grant: &Grant) {
+        self.term.send_modify(|term| {
+            *term = Term { ending: term.ending, ..term_of(asked, grant) };
+        });
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.index.forget(self.token_id);
+    }
+}
+
+fn term_of(asked: Instant, grant: &Grant) -> Term {
+    Term {
+        deadline: asked + grant.left,
+        duration: grant.duration,
+        activated_at_ms: grant.activated_at_ms,
+        ending: None,
+    }
+}
+
+/// Every grant of this edge by its token, for the feed to find; those that only a request still holds, too.
+#[derive(Debug, Default)]
+struct Index(Mutex<HashMap<Uuid, Vec<Weak<Held>>>>);
+
+impl Index {
+    fn add(&self, held: &Arc<Held>) {
+        self.lock().entry(held.token_id).or_default().push(Arc::downgrade(held));
+    }
+
+    fn of(&self, token_id: Uuid) -> Vec<Arc<Held>> {
+        self.lock().get(&token_id).into_iter().flatten().filter_map(Weak::upgrade).collect()
+    }
+
+    fn all(&self) -> Vec<Uuid> {
+        self.lock().keys().copied().collect()
+    }
+
+    /// Called as a grant goes: drops what is gone.
+    fn forget(&self, token_id: Uuid) {
+        let mut by_token = self.lock();
+        if let Some(held) = by_token.get_mut(&token_id) {
+            held.retain(|held| held.strong_count() > 0);
+            if held.is_empty() {
+                by_token.remove(&token_id);
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Vec<Weak<Held>>>> {
+        self.0.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+/// The last changes that the feed told, so that an answer can be recognised as overtaken.
+#[derive(Debug, Default)]
+struct RecentChanges {
+    told: u64,
+    tokens: VecDeque<Uuid>,
+}
+
+impl RecentChanges {
+    fn note(&mut self, token_id: Uuid) {
+        self.told += 1;
+        if self.tokens.len() == NOTED_CHANGES {
+            self.tokens.pop_front();
+        }
+        self.tokens.push_back(token_id);
+    }
+
+    /// Whether the token changed since `told` changes had been told, as far as is noted; yes if that is not known.
+    fn may_have_changed(&self, token_id: Uuid, told: u64) -> bool {
+        let since = usize::try_from(self.told - told).unwrap_or(usize::MAX);
+        since > self.tokens.len() || self.tokens.iter().rev().take(since).any(|&changed| changed == token_id)
+    }
+}
+
+/// When the feed was last heard, and when this edge last (re)connected.
+#[derive(Debug)]
+struct Hearing {
+    /// Milliseconds since `Grants` was made, plus one; `0` if never.
+    heard_ms: AtomicU64,
+    /// Redis' clock at the last connection.
+    connected_at_ms: AtomicI64,
+    start: Instant,
+}
+
+/// How long what is held can be trusted without a word from Redis.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust {
+    /// Without a word from the feed for so long, cached grants are asked for again.
+    pub staleness: Duration,
+    /// While Redis is down, grants that are held go on for so long.
+    pub outage_grace: Duration,
+}
+
+type Outcome = Result<Arc<Held>, Unfit>;
+type Flights = HashMap<Digest, Arc<OnceCell<Outcome>>>;
+
+/// The grants of this edge.
+pub struct Grants {
+    redis: Redis,
+    trust: Trust,
+    held: Cache<Digest, Arc<Held>>,
+    /// Credentials that open nothing, and until when that is believed.
+    negatives: Cache<Digest, Instant>,
+    flights: Mutex<Flights>,
+    index: Arc<Index>,
+    recent: Mutex<RecentChanges>,
+    hearing: Hearing,
+    metrics: Arc<Metrics>,
+}
+
+impl Grants {
+    /// Nothing held yet; `entries` bounds how many grants are kept.
+    pub fn new(redis: Redis, trust: Trust, entries: usize, metrics: Arc<Metrics>) -> Self {
+        Self {
+            redis,
+            trust,
+            held: Cache::new(entries),
+            negatives: Cache::new(NEGATIVE_ENTRIES),
+            flights: Mutex::default(),
+            index: Arc::default(),
+            recent: Mutex::default(),
+            hearing: Hearing {
+                heard_ms: AtomicU64::new(0),
+                connected_at_ms: AtomicI64::new(i64::MAX),
+                start: Instant::now(),
+            },
+            metrics,
+        }
+    }
+
+    /// Finds what a credential opens, here or in Redis.
+    pub async fn find(&self, digest: Digest) -> Outcome {
+        if self.silence().is_some_and(|silence| silence <= self.trust.staleness) {
+            if let Some(held) = self.cached(&digest) {
+                self.metrics.grants.with_label_values(&["hit"]).inc();
+                return Ok(held);
+            }
+            if self.negatives.get(&digest).is_some_and(|until| Instant::now() < until) {
+                self.metrics.grants.with_label_values(&["negative"]).inc();
+                return Err(Unfit::Invalid);
+            }
+        }
+        self.metrics.grants.with_label_values(&["miss"]).inc();
+        let outcome = self.ask_once(digest).await;
+        match (&outcome, self.cached(&digest)) {
+            (Err(Unfit::Unavailable), Some(held)) if self.is_within_grace() => Ok(held),
+            _ => outcome,
+        }
+    }
+
+    /// Starts the clock of a token at its first answer. `Err(Invalid)` if it ended before that.
+    pub async fn activate(&self, held: &Arc<Held>) -> Result<(), Unfit> {
+        let asked = Instant::now();
+        let activation = self.redis.activate(held.token_id, held.generation).await;
+        match activation {
+            Ok(Activation::Active { activated_at_ms, left, .. }) => {
+                held.term.send_modify(|term| {
+                    term.activated_at_ms = Some(activated_at_ms);
+                    term.deadline = asked + left;
+                });
+                self.negatives.remove(&held.digest);
+                Ok(())
+            }
+            Ok(Activation::Ended) => {
+                self.held.remove(&held.digest);
+                Err(Unfit::Invalid)
+            }
+            Err(error) => {
+                tracing::warn!(token_id = %held.token_id, %error, "an activation could not be recorded");
+                Err(Unfit::Unavailable)
+            }
+        }
+    }
+
+    /// Takes in what the feed told: what is held of these tokens is looked up again where a request is open on it, and
+    /// forgotten where none is.
+    pub async fn changed(&self, tokens: &[Uuid]) {
+        {
+            let mut recent = self.recent.lock().expect("nothing panics while it holds this lock");
+            tokens.iter().for_each(|&token_id| recent.note(token_id));
+        }
+        if !tokens.is_empty() {
+            // What was unknown a moment ago may just have been bought.
+            self.negatives.clear();
+        }
+        let held = tokens.iter().flat_map(|&token_id| self.index.of(token_id));
+        futures_util::future::join_all(held.map(|held| self.refresh(held))).await;
+    }
+
+    /// Takes in that changes may have been missed: everything that is held is asked for again.
+    pub async fn lost_track(&self) {
+        self.held.clear();
+        self.negatives.clear();
+        let tokens = self.index.all();
+        for batch in tokens.chunks(NOTED_CHANGES / 4) {
+            self.changed(batch).await;
+        }
+    }
+
+    /// Notes that the feed was heard just now, with or without a change.
+    pub fn heard(&self) {
+        let now_ms = u64::try_from(self.hearing.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.hearing.heard_ms.store(now_ms + 1, Ordering::Release);
+    }
+
+    /// Notes a (re)connection: by Redis' clock, from when on "caught up" counts for this edge.
+    pub fn connected(&self, redis_now_ms: i64) {
+        self.hearing.connected_at_ms.store(redis_now_ms, Ordering::Release);
+    }
+
+    /// How long the feed has been silent; `None` if it was never heard.
+    pub fn silence(&self) -> Option<Duration> {
+        let heard_ms = self.hearing.heard_ms.load(Ordering::Acquire).checked_sub(1)?;
+        Some(self.hearing.start.elapsed().saturating_sub(Duration::from_millis(heard_ms)))
+    }
+
+    fn is_within_grace(&self) -> bool {
+        self.silence().is_some_and(|silence| silence <= self.trust.outage_grace)
+    }
+
+    fn cached(&self, digest: &Digest) -> Option<Arc<Held>> {
+        self.held.get(digest).filter(|held| held.ending(Instant::now()).is_none())
+    }
+
+    /// Asks Redis, once for all who ask at the same time.
+    async fn ask_once(&self, digest: Digest) -> Outcome {
+        let flight = Arc::clone(self.lock_flights().entry(digest).or_default());
+        let outcome = flight.get_or_init(|| self.ask(digest)).await.clone();
+        let mut flights = self.lock_flights();
+        if flights.get(&digest).is_some_and(|standing| Arc::ptr_eq(standing, &flight)) {
+            flights.remove(&digest);
+        }
+        outcome
+    }
+
+    fn lock_flights(&self) -> std::sync::MutexGuard<'_, Flights> {
+        self.flights.lock().expect("nothing panics while it holds this lock")
+    }
+
+    async fn ask(&self, digest: Digest) -> Outcome {
+        for _ in 0..MAX_ASKS {
+            let told = self.recent.lock().expect("nothing panics while it holds this lock").told;
+            let outcome = match self.ask_redis(digest).await {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    tracing::warn!(%error, "Redis did not answer");
+                    Err(Unfit::Unavailable)
+                }
+            };
+            let Ok(held) = &outcome else {
+                if outcome.as_ref().is_err_and(|&unfit| unfit == Unfit::Invalid) {
+                    self.held.remove(&digest);
+                    self.negatives.insert(digest, Instant::now() + NEGATIVE_FOR);
+                }
+                return outcome;
+            };
+            self.index.add(held);
+            let recent = self.recent.lock().expect("nothing panics while it holds this lock");
+            if !recent.may_have_changed(held.token_id, told) {
+                drop(recent);
+                // A ready token is asked for each time: only Redis knows whether another edge started its clock, or a refund
+                // bars it.
+                if held.activated_at_ms().is_some() {
+                    self.held.insert(digest, Arc::clone(held));
+                }
+                return outcome;
+            }
+        }
+        Err(Unfit::Unavailable)
+    }
+
+    async fn ask_redis(&self, digest: Digest) -> Result<Outcome, fred::error::Error> {
+        let asked = Instant::now();
+        let finding = self.redis.find(&digest).await?;
+        if !finding.is_whole {
+            return Ok(Err(Unfit::Unavailable));
+        }
+        let absent = || {
+            let connected_at_ms = self.hearing.connected_at_ms.load(Ordering::Acquire);
+            if finding.proves_absence(connected_at_ms) { Unfit::Invalid } else { Unfit::Unavailable }
+        };
+        let Some((token_id, generation)) = finding.names else { return Ok(Err(absent())) };
+        Ok(match self.redis.look_up(token_id, generation).await? {
+            Lookup::Live(grant) => Ok(Arc::new(Held {
+                token_id,
+                user_id: grant.user_id,
+                scope: grant.scope,
+                digest,
+                generation,
+                term: watch::Sender::new(term_of(asked, &grant)),
+                index: Arc::clone(&self.index),
+            })),
+            Lookup::Revoked | Lookup::Suspended | Lookup::Expired => Err(Unfit::Invalid),
+            Lookup::Unknown => Err(absent()),
+        })
+    }
+
+    async fn refresh(&self, held: Arc<Held>) {
+        self.held.remove(&held.digest);
+        // Only this call and, before the line above, the cache held it: no request is open on it.
+        if Arc::strong_count(&held) == 1 {
+            return;
+        }
+        let asked = Instant::now();
+        match self.redis.look_up(held.token_id, held.generation).await {
+            Ok(Lookup::Live(grant)) => held.renew(asked, &grant),
+            Ok(Lookup::Revoked) => held.end(Ending::Revoked),
+            Ok(Lookup::Suspended) => held.end(Ending::Suspended),
+            Ok(Lookup::Expired) => held.end(Ending::Expired),
+            // Unknown is not invalid, and no answer is none: the reconnection asks again.
+            Ok(Lookup::Unknown) => {}
+            Err(error) => tracing::warn!(token_id = %held.token_id, %error, "a changed token could not be looked up"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_overtaken_only_by_a_change_of_its_own_token() {
+        let (mine, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let mut recent = RecentChanges::default();
+        recent.note(mine);
+        let told = recent.told;
+        assert!(!recent.may_have_changed(mine, told));
+        recent.note(other);
+        assert!(!recent.may_have_changed(mine, told));
+        recent.note(mine);
+        assert!(recent.may_have_changed(mine, told));
+    }
+
+    #[test]
+    fn an_answer_that_took_longer_than_the_notes_reach_counts_as_overtaken() {
+        let mut recent = RecentChanges::default();
+        (0..=NOTED_CHANGES).for_each(|_| recent.note(Uuid::nil()));
+        assert!(recent.may_have_changed(Uuid::from_u128(1), 0));
+        assert_eq!(recent.tokens.len(), NOTED_CHANGES);
+    }
+}

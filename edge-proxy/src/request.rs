@@ -1,0 +1,162 @@
+//! What the edge knows of the request in hand: from its head at first, then from its admission. Pingora carries it through the
+//! phases; its `Drop` writes the access line, so that a request that was cut is told of too.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::StatusCode;
+use uuid::Uuid;
+
+use crate::{
+    admit::Denied,
+    credential::Source,
+    grants::{Ending, Held},
+    origin::Origin,
+    telemetry::Metrics,
+};
+
+/// Facts of a request's head that no client can choose: what it may name is checked.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub id: String,
+    /// The peer's address.
+    pub client: Option<IpAddr>,
+    /// The public origin by which this request came.
+    pub public: Origin,
+    /// Every public origin.
+    pub publics: Arc<[Origin]>,
+    /// The origin of a desktop client's local proxy.
+    pub local: Option<Origin>,
+}
+
+impl Request {
+    /// Whether pages of that origin are shown by this gateway, or by the local proxy that sent this request.
+    pub fn is_own(&self, origin: &Origin) -> bool {
+        self.publics.contains(origin) || self.public == *origin || self.local.as_ref() == Some(origin)
+    }
+
+    /// The origins of which [`Request::is_own`] holds.
+    pub fn own_origins(&self) -> Vec<&Origin> {
+        self.publics.iter().chain([&self.public]).chain(&self.local).collect()
+    }
+}
+
+/// A request that is let through to the upstream.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    pub held: Arc<Held>,
+    /// Where its credential was found.
+    pub source: Source,
+    /// Path and query as the upstream gets them.
+    pub target: String,
+    /// The origin under which its pages are shown; `None` for an API client.
+    pub shown: Option<Origin>,
+}
+
+/// Where a request goes after its head was judged.
+#[derive(Clone, Debug)]
+pub enum Target {
+    Upstream(Admitted),
+    Control,
+}
+
+/// A request from its first byte to its last.
+pub struct RequestCtx {
+    pub request: Option<Request>,
+    pub target: Option<Target>,
+    /// A word for logs and metrics.
+    pub route: &'static str,
+    pub method: String,
+    /// Without its query.
+    pub path: String,
+    pub status: Option<StatusCode>,
+    pub refused: Option<&'static str>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    started: Instant,
+    id: Uuid,
+    metrics: Arc<Metrics>,
+}
+
+impl RequestCtx {
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        metrics.open_requests.inc();
+        Self {
+            request: None,
+            target: None,
+            route: "none",
+            method: String::new(),
+            path: String::new(),
+            status: None,
+            refused: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            started: Instant::now(),
+            id: Uuid::now_v7(),
+            metrics,
+        }
+    }
+
+    /// The id that this request has in logs, answers and towards the upstream.
+    pub fn id(&self) -> String {
+        self.id.simple().to_string()
+    }
+
+    /// What was let through, if it was.
+    pub fn admitted(&self) -> Option<&Admitted> {
+        match &self.target {
+            Some(Target::Upstream(admitted)) => Some(admitted),
+            _ => None,
+        }
+    }
+
+    /// Notes a refusal, for the access line and the metrics.
+    pub fn refused(&mut self, denied: &Denied) {
+        self.status = Some(denied.status());
+        self.refused = Some(denied.reason());
+        self.metrics.refusals.with_label_values(&[denied.reason()]).inc();
+    }
+
+    fn cut(&self) -> Option<Ending> {
+        self.admitted().and_then(|admitted| admitted.held.ending(Instant::now()))
+    }
+}
+
+impl Drop for RequestCtx {
+    fn drop(&mut self) {
+        let took: Duration = self.started.elapsed();
+        self.metrics.open_requests.dec();
+        self.metrics.duration.observe(took.as_secs_f64());
+        self.metrics.bytes.with_label_values(&["in"]).inc_by(self.bytes_in);
+        self.metrics.bytes.with_label_values(&["out"]).inc_by(self.bytes_out);
+        let class = match self.status.map(|status| status.as_u16() / 100) {
+            Some(1) => "1xx",
+            Some(2) => "2xx",
+            Some(3) => "3xx",
+            Some(4) => "4xx",
+            Some(5) => "5xx",
+            _ => "none",
+        };
+        self.metrics.requests.with_label_values(&[self.route, class]).inc();
+        let admitted = self.admitted();
+        tracing::info!(
+            target: "access",
+            request_id = %self.id.simple(),
+            client = ?self.request.as_ref().and_then(|request| request.client),
+            method = self.method,
+            path = self.path,
+            route = self.route,
+            status = self.status.map(|status| status.as_u16()),
+            refused = self.refused,
+            cut = self.cut().map(Ending::as_str),
+            user_id = admitted.map(|admitted| tracing::field::display(admitted.held.user_id)),
+            token_id = admitted.map(|admitted| tracing::field::display(admitted.held.token_id)),
+            bytes_in = self.bytes_in,
+            bytes_out = self.bytes_out,
+            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        );
+    }
+}

@@ -1,0 +1,188 @@
+//! Every answer that does not come from the upstream: refusals, faults, and what the edge's own endpoints say. Nothing else
+//! writes one.
+
+use std::time::Duration;
+
+use askama::Template;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, Version, header};
+use pingora::{http::ResponseHeader, proxy::Session};
+use serde_json::json;
+
+use crate::admit::Denied;
+
+/// What a page of ours may load and do: its own stylesheet and its own form.
+const PAGE_POLICY: &str =
+    "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// How much of a request's body is read away so that the connection can be kept.
+const DRAIN_BYTES: usize = 64 * 1024;
+const DRAIN_FOR: Duration = Duration::from_secs(2);
+/// Seconds after which a client may try again when the edge cannot say.
+const RETRY_AFTER: &str = "1";
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// An answer of our own.
+pub struct Answer {
+    status: StatusCode,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Bytes,
+    /// Whether the connection goes with it (HTTP/1.1).
+    closes: bool,
+}
+
+#[derive(Template)]
+#[template(path = "refusal.html")]
+struct RefusalPage<'a> {
+    title: &'a str,
+    message: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage<'a> {
+    message: Option<&'a str>,
+    next: &'a str,
+}
+
+impl Answer {
+    fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let headers = vec![
+            (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        ];
+        Self { status, headers, body: body.into(), closes: false }
+    }
+
+    /// A JSON document.
+    pub fn json(body: &impl serde::Serialize) -> Self {
+        let body = serde_json::to_vec(body).expect("an answer of our own serialises");
+        Self::new(StatusCode::OK, "application/json", body)
+    }
+
+    /// A refusal or a fault as `application/problem+json` (RFC 9457).
+    pub fn problem(denied: &Denied) -> Self {
+        let status = denied.status();
+        let body = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": denied.detail(),
+        });
+        let answer = Self::new(status, "application/problem+json", body.to_string());
+        answer.marked_for(denied)
+    }
+
+    /// The sign-in page, for a browser that navigates without a good credential; says why, if there is something to say.
+    pub fn sign_in(denied: Option<&Denied>, next: &str) -> Self {
+        let message = denied.filter(|&denied| *denied != Denied::NoCredential).map(Denied::detail);
+        let page = SignInPage { message: message.as_deref(), next };
+        Self::page(denied, page.render().expect("the page renders from two texts"))
+    }
+
+    /// A refusal as a page, for a browser that navigates.
+    pub fn refusal_page(denied: &Denied) -> Self {
+        let title = denied.status().canonical_reason().unwrap_or("Refused");
+        let page = RefusalPage { title, message: &denied.detail() };
+        Self::page(Some(denied), page.render().expect("the page renders from two texts"))
+    }
+
+    fn page(denied: Option<&Denied>, body: String) -> Self {
+        let status = denied.map_or(StatusCode::OK, Denied::status);
+        let answer = Self::new(status, "text/html; charset=utf-8", body)
+            .with(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY))
+            // The form's own request must keep its Origin, which `no-referrer` would turn into `null`.
+            .with(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+        match denied {
+            Some(denied) => answer.marked_for(denied),
+            None => answer,
+        }
+    }
+
+    /// The stylesheet of the pages above.
+    pub fn stylesheet() -> Self {
+        Self::new(StatusCode::OK, "text/css; charset=utf-8", Bytes::from_static(include_bytes!("../assets/style.css")))
+    }
+
+    /// A redirect to be followed with a GET. `None` if the target cannot stand in a header.
+    pub fn see_other(target: &str) -> Option<Self> {
+        Self::redirect(StatusCode::SEE_OTHER, target)
+    }
+
+    /// A redirect that keeps the method.
+    pub fn temporary_redirect(target: &str) -> Option<Self> {
+        Self::redirect(StatusCode::TEMPORARY_REDIRECT, target)
+    }
+
+    fn redirect(status: StatusCode, target: &str) -> Option<Self> {
+        let target = HeaderValue::from_bytes(target.as_bytes()).ok()?;
+        let answer = Self::new(status, "text/plain; charset=utf-8", Bytes::new());
+        // The page that comes next must not learn a URL that held a secret.
+        Some(
+            answer
+                .with(header::LOCATION, target)
+                .with(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        )
+    }
+
+    /// Adds a header line.
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    fn marked_for(mut self, denied: &Denied) -> Self {
+        match denied {
+            // A pooled client must not turn into a stream of errors.
+            _ if denied.status() == StatusCode::UNAUTHORIZED => self.closes = true,
+            Denied::Unavailable => self = self.with(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER)),
+            Denied::MethodNotAllowed { allow } => self = self.with(header::ALLOW, HeaderValue::from_static(allow)),
+            _ => {}
+        }
+        self
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Sends it. The rest of the request's body is read away first, within bounds, so that the connection can be kept.
+    pub async fn send(self, session: &mut Session, request_id: &str) -> pingora::Result<()> {
+        let is_head = session.req_header().method == http::Method::HEAD;
+        if self.closes && session.req_header().version <= Version::HTTP_11 {
+            session.set_keepalive(None);
+        } else {
+            drain(session).await;
+        }
+        let mut head = ResponseHeader::build(self.status, Some(self.headers.len() + 2))?;
+        for (name, value) in self.headers {
+            head.append_header(name, value)?;
+        }
+        head.insert_header(header::CONTENT_LENGTH, self.body.len())?;
+        head.insert_header(REQUEST_ID, request_id)?;
+        let has_body = !is_head && !self.body.is_empty();
+        session.write_response_header(Box::new(head), !has_body).await?;
+        if has_body {
+            session.write_response_body(Some(self.body), true).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads away a small rest of a request's body; what is longer, or slow, costs the connection.
+async fn drain(session: &mut Session) {
+    let read_away = async {
+        let mut read = 0;
+        while let Ok(Some(chunk)) = session.read_request_body().await {
+            read += chunk.len();
+            if read > DRAIN_BYTES {
+                return false;
+            }
+        }
+        true
+    };
+    if !matches!(tokio::time::timeout(DRAIN_FOR, read_away).await, Ok(true)) {
+        session.set_keepalive(None);
+    }
+}

@@ -1,0 +1,146 @@
+//! Headers that name an origin. Whole origins only: a host that merely begins like the upstream's stays as it is.
+
+use url::Url;
+
+use crate::{credential, origin::Origin};
+
+/// Maps a `Location` that names the upstream: to `shown`, or, where nobody's origin is known, to a path. `None` leaves it as it is.
+pub fn location(value: &str, upstream: &Origin, shown: Option<&Origin>) -> Option<String> {
+    let rest = after_origin(value, upstream)?;
+    let slash = if rest.starts_with('/') { "" } else { "/" };
+    match shown {
+        Some(origin) => Some(format!("{origin}{slash}{rest}")),
+        // Two slashes at the front would name a host.
+        None => Some(format!("/{}", rest.trim_start_matches('/'))),
+    }
+}
+
+/// Maps a request's `Origin` or `Referer` to the upstream's where it is one of `own`. Any other passes unchanged (`None`), so that
+/// the upstream's own defence against other sites stands.
+pub fn towards_upstream(value: &str, own: &[&Origin], upstream: &Origin) -> Option<String> {
+    own.iter().find_map(|origin| after_origin(value, origin)).map(|rest| format!("{upstream}{rest}"))
+}
+
+/// Fits a `Set-Cookie` of the upstream to where it will be shown: `Domain` goes, and over plain HTTP so do `Secure` and the
+/// `SameSite=None` that needs it. `None` if its name is one of the gateway's own: the upstream must not set those.
+pub fn set_cookie(line: &str, shown: Option<&Origin>) -> Option<String> {
+    let name = line.split(['=', ';']).next().unwrap_or_default().trim();
+    if credential::is_ours(name) {
+        return None;
+    }
+    let Some(shown) = shown else { return Some(line.to_owned()) };
+    let kept = line.split(';').enumerate().filter(|(index, attribute)| {
+        let attribute = attribute.trim().to_ascii_lowercase();
+        let name = attribute.split('=').next().unwrap_or_default().trim_end();
+        let needs_https = name == "secure" || attribute.replace(' ', "") == "samesite=none";
+        *index == 0 || !(name == "domain" || needs_https && !shown.is_https())
+    });
+    Some(kept.map(|(_, attribute)| attribute).collect::<Vec<_>>().join(";"))
+}
+
+/// Makes an answer private to one person, unless it already is, or stricter.
+pub fn cache_control(value: Option<&str>) -> Option<String> {
+    let Some(value) = value else { return Some("private".to_owned()) };
+    let directives = || value.split(',').map(|directive| directive.trim().to_ascii_lowercase());
+    let is_strict = directives().any(|directive| {
+        let name = directive.split('=').next().unwrap_or_default().to_owned();
+        name == "no-store" || directive == "private"
+    });
+    if is_strict {
+        return None;
+    }
+    let shared_only = |directive: &str| {
+        let lower = directive.to_ascii_lowercase();
+        lower == "public" || lower.starts_with("s-maxage")
+    };
+    let kept = value.split(',').map(str::trim).filter(|directive| !directive.is_empty() && !shared_only(directive));
+    Some(["private"].into_iter().chain(kept).collect::<Vec<_>>().join(", "))
+}
+
+/// What follows `origin` in an absolute or protocol-relative URL, byte for byte; `None` if the URL has another origin.
+fn after_origin<'a>(value: &'a str, origin: &Origin) -> Option<&'a str> {
+    let absolute = if value.starts_with("//") { format!("{}:{value}", origin.scheme()) } else { value.to_owned() };
+    let url = Url::parse(&absolute).ok()?;
+    if Origin::of_url(&url)? != *origin || !url.username().is_empty() || url.password().is_some() {
+        return None;
+    }
+    let authority = &value[value.find("//")? + 2..];
+    let end = authority.find(['/', '?', '#', '\\']).unwrap_or(authority.len());
+    Some(&authority[end..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(text: &str) -> Origin {
+        text.parse().expect("an origin")
+    }
+
+    #[test]
+    fn a_redirect_to_the_upstream_stays_behind_the_gateway() {
+        let upstream = origin("https://zenzefi.local:8443");
+        let public = origin("https://gateway.example");
+        let mapped = |value| location(value, &upstream, Some(&public));
+        assert_eq!(
+            mapped("https://zenzefi.local:8443/a%20b?x=1#y").as_deref(),
+            Some("https://gateway.example/a%20b?x=1#y")
+        );
+        assert_eq!(mapped("//ZENZEFI.local:8443/a").as_deref(), Some("https://gateway.example/a"));
+        assert_eq!(mapped("https://zenzefi.local:8443?x").as_deref(), Some("https://gateway.example/?x"));
+        for other in [
+            "/a",
+            "a",
+            "https://zenzefi.local/a",
+            "https://zenzefi.local:8443.evil.com/",
+            "https://u@zenzefi.local:8443/",
+            "",
+        ] {
+            assert_eq!(mapped(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_api_client_gets_a_path_and_never_a_host() {
+        let upstream = origin("https://zenzefi.local");
+        assert_eq!(location("https://zenzefi.local/a?b", &upstream, None).as_deref(), Some("/a?b"));
+        assert_eq!(location("https://zenzefi.local//evil.com", &upstream, None).as_deref(), Some("/evil.com"));
+    }
+
+    #[test]
+    fn only_our_own_origins_become_the_upstreams() {
+        let upstream = origin("https://zenzefi.local");
+        let public = origin("http://127.0.0.1:8000");
+        assert_eq!(
+            towards_upstream("http://127.0.0.1:8000/a?b", &[&public], &upstream).as_deref(),
+            Some("https://zenzefi.local/a?b")
+        );
+        assert_eq!(
+            towards_upstream("http://127.0.0.1:8000", &[&public], &upstream).as_deref(),
+            Some("https://zenzefi.local")
+        );
+        assert_eq!(towards_upstream("https://evil.example", &[&public], &upstream), None);
+        assert_eq!(towards_upstream("null", &[&public], &upstream), None);
+    }
+
+    #[test]
+    fn cookies_fit_the_place_where_they_are_shown() {
+        let http = origin("http://127.0.0.1:8000");
+        let https = origin("https://gateway.example");
+        let line = "id=1; Domain=zenzefi.local; Path=/a; Secure; HttpOnly; SameSite=None";
+        assert_eq!(set_cookie(line, Some(&http)).as_deref(), Some("id=1; Path=/a; HttpOnly"));
+        assert_eq!(set_cookie(line, Some(&https)).as_deref(), Some("id=1; Path=/a; Secure; HttpOnly; SameSite=None"));
+        assert_eq!(set_cookie(line, None).as_deref(), Some(line));
+        assert_eq!(set_cookie("zenzefi_access_token=x; Path=/", Some(&https)), None);
+        assert_eq!(set_cookie(" zenzefi_device = x", None), None);
+    }
+
+    #[test]
+    fn answers_are_private_unless_they_are_stricter() {
+        assert_eq!(cache_control(None).as_deref(), Some("private"));
+        assert_eq!(cache_control(Some("public, max-age=60, s-maxage=9")).as_deref(), Some("private, max-age=60"));
+        assert_eq!(cache_control(Some("No-Store")), None);
+        assert_eq!(cache_control(Some("private, max-age=1")), None);
+        assert_eq!(cache_control(Some("private=\"x\"")).as_deref(), Some("private, private=\"x\""));
+    }
+}

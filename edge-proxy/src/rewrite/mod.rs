@@ -1,0 +1,3 @@
+//! Makes what the upstream says of itself fit the origin that people see, and the other way round. Pure: text in, text out.
+
+pub mod headers;

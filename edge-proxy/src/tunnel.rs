@@ -1,0 +1,248 @@
+//! The WebSocket: passed on byte for byte in both directions, and ended with a close frame between two frames when its grant
+//! ends or the edge shuts down. Pingora's own way with upgrades loses some of them (cloudflare/pingora#946), so this takes the
+//! connection over in `request_filter` and speaks to the upstream itself.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use pingora::{
+    http::{RequestHeader, ResponseHeader},
+    protocols::http::{HttpTask, v1::client::HttpSession as UpstreamSession},
+    proxy::Session,
+};
+use uuid::Uuid;
+
+use crate::{
+    Edge,
+    admit::Denied,
+    forward,
+    frames::{self, Boundary},
+    grants::Ending,
+    request::{Admitted, Request, RequestCtx},
+};
+
+/// How long a peer may take to let a tunnel end gently.
+pub const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Headers of the first hop only. `Upgrade` and `Connection` are set anew.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+];
+
+/// What a close frame says.
+#[derive(Clone, Copy)]
+struct Close {
+    code: u16,
+    reason: &'static str,
+}
+
+impl Close {
+    const GOING_AWAY: Self = Self { code: 1001, reason: "going away" };
+
+    fn of(ending: Ending) -> Self {
+        match ending {
+            Ending::Expired => Self { code: 4001, reason: "token expired" },
+            Ending::Revoked => Self { code: 4003, reason: "token revoked" },
+            Ending::Suspended => Self { code: 4004, reason: "account suspended" },
+        }
+    }
+}
+
+/// Opens the WebSocket at the upstream and carries it until either side, its grant or the edge ends it. `Err` only while the
+/// client can still be answered.
+pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Denied> {
+    let (request, admitted) = match (&ctx.request, ctx.admitted()) {
+        (Some(request), Some(admitted)) => (request.clone(), admitted.clone()),
+        _ => return Err(Denied::Fault),
+    };
+    let mut upstream = connect(edge).await?;
+    let head = handshake(session.req_header(), &request, &admitted, edge).map_err(|_| Denied::Fault)?;
+    upstream.write_request_header(Box::new(head)).await.map_err(|_| Denied::UpstreamUnreachable)?;
+    let answer = tokio::time::timeout(edge.zenzefi.timeout(), read_answer(&mut upstream)).await;
+    let (mut head, ends) = answer.map_err(|_| Denied::UpstreamSilent)?.ok_or(Denied::UpstreamUnreachable)?;
+
+    if !head.status.is_server_error() && admitted.held.activated_at_ms().is_none() {
+        edge.grants().activate(&admitted.held).await?;
+    }
+    let is_open = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    ctx.status = Some(head.status);
+    forward::from_upstream(&mut head, &request, &admitted, &edge.zenzefi.origin, Instant::now())
+        .map_err(|_| Denied::Fault)?;
+    if session.write_response_header(head, ends && !is_open).await.is_err() {
+        return Ok(());
+    }
+    if !is_open {
+        pass_answer(session, &mut upstream, ctx).await;
+        return Ok(());
+    }
+    upstream.maybe_upgrade_body_writer();
+    session.set_read_timeout(None);
+    edge.metrics.open_websockets.inc();
+    let tunnel = Tunnel { session, upstream, ctx, to_client: Boundary::default(), to_upstream: Boundary::default() };
+    tunnel.carry(edge, &admitted).await;
+    edge.metrics.open_websockets.dec();
+    Ok(())
+}
+
+async fn connect(edge: &Edge) -> Result<UpstreamSession, Denied> {
+    let peer = edge.zenzefi.tunnel_peer().await.map_err(|_| Denied::UpstreamUnreachable)?;
+    let connected = edge.tunnels.get_http_session(&peer).await;
+    connected.map(|(session, _)| session).map_err(|_| Denied::UpstreamUnreachable)
+}
+
+/// The head of the upstream's final answer, and whether it is all of it; `None` if there is none.
+async fn read_answer(upstream: &mut UpstreamSession) -> Option<(Box<ResponseHeader>, bool)> {
+    loop {
+        match upstream.read_response_task().await {
+            Ok(HttpTask::Header(head, _))
+                if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {}
+            Ok(HttpTask::Header(head, ends)) => return Some((head, ends)),
+            _ => return None,
+        }
+    }
+}
+
+fn handshake(
+    head: &RequestHeader,
+    request: &Request,
+    admitted: &Admitted,
+    edge: &Edge,
+) -> pingora::Result<RequestHeader> {
+    let mut head = head.clone();
+    let named: Vec<String> = head
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()))
+        .filter(|name| name != "upgrade")
+        .collect();
+    named.iter().for_each(|name| {
+        head.remove_header(name.as_str());
+    });
+    HOP_BY_HOP.iter().for_each(|name| {
+        head.remove_header(name);
+    });
+    head.insert_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))?;
+    head.insert_header(header::UPGRADE, HeaderValue::from_static("websocket"))?;
+    forward::to_upstream(&mut head, request, admitted, &edge.config)?;
+    Ok(head)
+}
+
+/// Passes on the answer of an upstream that did not want a WebSocket.
+async fn pass_answer(session: &mut Session, upstream: &mut UpstreamSession, ctx: &mut RequestCtx) {
+    // The answer may have ended by the connection's end: nothing tells the client where, so this one ends too.
+    session.set_keepalive(None);
+    while let Ok(task) = upstream.read_response_task().await {
+        match task {
+            HttpTask::Body(body, ends) => {
+                ctx.bytes_out += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
+                if session.write_response_body(body, ends).await.is_err() || ends {
+                    return;
+                }
+            }
+            _ => {
+                // The client is told by the connection's end if this cannot be written.
+                let _ = session.write_response_body(None, true).await;
+                return;
+            }
+        }
+    }
+}
+
+struct Tunnel<'a> {
+    session: &'a mut Session,
+    upstream: UpstreamSession,
+    ctx: &'a mut RequestCtx,
+    to_client: Boundary,
+    to_upstream: Boundary,
+}
+
+impl Tunnel<'_> {
+    async fn carry(mut self, edge: &Edge, admitted: &Admitted) {
+        let close = loop {
+            tokio::select! {
+                // An end comes before whatever else is ready.
+                biased;
+                ending = admitted.held.ended() => {
+                    edge.metrics.cuts.with_label_values(&[ending.as_str()]).inc();
+                    break Close::of(ending);
+                }
+                () = edge.draining_ended.cancelled() => break Close::GOING_AWAY,
+                from_client = self.session.read_request_body() => match from_client {
+                    Ok(Some(bytes)) => if !self.pass_to_upstream(&bytes).await { return },
+                    _ => return,
+                },
+                from_upstream = self.upstream.read_response_task() => match payload(from_upstream) {
+                    Some(bytes) => if !self.pass_to_client(bytes).await { return },
+                    None => return,
+                },
+            }
+        };
+        // A peer that does not let it end gently is cut.
+        let _ = tokio::time::timeout(CLOSE_WITHIN, self.close(close)).await;
+    }
+
+    /// Finishes the frame that is under way in each direction, puts a close frame behind it, and waits for the client to hang
+    /// up: closing a socket with bytes unread could take the close frame back.
+    async fn close(&mut self, close: Close) {
+        while !(self.to_client.is_between_frames() && self.to_upstream.is_between_frames()) {
+            let (client_waits, upstream_waits) =
+                (!self.to_client.is_between_frames(), !self.to_upstream.is_between_frames());
+            tokio::select! {
+                from_client = self.session.read_request_body(), if upstream_waits => match from_client {
+                    Ok(Some(bytes)) => if !self.pass_to_upstream(&bytes).await { break },
+                    _ => break,
+                },
+                from_upstream = self.upstream.read_response_task(), if client_waits => match payload(from_upstream) {
+                    Some(bytes) => if !self.pass_to_client(bytes).await { break },
+                    None => break,
+                },
+            }
+        }
+        if self.to_upstream.is_between_frames() {
+            let mask = Uuid::new_v4().into_bytes();
+            let frame = frames::client_close(
+                Close::GOING_AWAY.code,
+                Close::GOING_AWAY.reason,
+                [mask[0], mask[1], mask[2], mask[3]],
+            );
+            // An upstream that is gone needs no farewell.
+            let _ = self.upstream.write_body(&frame).await;
+        }
+        if self.to_client.is_between_frames() {
+            let frame = frames::server_close(close.code, close.reason);
+            if self.session.write_response_body(Some(Bytes::from(frame)), false).await.is_err() {
+                return;
+            }
+            while let Ok(Some(_)) = self.session.read_request_body().await {}
+        }
+    }
+
+    async fn pass_to_upstream(&mut self, bytes: &[u8]) -> bool {
+        self.ctx.bytes_in += bytes.len() as u64;
+        self.to_upstream.feed(bytes);
+        self.upstream.write_body(bytes).await.is_ok()
+    }
+
+    async fn pass_to_client(&mut self, bytes: Bytes) -> bool {
+        self.ctx.bytes_out += bytes.len() as u64;
+        self.to_client.feed(&bytes);
+        self.session.write_response_body(Some(bytes), false).await.is_ok()
+    }
+}
+
+/// The bytes of the open tunnel that the upstream sent; `None` once it ended.
+fn payload(task: pingora::Result<HttpTask>) -> Option<Bytes> {
+    match task {
+        Ok(HttpTask::UpgradedBody(Some(bytes), false) | HttpTask::Body(Some(bytes), false)) => Some(bytes),
+        _ => None,
+    }
+}
