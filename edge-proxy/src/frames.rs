@@ -5,6 +5,8 @@
 const MAX_HEAD: usize = 14;
 /// The longest payload of a control frame, less the close code.
 const MAX_REASON: usize = 123;
+/// The opcode of a close frame.
+const CLOSE: u8 = 0x8;
 
 /// Follows one direction of a WebSocket.
 #[derive(Debug, Default)]
@@ -13,6 +15,7 @@ pub struct Boundary {
     head_len: usize,
     /// Bytes of the current frame's payload that are still to come.
     payload_left: u64,
+    has_closed: bool,
 }
 
 impl Boundary {
@@ -29,6 +32,7 @@ impl Boundary {
                 bytes = &bytes[1..];
                 if self.head_len >= 2 && self.head_len == self.wanted_head_len() {
                     self.payload_left = self.payload_len();
+                    self.has_closed |= self.head[0] & 0x0f == CLOSE;
                     self.head_len = 0;
                 }
             }
@@ -38,6 +42,11 @@ impl Boundary {
     /// Whether the last byte that was fed ended a frame.
     pub fn is_between_frames(&self) -> bool {
         self.head_len == 0 && self.payload_left == 0
+    }
+
+    /// Whether a close frame has begun: nothing of meaning follows it.
+    pub fn has_closed(&self) -> bool {
+        self.has_closed
     }
 
     fn wanted_head_len(&self) -> usize {
@@ -131,7 +140,9 @@ mod tests {
         let masked = client_close(1001, "", [1, 2, 3, 4]);
         assert_eq!(masked, [0x88, 0x82, 1, 2, 3, 4, 0x03 ^ 1, 0xe9 ^ 2]);
         let mut boundary = Boundary::default();
+        boundary.feed(&frame(10, true));
+        assert!(!boundary.has_closed());
         boundary.feed(&server_close(4003, &"x".repeat(500)));
-        assert!(boundary.is_between_frames());
+        assert!(boundary.is_between_frames() && boundary.has_closed());
     }
 }

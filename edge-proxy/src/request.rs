@@ -145,7 +145,7 @@ impl Drop for RequestCtx {
         tracing::info!(
             target: "access",
             request_id = %self.id.simple(),
-            client = ?self.request.as_ref().and_then(|request| request.client),
+            client = self.request.as_ref().and_then(|request| request.client).map(tracing::field::display),
             method = self.method,
             path = self.path,
             route = self.route,

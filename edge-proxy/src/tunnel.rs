@@ -190,39 +190,46 @@ impl Tunnel<'_> {
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.close(close)).await;
     }
 
-    /// Finishes the frame that is under way in each direction, puts a close frame behind it, and waits for the client to hang
-    /// up: closing a socket with bytes unread could take the close frame back.
+    /// Finishes the frame that is under way in each direction, puts a close frame behind it, and waits for the client to say
+    /// the same: closing a socket with bytes unread could take the close frame back. The upstream is not waited for.
     async fn close(&mut self, close: Close) {
         while !(self.to_client.is_between_frames() && self.to_upstream.is_between_frames()) {
-            let (client_waits, upstream_waits) =
-                (!self.to_client.is_between_frames(), !self.to_upstream.is_between_frames());
-            tokio::select! {
-                from_client = self.session.read_request_body(), if upstream_waits => match from_client {
-                    Ok(Some(bytes)) => if !self.pass_to_upstream(&bytes).await { break },
-                    _ => break,
+            let from_client_misses = !self.to_upstream.is_between_frames();
+            let from_upstream_misses = !self.to_client.is_between_frames();
+            let passed = tokio::select! {
+                from_client = self.session.read_request_body(), if from_client_misses => match from_client {
+                    Ok(Some(bytes)) => self.pass_to_upstream(&bytes).await,
+                    _ => false,
                 },
-                from_upstream = self.upstream.read_response_task(), if client_waits => match payload(from_upstream) {
-                    Some(bytes) => if !self.pass_to_client(bytes).await { break },
-                    None => break,
+                from_upstream = self.upstream.read_response_task(), if from_upstream_misses => match payload(from_upstream) {
+                    Some(bytes) => self.pass_to_client(bytes).await,
+                    None => false,
                 },
-            }
-        }
-        if self.to_upstream.is_between_frames() {
-            let mask = Uuid::new_v4().into_bytes();
-            let frame = frames::client_close(
-                Close::GOING_AWAY.code,
-                Close::GOING_AWAY.reason,
-                [mask[0], mask[1], mask[2], mask[3]],
-            );
-            // An upstream that is gone needs no farewell.
-            let _ = self.upstream.write_body(&frame).await;
-        }
-        if self.to_client.is_between_frames() {
-            let frame = frames::server_close(close.code, close.reason);
-            if self.session.write_response_body(Some(Bytes::from(frame)), false).await.is_err() {
+            };
+            if !passed {
                 return;
             }
-            while let Ok(Some(_)) = self.session.read_request_body().await {}
+        }
+        let random = Uuid::new_v4().into_bytes();
+        let mask = [random[0], random[1], random[2], random[3]];
+        let farewell = frames::client_close(Close::GOING_AWAY.code, Close::GOING_AWAY.reason, mask);
+        let to_client = Bytes::from(frames::server_close(close.code, close.reason));
+        let mut upstream_is_open = self.upstream.write_body(&farewell).await.is_ok();
+        let mut client_is_open = self.session.write_response_body(Some(to_client), false).await.is_ok();
+        while client_is_open {
+            tokio::select! {
+                from_client = self.session.read_request_body() => match from_client {
+                    Ok(Some(bytes)) => {
+                        self.to_upstream.feed(&bytes);
+                        client_is_open = !self.to_upstream.has_closed();
+                    }
+                    _ => client_is_open = false,
+                },
+                from_upstream = self.upstream.read_response_task(), if upstream_is_open => match payload(from_upstream) {
+                    Some(_) => {}
+                    None => upstream_is_open = false,
+                },
+            }
         }
     }
 
