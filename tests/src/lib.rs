@@ -4,7 +4,15 @@
 //! Nothing here imports a plane. What a test starts is private to it, ends with it, and collides with nothing: a temporary
 //! [`folder`], free ports, one cloned database and one Redis a test.
 
+pub mod actors;
+pub mod client;
+pub mod eventually;
 pub mod folder;
+pub mod planes;
 pub mod postgres;
 pub mod process;
 pub mod redis;
+pub mod secrets;
+pub mod stack;
+pub mod standin;
+pub mod wire;

@@ -1,0 +1,210 @@
+//! People who use the gateway, each through its public interfaces alone.
+
+use std::{pin::Pin, sync::Arc};
+
+use http::Method;
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    client::{Answer, Ask},
+    secrets::Secrets,
+};
+
+/// The control API as its users reach it.
+#[derive(Clone, Debug)]
+pub struct ControlApi {
+    pub(crate) url: String,
+    pub(crate) http: Client,
+    pub(crate) secrets: Secrets,
+}
+
+impl ControlApi {
+    /// A request to `/api/v1<path>` without credentials.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}/api/v1{path}", self.url))
+    }
+
+    /// Logs in and returns the user.
+    pub async fn logs_in(&self, email: &str, password: &str) -> User {
+        let login = self.request(Method::POST, "/auth/login").json(&json!({ "email": email, "password": password }));
+        let jwt = text(&login.answer().await.expect(200), "access_token");
+        self.secrets.remember("password", password);
+        self.secrets.remember("JWT", &jwt);
+        let me = self.request(Method::GET, "/users/me").bearer_auth(&jwt).answer().await.expect(200);
+        User { id: text(&me, "id"), email: email.to_owned(), password: password.to_owned(), jwt, control: self.clone() }
+    }
+}
+
+/// Somebody who is about to register. Awaiting gives the user.
+#[derive(Debug)]
+pub struct NewUser {
+    pub(crate) name: String,
+    pub(crate) credits: Option<String>,
+    pub(crate) control: ControlApi,
+    pub(crate) admin: Arc<User>,
+}
+
+impl NewUser {
+    /// With a balance, set by an administrator.
+    pub fn with_credits(mut self, whole: u32) -> Self {
+        self.credits = Some(format!("{whole}.00"));
+        self
+    }
+
+    async fn register(self) -> User {
+        let email = format!("{}-{}@example.com", self.name, short_id());
+        let password = format!("{} secret {}", self.name, short_id());
+        self.control.secrets.remember("password", &password);
+        let body = json!({ "email": email, "username": format!("{}-{}", self.name, short_id()), "password": password });
+        self.control.request(Method::POST, "/auth/register").json(&body).answer().await.expect(201);
+        let user = self.control.logs_in(&email, &password).await;
+        if let Some(credits) = &self.credits {
+            self.admin.changes(&user, &json!({ "currency_balance": credits })).await.expect(200);
+        }
+        user
+    }
+}
+
+impl IntoFuture for NewUser {
+    type Output = User;
+    type IntoFuture = Pin<Box<dyn Future<Output = User> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.register())
+    }
+}
+
+/// Somebody with an account, logged in.
+#[derive(Clone)]
+pub struct User {
+    pub id: String,
+    pub email: String,
+    pub password: String,
+    pub jwt: String,
+    control: ControlApi,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User").field("id", &self.id).field("email", &self.email).finish_non_exhaustive()
+    }
+}
+
+impl User {
+    /// A request to `/api/v1<path>` with this user's JWT.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.control.request(method, path).bearer_auth(&self.jwt)
+    }
+
+    /// Asks for a token, which may be refused.
+    pub async fn tries_to_buy(&self, body: &Value) -> Answer {
+        let answer = self.request(Method::POST, "/tokens/purchase").json(body).answer().await;
+        if answer.status == 201 {
+            self.control.secrets.remember("token", &text(&answer.json(), "token"));
+        }
+        answer
+    }
+
+    /// Buys a token that opens everything.
+    pub async fn buys(&self, duration_hours: u32) -> Token {
+        self.buys_scoped(duration_hours, "full").await
+    }
+
+    pub async fn buys_scoped(&self, duration_hours: u32, scope: &str) -> Token {
+        let body = json!({ "duration_hours": duration_hours, "scope": scope });
+        Token::of(&self.tries_to_buy(&body).await.expect(201))
+    }
+
+    /// Gives a token back that was never used.
+    pub async fn refunds(&self, token: &Token) -> Answer {
+        self.request(Method::DELETE, &format!("/tokens/{}", token.id)).answer().await
+    }
+
+    /// Gets a new text for a token; the old one dies.
+    pub async fn rotates(&self, token: &Token) -> Token {
+        let rotated = self.request(Method::POST, &format!("/tokens/{}/rotate", token.id)).answer().await.expect(200);
+        let rotated = Token::of(&rotated);
+        self.control.secrets.remember("token", &rotated.text);
+        rotated
+    }
+
+    /// What the tokens page lists, the ended ones too.
+    pub async fn tokens(&self) -> Vec<Value> {
+        let listed = self.request(Method::GET, "/tokens/my-tokens?active_only=false").answer().await.expect(200);
+        listed.as_array().expect("a bare array").clone()
+    }
+
+    /// As an administrator: changes another user.
+    pub async fn changes(&self, user: &User, change: &Value) -> Answer {
+        self.request(Method::PATCH, &format!("/admin/users/{}", user.id)).json(change).answer().await
+    }
+}
+
+/// A token that was bought.
+#[derive(Clone)]
+pub struct Token {
+    pub id: String,
+    /// The 64 characters that open the upstream.
+    pub text: String,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Token").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Token {
+    fn of(bought: &Value) -> Self {
+        Self { id: text(bought, "id"), text: text(bought, "token") }
+    }
+}
+
+/// An edge as people and programs reach it.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    pub(crate) url: String,
+    pub(crate) http: Client,
+}
+
+impl Edge {
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A request without credentials.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url))
+    }
+
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    /// A request by an API client that holds `token`.
+    pub fn with(&self, token: &Token, method: Method, path: &str) -> RequestBuilder {
+        self.request(method, path).header("X-Access-Token", &token.text)
+    }
+
+    /// The status that an API client with `token` gets for a GET.
+    pub async fn status_for(&self, token: &Token, path: &str) -> u16 {
+        self.with(token, Method::GET, path).answer().await.status
+    }
+
+    /// The status of `/api/v1/proxy/status` for `token`, which never activates it.
+    pub async fn token_status(&self, token: &Token) -> u16 {
+        self.status_for(token, "/api/v1/proxy/status").await
+    }
+}
+
+#[track_caller]
+fn text(value: &Value, member: &str) -> String {
+    let text = value[member].as_str();
+    text.unwrap_or_else(|| panic!("no `{member}` in {value}")).to_owned()
+}
+
+fn short_id() -> String {
+    Uuid::new_v4().simple().to_string()[..12].to_owned()
+}

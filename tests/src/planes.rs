@@ -1,0 +1,122 @@
+//! The two programs of the gateway as child processes.
+
+use std::{collections::BTreeMap, path::Path, process::ExitStatus, time::Duration};
+
+use anyhow::Context;
+
+use crate::{
+    client::{Ask, client},
+    process::{Launch, Process, built_program, ready},
+};
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const STOPS_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a program reads of its environment.
+pub type Environment = BTreeMap<String, String>;
+
+/// Makes an [`Environment`] of pairs.
+pub fn environment<const N: usize>(pairs: [(&str, &str); N]) -> Environment {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Which of the two programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    ControlApi,
+    EdgeProxy,
+}
+
+impl Program {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ControlApi => "control-api",
+            Self::EdgeProxy => "edge-proxy",
+        }
+    }
+
+    /// The variables that say where it listens: for its users, and for its operators.
+    fn listen_variables(self) -> [&'static str; 2] {
+        match self {
+            Self::ControlApi => ["CONTROL_LISTEN", "CONTROL_OPS_LISTEN"],
+            Self::EdgeProxy => ["EDGE_LISTEN", "EDGE_OPS_LISTEN"],
+        }
+    }
+}
+
+/// A program that serves, or that a test has killed.
+#[derive(Debug)]
+pub struct Plane {
+    launch: Launch,
+    process: Process,
+    url: String,
+    ops_url: String,
+}
+
+impl Plane {
+    /// Starts a program on these two ports of the loopback address and waits until it says that it is ready. Its log goes to
+    /// `<folder>/<name>.log`.
+    pub async fn start(
+        program: Program,
+        name: &str,
+        folder: &Path,
+        ports: [u16; 2],
+        environment: &Environment,
+    ) -> anyhow::Result<Self> {
+        let mut launch = Launch::new(name, built_program(program.name())?, folder).arg("serve").envs(environment);
+        for (variable, port) in program.listen_variables().into_iter().zip(ports) {
+            launch = launch.env(variable, format!("127.0.0.1:{port}"));
+        }
+        let [url, ops_url] = ports.map(|port| format!("http://127.0.0.1:{port}"));
+        let process = launch.spawn()?;
+        let plane = Self { launch, process, url, ops_url };
+        plane.ready().await?;
+        Ok(plane)
+    }
+
+    /// Its origin, for its users.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The origin of its private listener.
+    pub fn ops_url(&self) -> &str {
+        &self.ops_url
+    }
+
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    pub fn process_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Kills it as a crash does.
+    pub async fn kill(&mut self) {
+        self.process.kill().await;
+    }
+
+    /// Stops it as an init system does.
+    pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        self.process.stop(STOPS_WITHIN).await
+    }
+
+    /// Starts it again where it was.
+    pub async fn start_again(&mut self) -> anyhow::Result<()> {
+        self.process.kill().await;
+        self.process = self.launch.spawn()?;
+        self.ready().await
+    }
+
+    async fn ready(&self) -> anyhow::Result<()> {
+        let http = client().build().context("cannot make a client")?;
+        let readyz = format!("{}/readyz", self.ops_url);
+        let is_ready = async || match http.get(&readyz).timeout(Duration::from_secs(5)).try_answer().await {
+            Ok(answer) if answer.status == 200 => Ok(()),
+            Ok(answer) => Err(format!("{} {}", answer.status, answer.text())),
+            Err(error) => Err(format!("{error:?}")),
+        };
+        ready(&self.process, READY_WITHIN, is_ready).await
+    }
+}

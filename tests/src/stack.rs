@@ -1,0 +1,215 @@
+//! The whole gateway, private to one test: Postgres, Redis, the stand-in, one control plane, one or more edges.
+
+use std::{fs, sync::Arc};
+
+use anyhow::Context;
+use uuid::Uuid;
+
+use crate::{
+    actors::{ControlApi, Edge, NewUser, User},
+    client::client,
+    eventually,
+    folder::Folder,
+    planes::{Environment, Plane, Program, environment},
+    postgres::Database,
+    process::{Launch, built_program, on_free_ports},
+    redis::Redis,
+    secrets::Secrets,
+    standin::Standin,
+};
+
+/// How many edges a stack has at most.
+const MOST_EDGES: usize = 3;
+/// Two for the control plane, two for each edge.
+const PORTS: usize = 2 + 2 * MOST_EDGES;
+
+/// What a test wants other than the default: one edge, nothing configured but what must be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    edges: usize,
+    control: Environment,
+    edge: Environment,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { edges: 1, control: Environment::new(), edge: Environment::new() }
+    }
+}
+
+impl Plan {
+    pub fn edges(mut self, edges: usize) -> Self {
+        assert!((1..=MOST_EDGES).contains(&edges), "a stack has 1 to {MOST_EDGES} edges");
+        self.edges = edges;
+        self
+    }
+
+    /// Sets a variable of control-api.
+    pub fn control_env(mut self, name: &str, value: &str) -> Self {
+        self.control.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Sets a variable of every edge.
+    pub fn edge_env(mut self, name: &str, value: &str) -> Self {
+        self.edge.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub async fn start(self) -> Stack {
+        match Stack::start_planned(&self).await {
+            Ok(stack) => stack,
+            Err(error) => panic!("the stack does not start: {error:?}"),
+        }
+    }
+}
+
+/// A running gateway. End a test with [`Stack::finish`], which checks what must hold after any test.
+#[derive(Debug)]
+pub struct Stack {
+    pub control: Control,
+    pub edges: Vec<Edge>,
+    pub edge_planes: Vec<Plane>,
+    pub standin: Standin,
+    pub redis: Redis,
+    pub database: Database,
+    pub secrets: Secrets,
+    /// Statuses of 500 and above that the test has provoked.
+    announced: Vec<u16>,
+    folder: Folder,
+}
+
+/// The control plane of a stack.
+#[derive(Debug)]
+pub struct Control {
+    pub plane: Plane,
+    pub api: ControlApi,
+    /// A superuser.
+    pub admin: Arc<User>,
+}
+
+impl Control {
+    /// Somebody who registers when awaited.
+    pub fn user(&self, name: &str) -> NewUser {
+        NewUser { name: name.to_owned(), credits: None, control: self.api.clone(), admin: self.admin.clone() }
+    }
+}
+
+impl Stack {
+    /// A stack of one edge.
+    pub async fn start() -> Self {
+        Plan::default().start().await
+    }
+
+    pub fn plan() -> Plan {
+        Plan::default()
+    }
+
+    /// The first edge.
+    pub fn edge(&self) -> &Edge {
+        &self.edges[0]
+    }
+
+    /// Allows answers of this status, 500 or above, in this test.
+    pub fn announce(&mut self, status: u16) {
+        self.announced.push(status);
+    }
+
+    async fn start_planned(plan: &Plan) -> anyhow::Result<Self> {
+        let folder = Folder::temporary()?;
+        let secrets = Secrets::default();
+        let (database, redis, standin) =
+            tokio::try_join!(Database::create(), Redis::start_temporary(), Standin::start_on_free_ports())?;
+        let secret_key = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        secrets.remember("SECRET_KEY", &secret_key);
+        let common = environment([
+            ("REDIS_URL", &redis.url()),
+            ("LOG_LEVEL", "debug"),
+            ("LOG_FORMAT", "text"),
+            ("RUST_BACKTRACE", "1"),
+        ]);
+        let planes = on_free_ports(async |ports: [u16; PORTS]| {
+            let (control_ports, edge_ports) = ports.as_chunks::<2>().0.split_first().context("two ports")?;
+            let edge_ports = &edge_ports[..plan.edges];
+            let origins = edge_ports
+                .iter()
+                .flat_map(|[port, _]| [format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}")]);
+            let public_origin = origins.collect::<Vec<_>>().join(",");
+            let mut control = common.clone();
+            control.extend(environment([
+                ("DATABASE_URL", database.url()),
+                ("SECRET_KEY", &secret_key),
+                ("PUBLIC_ORIGIN", &public_origin),
+                ("DATABASE_MAX_CONNECTIONS", "8"),
+            ]));
+            control.extend(plan.control.clone());
+            let mut edge = common.clone();
+            edge.extend(environment([
+                ("ZENZEFI_URL", &standin.url()),
+                ("ZENZEFI_TLS_VERIFY", "false"),
+                ("PUBLIC_ORIGIN", &public_origin),
+                ("CONTROL_API_URL", &format!("http://127.0.0.1:{}", control_ports[0])),
+                ("EDGE_THREADS", "2"),
+                ("DRAIN_SECONDS", "2"),
+            ]));
+            edge.extend(plan.edge.clone());
+            let folder = folder.path();
+            let control = Plane::start(Program::ControlApi, "control-api", folder, *control_ports, &control).await?;
+            let mut edges = Vec::new();
+            for (number, ports) in edge_ports.iter().enumerate() {
+                let name = format!("edge-proxy-{number}");
+                edges.push(Plane::start(Program::EdgeProxy, &name, folder, *ports, &edge).await?);
+            }
+            Ok((control, edges))
+        });
+        let (control_plane, edge_planes) = planes.await?;
+        let api = ControlApi { url: control_plane.url().to_owned(), http: client().build()?, secrets: secrets.clone() };
+        let admin = Arc::new(superuser(&api, database.url(), &folder, &secret_key).await?);
+        let http = client().build()?;
+        let edges = edge_planes.iter().map(|plane| Edge { url: plane.url().to_owned(), http: http.clone() }).collect();
+        let control = Control { plane: control_plane, api, admin };
+        Ok(Self { control, edges, edge_planes, standin, redis, database, secrets, announced: Vec::new(), folder })
+    }
+
+    /// Ends the test: everything published, both programs stopping gracefully, no panic, no unannounced `5xx` and no secret in
+    /// any log.
+    pub async fn finish(mut self) {
+        if self.control.plane.process().ended().is_none() && self.redis.process().is_some() {
+            eventually!(self.database.query("SELECT count(*) FROM outbox").await.expect("a count"), |left| left == "0");
+        }
+        let planes = self.edge_planes.iter_mut().chain([&mut self.control.plane]);
+        for plane in planes.filter(|plane| plane.process().ended().is_none()) {
+            let status = plane.stop().await.expect("a graceful stop");
+            assert!(status.success(), "{} ended with {status}\n{}", plane.process().name(), plane.process().quote());
+        }
+        let mut faults = Vec::new();
+        for entry in fs::read_dir(self.folder.path()).expect("the test's folder").flatten() {
+            let log = entry.path();
+            faults.extend(self.secrets.found_in(&log));
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            let is_fault = |line: &&str| line.contains("panicked at") || self.is_unannounced(line);
+            faults.extend(text.lines().filter(is_fault).map(|line| format!("{}: {line}", log.display())));
+        }
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+
+    /// Whether an access line tells of a server error that the test has not provoked.
+    fn is_unannounced(&self, line: &str) -> bool {
+        let statuses = line.match_indices("status=").map(|(at, key)| &line[at + key.len()..]);
+        let codes = statuses.filter_map(|rest| rest.get(..3)?.parse::<u16>().ok());
+        codes.into_iter().any(|code| code >= 500 && !self.announced.contains(&code))
+    }
+}
+
+/// Makes the first administrator the way an operator does.
+async fn superuser(api: &ControlApi, database_url: &str, folder: &Folder, secret_key: &str) -> anyhow::Result<User> {
+    let (email, password) = ("admin@example.com", format!("operator {}", Uuid::new_v4().simple()));
+    api.secrets.remember("password", &password);
+    let create = Launch::new("create-superuser", built_program("control-api")?, folder.path())
+        .args(["user", "create", "--superuser", "--email", email, "--username", "admin"])
+        .env("DATABASE_URL", database_url)
+        .env("SECRET_KEY", secret_key)
+        .env("USER_PASSWORD", &password);
+    create.run().await?;
+    Ok(api.logs_in(email, &password).await)
+}

@@ -1,0 +1,232 @@
+//! Bodies that are hard on a proxy: long, slow, compressed, cut short, with trailers, never ending.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use flate2::{
+    Compression,
+    write::{GzEncoder, ZlibEncoder},
+};
+use futures_util::stream;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::Frame;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::{
+    answer::{self, Answer},
+    route::{Origin, Query},
+    seen::Counted,
+};
+
+const CHECKSUM: HeaderName = HeaderName::from_static("x-checksum-sha256");
+const BLOCK_BYTES: u64 = 64 * 1024;
+/// The longest that `/slow` and a tick wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
+/// Content of a given length, the same at each call: blocks of noise, each stamped with its number, so that one lost,
+/// doubled or out of order changes the checksum.
+#[derive(Clone)]
+struct Content {
+    noise: Bytes,
+    next: u64,
+    left: u64,
+}
+
+impl Content {
+    fn new(bytes: u64) -> Self {
+        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        let noise = std::iter::repeat_with(|| {
+            // xorshift64 (Marsaglia, 2003)
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        });
+        let words = usize::try_from(BLOCK_BYTES / 8).expect("a block fits memory");
+        Self { noise: noise.take(words).flatten().collect(), next: 0, left: bytes }
+    }
+}
+
+impl Iterator for Content {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.left == 0 {
+            return None;
+        }
+        let mut block = self.noise.to_vec();
+        block[..8].copy_from_slice(&self.next.to_le_bytes());
+        block.truncate(usize::try_from(self.left.min(BLOCK_BYTES)).expect("a block fits memory"));
+        self.next += 1;
+        self.left -= block.len() as u64;
+        Some(block.into())
+    }
+}
+
+/// The SHA-256, in hexadecimal, of what `/download/{bytes}` sends.
+pub fn checksum(bytes: u64) -> String {
+    let mut hasher = Sha256::new();
+    Content::new(bytes).for_each(|block| hasher.update(&block));
+    hex(hasher)
+}
+
+/// Checksums by length, since that of a long download takes seconds.
+#[derive(Debug, Default)]
+pub struct Checksums(Mutex<BTreeMap<u64, String>>);
+
+impl Checksums {
+    const MOST: usize = 100;
+
+    async fn of(&self, bytes: u64) -> Option<String> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&bytes).cloned();
+        if known.is_some() {
+            return known;
+        }
+        let computed = tokio::task::spawn_blocking(move || checksum(bytes)).await.ok()?;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < Self::MOST {
+            known.insert(bytes, computed.clone());
+        }
+        Some(computed)
+    }
+}
+
+pub async fn download(checksums: &Checksums, bytes: &str, head_only: bool) -> Answer {
+    let Ok(bytes) = bytes.parse::<u64>() else { return answer::bad_request("no length") };
+    let Some(checksum) = checksums.of(bytes).await else {
+        return answer::empty(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    let content = Content::new(if head_only { 0 } else { bytes });
+    let mut answer =
+        answer::streamed("application/octet-stream", stream::iter(content.map(|block| Ok(Frame::data(block)))));
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+    headers.insert(CHECKSUM, HeaderValue::from_str(&checksum).expect("hexadecimal digits"));
+    answer
+}
+
+pub async fn upload(mut body: Counted) -> Answer {
+    let (mut hasher, mut bytes) = (Sha256::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return answer::bad_request("cut short") };
+        if let Some(block) = frame.data_ref() {
+            hasher.update(block);
+            bytes += block.len() as u64;
+        }
+    }
+    answer::json(StatusCode::OK, &json!({ "bytes": bytes, "sha256": hex(hasher) }))
+}
+
+pub async fn slow(milliseconds: &str) -> Answer {
+    let Ok(milliseconds) = milliseconds.parse() else { return answer::bad_request("no duration") };
+    tokio::time::sleep(Duration::from_millis(milliseconds).min(LONGEST_WAIT)).await;
+    answer::json(StatusCode::OK, &json!({ "slept_ms": milliseconds }))
+}
+
+/// Announces twice what it sends, then ends the connection.
+pub fn abort(query: &Query<'_>) -> Answer {
+    let after = query.number("after").unwrap_or(1024).min(BLOCK_BYTES * 1024);
+    let sent = Content::new(after).map(|block| Ok(Frame::data(block)));
+    let cut = std::iter::once_with(|| Err(io::Error::other("cut short on purpose")));
+    let mut answer = answer::streamed("application/octet-stream", stream::iter(sent.chain(cut)));
+    answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(after * 2));
+    answer
+}
+
+pub fn trailers() -> Answer {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-trailer", HeaderValue::from_static("after the body"));
+    trailers.insert(CHECKSUM, HeaderValue::from_str(&hex(Sha256::new_with_prefix("one two three"))).expect("digits"));
+    let chunks = ["one ", "two ", "three"].map(|chunk| Ok(Frame::data(Bytes::from_static(chunk.as_bytes()))));
+    let frames = chunks.into_iter().chain([Ok(Frame::trailers(trailers))]);
+    let mut answer = answer::streamed("text/plain; charset=utf-8", stream::iter(frames));
+    answer.headers_mut().insert(header::TRAILER, HeaderValue::from_static("x-trailer, x-checksum-sha256"));
+    answer
+}
+
+/// Server-sent events, the first at once.
+pub fn ticks(query: &Query<'_>) -> Answer {
+    let every = tick_interval(query);
+    let count = query.number("count").unwrap_or(u64::MAX);
+    let events = stream::unfold(1, move |tick| async move {
+        if tick > count {
+            return None;
+        }
+        if tick > 1 {
+            tokio::time::sleep(every).await;
+        }
+        let event = format!("id: {tick}\ndata: {}\n\n", json!({ "tick": tick }));
+        Some((Ok(Frame::data(Bytes::from(event))), tick + 1))
+    });
+    let mut answer = answer::streamed("text/event-stream", events);
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// How long from one tick to the next; a second unless the query says otherwise.
+pub fn tick_interval(query: &Query<'_>) -> Duration {
+    Duration::from_millis(query.number("every_ms").unwrap_or(1000).max(1)).min(LONGEST_WAIT)
+}
+
+/// A page in that coding where the request accepts it (or says nothing, or the query has `force`), else as it is.
+pub fn compressed(coding: &str, headers: &HeaderMap, query: &Query<'_>, origin: &Origin) -> Answer {
+    let accepted =
+        headers.get(header::ACCEPT_ENCODING).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let is_wanted = query.text("force").is_some() || accepted.is_none_or(|accepted| accepts(&accepted, coding));
+    let page = format!(
+        "<!doctype html><title>{coding}</title>{}<a href=\"{}\">absolute</a>",
+        "<p>Compressed text, root-relative: <a href=\"/page\">page</a></p>\n".repeat(200),
+        origin.url("/page")
+    );
+    if !is_wanted {
+        return answer::ok("text/html; charset=utf-8", page);
+    }
+    let Ok(Some(encoded)) = encode(coding, page.as_bytes()) else { return answer::not_found() };
+    let mut answer = answer::ok("text/html; charset=utf-8", encoded);
+    let coding = HeaderValue::from_str(coding).expect("the name of a coding that was just used");
+    answer.headers_mut().insert(header::CONTENT_ENCODING, coding);
+    answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    answer
+}
+
+fn accepts(accept_encoding: &str, coding: &str) -> bool {
+    accept_encoding.split(',').any(|item| {
+        let (name, weight) = item.split_once(';').unwrap_or((item, ""));
+        [coding, "*"].contains(&name.trim()) && !matches!(weight.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
+    })
+}
+
+fn encode(coding: &str, plain: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let encoded = match coding {
+        "gzip" => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(plain)?;
+            encoder.finish()?
+        }
+        // HTTP's `deflate` is the zlib format (RFC 9110, 8.4.1.2).
+        "deflate" => {
+            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(plain)?;
+            encoder.finish()?
+        }
+        "br" => {
+            let mut encoded = Vec::new();
+            brotli::BrotliCompress(&mut &plain[..], &mut encoded, &brotli::enc::BrotliEncoderParams::default())?;
+            encoded
+        }
+        "zstd" => zstd::encode_all(plain, zstd::DEFAULT_COMPRESSION_LEVEL)?,
+        _ => return Ok(None),
+    };
+    Ok(Some(encoded))
+}
+
+fn hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,185 @@
+//! A stand-in for Zenzefi: what the gateway is put in front of in `make run` and in tests.
+//!
+//! It serves HTTPS with a self-signed certificate, as the real one does, and plain HTTP, both as HTTP/1.1 and HTTP/2. It is
+//! built on bare hyper, so that what arrived is what it reports: no framework decodes a path or folds headers on the way.
+//! Besides a small web application and the JSON paths that a restricted scope opens, it serves what a test of a proxy needs:
+//!
+//! | path | what |
+//! | --- | --- |
+//! | `/echo` | the request as received, as JSON |
+//! | `/status/{code}?header=Name:Value` | that status, with those headers |
+//! | `/slow/{ms}` | an answer after so long |
+//! | `/redirect?to=…&status=302` | a redirect; a `to` of `self:/path` is made absolute on its own origin |
+//! | `/cookies` | three `Set-Cookie` lines |
+//! | `/basic` | HTTP Basic with [`BASIC_AUTH`] |
+//! | `/compressed/{gzip,br,zstd,deflate}` | a compressed page, if the request accepts that coding |
+//! | `/download/{bytes}` | content of any length with its checksum in `X-Checksum-Sha256` |
+//! | `/upload` | the length and checksum of what was sent |
+//! | `/abort?after=bytes` | a body that ends abruptly before its announced end |
+//! | `/trailers` | chunks and trailers |
+//! | `/sse?every_ms=1000` | server-sent ticks |
+//! | `/ws/info?every_ms=1000` | a WebSocket that ticks and echoes |
+//! | `/_standin/requests?path=…` | how many requests and bodies reached that path |
+//! | `/_standin/sockets` | how many WebSockets are open, and how the last one ended |
+
+mod answer;
+mod bodies;
+mod echo;
+mod route;
+mod seen;
+mod site;
+mod socket;
+mod zenzefi;
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use anyhow::Context;
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use seen::{Seen, SocketsSeen};
+
+/// What `/basic` wants.
+pub const BASIC_AUTH: &str = "zenzefi:open sesame";
+
+/// A running stand-in. It stops when it is dropped.
+#[derive(Debug)]
+pub struct Standin {
+    https: SocketAddr,
+    http: SocketAddr,
+    state: Arc<State>,
+}
+
+/// What all its connections share.
+#[derive(Debug, Default)]
+struct State {
+    seen: seen::Log,
+    checksums: bodies::Checksums,
+    /// Every listener, connection and WebSocket.
+    tasks: TaskTracker,
+    stopped: CancellationToken,
+}
+
+/// The scheme that a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+impl Standin {
+    /// Starts it on these addresses; port 0 takes a free one.
+    pub async fn start(https: SocketAddr, http: SocketAddr) -> anyhow::Result<Self> {
+        let bind =
+            async |address| TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"));
+        let (https, http) = (bind(https).await?, bind(http).await?);
+        let standin = Self { https: https.local_addr()?, http: http.local_addr()?, state: Arc::default() };
+        standin.serve(https, Some(TlsAcceptor::from(Arc::new(tls()?))));
+        standin.serve(http, None);
+        Ok(standin)
+    }
+
+    /// Starts it on free ports of the loopback address.
+    pub async fn start_on_free_ports() -> anyhow::Result<Self> {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start(any, any).await
+    }
+
+    /// Its HTTPS origin.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.https)
+    }
+
+    /// Its plain HTTP origin.
+    pub fn http_url(&self) -> String {
+        format!("http://{}", self.http)
+    }
+
+    /// What has reached `path` so far, whatever the query.
+    pub fn seen(&self, path: &str) -> Seen {
+        self.state.seen.at(path)
+    }
+
+    /// What has become of WebSockets so far.
+    pub fn sockets(&self) -> SocketsSeen {
+        self.state.seen.sockets()
+    }
+
+    /// Stops listening and drops every connection.
+    pub fn stop(&self) {
+        self.state.stopped.cancel();
+    }
+
+    fn serve(&self, listener: TcpListener, tls: Option<TlsAcceptor>) {
+        let state = self.state.clone();
+        let accepting = async move {
+            loop {
+                let Ok((tcp, _)) = listener.accept().await else { continue };
+                let _ = tcp.set_nodelay(true);
+                let (tasks, stopped) = (state.tasks.clone(), state.stopped.clone());
+                let (state, tls) = (state.clone(), tls.clone());
+                let connection = async move {
+                    match tls {
+                        None => converse(tcp, Scheme::Http, state).await,
+                        Some(tls) => match tls.accept(tcp).await {
+                            Ok(stream) => converse(stream, Scheme::Https, state).await,
+                            Err(error) => tracing::debug!(%error, "no TLS handshake"),
+                        },
+                    }
+                };
+                tasks.spawn(async move { stopped.run_until_cancelled(connection).await });
+            }
+        };
+        let stopped = self.state.stopped.clone();
+        self.state.tasks.spawn(async move { stopped.run_until_cancelled(accepting).await });
+    }
+}
+
+impl Drop for Standin {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Serves one connection to its end.
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, scheme: Scheme, state: Arc<State>) {
+    let service = service_fn(move |request| {
+        let state = state.clone();
+        async move { Ok::<_, Infallible>(route::answer(&state, scheme, request).await) }
+    });
+    let server = auto::Builder::new(TokioExecutor::new());
+    if let Err(error) = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+fn tls() -> anyhow::Result<ServerConfig> {
+    let names = ["localhost", "127.0.0.1", "zenzefi.test"].map(str::to_owned);
+    let certified = rcgen::generate_simple_self_signed(names)?;
+    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).map_err(anyhow::Error::msg)?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
