@@ -23,6 +23,7 @@ pub mod tunnel;
 pub mod upstream;
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -32,6 +33,7 @@ use pingora::{
     apps::HttpServerOptions,
     connectors::http::v1::Connector,
     listeners::tls::TlsSettings,
+    protocols::http::v2::server::default_h2_options,
     proxy::http_proxy,
     server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch, configuration::ServerConf},
     services::{
@@ -61,6 +63,10 @@ use crate::{
 const DRAIN_LOOKS_EVERY: Duration = Duration::from_millis(20);
 /// How many times one request may be tried at the upstream.
 const MAX_TRIES: usize = 3;
+/// What one HTTP/2 stream, and one connection, may send without being read: bounds the memory of an upload that waits for the
+/// upstream.
+const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// After this long without a stream an HTTP/2 connection is closed.
 const H2_IDLE_FOR: Duration = Duration::from_secs(75);
 
@@ -126,6 +132,9 @@ impl Edge {
 /// Serves until told to stop.
 pub fn run(config: Config) -> Result<(), String> {
     let edge = Arc::new(Edge::new(config)?);
+    check_listen("EDGE_LISTEN", edge.config.edge_listen)?;
+    check_listen("EDGE_OPS_LISTEN", edge.config.edge_ops_listen)?;
+    edge.config.edge_tls_listen.map_or(Ok(()), |listen| check_listen("EDGE_TLS_LISTEN", listen))?;
     let threads = match edge.config.edge_threads {
         Some(threads) => usize::from(threads),
         None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -148,6 +157,12 @@ pub fn run(config: Config) -> Result<(), String> {
     Ok(())
 }
 
+/// Says at once what Pingora would try again for half a minute, and then panic about.
+fn check_listen(option: &str, listen: SocketAddr) -> Result<(), String> {
+    let bound = std::net::TcpListener::bind(listen);
+    bound.map(drop).map_err(|error| format!("{option}: cannot listen on {listen}: {error}"))
+}
+
 fn proxy_service(
     edge: &Arc<Edge>,
     server: &Server,
@@ -157,6 +172,9 @@ fn proxy_service(
     options.h2c = true;
     options.h2_idle_timeout = Some(H2_IDLE_FOR);
     proxy.server_options = Some(options);
+    let mut h2 = default_h2_options();
+    h2.initial_window_size(H2_STREAM_WINDOW_BYTES).initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES);
+    proxy.h2_options = Some(h2);
     let mut service = Service::new("proxy".to_owned(), Cuttable::new(proxy, Arc::clone(&edge.metrics)));
     service.add_tcp(&edge.config.edge_listen.to_string());
     let config = &edge.config;

@@ -143,7 +143,7 @@ impl Drop for RequestCtx {
         self.metrics.requests.with_label_values(&[self.route, class]).inc();
         let admitted = self.admitted();
         tracing::info!(
-            target: "access",
+            target: "edge_proxy::access",
             request_id = %self.id.simple(),
             client = self.request.as_ref().and_then(|request| request.client).map(tracing::field::display),
             method = self.method,

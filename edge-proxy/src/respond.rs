@@ -147,13 +147,13 @@ impl Answer {
         self.status
     }
 
-    /// Sends it. The rest of the request's body is read away first, within bounds, so that the connection can be kept.
+    /// Sends it. The rest of the request's body is read away first, within bounds, so that the connection can be kept, or closed
+    /// without taking the answer back.
     pub async fn send(self, session: &mut Session, request_id: &str) -> pingora::Result<()> {
         let is_head = session.req_header().method == http::Method::HEAD;
+        drain(session).await;
         if self.closes && session.req_header().version <= Version::HTTP_11 {
             session.set_keepalive(None);
-        } else {
-            drain(session).await;
         }
         let mut head = ResponseHeader::build(self.status, Some(self.headers.len() + 2))?;
         for (name, value) in self.headers {
@@ -172,6 +172,11 @@ impl Answer {
 
 /// Reads away a small rest of a request's body; what is longer, or slow, costs the connection.
 async fn drain(session: &mut Session) {
+    if session.req_header().headers.contains_key(header::EXPECT) {
+        // Its body is still with the client, which this answer tells to keep it.
+        session.set_keepalive(None);
+        return;
+    }
     let read_away = async {
         let mut read = 0;
         while let Ok(Some(chunk)) = session.read_request_body().await {
