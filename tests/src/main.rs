@@ -1,7 +1,9 @@
 //! The testbed's command line: what `make run`, `make test` and `make prove` call.
-#![expect(clippy::print_stderr, reason = "a command line tells people what went wrong there")]
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "a command line speaks to people there")]
 
-use std::process::ExitCode;
+mod run;
+
+use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -9,7 +11,10 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use testbed::postgres::{SERVER_VARIABLE, Server};
+use testbed::{
+    postgres::{SERVER_VARIABLE, Server},
+    standin::Standin,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Starts what tests and developers run the gateway on.
@@ -28,12 +33,24 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+    /// Serve the stand-in Zenzefi until SIGTERM.
+    Standin {
+        /// Where it listens for HTTPS, with a self-signed certificate.
+        #[arg(long, default_value = "127.0.0.1:8443")]
+        https: SocketAddr,
+        /// Where it listens for plain HTTP.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        http: SocketAddr,
+    },
+    Stack(run::Options),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::WithPostgres { command } => with_postgres(&command).await,
+        Command::Standin { https, http } => standin(https, http).await,
+        Command::Stack(options) => run::run(&options).await.map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("testbed: {error:#}");
@@ -61,4 +78,16 @@ async fn with_postgres(command: &[String]) -> anyhow::Result<ExitCode> {
     server.stop().await?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+async fn standin(https: SocketAddr, http: SocketAddr) -> anyhow::Result<ExitCode> {
+    let standin = Standin::start(https, http).await?;
+    println!("stand-in Zenzefi: {} and {}", standin.url(), standin.http_url());
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -55,15 +55,15 @@ pub struct Plane {
 
 impl Plane {
     /// Starts a program on these two ports of the loopback address and waits until it says that it is ready. Its log goes to
-    /// `<folder>/<name>.log`.
+    /// `<logs>/<name>.log`.
     pub async fn start(
         program: Program,
         name: &str,
-        folder: &Path,
+        logs: &Path,
         ports: [u16; 2],
         environment: &Environment,
     ) -> anyhow::Result<Self> {
-        let mut launch = Launch::new(name, built_program(program.name())?, folder).arg("serve").envs(environment);
+        let mut launch = Launch::new(name, built_program(program.name())?, logs).arg("serve").envs(environment);
         for (variable, port) in program.listen_variables().into_iter().zip(ports) {
             launch = launch.env(variable, format!("127.0.0.1:{port}"));
         }
@@ -119,4 +119,19 @@ impl Plane {
         };
         ready(&self.process, READY_WITHIN, is_ready).await
     }
+}
+
+/// Makes an administrator the way an operator does, on the command line. `environment` is what control-api is configured
+/// with; the log goes to `<logs>/create-superuser.log`.
+pub async fn create_superuser(
+    email: &str,
+    password: &str,
+    logs: &Path,
+    environment: &Environment,
+) -> anyhow::Result<()> {
+    let create = Launch::new("create-superuser", built_program(Program::ControlApi.name())?, logs)
+        .args(["user", "create", "--superuser", "--email", email, "--username", "admin"])
+        .envs(environment)
+        .env("USER_PASSWORD", password);
+    create.run().await
 }

@@ -51,21 +51,21 @@ impl Server {
     /// Starts a server on a new folder that goes with it.
     pub async fn start_temporary() -> anyhow::Result<Self> {
         let folder = Folder::temporary()?;
-        let mut server = Self::start(folder.path(), Durability::None).await?;
+        let mut server = Self::start(folder.path(), folder.path(), Durability::None).await?;
         server._folder = Some(folder);
         Ok(server)
     }
 
     /// Starts a server whose data lives in `<folder>/postgres`, made if it is not there; its log goes to
-    /// `<folder>/postgres.log`.
-    pub async fn start(folder: &Path, durability: Durability) -> anyhow::Result<Self> {
+    /// `<logs>/postgres.log`.
+    pub async fn start(folder: &Path, logs: &Path, durability: Durability) -> anyhow::Result<Self> {
         let programs = programs()?;
         let cluster = folder.join("postgres");
         if !cluster.join("data/PG_VERSION").is_file() {
-            create_cluster(&programs, folder, &cluster).await?;
+            create_cluster(&programs, logs, &cluster).await?;
         }
         let process = on_free_ports(async |[port]| {
-            let log = folder.join("postgres.log");
+            let log = logs.join("postgres.log");
             let _ = fs::remove_file(&log);
             let launch = Launch::new("postgres", programs.join("postgres"), &cluster)
                 .log(log)
@@ -201,14 +201,14 @@ fn programs() -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(format!("/usr/lib/postgresql/{newest}/bin")))
 }
 
-async fn create_cluster(programs: &Path, folder: &Path, cluster: &Path) -> anyhow::Result<()> {
+async fn create_cluster(programs: &Path, logs: &Path, cluster: &Path) -> anyhow::Result<()> {
     let _ = fs::remove_dir_all(cluster);
     fs::create_dir(cluster).with_context(|| format!("cannot create {}", cluster.display()))?;
     if let Some(account) = postgres_account()? {
         give_to(cluster, &account)?;
     }
     let initdb = Launch::new("initdb", programs.join("initdb"), cluster)
-        .log(folder.join("initdb.log"))
+        .log(logs.join("initdb.log"))
         .unprivileged()?
         .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale", "--no-sync", "--no-instructions", "-D"])
         .arg(cluster.join("data"));

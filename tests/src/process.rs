@@ -204,6 +204,15 @@ impl Process {
         ended.ok().flatten().unwrap_or(ExitStatus::from_raw(1 << 8))
     }
 
+    /// Its name and how it ended, once it has; independent of what becomes of this value.
+    pub fn watch(&self) -> impl Future<Output = (String, ExitStatus)> + Send + use<> {
+        let (name, mut ended) = (self.name.clone(), self.ended.clone());
+        async move {
+            let status = ended.wait_for(Option::is_some).await.ok().and_then(|status| *status);
+            (name, status.unwrap_or(ExitStatus::from_raw(1 << 8)))
+        }
+    }
+
     /// Asks it to stop with `SIGTERM` and returns how it ended; it is killed if that takes longer than `within`.
     pub async fn stop(&mut self, within: Duration) -> anyhow::Result<ExitStatus> {
         self.signal_leader(Signal::SIGTERM);
@@ -232,10 +241,33 @@ impl Process {
 
     /// Memory that it holds now, in bytes, as the kernel counts it.
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory that it has held since it started or since [`Process::forget_peak`], in bytes.
+    pub fn peak_resident_bytes(&self) -> anyhow::Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    /// Starts to watch for the peak anew. See proc_pid_clear_refs(5).
+    pub fn forget_peak(&self) -> anyhow::Result<()> {
+        Ok(fs::write(format!("/proc/{}/clear_refs", self.pid), "5")?)
+    }
+
+    /// Processor time that it has used, in all its threads.
+    pub fn cpu_time(&self) -> anyhow::Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        // The name, in parentheses, may hold anything; utime and stime are fields 14 and 15, in hundredths of a second.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |field: usize| -> anyhow::Result<u64> { Ok(fields.get(field - 3).context("no time")?.parse()?) };
+        Ok(Duration::from_millis((ticks(14)? + ticks(15)?) * 10))
+    }
+
+    fn memory(&self, field: &str) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: u64 = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?.trim().parse()?;
-        Ok(kib * 1024)
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).with_context(|| format!("no {field}"))?;
+        Ok(kib.trim().parse::<u64>()? * 1024)
     }
 }
 

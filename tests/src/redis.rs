@@ -33,6 +33,7 @@ pub struct Dump(Vec<u8>);
 #[derive(Debug)]
 pub struct Redis {
     folder: PathBuf,
+    logs: PathBuf,
     persistence: Persistence,
     port: u16,
     process: Option<Process>,
@@ -43,20 +44,27 @@ impl Redis {
     /// Starts a server on a new folder that goes with it.
     pub async fn start_temporary() -> anyhow::Result<Self> {
         let folder = Folder::temporary()?;
-        let mut redis = Self::start(folder.path(), Persistence::None).await?;
+        let mut redis = Self::start(folder.path(), folder.path(), Persistence::None).await?;
         redis._temporary = Some(folder);
         Ok(redis)
     }
 
-    /// Starts a server whose data lives in `<folder>/redis`, made if it is not there; its log goes to `<folder>/redis.log`.
-    pub async fn start(folder: &Path, persistence: Persistence) -> anyhow::Result<Self> {
+    /// Starts a server whose data lives in `<folder>/redis`, made if it is not there; its log goes to `<logs>/redis.log`.
+    pub async fn start(folder: &Path, logs: &Path, persistence: Persistence) -> anyhow::Result<Self> {
         fs::create_dir_all(folder.join("redis"))?;
         let started = on_free_ports(async |[port]| {
-            let _ = fs::remove_file(folder.join("redis.log"));
-            Ok((spawn(folder, persistence, port).await?, port))
+            let _ = fs::remove_file(logs.join("redis.log"));
+            Ok((spawn(folder, logs, persistence, port).await?, port))
         });
         let (process, port) = started.await?;
-        Ok(Self { folder: folder.to_owned(), persistence, port, process: Some(process), _temporary: None })
+        Ok(Self {
+            folder: folder.to_owned(),
+            logs: logs.to_owned(),
+            persistence,
+            port,
+            process: Some(process),
+            _temporary: None,
+        })
     }
 
     pub fn url(&self) -> String {
@@ -86,7 +94,7 @@ impl Redis {
     /// Starts it again at the same address, with what it had on disk: nothing, unless it was started with persistence.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
         self.kill().await;
-        self.process = Some(spawn(&self.folder, self.persistence, self.port).await?);
+        self.process = Some(spawn(&self.folder, &self.logs, self.persistence, self.port).await?);
         Ok(())
     }
 
@@ -140,10 +148,11 @@ impl Redis {
     }
 }
 
-async fn spawn(folder: &Path, persistence: Persistence, port: u16) -> anyhow::Result<Process> {
+async fn spawn(folder: &Path, logs: &Path, persistence: Persistence, port: u16) -> anyhow::Result<Process> {
     let append_only = if persistence == Persistence::AppendOnly { "yes" } else { "no" };
     let port = port.to_string();
     let launch = Launch::new("redis", "redis-server", folder)
+        .log(logs.join("redis.log"))
         .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", append_only])
         .args(["--maxmemory-policy", "noeviction", "--daemonize", "no", "--dbfilename", DUMP_FILE, "--dir"])
         .arg(folder.join("redis"));

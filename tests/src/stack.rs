@@ -10,9 +10,9 @@ use crate::{
     client::client,
     eventually,
     folder::Folder,
-    planes::{Environment, Plane, Program, environment},
+    planes::{Environment, Plane, Program, create_superuser, environment},
     postgres::Database,
-    process::{Launch, built_program, on_free_ports},
+    process::on_free_ports,
     redis::Redis,
     secrets::Secrets,
     standin::Standin,
@@ -164,7 +164,7 @@ impl Stack {
         });
         let (control_plane, edge_planes) = planes.await?;
         let api = ControlApi { url: control_plane.url().to_owned(), http: client().build()?, secrets: secrets.clone() };
-        let admin = Arc::new(superuser(&api, database.url(), &folder, &secret_key).await?);
+        let admin = Arc::new(administrator(&api, database.url(), &folder, &secret_key).await?);
         let http = client().build()?;
         let edges = edge_planes.iter().map(|plane| Edge { url: plane.url().to_owned(), http: http.clone() }).collect();
         let control = Control { plane: control_plane, api, admin };
@@ -201,15 +201,16 @@ impl Stack {
     }
 }
 
-/// Makes the first administrator the way an operator does.
-async fn superuser(api: &ControlApi, database_url: &str, folder: &Folder, secret_key: &str) -> anyhow::Result<User> {
+/// Makes an administrator and logs them in.
+async fn administrator(
+    api: &ControlApi,
+    database_url: &str,
+    folder: &Folder,
+    secret_key: &str,
+) -> anyhow::Result<User> {
     let (email, password) = ("admin@example.com", format!("operator {}", Uuid::new_v4().simple()));
     api.secrets.remember("password", &password);
-    let create = Launch::new("create-superuser", built_program("control-api")?, folder.path())
-        .args(["user", "create", "--superuser", "--email", email, "--username", "admin"])
-        .env("DATABASE_URL", database_url)
-        .env("SECRET_KEY", secret_key)
-        .env("USER_PASSWORD", &password);
-    create.run().await?;
+    let environment = environment([("DATABASE_URL", database_url), ("SECRET_KEY", secret_key)]);
+    create_superuser(email, &password, folder.path(), &environment).await?;
     Ok(api.logs_in(email, &password).await)
 }

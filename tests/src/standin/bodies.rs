@@ -33,14 +33,14 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// Content of a given length, the same at each call: blocks of noise, each stamped with its number, so that one lost,
 /// doubled or out of order changes the checksum.
 #[derive(Clone)]
-struct Content {
+pub struct Content {
     noise: Bytes,
     next: u64,
     left: u64,
 }
 
 impl Content {
-    fn new(bytes: u64) -> Self {
+    pub fn new(bytes: u64) -> Self {
         let mut state = 0x9E37_79B9_7F4A_7C15_u64;
         let noise = std::iter::repeat_with(|| {
             // xorshift64 (Marsaglia, 2003)
@@ -70,7 +70,7 @@ impl Iterator for Content {
     }
 }
 
-/// The SHA-256, in hexadecimal, of what `/download/{bytes}` sends.
+/// The SHA-256, in hexadecimal, of [`Content`] of that length.
 pub fn checksum(bytes: u64) -> String {
     let mut hasher = Sha256::new();
     Content::new(bytes).for_each(|block| hasher.update(&block));

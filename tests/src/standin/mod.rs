@@ -47,6 +47,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use bodies::{Content, checksum};
 pub use seen::{Seen, SocketsSeen};
 
 /// What `/basic` wants.
