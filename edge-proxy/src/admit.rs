@@ -36,6 +36,8 @@ pub enum Denied {
     NotJson,
     BodyTooLarge,
     BodyTimeout,
+    /// Not framed as HTTP asks, or broken off.
+    BrokenBody,
     /// Redis cannot say: nobody is told that a token is bad because a cache is away.
     Unavailable,
     HandoverGone,
@@ -48,7 +50,7 @@ impl Denied {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
-            Self::MalformedDevice | Self::Path(_) | Self::MisspelledPath | Self::TokenMissing => {
+            Self::MalformedDevice | Self::Path(_) | Self::MisspelledPath | Self::TokenMissing | Self::BrokenBody => {
                 StatusCode::BAD_REQUEST
             }
             Self::NoCredential | Self::BadCredential | Self::HandoverGone => StatusCode::UNAUTHORIZED,
@@ -88,6 +90,7 @@ impl Denied {
             Self::MalformedBody(what) => (*what).into(),
             Self::NotJson => "The request body must be application/json".into(),
             Self::BodyTooLarge => "The request body is too large".into(),
+            Self::BrokenBody => "The request could not be read to its end".into(),
             Self::BodyTimeout => "The request body did not arrive in time".into(),
             Self::Unavailable => "The gateway cannot check tokens right now; please try again in a moment".into(),
             Self::HandoverGone => "This link was used already or has expired; please open Zenzefi again".into(),
@@ -116,6 +119,7 @@ impl Denied {
             Self::NotJson => "not_json",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTimeout => "body_timeout",
+            Self::BrokenBody => "broken_body",
             Self::Unavailable => "unavailable",
             Self::HandoverGone => "handover_gone",
             Self::UpstreamUnreachable => "upstream_unreachable",

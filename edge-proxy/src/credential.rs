@@ -60,10 +60,18 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     cookie_pairs(headers).find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name)).map(|(_, value)| value)
 }
 
-/// The request's `Cookie` lines without the gateway's own cookies; empty if none is left. A line that holds none of them stays
-/// byte for byte.
-pub fn strip_cookies(headers: &HeaderMap) -> Vec<HeaderValue> {
-    headers.get_all(header::COOKIE).iter().filter_map(strip_cookie_line).collect()
+/// The request's cookies in one line, without the gateway's own; `None` if none is left. Lines that hold none of them stay byte
+/// for byte; that there may be several is HTTP/2's way (RFC 9113 §8.2.3), which HTTP/1.1 does not know.
+pub fn strip_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
+    let lines: Vec<HeaderValue> = headers.get_all(header::COOKIE).iter().filter_map(strip_cookie_line).collect();
+    match &lines[..] {
+        [] => None,
+        [line] => Some(line.clone()),
+        lines => {
+            let lines: Vec<&[u8]> = lines.iter().map(HeaderValue::as_bytes).collect();
+            HeaderValue::from_bytes(&lines.join(&b"; "[..])).ok()
+        }
+    }
 }
 
 fn strip_cookie_line(line: &HeaderValue) -> Option<HeaderValue> {
@@ -148,8 +156,13 @@ mod tests {
     #[test]
     fn our_cookies_do_not_reach_the_upstream_and_theirs_do_as_they_came() {
         let line = format!("a=1; {COOKIE}=x;  b=\"2; {DEVICE_COOKIE}=y");
-        assert_eq!(strip_cookies(&headers(&[("cookie", &line)])), ["a=1; b=\"2"]);
-        assert!(strip_cookies(&headers(&[("cookie", &format!("{COOKIE}=x"))])).is_empty());
+        assert_eq!(strip_cookies(&headers(&[("cookie", &line)])).expect("two are left"), "a=1; b=\"2");
+        assert_eq!(strip_cookies(&headers(&[("cookie", &format!("{COOKIE}=x"))])), None);
+        let mut crumbs = HeaderMap::new();
+        for crumb in ["a=1", &format!("{COOKIE}=x"), "b=2;  c"] {
+            crumbs.append("cookie", crumb.parse().expect("a value"));
+        }
+        assert_eq!(strip_cookies(&crumbs).expect("three are left"), "a=1; b=2;  c");
     }
 
     #[test]

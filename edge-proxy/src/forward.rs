@@ -42,6 +42,49 @@ const NOT_FROM_UPSTREAM: [HeaderName; 3] =
 const EXPIRES_IN: HeaderName = HeaderName::from_static("x-access-expires-in");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Headers of the first hop only (RFC 9110 §7.6.1).
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Takes out what concerns the first hop only, and what `Connection` names. Where Pingora forwards, it does the same itself.
+pub fn strip_hop_by_hop(head: &mut RequestHeader) {
+    let lines = head.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let named: Vec<String> = lines.flat_map(|line| line.split(',').map(|name| name.trim().to_owned())).collect();
+    named.iter().for_each(|name| drop(head.remove_header(name.as_str())));
+    HOP_BY_HOP.iter().for_each(|name| drop(head.remove_header(name)));
+}
+
+/// Whether a trailer may follow a request to the upstream: not one that frames, routes or authenticates (RFC 9110 §6.5.1), nor
+/// one that would have been taken out of the head.
+pub fn may_trail(name: &HeaderName) -> bool {
+    const NEVER: [HeaderName; 14] = [
+        header::AUTHORIZATION,
+        header::CACHE_CONTROL,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::EXPECT,
+        header::HOST,
+        header::IF_MATCH,
+        header::IF_NONE_MATCH,
+        header::MAX_FORWARDS,
+        header::RANGE,
+        REQUEST_ID,
+    ];
+    let is_ours = NOT_FROM_CLIENTS.contains(&name.as_str()) || name.as_str() == credential::HEADER;
+    !(is_ours || NEVER.contains(name) || HOP_BY_HOP.contains(name))
+}
+
 /// Makes a request's head ready for the upstream.
 pub fn to_upstream(
     head: &mut RequestHeader,
@@ -51,7 +94,10 @@ pub fn to_upstream(
 ) -> pingora::Result<()> {
     let upstream = &config.zenzefi_url;
     head.set_raw_path(admitted.target.as_bytes())?;
-    replace_cookies(head, credential::strip_cookies(&head.headers))?;
+    match credential::strip_cookies(&head.headers) {
+        Some(cookies) => head.insert_header(header::COOKIE, cookies)?,
+        None => drop(head.remove_header(&header::COOKIE)),
+    }
     let own_origin = |value: &str| own_origin(value, request, admitted);
     for name in [header::ORIGIN, header::REFERER] {
         let Some(value) = head.headers.get(&name).and_then(|value| value.to_str().ok()) else { continue };
@@ -93,9 +139,7 @@ pub fn from_upstream(
     upstream: &Origin,
     now: Instant,
 ) -> pingora::Result<()> {
-    NOT_FROM_UPSTREAM.iter().for_each(|name| {
-        head.remove_header(name);
-    });
+    NOT_FROM_UPSTREAM.iter().for_each(|name| drop(head.remove_header(name)));
     let shown = admitted.shown.as_ref();
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
         let value = head.headers.get(&name).and_then(|value| value.to_str().ok());
@@ -127,9 +171,7 @@ pub fn from_upstream(
 }
 
 fn set_identity(head: &mut RequestHeader, request: &Request, server: &Origin) -> pingora::Result<()> {
-    NOT_FROM_CLIENTS.iter().for_each(|name| {
-        head.remove_header(*name);
-    });
+    NOT_FROM_CLIENTS.iter().for_each(|name| drop(head.remove_header(*name)));
     head.insert_header(header::HOST, server.authority())?;
     if let Some(address) = request.client {
         head.insert_header("X-Forwarded-For", address.to_string())?;
@@ -138,11 +180,6 @@ fn set_identity(head: &mut RequestHeader, request: &Request, server: &Origin) ->
     head.insert_header("X-Forwarded-Proto", request.public.scheme())?;
     head.insert_header(REQUEST_ID, &request.id)?;
     Ok(())
-}
-
-fn replace_cookies(head: &mut RequestHeader, lines: Vec<HeaderValue>) -> pingora::Result<()> {
-    head.remove_header(&header::COOKIE);
-    lines.into_iter().try_for_each(|line| head.append_header(header::COOKIE, line).map(|_| ()))
 }
 
 /// The origin of `value` if it is one that the upstream should take for its own.

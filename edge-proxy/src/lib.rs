@@ -6,6 +6,7 @@ pub mod changes;
 pub mod config;
 pub mod credential;
 pub mod cutoff;
+pub mod exchange;
 pub mod forward;
 pub mod frames;
 pub mod gateway;
@@ -19,6 +20,7 @@ pub mod respond;
 pub mod rewrite;
 pub mod route;
 pub mod telemetry;
+pub mod trailers;
 pub mod tunnel;
 pub mod upstream;
 
@@ -29,6 +31,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use http::StatusCode;
 use pingora::{
     apps::HttpServerOptions,
     connectors::http::v1::Connector,
@@ -48,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Config,
     cutoff::Cuttable,
-    grants::{Grants, Trust},
+    grants::{Grants, Held, Trust, Unfit},
     ops::Ops,
     origin::Origin,
     proxy::Proxy,
@@ -120,6 +123,14 @@ impl Edge {
     /// The connection for questions.
     pub fn redis(&self) -> &Redis {
         &self.knowledge.get().expect("requests are served only once the change feed's service has started").0
+    }
+
+    /// Starts a token's clock if this is its first answer and the upstream was able to give one: before it goes out.
+    pub async fn start_clock(&self, held: &Arc<Held>, status: StatusCode) -> Result<(), Unfit> {
+        if status.is_server_error() || held.activated_at_ms().is_some() {
+            return Ok(());
+        }
+        self.grants().activate(held).await
     }
 
     /// Whether the change feed was heard of late.

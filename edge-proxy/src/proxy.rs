@@ -27,7 +27,7 @@ use crate::{
     request::{Admitted, Request, RequestCtx, Target},
     respond::Answer,
     route::Route,
-    tunnel,
+    trailers, tunnel,
 };
 
 /// Seconds for which a connection is kept without a request.
@@ -43,6 +43,7 @@ enum Decision {
     Answer(Answer),
     Forward(Target),
     Tunnel(Admitted),
+    WithTrailers(Admitted),
 }
 
 impl Proxy {
@@ -144,7 +145,13 @@ impl Proxy {
             (None, Source::Header) => None,
         };
         let admitted = Admitted { held, source: candidate.source, target, shown };
-        Ok(if is_upgrade { Decision::Tunnel(admitted) } else { Decision::Forward(Target::Upstream(admitted)) })
+        Ok(if is_upgrade {
+            Decision::Tunnel(admitted)
+        } else if trailers::announces_trailers(head) {
+            Decision::WithTrailers(admitted)
+        } else {
+            Decision::Forward(Target::Upstream(admitted))
+        })
     }
 
     /// The first credential that opens something. One that Redis cannot judge does not hide a good one, nor does it count as bad.
@@ -245,6 +252,14 @@ impl ProxyHttp for Proxy {
                 }
                 Ok(true)
             }
+            Ok(Decision::WithTrailers(admitted)) => {
+                cutoff::arm(Arc::clone(&admitted.held), Duration::ZERO);
+                ctx.target = Some(Target::Upstream(admitted));
+                if let Err(denied) = trailers::run(&self.edge, session, ctx).await {
+                    self.refuse(session, ctx, &denied).await?;
+                }
+                Ok(true)
+            }
             Err(denied) => {
                 self.refuse(session, ctx, &denied).await?;
                 Ok(true)
@@ -304,13 +319,10 @@ impl ProxyHttp for Proxy {
         }
         ctx.status = Some(head.status);
         let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Ok(()) };
-        if !head.status.is_server_error() && admitted.held.activated_at_ms().is_none() {
-            // Not an answer before its clock runs.
-            self.edge.grants().activate(&admitted.held).await.map_err(|unfit| {
-                let status = Denied::from(unfit).status().as_u16();
-                Error::explain(ErrorType::HTTPStatus(status), "the token could not be activated")
-            })?;
-        }
+        self.edge.start_clock(&admitted.held, head.status).await.map_err(|unfit| {
+            let status = Denied::from(unfit).status().as_u16();
+            Error::explain(ErrorType::HTTPStatus(status), "the token's clock could not be started")
+        })?;
         forward::from_upstream(head, request, admitted, &self.edge.zenzefi.origin, Instant::now())
     }
 
@@ -375,7 +387,7 @@ fn fault(error: &Error) -> Denied {
         (ErrorType::HTTPStatus(503), _) => Denied::Unavailable,
         (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => Denied::UpstreamSilent,
         (_, ErrorSource::Upstream) => Denied::UpstreamUnreachable,
-        (_, ErrorSource::Downstream) => Denied::MalformedBody("The request could not be read"),
+        (_, ErrorSource::Downstream) => Denied::BrokenBody,
         _ => Denied::Fault,
     }
 }

@@ -2,12 +2,12 @@
 //! ends or the edge shuts down. Pingora's own way with upgrades loses some of them (cloudflare/pingora#946), so this takes the
 //! connection over in `request_filter` and speaks to the upstream itself.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use pingora::{
-    http::{RequestHeader, ResponseHeader},
+    http::RequestHeader,
     protocols::http::{HttpTask, v1::client::HttpSession as UpstreamSession},
     proxy::Session,
 };
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     Edge,
     admit::Denied,
-    forward,
+    exchange, forward,
     frames::{self, Boundary},
     grants::Ending,
     request::{Admitted, Request, RequestCtx},
@@ -24,17 +24,6 @@ use crate::{
 
 /// How long a peer may take to let a tunnel end gently.
 pub const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-
-/// Headers of the first hop only. `Upgrade` and `Connection` are set anew.
-const HOP_BY_HOP: [HeaderName; 7] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-];
 
 /// What a close frame says.
 #[derive(Clone, Copy)]
@@ -62,24 +51,12 @@ pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Re
         (Some(request), Some(admitted)) => (request.clone(), admitted.clone()),
         _ => return Err(Denied::Fault),
     };
-    let mut upstream = connect(edge).await?;
+    let mut upstream = exchange::connect(edge).await?;
     let head = handshake(session.req_header(), &request, &admitted, edge).map_err(|_| Denied::Fault)?;
     upstream.write_request_header(Box::new(head)).await.map_err(|_| Denied::UpstreamUnreachable)?;
-    let answer = tokio::time::timeout(edge.zenzefi.timeout(), read_answer(&mut upstream)).await;
-    let (mut head, ends) = answer.map_err(|_| Denied::UpstreamSilent)?.ok_or(Denied::UpstreamUnreachable)?;
-
-    if !head.status.is_server_error() && admitted.held.activated_at_ms().is_none() {
-        edge.grants().activate(&admitted.held).await?;
-    }
-    let is_open = head.status == StatusCode::SWITCHING_PROTOCOLS;
-    ctx.status = Some(head.status);
-    forward::from_upstream(&mut head, &request, &admitted, &edge.zenzefi.origin, Instant::now())
-        .map_err(|_| Denied::Fault)?;
-    if session.write_response_header(head, ends && !is_open).await.is_err() {
-        return Ok(());
-    }
-    if !is_open {
-        pass_answer(session, &mut upstream, ctx).await;
+    let status = exchange::answer(edge, session, &mut upstream, ctx).await?;
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        exchange::pass_body(session, &mut upstream, ctx).await;
         return Ok(());
     }
     upstream.maybe_upgrade_body_writer();
@@ -91,24 +68,6 @@ pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Re
     Ok(())
 }
 
-async fn connect(edge: &Edge) -> Result<UpstreamSession, Denied> {
-    let peer = edge.zenzefi.tunnel_peer().await.map_err(|_| Denied::UpstreamUnreachable)?;
-    let connected = edge.tunnels.get_http_session(&peer).await;
-    connected.map(|(session, _)| session).map_err(|_| Denied::UpstreamUnreachable)
-}
-
-/// The head of the upstream's final answer, and whether it is all of it; `None` if there is none.
-async fn read_answer(upstream: &mut UpstreamSession) -> Option<(Box<ResponseHeader>, bool)> {
-    loop {
-        match upstream.read_response_task().await {
-            Ok(HttpTask::Header(head, _))
-                if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {}
-            Ok(HttpTask::Header(head, ends)) => return Some((head, ends)),
-            _ => return None,
-        }
-    }
-}
-
 fn handshake(
     head: &RequestHeader,
     request: &Request,
@@ -116,45 +75,11 @@ fn handshake(
     edge: &Edge,
 ) -> pingora::Result<RequestHeader> {
     let mut head = head.clone();
-    let named: Vec<String> = head
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()))
-        .filter(|name| name != "upgrade")
-        .collect();
-    named.iter().for_each(|name| {
-        head.remove_header(name.as_str());
-    });
-    HOP_BY_HOP.iter().for_each(|name| {
-        head.remove_header(name);
-    });
+    forward::strip_hop_by_hop(&mut head);
     head.insert_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))?;
     head.insert_header(header::UPGRADE, HeaderValue::from_static("websocket"))?;
     forward::to_upstream(&mut head, request, admitted, &edge.config)?;
     Ok(head)
-}
-
-/// Passes on the answer of an upstream that did not want a WebSocket.
-async fn pass_answer(session: &mut Session, upstream: &mut UpstreamSession, ctx: &mut RequestCtx) {
-    // The answer may have ended by the connection's end: nothing tells the client where, so this one ends too.
-    session.set_keepalive(None);
-    while let Ok(task) = upstream.read_response_task().await {
-        match task {
-            HttpTask::Body(body, ends) => {
-                ctx.bytes_out += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
-                if session.write_response_body(body, ends).await.is_err() || ends {
-                    return;
-                }
-            }
-            _ => {
-                // The client is told by the connection's end if this cannot be written.
-                let _ = session.write_response_body(None, true).await;
-                return;
-            }
-        }
-    }
 }
 
 struct Tunnel<'a> {

@@ -1,0 +1,75 @@
+//! One request and its answer on a connection of its own, for what Pingora's proxying cannot do: WebSockets and trailers.
+
+use std::time::Instant;
+
+use http::StatusCode;
+use pingora::{
+    http::ResponseHeader,
+    protocols::http::{HttpTask, v1::client::HttpSession as UpstreamSession},
+    proxy::Session,
+};
+
+use crate::{Edge, admit::Denied, forward, request::RequestCtx};
+
+/// Opens a connection to the upstream that nothing else uses.
+pub async fn connect(edge: &Edge) -> Result<UpstreamSession, Denied> {
+    let peer = edge.zenzefi.tunnel_peer().await.map_err(|_| Denied::UpstreamUnreachable)?;
+    let connected = edge.tunnels.get_http_session(&peer).await;
+    connected.map(|(session, _)| session).map_err(|_| Denied::UpstreamUnreachable)
+}
+
+/// Waits for the upstream's final answer, starts the token's clock, and passes the answer's head on. `Err` only while the
+/// client can still be answered; a client that is gone shows in what is written next.
+pub async fn answer(
+    edge: &Edge,
+    session: &mut Session,
+    upstream: &mut UpstreamSession,
+    ctx: &mut RequestCtx,
+) -> Result<StatusCode, Denied> {
+    let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Err(Denied::Fault) };
+    let answer = tokio::time::timeout(edge.zenzefi.timeout(), read_head(upstream)).await;
+    let (mut head, ends) = answer.map_err(|_| Denied::UpstreamSilent)?.ok_or(Denied::UpstreamUnreachable)?;
+    edge.start_clock(&admitted.held, head.status).await?;
+    let status = head.status;
+    let is_open = status == StatusCode::SWITCHING_PROTOCOLS;
+    let upstream_origin = &edge.zenzefi.origin;
+    forward::from_upstream(&mut head, request, admitted, upstream_origin, Instant::now()).map_err(|_| Denied::Fault)?;
+    ctx.status = Some(status);
+    if !is_open {
+        // Such a connection is not used twice.
+        session.set_keepalive(None);
+    }
+    // A client that is gone shows in the next write.
+    let _ = session.write_response_header(head, ends && !is_open).await;
+    Ok(status)
+}
+
+/// Passes on the body of an answer.
+pub async fn pass_body(session: &mut Session, upstream: &mut UpstreamSession, ctx: &mut RequestCtx) {
+    loop {
+        let (body, ends) = match upstream.read_response_task().await {
+            Ok(HttpTask::Body(body, ends)) => (body, ends),
+            Ok(HttpTask::Done | HttpTask::Trailer(_)) => (None, true),
+            // What is cut off must not look complete: no last chunk.
+            _ => return,
+        };
+        ctx.bytes_out += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        if session.write_response_body(body, ends).await.is_err() || ends {
+            return;
+        }
+    }
+}
+
+/// The head of the final answer, and whether it is all of it; `None` if there is none.
+async fn read_head(upstream: &mut UpstreamSession) -> Option<(Box<ResponseHeader>, bool)> {
+    loop {
+        match upstream.read_response_task().await {
+            Ok(HttpTask::Header(head, ends)) => {
+                if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+                    return Some((head, ends));
+                }
+            }
+            _ => return None,
+        }
+    }
+}
