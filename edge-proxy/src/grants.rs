@@ -304,7 +304,6 @@ impl Grants {
                     term.activated_at_ms = Some(activated_at_ms);
                     term.deadline = asked + left;
                 });
-                self.negatives.remove(&held.digest);
                 Ok(())
             }
             Ok(Activation::Ended) => {

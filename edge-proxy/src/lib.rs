@@ -210,7 +210,7 @@ impl BackgroundService for Knowledge {
         let Self(edge) = self;
         let config = &edge.config;
         let url = config.redis_url.expose();
-        let connections = Redis::start(url).and_then(|questions| Ok((questions, Redis::start(url)?)));
+        let connections = Redis::start(url).and_then(|questions| Ok((questions, Redis::start_feed(url)?)));
         let (questions, feed) = connections.expect("the URL was checked at start");
         let trust = Trust {
             staleness: Duration::from_secs(config.revocation_staleness_seconds),

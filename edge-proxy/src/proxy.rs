@@ -223,8 +223,9 @@ impl ProxyHttp for Proxy {
     }
 
     async fn early_request_filter(&self, session: &mut Session, _ctx: &mut RequestCtx) -> pingora::Result<()> {
-        let keepalive = (!self.edge.draining.is_cancelled()).then_some(KEEPALIVE_SECONDS);
-        session.set_keepalive(keepalive);
+        // Pingora keeps an idle connection for ever unless told; one that the client wants closed is closed.
+        let keepalive = session.get_keepalive().map(|_| KEEPALIVE_SECONDS);
+        session.set_keepalive(keepalive.filter(|_| !self.edge.draining.is_cancelled()));
         Ok(())
     }
 

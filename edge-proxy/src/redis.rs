@@ -22,7 +22,7 @@ use shared::{
 use uuid::Uuid;
 
 /// How long one question may take before Redis counts as down.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// How long a read of the feed blocks where nothing changes; an empty answer counts as heard.
 pub const FEED_BLOCKS_FOR: Duration = Duration::from_secs(1);
 /// How many changes one read of the feed brings.
@@ -49,13 +49,22 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts a connection that comes back by itself. It returns at once, connected or not: while Redis is down every
-    /// question fails within its bound.
+    /// Starts a connection for questions, one that comes back by itself. It returns at once, connected or not: while Redis is
+    /// down every question fails, at once or within its bound.
     pub fn start(url: &str) -> Result<Self, Error> {
+        Self::start_with(url, ANSWER_WITHIN)
+    }
+
+    /// Starts a connection for the feed, whose reads block.
+    pub fn start_feed(url: &str) -> Result<Self, Error> {
+        Self::start_with(url, ANSWER_WITHIN + FEED_BLOCKS_FOR)
+    }
+
+    fn start_with(url: &str, answer_within: Duration) -> Result<Self, Error> {
         let config = Config { fail_fast: false, ..Config::from_url(url)? };
         let client = Builder::from_config(config)
             .set_performance_config(PerformanceConfig {
-                default_command_timeout: ANSWER_WITHIN + FEED_BLOCKS_FOR,
+                default_command_timeout: answer_within,
                 ..PerformanceConfig::default()
             })
             .with_connection_config(|connection| {
@@ -74,6 +83,15 @@ impl Redis {
         })
     }
 
+    /// The client, if it is connected: a question must not wait in a queue for a server that is down.
+    fn connected(&self) -> Result<&Client, Error> {
+        if self.client.is_connected() {
+            Ok(&self.client)
+        } else {
+            Err(Error::new(ErrorKind::IO, "Redis is not connected"))
+        }
+    }
+
     /// Tells each (re)connection of this client.
     pub fn reconnections(&self) -> tokio::sync::broadcast::Receiver<fred::types::config::Server> {
         self.client.reconnect_rx()
@@ -82,14 +100,15 @@ impl Redis {
     /// What a credential names, and whether Redis could know.
     pub async fn find(&self, credential: &Digest) -> Result<Finding, Error> {
         let keys = vec![contract::SNAPSHOT.to_owned(), contract::credential_key(credential)];
-        let reply: Vec<String> = self.find.evalsha_with_reload(&self.client, keys, ()).await?;
+        let reply: Vec<String> = self.find.evalsha_with_reload(self.connected()?, keys, ()).await?;
         Finding::parse(&reply).map_err(malformed)
     }
 
     /// What Redis knows of a token, to a credential of that generation.
     pub async fn look_up(&self, token_id: Uuid, generation: i64) -> Result<Lookup, Error> {
         let key = contract::token_key(token_id);
-        let reply: Vec<String> = self.lookup.evalsha_with_reload(&self.client, key, generation.to_string()).await?;
+        let reply: Vec<String> =
+            self.lookup.evalsha_with_reload(self.connected()?, key, generation.to_string()).await?;
         Lookup::parse(token_id, &reply).map_err(malformed)
     }
 
@@ -97,13 +116,13 @@ impl Redis {
     pub async fn activate(&self, token_id: Uuid, generation: i64) -> Result<Activation, Error> {
         let arguments = vec![generation.to_string(), contract::TOMBSTONE_MS.to_string()];
         let key = contract::token_key(token_id);
-        let reply: Vec<String> = self.activate.evalsha_with_reload(&self.client, key, arguments).await?;
+        let reply: Vec<String> = self.activate.evalsha_with_reload(self.connected()?, key, arguments).await?;
         let activation = Activation::parse(&reply).map_err(malformed)?;
         if let Activation::Active { first: true, activated_at_ms, .. } = activation {
             self.tell(&Usage::Activated { token_id, at_ms: activated_at_ms }).await?;
             let cap: XCap = (XCapKind::MaxLen, XCapTrim::AlmostExact, contract::CHANGES_LENGTH, None).try_into()?;
             let change = (contract::CHANGES_FIELD, token_id.to_string());
-            let _id: String = self.client.xadd(contract::CHANGES, false, cap, "*", change).await?;
+            let _id: String = self.connected()?.xadd(contract::CHANGES, false, cap, "*", change).await?;
         }
         Ok(activation)
     }
@@ -111,14 +130,14 @@ impl Redis {
     /// Takes the salt of a hand-over, once, and gives back what the browser is to hold.
     pub async fn redeem(&self, code: &str) -> Result<Option<Handover>, Error> {
         let key = contract::handover_key(&Handover::code_digest(code));
-        let salt: Option<String> = self.client.getdel(key).await?;
+        let salt: Option<String> = self.connected()?.getdel(key).await?;
         Ok(salt.and_then(|salt| Handover::join(code, &salt)))
     }
 
     /// Tells the control plane what this edge saw.
     pub async fn tell(&self, event: &Usage) -> Result<(), Error> {
         let field = (event::FIELD, event.encode());
-        let _id: String = self.client.xadd(contract::USAGE, false, None::<()>, "*", field).await?;
+        let _id: String = self.connected()?.xadd(contract::USAGE, false, None::<()>, "*", field).await?;
         Ok(())
     }
 
