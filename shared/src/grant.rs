@@ -216,7 +216,7 @@ pub enum Bar {
     Barred,
     /// It was used: when, in milliseconds of Redis' clock since 1970.
     Activated { at_ms: i64 },
-    /// Redis does not know the token, so it cannot say.
+    /// Redis does not know the token, or not in that version, so it cannot say.
     Unknown,
 }
 

@@ -152,13 +152,15 @@ redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', now + duration + tonumber
 return {'activated', at, token[3]}
 ";
 
-/// Bars a token while its refund is settled, unless it was used. Repeating it gives the same answer.
+/// Bars a token while its refund is settled, unless it was used. Repeating it gives the same answer. It names the version that
+/// carries the request, so that one that arrives late bars no token that came back into use.
 ///
-/// `KEYS`: token. Replies as [`crate::grant::Bar::parse`] reads.
+/// `KEYS`: token. `ARGV`: version. Replies as [`crate::grant::Bar::parse`] reads.
 pub const BAR: &str = r"
-local token = redis.call('HMGET', KEYS[1], 'state', 'activated_at')
+local token = redis.call('HMGET', KEYS[1], 'state', 'activated_at', 'version')
 if not token[1] then return {'unknown'} end
 if token[2] then return {'activated', token[2]} end
+if token[3] ~= ARGV[1] then return {'unknown'} end
 if token[1] ~= 'revoked' then redis.call('HSET', KEYS[1], 'state', 'barred') end
 return {'barred'}
 ";
