@@ -1,1 +1,16 @@
-fn main() {}
+//! The gateway as people use it: both programs as processes, real Postgres, Redis and Chromium, the stand-in upstream. One test
+//! a promise; each ends with `stack.finish()`, which checks what must hold after any of them.
+
+mod as_sent;
+mod browser;
+mod control_refusals;
+mod cookie_jar;
+mod credential_order;
+mod front_door;
+mod headers;
+mod outages;
+mod purchase;
+mod refusals;
+mod streaming;
+mod two_edges;
+mod websockets;

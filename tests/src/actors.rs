@@ -21,6 +21,11 @@ pub struct ControlApi {
 }
 
 impl ControlApi {
+    /// The HTTP client that its users share.
+    pub fn client(&self) -> &Client {
+        &self.http
+    }
+
     /// A request to `/api/v1<path>` without credentials.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}/api/v1{path}", self.url))

@@ -5,6 +5,7 @@
 //! [`folder`], free ports, one cloned database and one Redis a test.
 
 pub mod actors;
+pub mod browser;
 pub mod client;
 pub mod eventually;
 pub mod folder;

@@ -1,0 +1,109 @@
+//! What goes on when something is down.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use http::Method;
+use testbed::{actors::Token, client::Ask, eventually, stack::Stack};
+use tokio_tungstenite::connect_async;
+
+#[tokio::test]
+async fn with_the_control_plane_killed_known_and_never_seen_tokens_go_on() {
+    let mut stack = Stack::plan().edges(2).start().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let (known, never_seen) = (alice.buys(24).await, alice.buys(24).await);
+    assert_eq!(stack.edge().status_for(&known, "/").await, 200);
+    let address = format!("{}/ws/info?every_ms=20&token={}", stack.edge().url().replace("http:", "ws:"), known.text);
+    let (mut socket, _) = connect_async(address).await.expect("an upgrade");
+
+    stack.control.plane.kill().await;
+    for edge in &stack.edges {
+        for token in [&known, &never_seen] {
+            assert_eq!(edge.status_for(token, "/certificates/filter").await, 200);
+        }
+        let health = edge.get("/health").answer().await.expect(200);
+        assert_eq!(health["status"], "healthy");
+    }
+    for _ in 0..3 {
+        let tick = tokio::time::timeout(Duration::from_secs(20), socket.next()).await.expect("a tick in time");
+        assert!(matches!(tick, Some(Ok(_))), "{tick:?}");
+    }
+
+    // With nobody to vouch for Redis, an unknown token is not called invalid.
+    stack.announce(503);
+    let stranger = Token { id: String::new(), text: "Z".repeat(64) };
+    let answer =
+        eventually!(stack.edge().with(&stranger, Method::GET, "/").answer().await, |answer| answer.status == 503,);
+    assert_eq!(answer.header("retry-after"), "1");
+    drop(socket);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn health_tells_a_dead_upstream_from_a_dead_redis() {
+    let mut stack = Stack::start().await;
+    let health = async |stack: &Stack, path: &str| {
+        let health = stack.edge().get(path).answer().await.expect(200);
+        assert!(health["timestamp"].as_str().is_some_and(|at| at.ends_with('Z')), "{health}");
+        health["status"].as_str().unwrap_or_default().to_owned()
+    };
+    eventually!(health(&stack, "/health").await, |status| status == "healthy");
+    assert_eq!(health(&stack, "//health").await, "healthy");
+    stack.standin.stop();
+    eventually!(health(&stack, "/health").await, |status| status == "degraded");
+    stack.redis.kill().await;
+    eventually!(health(&stack, "/health").await, |status| status == "unhealthy");
+    stack.announce(503);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn an_unreachable_upstream_is_a_bad_gateway_and_leaves_the_token_ready() {
+    let mut stack = Stack::start().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let token = alice.buys(24).await;
+    stack.announce(502);
+    stack.standin.stop();
+    let answer = stack.edge().with(&token, Method::GET, "/").answer().await;
+    assert_eq!(answer.status, 502);
+    answer.problem();
+    let status = stack.edge().with(&token, Method::GET, "/api/v1/proxy/status").answer().await.expect(200);
+    assert_eq!(status["status"], "ready");
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_silent_upstream_is_a_gateway_timeout_and_leaves_the_token_ready() {
+    let mut stack = Stack::plan().edge_env("UPSTREAM_TIMEOUT_SECONDS", "1").start().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let token = alice.buys(24).await;
+    stack.announce(504);
+    let answer = stack.edge().with(&token, Method::GET, "/slow/30000").answer().await;
+    assert_eq!(answer.status, 504);
+    assert_eq!(answer.problem(), "Gateway Timeout: Zenzefi server did not respond");
+    let status = stack.edge().with(&token, Method::GET, "/api/v1/proxy/status").answer().await.expect(200);
+    assert_eq!(status["status"], "ready");
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_token_that_the_edge_holds_survives_a_restart_of_redis() {
+    let mut stack = Stack::start().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let (held, other) = (alice.buys(24).await, alice.buys(24).await);
+    assert_eq!(stack.edge().status_for(&held, "/").await, 200);
+    stack.announce(503);
+    stack.redis.start_empty().await.expect("a restart");
+    assert_eq!(stack.edge().status_for(&held, "/").await, 200);
+    // The other is not known until the control plane has told Redis everything again; it is never called invalid.
+    let mut seen = Vec::new();
+    eventually!(
+        {
+            seen.push(stack.edge().status_for(&other, "/").await);
+            seen.last().copied()
+        },
+        |last| *last == Some(200),
+    );
+    assert!(!seen.contains(&401), "{seen:?}");
+    stack.finish().await;
+}

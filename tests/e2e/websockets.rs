@@ -1,0 +1,158 @@
+//! WebSockets through the edge's own tunnel: opened like any request, ended with a reason.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use http::{Method, header};
+use serde_json::json;
+use testbed::{actors::Token, client::Ask, eventually, stack::Stack, wire::Wire};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Error, Message, client::IntoClientRequest, handshake::client::Request},
+};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A request to upgrade; ticks come once an hour unless the query says otherwise, so that echoes come alone.
+fn upgrade(stack: &Stack, query: &str) -> Request {
+    let address = format!("{}/ws/info?{query}", stack.edge().url().replace("http:", "ws:"));
+    address.into_client_request().expect("an address")
+}
+
+fn with_cookie(mut request: Request, token: &Token) -> Request {
+    let cookie = format!("zenzefi_access_token={}", token.text);
+    request.headers_mut().insert(header::COOKIE, cookie.parse().expect("a value"));
+    request
+}
+
+async fn next(socket: &mut Socket) -> Message {
+    let message = tokio::time::timeout(Duration::from_secs(20), socket.next()).await.expect("a message in time");
+    message.expect("a message").expect("a whole message")
+}
+
+async fn next_close(socket: &mut Socket) -> (u16, String) {
+    loop {
+        if let Message::Close(frame) = next(socket).await {
+            let frame = frame.expect("a reason");
+            return (frame.code.into(), frame.reason.to_string());
+        }
+    }
+}
+
+async fn refused_with(request: Request) -> u16 {
+    match connect_async(request).await {
+        Err(Error::Http(answer)) => answer.status().as_u16(),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+async fn stack_with_token() -> (Stack, testbed::actors::User, Token) {
+    let stack = Stack::start().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let token = alice.buys(24).await;
+    (stack, alice, token)
+}
+
+#[tokio::test]
+async fn a_websocket_ticks_and_echoes_by_cookie_and_by_query() {
+    let (stack, _, token) = stack_with_token().await;
+    let by_query = upgrade(&stack, &format!("every_ms=20&token={}", token.text));
+    for request in [with_cookie(upgrade(&stack, "every_ms=20"), &token), by_query] {
+        let (mut socket, answer) = connect_async(request).await.expect("an upgrade");
+        assert_eq!(answer.status(), 101);
+        let mut ticks = 0;
+        while ticks < 3 {
+            let Message::Text(text) = next(&mut socket).await else { panic!("no text") };
+            ticks += 1;
+            assert_eq!(text.as_str(), json!({ "tick": ticks }).to_string());
+        }
+        socket.close(None).await.expect("a close");
+    }
+    let mut quiet = with_cookie(upgrade(&stack, "every_ms=600000"), &token);
+    quiet.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, "v1.zenzefi".parse().expect("a value"));
+    let (mut socket, answer) = connect_async(quiet).await.expect("an upgrade");
+    assert_eq!(answer.headers()[header::SEC_WEBSOCKET_PROTOCOL], "v1.zenzefi");
+    next(&mut socket).await;
+    let long = "x".repeat(3 * 1024 * 1024);
+    for message in [Message::text("hällo"), Message::binary(vec![0, 255, 1]), Message::text(long)] {
+        socket.send(message.clone()).await.expect("sent");
+        assert_eq!(next(&mut socket).await, message);
+    }
+    socket.close(None).await.expect("a close");
+    drop(socket);
+    eventually!(stack.standin.sockets(), |sockets| sockets.opened == 3 && sockets.open == 0);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_refused_upgrade_answers_a_status_and_never_a_redirect() {
+    let (stack, _, token) = stack_with_token().await;
+    assert_eq!(refused_with(upgrade(&stack, "")).await, 401);
+    let mut foreign = with_cookie(upgrade(&stack, ""), &token);
+    foreign.headers_mut().insert(header::ORIGIN, "https://evil.example".parse().expect("a value"));
+    assert_eq!(refused_with(foreign).await, 403);
+    let address = format!("{}/users/currentUser", stack.edge().url().replace("http:", "ws:"));
+    let not_a_socket = with_cookie(address.into_client_request().expect("an address"), &token);
+    assert_eq!(refused_with(not_a_socket).await, 200);
+    assert_eq!(stack.standin.sockets().opened, 0);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_half_hearted_upgrade_is_a_plain_get() {
+    let (stack, _, token) = stack_with_token().await;
+    let mut wire = Wire::connect(stack.edge().url()).await.expect("a connection");
+    let host = stack.edge().url().trim_start_matches("http://");
+    // As the desktop client sends it: no `Connection: upgrade`.
+    let head = format!(
+        "GET /api/v1/proxy/ws/info HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nX-Access-Token: {}\r\n\r\n",
+        token.text
+    );
+    wire.send(head).await.expect("sent");
+    assert_eq!(wire.answer().await.expect("an answer").status, 426);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_rotated_token_ends_its_websocket_with_4003_and_the_upstreams_side_with_1001() {
+    let (stack, alice, token) = stack_with_token().await;
+    let (mut socket, _) = connect_async(with_cookie(upgrade(&stack, "every_ms=20"), &token)).await.expect("an upgrade");
+    next(&mut socket).await;
+    alice.rotates(&token).await;
+    assert_eq!(next_close(&mut socket).await, (4003, "token revoked".to_owned()));
+    eventually!(stack.standin.sockets(), |sockets| sockets.open == 0 && sockets.last_close == Some(1001));
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_suspended_account_ends_its_websockets_with_4004() {
+    let (stack, alice, token) = stack_with_token().await;
+    let (mut socket, _) = connect_async(with_cookie(upgrade(&stack, "every_ms=20"), &token)).await.expect("an upgrade");
+    next(&mut socket).await;
+    stack.control.admin.changes(&alice, &json!({ "is_active": false })).await.expect(200);
+    assert_eq!(next_close(&mut socket).await, (4004, "account suspended".to_owned()));
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_stopping_edge_ends_its_websockets_with_1001() {
+    let (mut stack, _, token) = stack_with_token().await;
+    let (mut socket, _) = connect_async(with_cookie(upgrade(&stack, "every_ms=20"), &token)).await.expect("an upgrade");
+    next(&mut socket).await;
+    let (stopped, (code, _)) = tokio::join!(stack.edge_planes[0].stop(), next_close(&mut socket));
+    assert!(stopped.expect("a graceful stop").success());
+    assert_eq!(code, 1001);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_websocket_counts_as_the_first_use_of_its_token() {
+    let (stack, _, token) = stack_with_token().await;
+    let (mut socket, _) = connect_async(with_cookie(upgrade(&stack, ""), &token)).await.expect("an upgrade");
+    next(&mut socket).await;
+    let status = stack.edge().with(&token, Method::GET, "/api/v1/proxy/status").answer().await.expect(200);
+    assert_eq!(status["status"], "active");
+    drop(socket);
+    stack.finish().await;
+}
