@@ -1,0 +1,134 @@
+//! The control plane: users, logins, tokens, credits, admin. Postgres holds the truth; Redis is told of it, and is never
+//! asked on behalf of a proxied request.
+//!
+//! Layers, one direction: `api` (HTTP in and out), `domain` (rules, in a transaction), `db` (tables). Beside them `outbox`
+//! and `snapshot` tell Redis, and `intake` reads what the edges tell.
+
+mod api;
+pub mod cli;
+pub mod config;
+mod db;
+mod domain;
+mod intake;
+mod outbox;
+mod publisher;
+mod serve;
+mod snapshot;
+mod sweeper;
+pub mod telemetry;
+
+use std::{future::Future, sync::Arc};
+
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    config::Config,
+    domain::{jwt, passwords::Passwords, prices::Prices},
+    publisher::Publisher,
+    telemetry::Metrics,
+};
+
+/// What every request and task works with.
+pub struct App {
+    config: Config,
+    prices: Prices,
+    db: db::Pool,
+    publisher: Publisher,
+    passwords: Passwords,
+    keys: jwt::Keys,
+    metrics: Metrics,
+    /// Cancelled once the program stops.
+    stop: CancellationToken,
+}
+
+/// Why the program cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("DATABASE_URL: {0}")]
+    Database(#[from] db::Error),
+    #[error("REDIS_URL: {0}")]
+    Redis(#[from] fred::error::Error),
+    #[error("a task of the program ended by itself")]
+    TaskEnded,
+}
+
+impl App {
+    /// Connects to nothing yet: the program starts while Postgres and Redis are away, and says so on `/readyz`.
+    async fn new(config: Config, stop: CancellationToken) -> Result<Arc<Self>, RunError> {
+        Ok(Arc::new(Self {
+            prices: config.prices.clone(),
+            db: db::connect(config.database_url.expose(), config.database_max_connections).await?,
+            publisher: Publisher::connect(config.redis_url.expose())?,
+            passwords: Passwords::new(),
+            keys: jwt::Keys::new(config.secret_key.expose(), config.jwt_lifetime),
+            metrics: Metrics::new(),
+            config,
+            stop,
+        }))
+    }
+}
+
+/// Serves until `stop`, then drains. Every task hangs on one tracker and one token: one that ends by itself takes the
+/// program down, for half a program would look alive.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    ops_listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let app = App::new(config, stop.clone()).await?;
+    let tasks = Tasks { tracker: TaskTracker::new(), stop: stop.clone(), failed: CancellationToken::new() };
+
+    let (db, publisher, metrics) = (&app.db, &app.publisher, &app.metrics);
+    let database_url = app.config.database_url.clone();
+    let redis_url = app.config.redis_url.clone();
+    let (relay_db, relay_publisher, relay_metrics) = (db.clone(), publisher.clone(), metrics.clone());
+    tasks.spawn("relay", |stop| async move {
+        outbox::relay(relay_db, database_url.expose(), relay_publisher, relay_metrics, stop).await;
+    });
+    tasks.spawn("snapshot", |stop| snapshot::watch(db.clone(), publisher.clone(), metrics.clone(), stop));
+    let (intake_db, intake_metrics) = (db.clone(), metrics.clone());
+    tasks.spawn("intake", |stop| async move {
+        intake::read(intake_db, redis_url.expose(), intake_metrics, stop).await;
+    });
+    tasks.spawn("sweeper", |stop| sweeper::sweep(db.clone(), publisher.clone(), stop));
+    let ops = api::ops::endpoint(Arc::clone(&app));
+    tasks.spawn("private listener", |stop| serve::serve(ops_listener, ops, metrics.clone(), stop));
+    let public = api::endpoint(Arc::clone(&app));
+    tasks.spawn("listener", |stop| serve::serve(listener, public, metrics.clone(), stop));
+
+    tasks.ended().await
+}
+
+struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    failed: CancellationToken,
+}
+
+impl Tasks {
+    /// Starts a task that runs until its token is cancelled.
+    fn spawn<F>(&self, name: &'static str, task: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let task = tokio::spawn(task(self.stop.clone()));
+        let (stop, failed) = (self.stop.clone(), self.failed.clone());
+        self.tracker.spawn(async move {
+            let ended = task.await;
+            if ended.is_err() || !stop.is_cancelled() {
+                tracing::error!(task = name, "a task ended by itself");
+                failed.cancel();
+                stop.cancel();
+            }
+        });
+    }
+
+    /// Returns once all have ended.
+    async fn ended(self) -> Result<(), RunError> {
+        self.tracker.close();
+        self.tracker.wait().await;
+        if self.failed.is_cancelled() { Err(RunError::TaskEnded) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,104 @@
+//! The schema's history: each step is an `up.sql` and a `down.sql`, because SQL is what the database runs and what people
+//! review.
+//!
+//! sea-orm's migrator takes no lock, so replicas that start at once would trip over each other: every function here runs in
+//! one transaction under one advisory lock, and either all of its steps are applied or none.
+
+use sea_orm_migration::{
+    prelude::*,
+    sea_orm::{DatabaseConnection, DatabaseTransaction, TransactionTrait},
+};
+
+/// Names the advisory lock that migrations hold: the letters `zenzefi` as bytes.
+const LOCK: i64 = 0x7a_656e_7a65_6669;
+
+struct Step {
+    name: &'static str,
+    up: &'static str,
+    down: &'static str,
+}
+
+macro_rules! step {
+    ($name:literal) => {
+        Step {
+            name: $name,
+            up: include_str!(concat!($name, "/up.sql")),
+            down: include_str!(concat!($name, "/down.sql")),
+        }
+    };
+}
+
+/// The steps in the order in which they apply. Only ever appended to.
+const STEPS: [Step; 3] = [step!("m000001_users"), step!("m000002_access_tokens"), step!("m000003_publishing")];
+
+impl MigrationName for Step {
+    fn name(&self) -> &str {
+        self.name
+    }
+}
+
+#[expect(elided_lifetimes_in_paths, reason = "the trait's own signatures, expanded by async_trait, elide them too")]
+#[async_trait::async_trait]
+impl MigrationTrait for Step {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.get_connection().execute_unprepared(self.up).await.map(drop)
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.get_connection().execute_unprepared(self.down).await.map(drop)
+    }
+}
+
+struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        STEPS.into_iter().map(|step| Box::new(step) as Box<dyn MigrationTrait>).collect()
+    }
+}
+
+/// One step and whether the database has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepStatus {
+    pub name: String,
+    pub is_applied: bool,
+}
+
+/// Applies every pending step.
+pub async fn up(db: &DatabaseConnection) -> Result<(), DbErr> {
+    let tx = locked(db).await?;
+    Migrator::up(&tx, None).await?;
+    tx.commit().await
+}
+
+/// Takes back the last `steps` applied steps, and the data that only they hold.
+pub async fn down(db: &DatabaseConnection, steps: u32) -> Result<(), DbErr> {
+    let tx = locked(db).await?;
+    Migrator::down(&tx, Some(steps)).await?;
+    tx.commit().await
+}
+
+/// Drops everything in the schema and applies every step anew.
+pub async fn fresh(db: &DatabaseConnection) -> Result<(), DbErr> {
+    let tx = locked(db).await?;
+    Migrator::fresh(&tx).await?;
+    tx.commit().await
+}
+
+/// Every step in order. Changes nothing, so that a role without the right to create tables can ask.
+pub async fn status(db: &DatabaseConnection) -> Result<Vec<StepStatus>, DbErr> {
+    let steps = Migrator::get_migration_with_status_read_only(db).await?;
+    Ok(steps
+        .into_iter()
+        .map(|step| StepStatus {
+            name: step.name().to_owned(),
+            is_applied: step.status() == sea_orm_migration::MigrationStatus::Applied,
+        })
+        .collect())
+}
+
+async fn locked(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    let tx = db.begin().await?;
+    tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
+    Ok(tx)
+}

@@ -1,0 +1,108 @@
+//! `/auth`: registering, logging in and out.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use poem::web::Data;
+use poem_openapi::{ApiResponse, Object, OpenApi, param::Query, payload::Json};
+
+use super::{
+    Tag,
+    body::{Body, body},
+    error::ApiError,
+    guard::CurrentUser,
+    scalar::{Email, Flag, FullName, NewPassword, Password, ReferralCode, Username},
+    users::User,
+};
+use crate::{App, domain::accounts};
+
+pub struct Auth;
+
+body! {
+    pub struct Register {
+        pub email: Email,
+        pub username: Username,
+        pub password: NewPassword,
+        pub full_name: Option<FullName>,
+    }
+}
+
+body! {
+    pub struct Login {
+        pub email: Email,
+        pub password: Password,
+    }
+}
+
+#[derive(Object)]
+struct LoggedIn {
+    access_token: String,
+    /// Always `bearer`.
+    token_type: String,
+    /// In seconds.
+    expires_in: u64,
+}
+
+#[derive(Object)]
+struct LoggedOut {
+    /// Always true.
+    logged_out: bool,
+}
+
+#[derive(ApiResponse)]
+enum Registered {
+    /// The new account.
+    #[oai(status = 201)]
+    Created(Json<User>),
+}
+
+#[OpenApi(prefix_path = "/api/v1/auth", tag = "Tag::Auth")]
+impl Auth {
+    /// Opens an account
+    #[oai(path = "/register", method = "post", operation_id = "register")]
+    async fn register(
+        &self,
+        app: Data<&Arc<App>>,
+        /// The referral code of whoever recommended this
+        #[oai(name = "ref")]
+        referral_code: Query<Option<ReferralCode>>,
+        body: Body<Register>,
+    ) -> Result<Registered, ApiError> {
+        let registration = accounts::Registration {
+            email: body.0.email.0,
+            username: body.0.username.0,
+            password: body.0.password.0,
+            full_name: body.0.full_name.map(|name| name.0),
+        };
+        let code = referral_code.0.map(|code| code.0);
+        let user = accounts::register(&app.db, &app.passwords, &registration, code.as_deref()).await?;
+        Ok(Registered::Created(Json(user.into())))
+    }
+
+    /// Gives a JWT for an e-mail and a password
+    #[oai(path = "/login", method = "post", operation_id = "login")]
+    async fn login(&self, app: Data<&Arc<App>>, body: Body<Login>) -> Result<Json<LoggedIn>, ApiError> {
+        let Login { email, password } = body.0;
+        let App { db, passwords, keys, .. } = &***app;
+        let access_token = accounts::log_in(db, passwords, keys, &email.0, &password.0, Utc::now()).await?;
+        let expires_in = keys.lifetime().as_secs();
+        Ok(Json(LoggedIn { access_token, token_type: "bearer".to_owned(), expires_in }))
+    }
+
+    /// Ends the JWT that it is called with, or every JWT of the user
+    #[oai(path = "/logout", method = "post", operation_id = "logout")]
+    async fn logout(
+        &self,
+        app: Data<&Arc<App>>,
+        /// Whether to end every JWT of the user
+        all: Query<Option<Flag>>,
+        user: CurrentUser,
+    ) -> Result<Json<LoggedOut>, ApiError> {
+        if all.0.is_some_and(|all| all.0) {
+            accounts::log_out_everywhere(&app.db, &user.0).await?;
+        } else {
+            accounts::log_out(&app.db, &user.0).await?;
+        }
+        Ok(Json(LoggedOut { logged_out: true }))
+    }
+}

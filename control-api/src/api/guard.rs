@@ -1,0 +1,36 @@
+//! Rights as types: a handler that takes a [`CurrentUser`] or a [`Superuser`] cannot run without one.
+
+use std::sync::Arc;
+
+use poem::{Request, Result};
+use poem_openapi::{SecurityScheme, auth::Bearer};
+
+use super::error::ApiError;
+use crate::{
+    App,
+    domain::accounts::{self, Session},
+};
+
+/// Whoever is logged in.
+#[derive(SecurityScheme)]
+#[oai(rename = "bearer", ty = "bearer", bearer_format = "JWT", checker = "session")]
+pub struct CurrentUser(pub Session);
+
+/// Whoever is logged in and has admin rights.
+#[derive(SecurityScheme)]
+#[oai(rename = "bearer", ty = "bearer", bearer_format = "JWT", checker = "superuser_session")]
+pub struct Superuser(pub Session);
+
+async fn session(request: &Request, bearer: Bearer) -> Result<Session> {
+    let app = request.data::<Arc<App>>().expect("every route is served with the app");
+    Ok(accounts::authenticate(&app.db, &app.keys, &bearer.token).await.map_err(ApiError::from)?)
+}
+
+async fn superuser_session(request: &Request, bearer: Bearer) -> Result<Session> {
+    let session = session(request, bearer).await?;
+    if session.user.is_superuser {
+        Ok(session)
+    } else {
+        Err(ApiError::forbidden("Superuser permissions required").into())
+    }
+}

@@ -1,0 +1,244 @@
+//! The outermost layer of the public listener: request ids, bounds on what a request may cost, CORS, refusals as problem
+//! JSON, the access line. Written here because poem's own layers trust headers that they should not, log queries, or answer
+//! in plain text.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt;
+use poem::{
+    Body, Endpoint, IntoResponse, Request, Response, Result,
+    error::ReadBodyError,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::error::{self, ApiError};
+use crate::App;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID_CHARS: usize = 128;
+const BODY_BYTES: usize = 64 * 1024;
+/// How long a body may take to arrive, and how long the work on a request may then take.
+const BODY_WITHIN: Duration = Duration::from_secs(15);
+const WORK_WITHIN: Duration = Duration::from_secs(30);
+const PREFLIGHT_SECONDS: &str = "600";
+
+/// Which methods each path knows, for `Allow`.
+pub struct Methods(Vec<(String, String)>);
+
+impl Methods {
+    /// Those of an OpenAPI document.
+    pub fn of(document: &str) -> Self {
+        let document: Value = serde_json::from_str(document).expect("the document is JSON");
+        let paths = document["paths"].as_object().into_iter().flatten();
+        Self(
+            paths
+                .filter_map(|(path, operations)| {
+                    let methods = operations.as_object()?.keys().map(|method| method.to_uppercase());
+                    Some((path.clone(), methods.collect::<Vec<_>>().join(", ")))
+                })
+                .collect(),
+        )
+    }
+
+    /// What a path that is not in the document knows is what every page knows.
+    fn allowed(&self, path: &str) -> &str {
+        let exact = self.0.iter().find(|(template, _)| template == path);
+        let found = exact.or_else(|| self.0.iter().find(|(template, _)| matches(template, path)));
+        found.map_or("GET, HEAD", |(_, methods)| methods)
+    }
+}
+
+fn matches(template: &str, path: &str) -> bool {
+    let (mut template, mut path) = (template.split('/'), path.split('/'));
+    loop {
+        match (template.next(), path.next()) {
+            (None, None) => return true,
+            (Some(expected), Some(given)) if expected == given || expected.starts_with('{') => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Wraps the routes.
+pub struct Layer<E> {
+    inner: E,
+    app: Arc<App>,
+    methods: Methods,
+}
+
+impl<E> Layer<E> {
+    pub fn new(inner: E, app: Arc<App>, methods: Methods) -> Self {
+        Self { inner, app, methods }
+    }
+}
+
+impl<E: Endpoint> Endpoint for Layer<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> Result<Response> {
+        let started = Instant::now();
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let request_id = request_id(request.headers());
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let peer = request.remote_addr().to_string();
+
+        let mut response = self.answer(request, &method, &path).await;
+        self.finish(&mut response, &path, origin, &request_id);
+
+        let (status, took) = (response.status().as_u16(), started.elapsed());
+        self.app.metrics.answered(known(&method), status, took);
+        tracing::info!(%request_id, %method, path, status, took_ms = took.as_millis() as u64, peer, "answered");
+        Ok(response)
+    }
+}
+
+impl<E: Endpoint> Layer<E> {
+    async fn answer(&self, request: Request, method: &Method, path: &str) -> Response {
+        if !request.headers().values().all(|value| value.to_str().is_ok()) {
+            // poem takes such a header for absent; one that matters must not vanish.
+            return ApiError::bad_request("Headers must be visible ASCII").into_response();
+        }
+        if let Some(preflight) = self.preflight(&request) {
+            return preflight;
+        }
+        let request = match bounded(request).await {
+            Ok(request) => request,
+            Err(refusal) => return refusal.into_response(),
+        };
+        let work = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        match tokio::time::timeout(WORK_WITHIN, work).await {
+            Ok(Ok(Ok(response))) => response.into_response(),
+            Ok(Ok(Err(error))) => {
+                let mut response = error::respond(error);
+                if response.status() == StatusCode::METHOD_NOT_ALLOWED
+                    && let Ok(allowed) = HeaderValue::from_str(self.methods.allowed(path))
+                {
+                    response.headers_mut().insert(header::ALLOW, allowed);
+                }
+                response
+            }
+            Ok(Err(_)) => {
+                tracing::error!(%method, path, "a request panicked");
+                ApiError::internal().into_response()
+            }
+            Err(_) => {
+                tracing::error!(%method, path, "a request took too long");
+                ApiError::unavailable().into_response()
+            }
+        }
+    }
+
+    /// The answer to a browser that asks whether it may call; `None` for any other request.
+    fn preflight(&self, request: &Request) -> Option<Response> {
+        let origin = request.headers().get(header::ORIGIN)?;
+        let asks = *request.method() == Method::OPTIONS
+            && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        if !asks || !self.is_listed(origin) {
+            return None;
+        }
+        let response = Response::builder()
+            .status(StatusCode::NO_CONTENT)
+            .header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE")
+            .header(header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, Idempotency-Key, X-Request-Id")
+            .header(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS)
+            .finish();
+        Some(response)
+    }
+
+    fn is_listed(&self, origin: &HeaderValue) -> bool {
+        self.app.config.cors_origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes())
+    }
+
+    /// Headers that every answer has.
+    fn finish(&self, response: &mut Response, path: &str, origin: Option<HeaderValue>, request_id: &str) {
+        let listed = origin.filter(|origin| self.is_listed(origin));
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if path.starts_with("/api/") {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        if let Some(origin) = listed {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            let exposed = HeaderValue::from_static("X-Request-Id, Retry-After");
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        }
+    }
+}
+
+/// The id that the caller gave, if it can stand in a log, or a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    match given {
+        Some(id) if (1..=REQUEST_ID_CHARS).contains(&id.len()) && id.bytes().all(plain) => id.to_owned(),
+        _ => Uuid::now_v7().to_string(),
+    }
+}
+
+/// The request with its body read, no larger and no slower than it may be.
+async fn bounded(mut request: Request) -> Result<Request, ApiError> {
+    let body = request.take_body();
+    match tokio::time::timeout(BODY_WITHIN, body.into_bytes_limit(BODY_BYTES)).await {
+        Ok(Ok(bytes)) => {
+            request.set_body(Body::from(bytes));
+            Ok(request)
+        }
+        Ok(Err(ReadBodyError::PayloadTooLarge)) => Err(ApiError::too_large()),
+        Ok(Err(_)) => Err(ApiError::bad_request("The request body cannot be read")),
+        Err(_) => Err(ApiError::request_timeout()),
+    }
+}
+
+/// A method as a label: made-up ones share one, so that nobody grows the metrics.
+fn known(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PATCH" => "PATCH",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_allowed_methods_of_a_path_are_those_of_its_template() {
+        let document =
+            r#"{"paths": {"/a/{id}": {"delete": {}}, "/a/mine": {"get": {}}, "/b": {"get": {}, "post": {}}}}"#;
+        let methods = Methods::of(document);
+        assert_eq!(methods.allowed("/a/mine"), "GET");
+        assert_eq!(methods.allowed("/a/5"), "DELETE");
+        assert_eq!(methods.allowed("/b"), "GET, POST");
+        assert_eq!(methods.allowed("/docs"), "GET, HEAD");
+    }
+
+    #[test]
+    fn a_request_id_that_could_forge_a_log_line_is_replaced() {
+        let given = |id: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_static(id));
+            request_id(&headers)
+        };
+        assert_eq!(given("abc-1.2_3"), "abc-1.2_3");
+        for bad in ["", "a b", "a\"b", "a;b"] {
+            assert_ne!(given(bad), bad);
+        }
+    }
+}

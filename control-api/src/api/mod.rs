@@ -1,0 +1,57 @@
+//! HTTP in and out: parse, authorise, call the domain, render. One file a resource.
+
+mod admin;
+mod auth;
+mod body;
+mod currency;
+mod document;
+mod error;
+mod guard;
+mod layer;
+pub mod ops;
+mod pages;
+mod password_page;
+mod scalar;
+mod tokens;
+mod users;
+
+use std::sync::Arc;
+
+use poem::{Endpoint, EndpointExt, Response};
+use poem_openapi::{OpenApi, OpenApiService, Tags};
+
+pub use document::document;
+pub use scalar::{Email, NewPassword, Scalar, Username};
+
+use crate::App;
+
+#[derive(Tags)]
+enum Tag {
+    /// Registering, logging in and out
+    Auth,
+    /// One's own account
+    Users,
+    /// Access tokens
+    Tokens,
+    /// Credits
+    Currency,
+    /// What superusers do
+    Admin,
+}
+
+fn service() -> OpenApiService<impl OpenApi, ()> {
+    let apis = (auth::Auth, users::Users, tokens::Tokens, currency::Currency, admin::Admin);
+    OpenApiService::new(apis, "Zenzefi Gateway", env!("CARGO_PKG_VERSION"))
+}
+
+/// Everything that the public listener answers.
+pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> + 'static {
+    let service = service();
+    let document = document::complete(&service.spec());
+    let methods = layer::Methods::of(&document);
+    let swagger_page = service.swagger_ui_html().replace(&service.spec(), &document);
+    let route = pages::routes(swagger_page, document)
+        .at("/set-password", password_page::endpoint(Arc::clone(&app)))
+        .nest_no_strip("/api", service);
+    layer::Layer::new(route.data(Arc::clone(&app)), app, methods)
+}

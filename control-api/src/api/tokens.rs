@@ -1,0 +1,258 @@
+//! `/tokens`: buying access tokens, and what can be done with one's own.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use poem::web::Data;
+use poem_openapi::{
+    ApiResponse, Object, OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
+use shared::{credential::Handover, grant::State, scope};
+
+use super::{
+    Tag,
+    body::{Body, body},
+    error::ApiError,
+    guard::CurrentUser,
+    scalar::{Flag, Hours, Id, Scope, Timestamp, Znc, znc},
+};
+use crate::{
+    App,
+    db::access_token,
+    domain::{refunds, tokens},
+    outbox::{self, Delivery},
+};
+
+/// How many of their tokens a person sees at once; the list does not page.
+const MINE_MAX: u64 = 1_000;
+
+pub struct Tokens;
+
+body! {
+    pub struct Purchase {
+        /// One of 1, 12, 24, 168, 720.
+        pub duration_hours: Hours,
+        /// `full` if absent.
+        pub scope: Option<Scope>,
+    }
+}
+
+body! {
+    pub struct Extend {
+        /// One of 1, 12, 24, 168, 720.
+        pub duration_hours: Hours,
+    }
+}
+
+/// A token with its text, which is shown only now.
+#[derive(Object)]
+struct IssuedToken {
+    id: Id,
+    /// 64 URL-safe characters.
+    token: String,
+    token_prefix: String,
+    duration_hours: i32,
+    scope: String,
+    cost_znc: Znc,
+    created_at: Timestamp,
+    #[oai(nullable)]
+    activated_at: Option<Timestamp>,
+    #[oai(nullable)]
+    expires_at: Option<Timestamp>,
+    is_active: bool,
+    state: String,
+}
+
+/// A token without its text.
+#[derive(Object)]
+pub struct Token {
+    id: Id,
+    /// The first characters of its text.
+    token_prefix: String,
+    duration_hours: i32,
+    scope: String,
+    /// What was paid for it in all.
+    cost_znc: Znc,
+    created_at: Timestamp,
+    #[oai(nullable)]
+    activated_at: Option<Timestamp>,
+    #[oai(nullable)]
+    expires_at: Option<Timestamp>,
+    /// Whether it works: its state is `ready` or `active`.
+    is_active: bool,
+    /// `ready`, `active`, `expired`, `revoked` or `suspended`.
+    state: String,
+}
+
+impl Token {
+    pub fn new(token: &access_token::Model, user_is_active: bool, now: DateTime<Utc>) -> Self {
+        let state = tokens::state(token, user_is_active, now);
+        Self {
+            id: Id(token.id),
+            token_prefix: token.token_prefix.clone(),
+            duration_hours: token.duration_hours,
+            scope: token.scope.clone(),
+            cost_znc: Znc(token.cost),
+            created_at: Timestamp(token.created_at),
+            activated_at: token.activated_at.map(Timestamp),
+            expires_at: token.expires_at().map(Timestamp),
+            is_active: matches!(state, State::Ready | State::Active),
+            state: state.as_str().to_owned(),
+        }
+    }
+}
+
+impl From<tokens::Issued> for IssuedToken {
+    fn from(issued: tokens::Issued) -> Self {
+        let token = Token::new(&issued.token, true, Utc::now());
+        Self {
+            id: token.id,
+            token: issued.text.expose().to_owned(),
+            token_prefix: token.token_prefix,
+            duration_hours: token.duration_hours,
+            scope: token.scope,
+            cost_znc: token.cost_znc,
+            created_at: token.created_at,
+            activated_at: token.activated_at,
+            expires_at: token.expires_at,
+            is_active: token.is_active,
+            state: token.state,
+        }
+    }
+}
+
+#[derive(Object)]
+struct Refunded {
+    /// Always true.
+    revoked: bool,
+    refund_amount: Znc,
+    new_balance: Znc,
+    message: String,
+    /// Present and true while the edges have not been told yet.
+    #[oai(skip_serializing_if_is_none)]
+    pending: Option<bool>,
+}
+
+#[derive(Object)]
+struct Opened {
+    /// Good once, for 30 seconds.
+    url: String,
+}
+
+#[derive(ApiResponse)]
+enum Purchased {
+    /// The token.
+    #[oai(status = 201)]
+    Created(Json<IssuedToken>),
+}
+
+#[OpenApi(prefix_path = "/api/v1/tokens", tag = "Tag::Tokens")]
+impl Tokens {
+    /// Buys a token
+    ///
+    /// It works on every edge by the time this answers, as long as Redis is up.
+    #[oai(path = "/purchase", method = "post", operation_id = "purchase_token")]
+    async fn purchase(
+        &self,
+        app: Data<&Arc<App>>,
+        user: CurrentUser,
+        body: Body<Purchase>,
+    ) -> Result<Purchased, ApiError> {
+        let App { db, prices, publisher, .. } = &***app;
+        let scope = body.0.scope.map_or(scope::Scope::Full, |scope| scope.0);
+        let issued = tokens::purchase(db, prices, user.0.user.id, body.0.duration_hours.0, scope).await?;
+        outbox::deliver(db, publisher, issued.token.id).await;
+        Ok(Purchased::Created(Json(issued.into())))
+    }
+
+    /// The tokens of whoever calls, newest first
+    #[oai(path = "/my-tokens", method = "get", operation_id = "list_my_tokens")]
+    async fn mine(
+        &self,
+        app: Data<&Arc<App>>,
+        user: CurrentUser,
+        /// Whether to hide what is revoked or expired; true if absent
+        active_only: Query<Option<Flag>>,
+    ) -> Result<Json<Vec<Token>>, ApiError> {
+        let now = Utc::now();
+        let live_at = active_only.0.is_none_or(|only| only.0).then_some(now);
+        let filter = access_token::Filter { user_id: Some(user.0.user.id), live_at };
+        let (owned, _) = access_token::list(&app.db, &filter, MINE_MAX, 0).await?;
+        Ok(Json(owned.iter().map(|owned| Token::new(&owned.token, owned.user_is_active, now)).collect()))
+    }
+
+    /// Gives back a token that was never used, for what was paid for it
+    #[oai(path = "/:id", method = "delete", operation_id = "refund_token")]
+    async fn refund(&self, app: Data<&Arc<App>>, user: CurrentUser, id: Path<Id>) -> Result<Json<Refunded>, ApiError> {
+        let App { db, publisher, .. } = &***app;
+        let id = id.0.0;
+        let refund = refunds::refund(db, publisher, user.0.user.id, id).await?;
+        let delivery = outbox::deliver(db, publisher, id).await;
+        Ok(Json(Refunded {
+            revoked: true,
+            refund_amount: Znc(refund.amount),
+            new_balance: Znc(refund.new_balance),
+            message: format!("Token revoked. {} ZNC refunded.", znc(refund.amount)),
+            pending: pending(delivery),
+        }))
+    }
+
+    /// Buys more hours for a token
+    ///
+    /// Its credentials stay as they are, and open connections keep going.
+    #[oai(path = "/:id/extend", method = "post", operation_id = "extend_token")]
+    async fn extend(
+        &self,
+        app: Data<&Arc<App>>,
+        user: CurrentUser,
+        id: Path<Id>,
+        body: Body<Extend>,
+    ) -> Result<Json<Token>, ApiError> {
+        let App { db, prices, publisher, .. } = &***app;
+        let now = Utc::now();
+        let hours = body.0.duration_hours.0;
+        let token = tokens::extend(db, prices, user.0.user.id, id.0.0, hours, now).await?;
+        outbox::deliver(db, publisher, token.id).await;
+        Ok(Json(Token::new(&token, true, now)))
+    }
+
+    /// Gives a token a new text
+    ///
+    /// For who lost it: whatever named the token before opens nothing any more.
+    #[oai(path = "/:id/rotate", method = "post", operation_id = "rotate_token")]
+    async fn rotate(
+        &self,
+        app: Data<&Arc<App>>,
+        user: CurrentUser,
+        id: Path<Id>,
+    ) -> Result<Json<IssuedToken>, ApiError> {
+        let App { db, publisher, .. } = &***app;
+        let issued = tokens::rotate(db, user.0.user.id, id.0.0, Utc::now()).await?;
+        outbox::deliver(db, publisher, issued.token.id).await;
+        Ok(Json(issued.into()))
+    }
+
+    /// Hands a token over to a browser
+    ///
+    /// The browser that opens the URL gets a credential of its own.
+    #[oai(path = "/:id/open", method = "post", operation_id = "open_token")]
+    async fn open(&self, app: Data<&Arc<App>>, user: CurrentUser, id: Path<Id>) -> Result<Json<Opened>, ApiError> {
+        let App { db, publisher, .. } = &***app;
+        let id = id.0.0;
+        let handover = tokens::open(db, user.0.user.id, id, Utc::now()).await?;
+        if outbox::deliver(db, publisher, id).await == Delivery::Pending {
+            return Err(ApiError::unavailable());
+        }
+        let code = handover.code();
+        let kept = publisher.hand_over(&Handover::code_digest(&code), &handover.salt()).await;
+        kept.map_err(crate::domain::Error::from)?;
+        Ok(Json(Opened { url: format!("{}/_gateway/enter?code={code}", app.config.public_origin) }))
+    }
+}
+
+/// What an answer says of a revocation that Redis has not taken yet.
+pub fn pending(delivery: Delivery) -> Option<bool> {
+    (delivery == Delivery::Pending).then_some(true)
+}

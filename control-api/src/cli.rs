@@ -1,0 +1,275 @@
+//! The command line: subcommands, signals and exit codes. Exit code 2 means that an option is wrong, 1 that something
+//! failed.
+
+use std::{io::Read, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{self, Email, NewPassword, Scalar, Username},
+    config::{CommonOptions, Config, ConfigError, DatabaseOptions, Secret, ServeOptions},
+    db,
+    domain::{self, accounts, passwords::Passwords},
+    telemetry,
+};
+
+/// The control plane of the Zenzefi Gateway: users, tokens, credits, admin
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(flatten)]
+    common: CommonOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API
+    Serve(Box<ServeOptions>),
+    /// Check the configuration of `serve`, and end
+    CheckConfig(Box<ServeOptions>),
+    /// Change or show the schema of the database
+    Migrate {
+        #[command(flatten)]
+        database: DatabaseOptions,
+        #[command(subcommand)]
+        action: Migrate,
+    },
+    /// Create accounts and set passwords; a password is read from USER_PASSWORD or else from the standard input
+    User {
+        #[command(flatten)]
+        database: DatabaseOptions,
+        #[command(subcommand)]
+        action: User,
+    },
+    /// Print the OpenAPI document
+    Openapi,
+}
+
+#[derive(Subcommand)]
+enum Migrate {
+    /// Apply every pending step
+    Up,
+    /// Take back the last steps, and the data that only they hold
+    Down {
+        /// How many
+        #[arg(default_value = "1")]
+        steps: u32,
+    },
+    /// Show every step and whether it is applied
+    Status,
+    /// Drop everything and apply every step anew
+    Fresh {
+        /// Yes, drop everything; needed unless DEBUG
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum User {
+    /// Create an account
+    Create {
+        #[command(flatten)]
+        password: PasswordOptions,
+        #[arg(long)]
+        email: String,
+        #[arg(long)]
+        username: String,
+        #[arg(long)]
+        full_name: Option<String>,
+        /// With admin rights
+        #[arg(long)]
+        superuser: bool,
+    },
+    /// Set the password of an account, and end its logins
+    SetPassword {
+        #[command(flatten)]
+        password: PasswordOptions,
+        #[arg(long)]
+        email: String,
+    },
+}
+
+#[derive(Args)]
+struct PasswordOptions {
+    /// Only by the environment, for arguments can be seen by others on the machine
+    #[arg(env = "USER_PASSWORD", hide_env_values = true, hide = true)]
+    user_password: Option<Secret>,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Option(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::Failed(error.to_string())
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    // An `.env` that is not there is no fault; one that cannot be read is.
+    if let Err(error) = dotenvy::dotenv()
+        && !error.not_found()
+    {
+        eprintln!("error: .env: {error}");
+        return ExitCode::from(2);
+    }
+    let cli = Cli::parse();
+    if let Err(error) = telemetry::start_logging(&cli.common) {
+        eprintln!("error: {error}");
+        return ExitCode::from(2);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(execute(cli)),
+        Err(error) => Err(failed(error)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            match error {
+                Failure::Config(_) | Failure::Option(_) => ExitCode::from(2),
+                Failure::Failed(_) => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+async fn execute(cli: Cli) -> Result<(), Failure> {
+    let debug = cli.common.debug;
+    match cli.command {
+        Command::Serve(options) => serve(options.check(debug)?).await,
+        Command::CheckConfig(options) => {
+            options.check(debug)?;
+            println!("The configuration is good.");
+            Ok(())
+        }
+        Command::Migrate { database, action } => migrate(&database, action, debug).await,
+        Command::User { database, action } => user(&database, action).await,
+        Command::Openapi => openapi(),
+    }
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let listen = |address| async move {
+        TcpListener::bind(address)
+            .await
+            .map_err(|error| Failure::Failed(format!("cannot listen on {address}: {error}")))
+    };
+    let listener = listen(config.listen).await?;
+    let ops_listener = listen(config.ops_listen).await?;
+    tracing::info!(listen = %config.listen, ops_listen = %config.ops_listen, "serving");
+
+    let stop = CancellationToken::new();
+    stop_on_signal(stop.clone()).map_err(failed)?;
+    crate::run(config, listener, ops_listener, stop).await.map_err(failed)?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The first signal drains; a second one ends at once.
+fn stop_on_signal(stop: CancellationToken) -> std::io::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if stop.is_cancelled() {
+                std::process::exit(1);
+            }
+            tracing::info!("stopping");
+            stop.cancel();
+        }
+    });
+    Ok(())
+}
+
+async fn migrate(database: &DatabaseOptions, action: Migrate, debug: bool) -> Result<(), Failure> {
+    if matches!(action, Migrate::Fresh { yes: false }) && !debug {
+        return Err(Failure::Option("fresh drops every account and token: say --yes".to_owned()));
+    }
+    let pool = db::connect_for_migrations(database.url()?.expose()).await.map_err(failed)?;
+    match action {
+        Migrate::Up => migrations::up(&pool).await.map_err(failed)?,
+        Migrate::Down { steps } => migrations::down(&pool, steps).await.map_err(failed)?,
+        Migrate::Fresh { .. } => migrations::fresh(&pool).await.map_err(failed)?,
+        Migrate::Status => {}
+    }
+    for step in migrations::status(&pool).await.map_err(failed)? {
+        println!("{} {}", if step.is_applied { "applied" } else { "pending" }, step.name);
+    }
+    Ok(())
+}
+
+async fn user(database: &DatabaseOptions, action: User) -> Result<(), Failure> {
+    let url = database.url()?.clone();
+    let passwords = Passwords::new();
+    match action {
+        User::Create { password, email, username, full_name, superuser } => {
+            let registration = accounts::Registration {
+                email: checked::<Email>("--email", email)?.0,
+                username: checked::<Username>("--username", username)?.0,
+                password: read_password(password)?.0,
+                full_name,
+            };
+            let pool = db::connect(url.expose(), 1).await.map_err(failed)?;
+            let created = if superuser {
+                accounts::create_superuser(&pool, &passwords, &registration).await
+            } else {
+                accounts::create_user(&pool, &passwords, &registration).await
+            };
+            let created = created.map_err(failed)?;
+            println!("{}", created.id);
+        }
+        User::SetPassword { password, email } => {
+            let password = read_password(password)?;
+            let pool = db::connect(url.expose(), 1).await.map_err(failed)?;
+            accounts::set_password(&pool, &passwords, &email, &password.0).await.map_err(|error| match error {
+                domain::Error::UserNotFound => Failure::Failed("no user has this e-mail".to_owned()),
+                error => failed(error),
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn checked<S: Scalar>(option: &str, text: String) -> Result<S, Failure> {
+    S::read(Value::from(text)).map_err(|fault| Failure::Option(format!("{option}: {fault}")))
+}
+
+/// The password from the environment, or else the first line of the standard input.
+fn read_password(options: PasswordOptions) -> Result<NewPassword, Failure> {
+    let text = match options.user_password {
+        Some(password) => password.expose().to_owned(),
+        None => {
+            let mut text = String::new();
+            let read = std::io::stdin().lock().take(1_024).read_to_string(&mut text);
+            read.map_err(|error| Failure::Option(format!("password: {error}")))?;
+            text.lines().next().unwrap_or_default().to_owned()
+        }
+    };
+    NewPassword::check(text).map_err(|fault| Failure::Option(format!("password: {fault}")))
+}
+
+fn openapi() -> Result<(), Failure> {
+    println!("{}", api::document());
+    Ok(())
+}

@@ -1,0 +1,307 @@
+//! What the program is told from outside: options and environment in, one checked [`Config`] out.
+//!
+//! Options hold text as it was given and [`ServeOptions::check`] reads it, so that a wrong value is named by its option and
+//! never repeated: it may be a secret. Nothing else reads the environment.
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use clap::{Args, ValueEnum, builder::BoolishValueParser};
+use rust_decimal::Decimal;
+use url::Url;
+
+use crate::domain::prices::Prices;
+
+/// A value that is never shown.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value, to be handed to what needs it and to nothing else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(hidden)")
+    }
+}
+
+/// An option that is wrong. Says which and why, never what was given.
+#[derive(Debug, thiserror::Error)]
+#[error("{option}: {reason}")]
+pub struct ConfigError {
+    option: &'static str,
+    reason: String,
+}
+
+fn wrong(option: &'static str, reason: impl Into<String>) -> ConfigError {
+    ConfigError { option, reason: reason.into() }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What every subcommand takes.
+#[derive(Args, Debug)]
+pub struct CommonOptions {
+    /// How log lines look
+    #[arg(long, env = "LOG_FORMAT", global = true, default_value = "text")]
+    pub log_format: LogFormat,
+    /// Which log lines are written: a level, or directives such as `info,control_api=debug`
+    #[arg(long, env = "LOG_LEVEL", global = true, default_value = "info")]
+    pub log_level: String,
+    /// Relaxes what only production needs: PUBLIC_ORIGIN may be missing, `migrate fresh` asks nothing
+    #[arg(long, env = "DEBUG", global = true, default_value = "false", num_args = 0..=1, default_missing_value = "true",
+        value_parser = BoolishValueParser::new())]
+    pub debug: bool,
+}
+
+/// Where the truth is kept.
+#[derive(Args, Debug)]
+pub struct DatabaseOptions {
+    /// Postgres, as postgres://user:password@host:port/database
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<Secret>,
+    /// The most connections that the pool opens; the relay listens on one more
+    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", default_value = "20")]
+    pub database_max_connections: u32,
+}
+
+impl DatabaseOptions {
+    /// The URL of Postgres.
+    pub fn url(&self) -> Result<&Secret, ConfigError> {
+        let url = self.database_url.as_ref().ok_or_else(|| wrong("DATABASE_URL", "is required"))?;
+        match Url::parse(url.expose()) {
+            Ok(parsed) if matches!(parsed.scheme(), "postgres" | "postgresql") => Ok(url),
+            _ => Err(wrong("DATABASE_URL", "must be a postgres:// URL")),
+        }
+    }
+}
+
+/// What `serve` and `check-config` take.
+#[derive(Args, Debug)]
+pub struct ServeOptions {
+    #[command(flatten)]
+    pub database: DatabaseOptions,
+    /// Redis, as redis://[user:password@]host:port[/database], or redis-sentinel://…
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    redis_url: Option<Secret>,
+    /// Signs logins: at least 32 random bytes, the same for every replica
+    #[arg(long, env = "SECRET_KEY", hide_env_values = true)]
+    secret_key: Option<Secret>,
+    /// Where the API listens
+    #[arg(long, env = "CONTROL_LISTEN", default_value = "127.0.0.1:8001")]
+    control_listen: SocketAddr,
+    /// Where /metrics, /livez and /readyz listen; keep it private
+    #[arg(long, env = "CONTROL_OPS_LISTEN", default_value = "127.0.0.1:9001")]
+    control_ops_listen: SocketAddr,
+    /// The origin under which people reach CONTROL_LISTEN, for links to it [default: http:// and CONTROL_LISTEN]
+    #[arg(long, env = "CONTROL_ORIGIN")]
+    control_origin: Option<String>,
+    /// The edge's public origins, comma-separated; links that open a browser name the first. Required unless DEBUG
+    #[arg(long, env = "PUBLIC_ORIGIN", value_delimiter = ',')]
+    public_origin: Vec<String>,
+    /// How many minutes a login lasts
+    #[arg(long, env = "ACCESS_TOKEN_EXPIRE_MINUTES", default_value = "60")]
+    access_token_expire_minutes: u32,
+    /// Origins whose pages may call the API with credentials, comma-separated
+    #[arg(
+        long,
+        env = "CORS_ORIGINS",
+        value_delimiter = ',',
+        default_value = "http://localhost:61000,https://localhost:61000,http://127.0.0.1:61000,https://127.0.0.1:61000"
+    )]
+    cors_origins: Vec<String>,
+    /// What a token for 1 hour costs, in ZNC; all prices 0 make tokens free
+    #[arg(long, env = "TOKEN_PRICE_1H", default_value = "1.00")]
+    token_price_1h: Decimal,
+    /// What a token for 12 hours costs, in ZNC
+    #[arg(long, env = "TOKEN_PRICE_12H", default_value = "10.00")]
+    token_price_12h: Decimal,
+    /// What a token for 24 hours costs, in ZNC
+    #[arg(long, env = "TOKEN_PRICE_24H", default_value = "18.00")]
+    token_price_24h: Decimal,
+    /// What a token for 7 days costs, in ZNC
+    #[arg(long, env = "TOKEN_PRICE_7D", default_value = "100.00")]
+    token_price_7d: Decimal,
+    /// What a token for 30 days costs, in ZNC
+    #[arg(long, env = "TOKEN_PRICE_30D", default_value = "300.00")]
+    token_price_30d: Decimal,
+}
+
+/// What `serve` runs on: every value checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub database_url: Secret,
+    pub database_max_connections: u32,
+    pub redis_url: Secret,
+    pub secret_key: Secret,
+    pub listen: SocketAddr,
+    pub ops_listen: SocketAddr,
+    /// Without a trailing slash, as are all origins here.
+    pub control_origin: String,
+    pub public_origin: String,
+    pub cors_origins: Vec<String>,
+    pub jwt_lifetime: Duration,
+    pub prices: Prices,
+}
+
+const SECRET_KEY_BYTES: usize = 32;
+
+/// Parts of sample keys that were published, with this product or the one before it.
+const SAMPLE_KEY_PARTS: [&str; 6] = ["change-me", "changeme", "change_me", "change-this", "your-secret-key", "example"];
+
+/// A key of fewer different bytes than this was typed, not drawn.
+const SECRET_KEY_DISTINCT_BYTES: usize = 8;
+
+impl ServeOptions {
+    /// Checks every option.
+    pub fn check(&self, debug: bool) -> Result<Config, ConfigError> {
+        let redis_url = self.redis_url.clone().ok_or_else(|| wrong("REDIS_URL", "is required"))?;
+        fred::types::config::Config::from_url(redis_url.expose())
+            .map_err(|_| wrong("REDIS_URL", "must be a redis:// or redis-sentinel:// URL"))?;
+        if self.access_token_expire_minutes == 0 {
+            return Err(wrong("ACCESS_TOKEN_EXPIRE_MINUTES", "must be at least 1"));
+        }
+        if self.database.database_max_connections < 2 {
+            return Err(wrong("DATABASE_MAX_CONNECTIONS", "must be at least 2"));
+        }
+        Ok(Config {
+            database_url: self.database.url()?.clone(),
+            database_max_connections: self.database.database_max_connections,
+            redis_url,
+            secret_key: self.secret_key()?,
+            listen: self.control_listen,
+            ops_listen: self.control_ops_listen,
+            control_origin: match &self.control_origin {
+                Some(given) => origin("CONTROL_ORIGIN", given)?,
+                None => format!("http://{}", self.control_listen),
+            },
+            public_origin: self.public_origin(debug)?,
+            cors_origins: origins("CORS_ORIGINS", &self.cors_origins)?,
+            jwt_lifetime: Duration::from_secs(60 * u64::from(self.access_token_expire_minutes)),
+            prices: self.prices()?,
+        })
+    }
+
+    fn secret_key(&self) -> Result<Secret, ConfigError> {
+        let key = self.secret_key.as_ref().ok_or_else(|| wrong("SECRET_KEY", "is required"))?;
+        let bytes = key.expose().as_bytes();
+        if bytes.len() < SECRET_KEY_BYTES {
+            return Err(wrong("SECRET_KEY", format!("must have at least {SECRET_KEY_BYTES} bytes")));
+        }
+        let lower = key.expose().to_ascii_lowercase();
+        let distinct: std::collections::BTreeSet<u8> = bytes.iter().copied().collect();
+        if SAMPLE_KEY_PARTS.iter().any(|part| lower.contains(part)) || distinct.len() < SECRET_KEY_DISTINCT_BYTES {
+            return Err(wrong("SECRET_KEY", "is a sample; draw your own, for example by: openssl rand -base64 48"));
+        }
+        Ok(key.clone())
+    }
+
+    fn public_origin(&self, debug: bool) -> Result<String, ConfigError> {
+        match origins("PUBLIC_ORIGIN", &self.public_origin)?.into_iter().next() {
+            Some(first) => Ok(first),
+            None if debug => Ok("http://127.0.0.1:8000".to_owned()),
+            None => Err(wrong("PUBLIC_ORIGIN", "is required unless DEBUG is set")),
+        }
+    }
+
+    fn prices(&self) -> Result<Prices, ConfigError> {
+        let given = [
+            ("TOKEN_PRICE_1H", self.token_price_1h),
+            ("TOKEN_PRICE_12H", self.token_price_12h),
+            ("TOKEN_PRICE_24H", self.token_price_24h),
+            ("TOKEN_PRICE_7D", self.token_price_7d),
+            ("TOKEN_PRICE_30D", self.token_price_30d),
+        ];
+        for (option, price) in given {
+            if price.is_sign_negative() || price.normalize().scale() > 2 || price > Decimal::from(1_000_000) {
+                return Err(wrong(option, "must be from 0 to 1000000 with at most two decimals"));
+            }
+        }
+        Ok(Prices::new(given.map(|(_, price)| price)))
+    }
+}
+
+fn origins(option: &'static str, given: &[String]) -> Result<Vec<String>, ConfigError> {
+    given.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).map(|text| origin(option, text)).collect()
+}
+
+/// Reads an origin: scheme, host and port, nothing else.
+fn origin(option: &'static str, text: &str) -> Result<String, ConfigError> {
+    let refuse = || wrong(option, "must be an origin such as https://gateway.example:8443");
+    let url = Url::parse(text).map_err(|_| refuse())?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if !matches!(url.scheme(), "http" | "https") || !bare || url.password().is_some() {
+        return Err(refuse());
+    }
+    Ok(url.origin().ascii_serialization())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        serve: ServeOptions,
+    }
+
+    const KEY: &str = "kJ8s0dLm2QpXv7RtYw4ZbN6cHf1Ga9Ue";
+
+    fn check(changes: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let mut options = vec![
+            ("--database-url", "postgres://u@localhost/d"),
+            ("--redis-url", "redis://localhost:6379"),
+            ("--secret-key", KEY),
+            ("--public-origin", "https://gateway.example"),
+        ];
+        for &(name, value) in changes {
+            options.retain(|(given, _)| *given != name);
+            options.push((name, value));
+        }
+        let line = options.into_iter().flat_map(|(name, value)| [name, value]);
+        Cli::parse_from(["test"].into_iter().chain(line)).serve.check(false)
+    }
+
+    #[test]
+    fn a_whole_configuration_is_taken() {
+        let config = check(&[("--public-origin", "https://a.example:8443/, http://b.example")]).expect("a good one");
+        assert_eq!(config.public_origin, "https://a.example:8443");
+        assert_eq!(config.cors_origins.len(), 4);
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_by_its_option_and_not_repeated() {
+        for (option, value, named) in [
+            ("--secret-key", "short", "SECRET_KEY"),
+            ("--secret-key", "your-secret-key-here-min-32-characters-long", "SECRET_KEY"),
+            ("--secret-key", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "SECRET_KEY"),
+            ("--database-url", "mysql://secret", "DATABASE_URL"),
+            ("--redis-url", "http//secret", "REDIS_URL"),
+            ("--public-origin", "gateway.example", "PUBLIC_ORIGIN"),
+            ("--public-origin", "https://gateway.example/path", "PUBLIC_ORIGIN"),
+            ("--token-price-24h", "0.001", "TOKEN_PRICE_24H"),
+            ("--cors-origins", "*", "CORS_ORIGINS"),
+        ] {
+            let error = check(&[(option, value)]).expect_err(option).to_string();
+            assert!(error.starts_with(named), "{error}");
+            assert!(!error.contains(value), "{error}");
+        }
+    }
+}

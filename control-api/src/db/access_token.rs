@@ -1,0 +1,205 @@
+//! The table `access_tokens`: what people bought, and how it stands.
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use sea_orm::{FromQueryResult, entity::prelude::*};
+
+use super::{Connection, Error, Tx, sql};
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "access_tokens")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub token_prefix: String,
+    pub scope: String,
+    pub duration_hours: i32,
+    /// What was paid for it in all, in ZNC.
+    pub cost: Decimal,
+    /// Bumped by every change that an edge must know.
+    pub version: i64,
+    /// Only credentials of this generation open anything.
+    pub credential_gen: i64,
+    /// By Redis' clock.
+    pub activated_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// Stands while a refund is being settled.
+    pub refund_requested_at: Option<DateTime<Utc>>,
+    pub created_at: DateTime<Utc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// When its time is over; `None` before its activation.
+    pub fn expires_at(&self) -> Option<DateTime<Utc>> {
+        self.activated_at.map(|activated| activated + chrono::Duration::hours(self.duration_hours.into()))
+    }
+}
+
+/// A token with whom it belongs to, as lists and the relay read it.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct Owned {
+    #[sea_orm(nested)]
+    pub token: Model,
+    pub user_email: String,
+    pub user_username: String,
+    pub user_is_active: bool,
+}
+
+/// Which tokens a list shows.
+pub struct Filter {
+    pub user_id: Option<Uuid>,
+    /// Hides what is revoked, or expired at this time.
+    pub live_at: Option<DateTime<Utc>>,
+}
+
+const OWNED: &str = "SELECT t.*, u.email AS user_email, u.username AS user_username, u.is_active AS user_is_active
+    FROM access_tokens t JOIN users u ON u.id = t.user_id";
+
+const LISTED: &str = "($1::uuid IS NULL OR t.user_id = $1) AND ($2::timestamptz IS NULL
+    OR t.revoked_at IS NULL AND (t.activated_at IS NULL OR t.activated_at + t.duration_hours * interval '1 hour' > $2))";
+
+pub async fn find(db: &impl Connection, id: Uuid) -> Result<Option<Owned>, Error> {
+    Owned::find_by_statement(sql(&format!("{OWNED} WHERE t.id = $1"), [id.into()])).one(db).await
+}
+
+/// Locks a token until the transaction ends.
+pub async fn find_for_update(tx: &Tx, id: Uuid) -> Result<Option<Model>, Error> {
+    by(tx, "SELECT * FROM access_tokens WHERE id = $1 FOR UPDATE", [id.into()]).await
+}
+
+/// Locks a token of this user until the transaction ends.
+pub async fn find_of_user_for_update(tx: &Tx, user_id: Uuid, id: Uuid) -> Result<Option<Model>, Error> {
+    by(tx, "SELECT * FROM access_tokens WHERE id = $2 AND user_id = $1 FOR UPDATE", [user_id.into(), id.into()]).await
+}
+
+/// Tokens by id; those that do not exist are left out.
+pub async fn list_by_ids(db: &impl Connection, ids: &[Uuid]) -> Result<Vec<Owned>, Error> {
+    let query = format!("{OWNED} WHERE t.id = ANY($1)");
+    Owned::find_by_statement(sql(&query, [ids.to_vec().into()])).all(db).await
+}
+
+/// A page of tokens, newest first, and how many there are in all.
+pub async fn list(db: &impl Connection, filter: &Filter, limit: u64, offset: u64) -> Result<(Vec<Owned>, u64), Error> {
+    let query = format!("SELECT count(*) FROM access_tokens t WHERE {LISTED}");
+    let total: i64 = match db.query_one_raw(sql(&query, [filter.user_id.into(), filter.live_at.into()])).await? {
+        Some(row) => row.try_get_by_index(0)?,
+        None => 0,
+    };
+    let query = format!("{OWNED} WHERE {LISTED} ORDER BY t.id DESC LIMIT $3 OFFSET $4");
+    let values = [filter.user_id.into(), filter.live_at.into(), as_bigint(limit).into(), as_bigint(offset).into()];
+    let items = Owned::find_by_statement(sql(&query, values)).all(db).await?;
+    Ok((items, u64::try_from(total).unwrap_or_default()))
+}
+
+/// A page of the tokens that Redis must know, in the order of their ids: those that still work or may work again, and those
+/// that ended less than `tombstone` ago.
+pub async fn list_publishable(
+    db: &impl Connection,
+    after: Uuid,
+    tombstone: chrono::Duration,
+    limit: u64,
+) -> Result<Vec<Uuid>, Error> {
+    let query = "SELECT id FROM access_tokens WHERE id > $1
+        AND (revoked_at IS NULL OR revoked_at > now() - make_interval(secs => $2))
+        AND (activated_at IS NULL
+            OR activated_at + duration_hours * interval '1 hour' > now() - make_interval(secs => $2))
+        ORDER BY id LIMIT $3";
+    let seconds = tombstone.as_seconds_f64();
+    let rows = db.query_all_raw(sql(query, [after.into(), seconds.into(), as_bigint(limit).into()])).await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+/// Tokens whose refund was asked for before then and is not settled yet.
+pub async fn list_unsettled(db: &impl Connection, before: DateTime<Utc>, limit: u64) -> Result<Vec<Uuid>, Error> {
+    let query = "SELECT id FROM access_tokens WHERE refund_requested_at < $1 ORDER BY refund_requested_at LIMIT $2";
+    let rows = db.query_all_raw(sql(query, [before.into(), as_bigint(limit).into()])).await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+/// Creates a token, never used.
+pub async fn insert(
+    tx: &Tx,
+    user_id: Uuid,
+    token_prefix: &str,
+    scope: &str,
+    duration_hours: i32,
+    cost: Decimal,
+) -> Result<Model, Error> {
+    let query = "INSERT INTO access_tokens (id, user_id, token_prefix, scope, duration_hours, cost)
+        VALUES ($1, $2, $3, $4, $5, $6) RETURNING *";
+    let id = Uuid::now_v7();
+    let values = [id.into(), user_id.into(), token_prefix.into(), scope.into(), duration_hours.into(), cost.into()];
+    returned(by(tx, query, values).await)
+}
+
+/// Ends a token, whatever was asked for it before.
+pub async fn revoke(tx: &Tx, id: Uuid) -> Result<Model, Error> {
+    let query = "UPDATE access_tokens SET revoked_at = now(), refund_requested_at = NULL, version = version + 1
+        WHERE id = $1 RETURNING *";
+    returned(by(tx, query, [id.into()]).await)
+}
+
+/// Gives a token more hours, and adds what they cost.
+pub async fn extend(tx: &Tx, id: Uuid, duration_hours: i32, cost: Decimal) -> Result<Model, Error> {
+    let query = "UPDATE access_tokens SET duration_hours = duration_hours + $2, cost = cost + $3, version = version + 1
+        WHERE id = $1 RETURNING *";
+    returned(by(tx, query, [id.into(), duration_hours.into(), cost.into()]).await)
+}
+
+/// Starts a new generation of credentials, whose text begins so; those of older generations open nothing any more.
+pub async fn rotate(tx: &Tx, id: Uuid, token_prefix: &str) -> Result<Model, Error> {
+    let query = "UPDATE access_tokens
+        SET credential_gen = credential_gen + 1, token_prefix = $2, version = version + 1
+        WHERE id = $1 RETURNING *";
+    returned(by(tx, query, [id.into(), token_prefix.into()]).await)
+}
+
+/// Notes that a refund is asked for. A request that stands already stays as it is, version and all.
+pub async fn request_refund(tx: &Tx, id: Uuid) -> Result<Model, Error> {
+    let query = "UPDATE access_tokens SET refund_requested_at = coalesce(refund_requested_at, now()),
+            version = version + CASE WHEN refund_requested_at IS NULL THEN 1 ELSE 0 END
+        WHERE id = $1 RETURNING *";
+    returned(by(tx, query, [id.into()]).await)
+}
+
+/// Takes a refund's request back; `None` if none stands.
+pub async fn clear_refund_request(tx: &Tx, id: Uuid) -> Result<Option<Model>, Error> {
+    let query = "UPDATE access_tokens SET refund_requested_at = NULL, version = version + 1
+        WHERE id = $1 AND refund_requested_at IS NOT NULL RETURNING *";
+    by(tx, query, [id.into()]).await
+}
+
+/// Records an activation if it is the earliest one told; `None` if it changes nothing.
+pub async fn record_activation(tx: &Tx, id: Uuid, at: DateTime<Utc>) -> Result<Option<Model>, Error> {
+    let query = "UPDATE access_tokens SET activated_at = $2, version = version + 1
+        WHERE id = $1 AND (activated_at IS NULL OR activated_at > $2) RETURNING *";
+    by(tx, query, [id.into(), at.into()]).await
+}
+
+/// Makes every token of a user that has not ended be published anew, because the user's own state changed.
+pub async fn touch_of_user(tx: &Tx, user_id: Uuid) -> Result<Vec<Uuid>, Error> {
+    let query = "UPDATE access_tokens SET version = version + 1 WHERE user_id = $1 AND revoked_at IS NULL
+            AND (activated_at IS NULL OR activated_at + duration_hours * interval '1 hour' > now())
+        RETURNING id";
+    let rows = tx.query_all_raw(sql(query, [user_id.into()])).await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+async fn by<const N: usize>(db: &impl Connection, query: &str, values: [Value; N]) -> Result<Option<Model>, Error> {
+    Entity::find().from_raw_sql(sql(query, values)).one(db).await
+}
+
+/// The row that a statement always returns.
+fn returned(row: Result<Option<Model>, Error>) -> Result<Model, Error> {
+    row?.ok_or_else(|| Error::RecordNotFound("access_tokens".to_owned()))
+}
+
+fn as_bigint(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

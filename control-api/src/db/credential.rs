@@ -1,0 +1,88 @@
+//! The table `credentials`: the digests of what requests may carry to name a token.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{FromQueryResult, entity::prelude::*};
+use shared::credential::Digest;
+
+use super::{Connection, Error, Tx, sql};
+
+/// The browser credentials that a token keeps; older ones make room for newer ones.
+const BROWSERS_KEPT: i64 = 10;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "credentials")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub digest: Vec<u8>,
+    pub token_id: Uuid,
+    pub r#gen: i64,
+    pub kind: String,
+    pub created_at: DateTime<Utc>,
+    pub redeemed_at: Option<DateTime<Utc>>,
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// What a credential is.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// The token's text.
+    Text,
+    /// The secret that one browser was handed.
+    Browser,
+}
+
+/// Every credential of these tokens, ended ones too, because Redis must forget them.
+pub async fn list_of_tokens(db: &impl Connection, token_ids: &[Uuid]) -> Result<Vec<Model>, Error> {
+    let query = "SELECT * FROM credentials WHERE token_id = ANY($1)";
+    Model::find_by_statement(sql(query, [token_ids.to_vec().into()])).all(db).await
+}
+
+pub async fn insert(tx: &Tx, digest: &Digest, token_id: Uuid, generation: i64, kind: Kind) -> Result<(), Error> {
+    let query = "INSERT INTO credentials (digest, token_id, gen, kind) VALUES ($1, $2, $3, $4)";
+    let kind = match kind {
+        Kind::Text => "text",
+        Kind::Browser => "browser",
+    };
+    let values = [digest.as_bytes().to_vec().into(), token_id.into(), generation.into(), kind.into()];
+    tx.execute_raw(sql(query, values)).await.map(drop)
+}
+
+/// Ends every credential of a token that belongs to an older generation.
+pub async fn end_older_than(tx: &Tx, token_id: Uuid, generation: i64) -> Result<(), Error> {
+    let query = "UPDATE credentials SET ended_at = now() WHERE token_id = $1 AND gen < $2 AND ended_at IS NULL";
+    tx.execute_raw(sql(query, [token_id.into(), generation.into()])).await.map(drop)
+}
+
+/// Ends the browser credentials of a token beyond its newest ten.
+pub async fn end_surplus_browsers(tx: &Tx, token_id: Uuid) -> Result<(), Error> {
+    let query = "UPDATE credentials SET ended_at = now() WHERE digest IN (
+        SELECT digest FROM credentials WHERE token_id = $1 AND kind = 'browser' AND ended_at IS NULL
+        ORDER BY created_at DESC, digest OFFSET $2)";
+    tx.execute_raw(sql(query, [token_id.into(), BROWSERS_KEPT.into()])).await.map(drop)
+}
+
+/// Ends browser credentials that were drawn before then and that no browser took; the tokens that they belong to.
+pub async fn end_unredeemed(tx: &Tx, drawn_before: DateTime<Utc>) -> Result<Vec<Uuid>, Error> {
+    let query = "UPDATE credentials SET ended_at = now()
+        WHERE kind = 'browser' AND redeemed_at IS NULL AND ended_at IS NULL AND created_at < $1 RETURNING token_id";
+    let rows = tx.query_all_raw(sql(query, [drawn_before.into()])).await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+/// Notes that a browser took the credential drawn for it; the first time counts.
+pub async fn record_redemption(tx: &Tx, digest: &Digest) -> Result<(), Error> {
+    let query = "UPDATE credentials SET redeemed_at = coalesce(redeemed_at, now()) WHERE digest = $1";
+    tx.execute_raw(sql(query, [digest.as_bytes().to_vec().into()])).await.map(drop)
+}
+
+/// Deletes what ended before then and Redis has been told to forget.
+pub async fn delete_ended(tx: &Tx, ended_before: DateTime<Utc>) -> Result<(), Error> {
+    let query = "DELETE FROM credentials c WHERE c.ended_at < $1
+        AND NOT EXISTS (SELECT FROM outbox o WHERE o.token_id = c.token_id)";
+    tx.execute_raw(sql(query, [ended_before.into()])).await.map(drop)
+}

@@ -1,0 +1,102 @@
+//! Postgres: one file a table, with its entity and its queries.
+//!
+//! Reads take any connection; writes take a transaction, and only `domain`, `outbox` and `intake` begin one, so that no
+//! endpoint can change anything past the rules.
+
+pub mod access_token;
+pub mod credential;
+pub mod ended_jwt;
+pub mod outbox;
+pub mod password_link;
+pub mod settings;
+pub mod user;
+
+use std::time::Duration;
+
+use sea_orm::{ConnectOptions, Database, DatabaseBackend, Statement, TransactionTrait, Value};
+
+pub use sea_orm::{
+    ConnectionTrait as Connection, DatabaseConnection as Pool, DatabaseTransaction as Tx, DbErr as Error,
+};
+
+/// Statements that hang are ended by the server, so that a lost client never keeps a lock. One statement may take so long
+/// when it waits for a lock or works, and a transaction may idle so long, which covers a delivery to a Redis that is slow.
+const SESSION_LIMITS: [(&str, &str); 3] =
+    [("statement_timeout", "15s"), ("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "30s")];
+
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection idle for so long is tried before it is used; trying each time would double every short query.
+const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
+
+/// Opens a pool. It connects when first used, so that the program starts while Postgres is away.
+pub async fn connect(url: &str, max_connections: u32) -> Result<Pool, Error> {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(max_connections)
+        .connect_lazy(true)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire_if_idle_for(TEST_AFTER_IDLE)
+        .sqlx_logging(false)
+        .map_sqlx_postgres_opts(|options| options.options(SESSION_LIMITS));
+    Database::connect(options).await
+}
+
+/// Opens a pool for migrations, whose statements may take long.
+pub async fn connect_for_migrations(url: &str) -> Result<Pool, Error> {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
+    Database::connect(options).await
+}
+
+/// Begins a transaction.
+pub async fn begin(pool: &Pool) -> Result<Tx, Error> {
+    pool.begin().await
+}
+
+/// The steps of the schema's history that this build needs and the database lacks.
+pub async fn pending_migrations(pool: &Pool) -> Result<Vec<String>, Error> {
+    let steps = migrations::status(pool).await?;
+    Ok(steps.into_iter().filter(|step| !step.is_applied).map(|step| step.name).collect())
+}
+
+/// Tries to take an advisory lock until the transaction ends; whether it was free.
+pub async fn try_lock(tx: &Tx, lock: i64) -> Result<bool, Error> {
+    let row = tx.query_one_raw(sql("SELECT pg_try_advisory_xact_lock($1)", [lock.into()])).await?;
+    row.map_or(Ok(false), |row| row.try_get_by_index(0))
+}
+
+/// Whether `error` is the violation of the constraint (or unique index) of this name.
+pub fn violates(error: &Error, constraint: &str) -> bool {
+    let (Error::Exec(runtime) | Error::Query(runtime)) = error else { return false };
+    match runtime {
+        sea_orm::RuntimeErr::SqlxError(error) => {
+            error.as_database_error().and_then(|error| error.constraint()) == Some(constraint)
+        }
+        sea_orm::RuntimeErr::Internal(_) => false,
+    }
+}
+
+fn sql<const N: usize>(text: &str, values: [Value; N]) -> Statement {
+    Statement::from_sql_and_values(DatabaseBackend::Postgres, text, values)
+}
+
+/// Whether the failure lies with the connection or with the moment, so that another try may do better: Postgres is away,
+/// shutting down, or gave up waiting for a lock.
+pub fn is_passing(error: &Error) -> bool {
+    let runtime = match error {
+        Error::ConnectionAcquire(_) | Error::Conn(_) => return true,
+        Error::Exec(runtime) | Error::Query(runtime) => runtime,
+        _ => return false,
+    };
+    let sea_orm::RuntimeErr::SqlxError(error) = runtime else { return false };
+    match error.as_database_error().and_then(|error| error.code()) {
+        // Classes: connection, resources, operator intervention; then deadlock, serialization, lock not available.
+        Some(code) => {
+            ["08", "53", "57"].iter().any(|class| code.starts_with(class))
+                || ["40P01", "40001", "55P03"].contains(&code.as_ref())
+        }
+        None => matches!(**error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed),
+    }
+}

@@ -1,0 +1,11 @@
+//! The table `settings`: what there is one of.
+
+use super::{Connection, Error, sql};
+
+/// How often Postgres was restored from a backup; what was published in an older epoch is replaced whatever its version.
+pub async fn epoch(db: &impl Connection) -> Result<i64, Error> {
+    match db.query_one_raw(sql("SELECT epoch FROM settings", [])).await? {
+        Some(row) => row.try_get_by_index(0),
+        None => Err(Error::RecordNotFound("settings".to_owned())),
+    }
+}

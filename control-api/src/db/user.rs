@@ -1,0 +1,174 @@
+//! The table `users`: accounts and their balances.
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use sea_orm::{QueryOrder, QuerySelect, entity::prelude::*};
+
+use super::{Connection, Error, Tx, sql};
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "users")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub email: String,
+    pub username: String,
+    pub password_hash: String,
+    pub full_name: Option<String>,
+    pub is_active: bool,
+    pub is_superuser: bool,
+    /// In ZNC.
+    pub balance: Decimal,
+    pub referral_code: String,
+    pub referred_by: Option<Uuid>,
+    /// A JWT names the epoch that it was issued in; bumping it ends every JWT issued before.
+    pub epoch: i64,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// An account to create.
+pub struct NewUser<'a> {
+    pub email: &'a str,
+    pub username: &'a str,
+    pub password_hash: &'a str,
+    pub full_name: Option<&'a str>,
+    pub is_superuser: bool,
+    pub referral_code: &'a str,
+    pub referred_by: Option<Uuid>,
+}
+
+/// What an account is changed to; `None` leaves a field as it is.
+#[derive(Default)]
+pub struct Change {
+    pub full_name: Option<Option<String>>,
+    pub password_hash: Option<String>,
+    pub is_active: Option<bool>,
+    pub is_superuser: Option<bool>,
+    pub balance: Option<Decimal>,
+    /// Ends every JWT issued before.
+    pub bump_epoch: bool,
+}
+
+/// Which accounts a list shows.
+#[derive(Default)]
+pub struct Filter {
+    /// A literal part of the e-mail or the username, compared without regard to case.
+    pub search: Option<String>,
+    pub is_active: Option<bool>,
+}
+
+/// Locks the account until the transaction ends.
+pub async fn find_for_update(tx: &Tx, id: Uuid) -> Result<Option<Model>, Error> {
+    Entity::find_by_id(id).lock_exclusive().one(tx).await
+}
+
+/// Finds an account by its e-mail, without regard to case.
+pub async fn find_by_email(db: &impl Connection, email: &str) -> Result<Option<Model>, Error> {
+    let query = r#"SELECT * FROM users WHERE lower(email COLLATE "und-x-icu") = lower($1 COLLATE "und-x-icu")"#;
+    Entity::find().from_raw_sql(sql(query, [email.into()])).one(db).await
+}
+
+pub async fn find_by_referral_code(db: &impl Connection, code: &str) -> Result<Option<Model>, Error> {
+    Entity::find().filter(Column::ReferralCode.eq(code)).one(db).await
+}
+
+/// The account that a JWT names, if neither the account nor that JWT is gone. Whether it may still be used is for the caller
+/// to judge by `is_active` and `epoch`.
+pub async fn find_by_jwt(db: &impl Connection, id: Uuid, jti: Uuid) -> Result<Option<Model>, Error> {
+    let query = "SELECT u.* FROM users u WHERE u.id = $1 AND NOT EXISTS (SELECT FROM ended_jwts WHERE jti = $2)";
+    Entity::find().from_raw_sql(sql(query, [id.into(), jti.into()])).one(db).await
+}
+
+/// A page of accounts, newest first, and how many there are in all.
+pub async fn list(db: &impl Connection, filter: &Filter, limit: u64, offset: u64) -> Result<(Vec<Model>, u64), Error> {
+    let mut query = Entity::find();
+    if let Some(search) = &filter.search {
+        let found =
+            r#"position(lower($1 COLLATE "und-x-icu") in lower(email || chr(10) || username COLLATE "und-x-icu")) > 0"#;
+        query = query.filter(Expr::cust_with_values(found, [search.as_str()]));
+    }
+    if let Some(is_active) = filter.is_active {
+        query = query.filter(Column::IsActive.eq(is_active));
+    }
+    let total = query.clone().count(db).await?;
+    let items = query.order_by_desc(Column::Id).limit(limit).offset(offset).all(db).await?;
+    Ok((items, total))
+}
+
+/// Creates an account. Who is second to take an e-mail, a username or a referral code violates `users_email_key`,
+/// `users_username_key` or `users_referral_code_key`.
+pub async fn insert(tx: &Tx, user: &NewUser<'_>) -> Result<Model, Error> {
+    let query =
+        "INSERT INTO users (id, email, username, password_hash, full_name, is_superuser, referral_code, referred_by)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING *";
+    let values = [
+        Uuid::now_v7().into(),
+        user.email.into(),
+        user.username.into(),
+        user.password_hash.into(),
+        user.full_name.into(),
+        user.is_superuser.into(),
+        user.referral_code.into(),
+        user.referred_by.into(),
+    ];
+    returned(Entity::find().from_raw_sql(sql(query, values)).one(tx).await)
+}
+
+/// Changes an account that exists.
+pub async fn update(tx: &Tx, id: Uuid, change: Change) -> Result<Model, Error> {
+    let query = "UPDATE users SET
+            full_name = CASE WHEN $2 THEN $3 ELSE full_name END,
+            password_hash = coalesce($4, password_hash),
+            is_active = coalesce($5, is_active),
+            is_superuser = coalesce($6, is_superuser),
+            balance = coalesce($7, balance),
+            epoch = epoch + CASE WHEN $8 THEN 1 ELSE 0 END,
+            updated_at = now()
+        WHERE id = $1 RETURNING *";
+    let values = [
+        id.into(),
+        change.full_name.is_some().into(),
+        change.full_name.flatten().into(),
+        change.password_hash.into(),
+        change.is_active.into(),
+        change.is_superuser.into(),
+        change.balance.into(),
+        change.bump_epoch.into(),
+    ];
+    returned(Entity::find().from_raw_sql(sql(query, values)).one(tx).await)
+}
+
+/// Locks every active superuser, in the order of their ids, and tells who they are. Two transactions that each take one away
+/// so see each other.
+pub async fn lock_active_superusers(tx: &Tx) -> Result<Vec<Uuid>, Error> {
+    let query = "SELECT id FROM users WHERE is_superuser AND is_active ORDER BY id FOR UPDATE";
+    tx.query_all_raw(sql(query, [])).await?.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+/// Takes `amount` ZNC if the balance holds it; the new balance, or `None` if it does not.
+pub async fn debit(tx: &Tx, id: Uuid, amount: Decimal) -> Result<Option<Decimal>, Error> {
+    let query = "UPDATE users SET balance = balance - $2 WHERE id = $1 AND balance >= $2 RETURNING balance";
+    balance(tx, query, id, amount).await
+}
+
+/// Gives `amount` ZNC; the new balance.
+pub async fn credit(tx: &Tx, id: Uuid, amount: Decimal) -> Result<Decimal, Error> {
+    let query = "UPDATE users SET balance = balance + $2 WHERE id = $1 RETURNING balance";
+    returned(balance(tx, query, id, amount).await)
+}
+
+async fn balance(tx: &Tx, query: &str, id: Uuid, amount: Decimal) -> Result<Option<Decimal>, Error> {
+    let row = tx.query_one_raw(sql(query, [id.into(), amount.into()])).await?;
+    row.map(|row| row.try_get_by_index(0)).transpose()
+}
+
+/// The row that a statement always returns.
+fn returned<T>(row: Result<Option<T>, Error>) -> Result<T, Error> {
+    row?.ok_or_else(|| Error::RecordNotFound("users".to_owned()))
+}

@@ -1,0 +1,216 @@
+//! Accounts as their owners see them: registering, logging in and out, changing one's own profile.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Error, jwt::Keys, passwords::Passwords};
+use crate::db::{self, ended_jwt, password_link, user};
+
+/// An account to open. The texts were checked where they came in.
+pub struct Registration {
+    pub email: String,
+    pub username: String,
+    pub password: String,
+    pub full_name: Option<String>,
+}
+
+/// A login in use: whose, and by which JWT.
+#[derive(Clone)]
+pub struct Session {
+    pub user: user::Model,
+    pub jti: Uuid,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// A change to one's own profile; `None` leaves a field as it is.
+#[derive(Default)]
+pub struct ProfileChange {
+    pub full_name: Option<Option<String>>,
+    pub password: Option<PasswordChange>,
+}
+
+pub struct PasswordChange {
+    pub current: String,
+    pub new: String,
+}
+
+/// Characters of a referral code: none that are mistaken for each other, and 32 of them, so that five random bits pick one.
+const REFERRAL_ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+const REFERRAL_CHARS: usize = 12;
+
+/// Opens an account. Under any number of concurrent tries, one e-mail and one username are given once.
+pub async fn register(
+    db: &db::Pool,
+    passwords: &Passwords,
+    registration: &Registration,
+    referral_code: Option<&str>,
+) -> Result<user::Model, Error> {
+    let referred_by = match referral_code {
+        Some(code) => {
+            let referrer = user::find_by_referral_code(db, code).await?;
+            Some(referrer.ok_or(Error::UnknownReferralCode)?.id)
+        }
+        None => None,
+    };
+    create(db, passwords, registration, referred_by, false).await
+}
+
+/// Opens an account with admin rights, for whoever runs the program.
+pub async fn create_superuser(
+    db: &db::Pool,
+    passwords: &Passwords,
+    registration: &Registration,
+) -> Result<user::Model, Error> {
+    create(db, passwords, registration, None, true).await
+}
+
+/// Opens an account without admin rights, for whoever runs the program.
+pub async fn create_user(
+    db: &db::Pool,
+    passwords: &Passwords,
+    registration: &Registration,
+) -> Result<user::Model, Error> {
+    create(db, passwords, registration, None, false).await
+}
+
+async fn create(
+    db: &db::Pool,
+    passwords: &Passwords,
+    registration: &Registration,
+    referred_by: Option<Uuid>,
+    is_superuser: bool,
+) -> Result<user::Model, Error> {
+    let password_hash = passwords.hash(&registration.password).await?;
+    let tx = db::begin(db).await?;
+    let new = user::NewUser {
+        email: &registration.email,
+        username: &registration.username,
+        password_hash: &password_hash,
+        full_name: registration.full_name.as_deref(),
+        is_superuser,
+        referral_code: &draw_referral_code(),
+        referred_by,
+    };
+    let user = user::insert(&tx, &new).await.map_err(taken)?;
+    tx.commit().await?;
+    Ok(user)
+}
+
+/// A name that somebody else took first, as a fact.
+fn taken(error: db::Error) -> Error {
+    if db::violates(&error, "users_email_key") {
+        Error::EmailTaken
+    } else if db::violates(&error, "users_username_key") {
+        Error::UsernameTaken
+    } else {
+        Error::Database(error)
+    }
+}
+
+fn draw_referral_code() -> String {
+    let mut bytes = [0; REFERRAL_CHARS];
+    getrandom::fill(&mut bytes).expect("the operating system gives randomness, or nothing here is safe");
+    bytes.map(|byte| char::from(REFERRAL_ALPHABET[usize::from(byte % 32)])).iter().collect()
+}
+
+/// Checks an e-mail and a password and issues a JWT. A wrong password, an unknown e-mail and a disabled user are told apart
+/// neither by the answer nor by its time.
+pub async fn log_in(
+    db: &db::Pool,
+    passwords: &Passwords,
+    keys: &Keys,
+    email: &str,
+    password: &str,
+    now: DateTime<Utc>,
+) -> Result<String, Error> {
+    let user = user::find_by_email(db, email).await?;
+    let matches = passwords.verify(password, user.as_ref().map(|user| user.password_hash.as_str())).await?;
+    match user {
+        Some(user) if matches && user.is_active => Ok(keys.issue(&user, now)),
+        _ => Err(Error::WrongCredentials),
+    }
+}
+
+/// Whose a JWT is. A disabled user is told so before anything is said of the JWT's epoch.
+pub async fn authenticate(db: &db::Pool, keys: &Keys, jwt: &str) -> Result<Session, Error> {
+    let claims = keys.read(jwt).ok_or(Error::InvalidJwt)?;
+    let user = user::find_by_jwt(db, claims.sub, claims.jti).await?.ok_or(Error::InvalidJwt)?;
+    if !user.is_active {
+        return Err(Error::InactiveUser);
+    }
+    if user.epoch != claims.epoch {
+        return Err(Error::InvalidJwt);
+    }
+    let expires_at = DateTime::from_timestamp(claims.exp, 0).ok_or(Error::InvalidJwt)?;
+    Ok(Session { user, jti: claims.jti, expires_at })
+}
+
+/// Ends the JWT of this session.
+pub async fn log_out(db: &db::Pool, session: &Session) -> Result<(), Error> {
+    let tx = db::begin(db).await?;
+    ended_jwt::insert(&tx, session.jti, session.expires_at).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Ends every JWT of this session's user.
+pub async fn log_out_everywhere(db: &db::Pool, session: &Session) -> Result<(), Error> {
+    let tx = db::begin(db).await?;
+    user::update(&tx, session.user.id, user::Change { bump_epoch: true, ..Default::default() }).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Changes one's own profile. A new password ends every JWT issued before.
+pub async fn change_profile(
+    db: &db::Pool,
+    passwords: &Passwords,
+    session: &Session,
+    change: ProfileChange,
+) -> Result<user::Model, Error> {
+    let password_hash = match &change.password {
+        Some(password) => {
+            if !passwords.verify(&password.current, Some(&session.user.password_hash)).await? {
+                return Err(Error::WrongPassword);
+            }
+            Some(passwords.hash(&password.new).await?)
+        }
+        None => None,
+    };
+    let tx = db::begin(db).await?;
+    if password_hash.is_some() {
+        // Two changes at once: the second one's current password is no longer that.
+        let stands = user::find_for_update(&tx, session.user.id).await?.ok_or(Error::UserNotFound)?;
+        if stands.password_hash != session.user.password_hash {
+            return Err(Error::WrongPassword);
+        }
+        password_link::delete_of_user(&tx, session.user.id).await?;
+    }
+    let bump_epoch = password_hash.is_some();
+    let change = user::Change { full_name: change.full_name, password_hash, bump_epoch, ..Default::default() };
+    let user = user::update(&tx, session.user.id, change).await?;
+    tx.commit().await?;
+    Ok(user)
+}
+
+/// Sets the password of whoever has this e-mail, for whoever runs the program; ends every JWT issued before.
+pub async fn set_password(db: &db::Pool, passwords: &Passwords, email: &str, password: &str) -> Result<(), Error> {
+    let password_hash = passwords.hash(password).await?;
+    let user = user::find_by_email(db, email).await?.ok_or(Error::UserNotFound)?;
+    let tx = db::begin(db).await?;
+    let change = user::Change { password_hash: Some(password_hash), bump_epoch: true, ..Default::default() };
+    user::update(&tx, user.id, change).await?;
+    password_link::delete_of_user(&tx, user.id).await?;
+    Ok(tx.commit().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_referral_code_has_12_characters_and_none_that_are_mistaken_for_each_other() {
+        let code = draw_referral_code();
+        assert_eq!(code.len(), 12);
+        assert!(code.chars().all(|char| char.is_ascii_alphanumeric() && !"0O1I".contains(char)), "{code}");
+        assert_ne!(code, draw_referral_code());
+    }
+}

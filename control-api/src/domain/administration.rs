@@ -1,0 +1,95 @@
+//! What superusers do to other people's accounts and tokens.
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use shared::credential::{Credential, Digest};
+use uuid::Uuid;
+
+use super::{Error, passwords::Passwords};
+use crate::{
+    db::{self, access_token, password_link, user},
+    outbox,
+};
+
+/// A change to an account; `None` leaves a field as it is.
+#[derive(Default)]
+pub struct UserChange {
+    pub is_active: Option<bool>,
+    pub is_superuser: Option<bool>,
+    /// In ZNC, never negative.
+    pub balance: Option<Decimal>,
+}
+
+/// How long a link that sets a password is good for.
+const PASSWORD_LINK_HOURS: i64 = 24;
+
+/// A link's code, shown once, and when it ends.
+pub struct PasswordLink {
+    pub code: Credential,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Changes an account. Disabling it ends its logins and suspends its tokens; enabling it restores them, as far
+/// as their time has not run out meanwhile.
+pub async fn change_user(db: &db::Pool, id: Uuid, change: UserChange) -> Result<user::Model, Error> {
+    let tx = db::begin(db).await?;
+    if change.is_active == Some(false) || change.is_superuser == Some(false) {
+        let superusers = user::lock_active_superusers(&tx).await?;
+        if superusers == [id] {
+            return Err(Error::LastSuperuser);
+        }
+    }
+    let before = user::find_for_update(&tx, id).await?.ok_or(Error::UserNotFound)?;
+    let toggled = change.is_active.is_some_and(|is_active| is_active != before.is_active);
+    let after = user::Change {
+        is_active: change.is_active,
+        is_superuser: change.is_superuser,
+        balance: change.balance,
+        bump_epoch: toggled && before.is_active,
+        ..Default::default()
+    };
+    let user = user::update(&tx, id, after).await?;
+    if toggled {
+        outbox::push(&tx, &access_token::touch_of_user(&tx, id).await?).await?;
+    }
+    tx.commit().await?;
+    Ok(user)
+}
+
+/// Revokes a token, used or not, without a refund. Doing it again changes nothing.
+pub async fn revoke_token(db: &db::Pool, id: Uuid) -> Result<(), Error> {
+    let tx = db::begin(db).await?;
+    let token = access_token::find_for_update(&tx, id).await?.ok_or(Error::TokenNotFound)?;
+    if token.revoked_at.is_none() {
+        access_token::revoke(&tx, id).await?;
+        outbox::push(&tx, &[id]).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Draws a link by which a user sets a password once; an earlier one of theirs ends.
+pub async fn draw_password_link(db: &db::Pool, user_id: Uuid, now: DateTime<Utc>) -> Result<PasswordLink, Error> {
+    let link =
+        PasswordLink { code: Credential::generate(), expires_at: now + chrono::Duration::hours(PASSWORD_LINK_HOURS) };
+    let tx = db::begin(db).await?;
+    user::find_for_update(&tx, user_id).await?.ok_or(Error::UserNotFound)?;
+    password_link::replace(&tx, user_id, &link.code.digest(), link.expires_at).await?;
+    tx.commit().await?;
+    Ok(link)
+}
+
+/// Sets a password by a link, and uses it up; ends every JWT issued before.
+pub async fn redeem_password_link(
+    db: &db::Pool,
+    passwords: &Passwords,
+    code: &Digest,
+    password: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let password_hash = passwords.hash(password).await?;
+    let tx = db::begin(db).await?;
+    let user_id = password_link::redeem(&tx, code, now).await?.ok_or(Error::UnknownPasswordLink)?;
+    let change = user::Change { password_hash: Some(password_hash), bump_epoch: true, ..Default::default() };
+    user::update(&tx, user_id, change).await?;
+    Ok(tx.commit().await?)
+}

@@ -1,0 +1,67 @@
+//! The rules. One public function is one transaction with its outbox rows; it knows nothing of HTTP and answers in facts.
+
+pub mod accounts;
+pub mod administration;
+pub mod jwt;
+pub mod passwords;
+pub mod prices;
+pub mod refunds;
+pub mod tokens;
+
+use rust_decimal::Decimal;
+
+use crate::{db, publisher::PublishError};
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the e-mail is taken")]
+    EmailTaken,
+    #[error("the username is taken")]
+    UsernameTaken,
+    #[error("no user has this referral code")]
+    UnknownReferralCode,
+    #[error("no active user has this e-mail and password")]
+    WrongCredentials,
+    #[error("the JWT is forged, expired or ended")]
+    InvalidJwt,
+    #[error("the user is disabled")]
+    InactiveUser,
+    #[error("the current password is another")]
+    WrongPassword,
+    #[error("the link was used, replaced or has expired")]
+    UnknownPasswordLink,
+    #[error("no token is sold for so many hours")]
+    InvalidDuration,
+    #[error("the balance is too low")]
+    InsufficientBalance { required: Decimal, available: Decimal },
+    #[error("no such token")]
+    TokenNotFound,
+    #[error("the user has no such token that is not revoked")]
+    TokenNotFoundOrRevoked,
+    #[error("the token was used")]
+    TokenActivated,
+    #[error("the token's time is over")]
+    TokenExpired,
+    #[error("the token would last longer than any may")]
+    TokenTooLong,
+    #[error("no such user")]
+    UserNotFound,
+    #[error("the last active superuser cannot be taken away")]
+    LastSuperuser,
+    #[error("too many passwords are being checked")]
+    Busy,
+    #[error("Redis cannot say")]
+    RedisUnavailable,
+    #[error("Postgres: {0}")]
+    Database(#[from] db::Error),
+}
+
+impl From<PublishError> for Error {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Database(error) => Self::Database(error),
+            PublishError::Redis(_) | PublishError::Reply(_) => Self::RedisUnavailable,
+        }
+    }
+}

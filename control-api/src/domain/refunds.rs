@@ -1,0 +1,127 @@
+//! Giving back what was paid for a token that was never used.
+//!
+//! Only Redis knows whether a token was used, and it cannot take part in a transaction. So a refund is three steps, each of
+//! which can be repeated: (1) Postgres notes the request, (2) Redis bars the token or says that it was used, (3) Postgres
+//! settles. Whoever finds a request standing goes on from (2), be it another call, the start-up or the sweeper.
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use shared::grant::Bar;
+use uuid::Uuid;
+
+use super::Error;
+use crate::{
+    db::{self, access_token, user},
+    outbox,
+    publisher::Publisher,
+};
+
+/// How often a refund begins anew because the token changed under it.
+const ATTEMPTS: usize = 3;
+
+/// What a refund gave.
+pub struct Refund {
+    /// In ZNC.
+    pub amount: Decimal,
+    pub new_balance: Decimal,
+}
+
+enum Settled {
+    Refunded(Refund),
+    /// The token changed since it was barred: nothing was settled.
+    Changed,
+}
+
+/// Revokes a token of this user that was never used, and gives back what it cost.
+pub async fn refund(db: &db::Pool, publisher: &Publisher, user_id: Uuid, id: Uuid) -> Result<Refund, Error> {
+    for _ in 0..ATTEMPTS {
+        request(db, user_id, id).await?;
+        if let Settled::Refunded(refund) = settle(db, publisher, id).await? {
+            return Ok(refund);
+        }
+    }
+    Err(Error::RedisUnavailable)
+}
+
+/// Finishes refunds that were asked for before then: their process died, or lost Redis or Postgres on the way.
+pub async fn settle_standing(db: &db::Pool, publisher: &Publisher, before: DateTime<Utc>) -> Result<usize, Error> {
+    const AT_ONCE: u64 = 100;
+    let standing = access_token::list_unsettled(db, before, AT_ONCE).await?;
+    for &id in &standing {
+        match settle(db, publisher, id).await {
+            Ok(_) | Err(Error::TokenActivated | Error::TokenNotFoundOrRevoked | Error::RedisUnavailable) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(standing.len())
+}
+
+/// (1) Notes the request, unless one stands.
+async fn request(db: &db::Pool, user_id: Uuid, id: Uuid) -> Result<(), Error> {
+    let tx = db::begin(db).await?;
+    let token = access_token::find_of_user_for_update(&tx, user_id, id).await?;
+    let token = token.filter(|token| token.revoked_at.is_none()).ok_or(Error::TokenNotFoundOrRevoked)?;
+    if token.activated_at.is_some() {
+        return Err(Error::TokenActivated);
+    }
+    access_token::request_refund(&tx, id).await?;
+    Ok(tx.commit().await?)
+}
+
+/// (2) and (3) for a token whose refund was asked for. The bar is set for the very version that carries the request and
+/// settled only if that version still stands, so that neither a late bar nor a late settlement meets a token that came back
+/// into use.
+async fn settle(db: &db::Pool, publisher: &Publisher, id: Uuid) -> Result<Settled, Error> {
+    let owned = access_token::find(db, id).await?.ok_or(Error::TokenNotFoundOrRevoked)?;
+    let token = owned.token;
+    if token.refund_requested_at.is_none() {
+        return if token.revoked_at.is_some() { Err(Error::TokenNotFoundOrRevoked) } else { Ok(Settled::Changed) };
+    }
+    match bar(db, publisher, &token).await {
+        Ok(Bar::Barred) => revoke(db, &token).await,
+        Ok(Bar::Activated { at_ms }) => {
+            clear(db, &token, DateTime::from_timestamp_millis(at_ms)).await?;
+            Err(Error::TokenActivated)
+        }
+        Ok(Bar::Unknown) | Err(Error::RedisUnavailable) => {
+            clear(db, &token, None).await?;
+            Err(Error::RedisUnavailable)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// (2) Publishes the token with its request, so that no older state can lift the bar, and bars it.
+async fn bar(db: &db::Pool, publisher: &Publisher, token: &access_token::Model) -> Result<Bar, Error> {
+    publisher.publish(db, &[token.id]).await?;
+    Ok(publisher.bar(token.id, token.version).await?)
+}
+
+/// (3) where Redis barred the token.
+async fn revoke(db: &db::Pool, barred: &access_token::Model) -> Result<Settled, Error> {
+    let tx = db::begin(db).await?;
+    user::find_for_update(&tx, barred.user_id).await?;
+    let token = access_token::find_for_update(&tx, barred.id).await?.ok_or(Error::TokenNotFoundOrRevoked)?;
+    if token.revoked_at.is_some() {
+        return Err(Error::TokenNotFoundOrRevoked);
+    }
+    if token.version != barred.version {
+        return Ok(Settled::Changed);
+    }
+    access_token::revoke(&tx, token.id).await?;
+    let new_balance = user::credit(&tx, token.user_id, token.cost).await?;
+    outbox::push(&tx, &[token.id]).await?;
+    tx.commit().await?;
+    Ok(Settled::Refunded(Refund { amount: token.cost, new_balance }))
+}
+
+/// (3) where it did not: the request goes, and what Redis told of an activation is kept.
+async fn clear(db: &db::Pool, token: &access_token::Model, activated_at: Option<DateTime<Utc>>) -> Result<(), Error> {
+    let tx = db::begin(db).await?;
+    if let Some(at) = activated_at {
+        access_token::record_activation(&tx, token.id, at).await?;
+    }
+    access_token::clear_refund_request(&tx, token.id).await?;
+    outbox::push(&tx, &[token.id]).await?;
+    Ok(tx.commit().await?)
+}

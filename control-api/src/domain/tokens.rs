@@ -1,0 +1,151 @@
+//! Selling access tokens, and what their owners do with them. Lock order, here and wherever both are written: the user, then
+//! the token.
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use shared::{
+    credential::{Credential, Handover},
+    grant::{Standing, State},
+    scope::Scope,
+};
+use uuid::Uuid;
+
+use super::{Error, prices::Prices};
+use crate::{
+    db::{self, access_token, credential, user},
+    outbox,
+};
+
+/// The most hours that a token may last in all: ten years.
+const LONGEST_HOURS: i32 = 87_600;
+
+/// A token with its text, which is known only now.
+pub struct Issued {
+    pub token: access_token::Model,
+    pub text: Credential,
+}
+
+/// How a token stands with the control plane.
+pub fn standing(token: &access_token::Model, user_is_active: bool) -> Standing {
+    match (token.revoked_at, user_is_active) {
+        (Some(_), _) => Standing::Revoked,
+        (None, false) => Standing::Suspended,
+        (None, true) => Standing::Live,
+    }
+}
+
+/// The state of a token, as people see it.
+pub fn state(token: &access_token::Model, user_is_active: bool, now: DateTime<Utc>) -> State {
+    State::at(
+        now.timestamp_millis(),
+        standing(token, user_is_active),
+        token.activated_at.map(|at| at.timestamp_millis()),
+        duration_ms(token),
+    )
+}
+
+/// How long a token lasts, in milliseconds.
+pub fn duration_ms(token: &access_token::Model) -> i64 {
+    i64::from(token.duration_hours) * 3_600_000
+}
+
+/// Sells a token: the price leaves the balance and the token exists, or neither.
+pub async fn purchase(
+    db: &db::Pool,
+    prices: &Prices,
+    user_id: Uuid,
+    duration_hours: i64,
+    scope: Scope,
+) -> Result<Issued, Error> {
+    let price = prices.of(duration_hours).ok_or(Error::InvalidDuration)?;
+    let text = Credential::generate();
+    let tx = db::begin(db).await?;
+    debit(&tx, user_id, price).await?;
+    let hours = sold_hours(duration_hours)?;
+    let token = access_token::insert(&tx, user_id, text.prefix(), scope.as_str(), hours, price).await?;
+    credential::insert(&tx, &text.digest(), token.id, token.credential_gen, credential::Kind::Text).await?;
+    outbox::push(&tx, &[token.id]).await?;
+    tx.commit().await?;
+    Ok(Issued { token, text })
+}
+
+/// Sells a token more hours. Its credentials and its open connections go on.
+pub async fn extend(
+    db: &db::Pool,
+    prices: &Prices,
+    user_id: Uuid,
+    id: Uuid,
+    duration_hours: i64,
+    now: DateTime<Utc>,
+) -> Result<access_token::Model, Error> {
+    let price = prices.of(duration_hours).ok_or(Error::InvalidDuration)?;
+    let tx = db::begin(db).await?;
+    user::find_for_update(&tx, user_id).await?;
+    let token = usable(&tx, user_id, id, now).await?;
+    let hours = sold_hours(duration_hours)?;
+    if token.duration_hours.saturating_add(hours) > LONGEST_HOURS {
+        return Err(Error::TokenTooLong);
+    }
+    debit(&tx, user_id, price).await?;
+    let token = access_token::extend(&tx, id, hours, price).await?;
+    outbox::push(&tx, &[id]).await?;
+    tx.commit().await?;
+    Ok(token)
+}
+
+/// Gives a token a new text; everything that named it before opens nothing any more.
+pub async fn rotate(db: &db::Pool, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<Issued, Error> {
+    let text = Credential::generate();
+    let tx = db::begin(db).await?;
+    usable(&tx, user_id, id, now).await?;
+    let token = access_token::rotate(&tx, id, text.prefix()).await?;
+    credential::end_older_than(&tx, id, token.credential_gen).await?;
+    credential::insert(&tx, &text.digest(), id, token.credential_gen, credential::Kind::Text).await?;
+    outbox::push(&tx, &[id]).await?;
+    tx.commit().await?;
+    Ok(Issued { token, text })
+}
+
+/// Draws a credential for one browser. Postgres gets its digest; what joins it again travels in two halves.
+pub async fn open(db: &db::Pool, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<Handover, Error> {
+    let handover = Handover::generate();
+    let tx = db::begin(db).await?;
+    let token = usable(&tx, user_id, id, now).await?;
+    let digest = handover.secret().digest();
+    credential::insert(&tx, &digest, id, token.credential_gen, credential::Kind::Browser).await?;
+    credential::end_surplus_browsers(&tx, id).await?;
+    outbox::push(&tx, &[id]).await?;
+    tx.commit().await?;
+    Ok(handover)
+}
+
+/// Locks a token of this user that is ready or active.
+async fn usable(tx: &db::Tx, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<access_token::Model, Error> {
+    let token = access_token::find_of_user_for_update(tx, user_id, id).await?;
+    let token = token.ok_or(Error::TokenNotFoundOrRevoked)?;
+    if token.refund_requested_at.is_some() {
+        return Err(Error::TokenNotFoundOrRevoked);
+    }
+    match state(&token, true, now) {
+        State::Ready | State::Active => Ok(token),
+        State::Expired => Err(Error::TokenExpired),
+        State::Revoked | State::Suspended => Err(Error::TokenNotFoundOrRevoked),
+    }
+}
+
+/// Takes the price from the balance, or tells what the balance is.
+async fn debit(tx: &db::Tx, user_id: Uuid, price: Decimal) -> Result<(), Error> {
+    if user::debit(tx, user_id, price).await?.is_some() {
+        return Ok(());
+    }
+    // Credit that came in between is found by looking again with the row locked.
+    let user = user::find_for_update(tx, user_id).await?.ok_or(Error::UserNotFound)?;
+    match user::debit(tx, user_id, price).await? {
+        Some(_) => Ok(()),
+        None => Err(Error::InsufficientBalance { required: price, available: user.balance }),
+    }
+}
+
+fn sold_hours(duration_hours: i64) -> Result<i32, Error> {
+    i32::try_from(duration_hours).map_err(|_| Error::InvalidDuration)
+}

@@ -1,0 +1,133 @@
+//! From Postgres to Redis: a transaction that changes what an edge must know writes a row here, and a relay publishes how the
+//! token stands *now*. Rows hold no state, so replays and reordering are harmless; the put script refuses what is older.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    db::{self, outbox},
+    publisher::{PublishError, Publisher},
+    telemetry::Metrics,
+};
+
+/// Rows that a relay takes at once. They stay locked until all are published, and a request may wait for one of them.
+const BATCH: i64 = 64;
+/// How often a relay looks though it heard nothing: a notification may be lost with its connection.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How long a relay rests after a failure.
+const REST: Duration = Duration::from_millis(250);
+/// How long a request waits for its own row to be delivered.
+const DELIVER_WITHIN: Duration = Duration::from_secs(1);
+
+/// Notes, in the transaction that changes them, that these tokens must be published.
+pub async fn push(tx: &db::Tx, token_ids: &[Uuid]) -> Result<(), db::Error> {
+    if token_ids.is_empty() { Ok(()) } else { outbox::insert(tx, token_ids).await }
+}
+
+/// Whether Redis has what a request changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    Done,
+    /// Redis did not answer in time; a relay delivers it once it does.
+    Pending,
+}
+
+/// Publishes a token for which the caller has just committed a row, or waits for the relay that took the row first. Bounded,
+/// because what was committed stands whether Redis answers or not.
+pub async fn deliver(db: &db::Pool, publisher: &Publisher, token_id: Uuid) -> Delivery {
+    match tokio::time::timeout(DELIVER_WITHIN, deliver_rows(db, publisher, token_id)).await {
+        Ok(Ok(())) => Delivery::Done,
+        Ok(Err(error)) => {
+            tracing::warn!(%token_id, %error, "a change waits for the relay");
+            Delivery::Pending
+        }
+        Err(_) => {
+            tracing::warn!(%token_id, "a change waits for the relay: Redis does not answer");
+            Delivery::Pending
+        }
+    }
+}
+
+async fn deliver_rows(db: &db::Pool, publisher: &Publisher, token_id: Uuid) -> Result<(), PublishError> {
+    let tx = db::begin(db).await?;
+    let rows = outbox::take_of_token(&tx, token_id).await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    publisher.publish(&tx, &[token_id]).await?;
+    outbox::delete(&tx, &rows).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Delivers the oldest rows that nobody else holds; how many.
+async fn deliver_batch(db: &db::Pool, publisher: &Publisher) -> Result<usize, PublishError> {
+    let tx = db::begin(db).await?;
+    let rows = outbox::take(&tx, BATCH).await?;
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let mut token_ids: Vec<Uuid> = rows.iter().map(|row| row.token_id).collect();
+    token_ids.sort_unstable();
+    token_ids.dedup();
+    publisher.publish(&tx, &token_ids).await?;
+    outbox::delete(&tx, &rows).await?;
+    tx.commit().await?;
+    Ok(rows.len())
+}
+
+/// Delivers rows as they come, until cancelled. Runs in every replica.
+pub async fn relay(db: db::Pool, database_url: &str, publisher: Publisher, metrics: Metrics, stop: CancellationToken) {
+    let mut listener = None;
+    let mut failing = false;
+    while !stop.is_cancelled() {
+        match deliver_batch(&db, &publisher).await {
+            Ok(delivered) => {
+                failing = false;
+                metrics.delivered(delivered);
+                if delivered > 0 {
+                    continue;
+                }
+                tokio::select! {
+                    () = heard(&mut listener, database_url) => {}
+                    () = tokio::time::sleep(SWEEP_EVERY) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(%error, "the relay cannot deliver; it tries on");
+                }
+                failing = true;
+                metrics.delivery_failed();
+                tokio::select! {
+                    () = tokio::time::sleep(REST) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        }
+    }
+}
+
+/// Returns once rows may have come. A listener that fails is dropped and remade at the next call.
+async fn heard(listener: &mut Option<outbox::Listener>, database_url: &str) {
+    if listener.is_none() {
+        match outbox::Listener::connect(database_url).await {
+            // What came before it listened is found by looking once more.
+            Ok(connected) => {
+                *listener = Some(connected);
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the relay cannot listen; it sweeps");
+                return tokio::time::sleep(SWEEP_EVERY).await;
+            }
+        }
+    }
+    if let Some(connected) = listener
+        && connected.heard().await.is_err()
+    {
+        *listener = None;
+    }
+}

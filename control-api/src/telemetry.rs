@@ -1,0 +1,135 @@
+//! What the program tells of itself: log lines and metrics.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{CommonOptions, LogFormat};
+
+/// Starts logging to standard error. A filter that cannot be read is an error that names its option.
+pub fn start_logging(options: &CommonOptions) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&options.log_level)
+        .map_err(|_| "LOG_LEVEL: must be a level, or directives such as info,control_api=debug".to_owned())?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match options.log_format {
+        LogFormat::Text => lines.with_ansi(false).init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// The metrics of this process, and the registry that `/metrics` renders.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_seconds: Histogram,
+    connections: IntGauge,
+    delivered: IntCounter,
+    delivery_failures: IntCounter,
+    outbox_rows: IntGauge,
+    outbox_oldest_seconds: Gauge,
+    usage_entries: IntCounter,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let counter = |name, help| IntCounter::new(name, help).expect("the name is valid");
+        let metrics = Self {
+            registry: Registry::new(),
+            requests: IntCounterVec::new(
+                Opts::new("control_http_requests_total", "Requests answered, by method and status."),
+                &["method", "status"],
+            )
+            .expect("the name is valid"),
+            request_seconds: Histogram::with_opts(HistogramOpts::new(
+                "control_http_request_seconds",
+                "From a request's head to its answer's.",
+            ))
+            .expect("the name is valid"),
+            connections: IntGauge::new("control_http_connections", "Connections open now.").expect("the name is valid"),
+            delivered: counter("control_outbox_delivered_total", "Outbox rows that the relay delivered."),
+            delivery_failures: counter("control_outbox_failures_total", "Batches that the relay could not deliver."),
+            outbox_rows: IntGauge::new("control_outbox_rows", "Outbox rows that wait.").expect("the name is valid"),
+            outbox_oldest_seconds: Gauge::new("control_outbox_oldest_seconds", "How long the oldest row has waited.")
+                .expect("the name is valid"),
+            usage_entries: counter("control_usage_entries_total", "Entries of the usage stream taken in."),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&self) {
+        let collectors: [Box<dyn prometheus::core::Collector>; 8] = [
+            Box::new(self.requests.clone()),
+            Box::new(self.request_seconds.clone()),
+            Box::new(self.connections.clone()),
+            Box::new(self.delivered.clone()),
+            Box::new(self.delivery_failures.clone()),
+            Box::new(self.outbox_rows.clone()),
+            Box::new(self.outbox_oldest_seconds.clone()),
+            Box::new(self.usage_entries.clone()),
+        ];
+        for collector in collectors {
+            self.registry.register(collector).expect("each name is registered once");
+        }
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, method: &'static str, status: u16, took: Duration) {
+        self.requests.with_label_values(&[method, status.to_string().as_str()]).inc();
+        self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A connection was opened; it counts until the guard goes.
+    pub fn connected(&self) -> Connected {
+        self.connections.inc();
+        Connected(self.connections.clone())
+    }
+
+    /// The relay delivered so many rows.
+    pub fn delivered(&self, rows: usize) {
+        self.delivered.inc_by(rows as u64);
+    }
+
+    /// The relay could not deliver a batch.
+    pub fn delivery_failed(&self) {
+        self.delivery_failures.inc();
+    }
+
+    /// So many rows wait, the oldest for so long.
+    pub fn backlog(&self, rows: i64, oldest_seconds: f64) {
+        self.outbox_rows.set(rows);
+        self.outbox_oldest_seconds.set(oldest_seconds);
+    }
+
+    /// So many entries of the usage stream were taken in.
+    pub fn taken_in(&self, entries: usize) {
+        self.usage_entries.inc_by(entries as u64);
+    }
+
+    /// All of them, in Prometheus' text format.
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("writing to memory does not fail");
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One open connection.
+pub struct Connected(IntGauge);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,4 @@
+-- Forgets every token and what named it.
+
+DROP TABLE credentials;
+DROP TABLE access_tokens;
