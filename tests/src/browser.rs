@@ -74,11 +74,20 @@ impl Browser {
 
     /// Waits until the element shows this text.
     pub async fn shows(&self, selector: &str, text: &str) {
-        let shown = async || match self.client.find(Locator::Css(selector)).await {
+        eventually!(self.text(selector).await, |shown| shown.contains(text));
+    }
+
+    /// Waits until the element shows `prefix` and a number of at least `least`.
+    pub async fn counts(&self, selector: &str, prefix: &str, least: u32) {
+        let number = |shown: &String| shown.strip_prefix(prefix)?.trim().parse().ok();
+        eventually!(self.text(selector).await, |shown| number(shown) >= Some(least));
+    }
+
+    async fn text(&self, selector: &str) -> String {
+        match self.client.find(Locator::Css(selector)).await {
             Ok(element) => element.text().await.unwrap_or_default(),
             Err(error) => format!("{error:?}"),
-        };
-        eventually!(shown().await, |shown| shown.contains(text));
+        }
     }
 
     pub async fn types(&self, selector: &str, text: &str) {

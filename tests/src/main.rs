@@ -1,6 +1,8 @@
 //! The testbed's command line: what `make run`, `make test` and `make prove` call.
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a command line speaks to people there")]
 
+#[path = "../bench/mod.rs"]
+mod bench;
 mod run;
 
 use std::{net::SocketAddr, process::ExitCode};
@@ -43,6 +45,8 @@ enum Command {
         http: SocketAddr,
     },
     Stack(run::Options),
+    /// Measure what is promised in figures, print it and write prove/report.md in the build folder.
+    Prove,
 }
 
 #[tokio::main]
@@ -51,6 +55,7 @@ async fn main() -> ExitCode {
         Command::WithPostgres { command } => with_postgres(&command).await,
         Command::Standin { https, http } => standin(https, http).await,
         Command::Stack(options) => run::run(&options).await.map(|()| ExitCode::SUCCESS),
+        Command::Prove => bench::prove().await.map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("testbed: {error:#}");

@@ -1,0 +1,33 @@
+//! `make prove`: what the gateway promises in figures, measured on a release build that has the machine to itself.
+
+mod bodies;
+mod cost;
+mod delays;
+mod report;
+
+use std::fs;
+
+use anyhow::{Context, bail};
+use testbed::{process::build_folder, stack::Stack};
+
+use report::Report;
+
+/// Measures everything, prints it and writes `prove/report.md` in the build folder; an error where a promise is broken.
+pub async fn prove() -> anyhow::Result<()> {
+    if cfg!(debug_assertions) {
+        bail!("figures of a debug build say nothing: use `make prove`");
+    }
+    let mut report = Report::new()?;
+    let stack = Stack::plan().edges(2).control_env("LOG_LEVEL", "warn").edge_env("LOG_LEVEL", "warn").start().await;
+    let alice = stack.control.user("alice").with_credits(100_000).await;
+    bodies::measure(&stack, &alice, &mut report).await?;
+    delays::measure(&stack, &alice, &mut report).await?;
+    cost::measure(&stack, &alice, &mut report).await?;
+    stack.finish().await;
+    let folder = build_folder()?.join("prove");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join("report.md");
+    fs::write(&path, report.text()).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("\nWritten to {}", path.display());
+    report.verdict()
+}

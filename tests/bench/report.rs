@@ -1,0 +1,94 @@
+//! What was measured: a line each, printed at once and kept for the report.
+
+use std::{
+    fmt::Write,
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::bail;
+
+/// The report so far.
+pub struct Report {
+    text: String,
+    broken: Vec<String>,
+}
+
+impl Report {
+    pub fn new() -> anyhow::Result<Self> {
+        let processor = fs::read_to_string("/proc/cpuinfo")?;
+        let model = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let model = model.map_or("unknown processor", |(_, model)| model);
+        let cores = std::thread::available_parallelism()?;
+        let mut report = Self { text: String::new(), broken: Vec::new() };
+        report.line("# What was measured");
+        report.line("");
+        report.line(&format!(
+            "Release build, {cores} cores of {model}; load, upstream, Postgres and Redis on the same cores."
+        ));
+        Ok(report)
+    }
+
+    pub fn section(&mut self, title: &str) {
+        self.line("");
+        self.line(&format!("## {title}"));
+        self.line("");
+    }
+
+    pub fn figure(&mut self, what: &str, figure: &str) {
+        self.line(&format!("- {what}: {figure}"));
+    }
+
+    /// A figure that is promised.
+    pub fn promise(&mut self, what: &str, figure: &str, promise: &str, is_kept: bool) {
+        let verdict = if is_kept { "kept" } else { "BROKEN" };
+        self.line(&format!("- {what}: {figure} (promised: {promise}; {verdict})"));
+        if !is_kept {
+            self.broken.push(format!("{what}: {figure}, promised {promise}"));
+        }
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub fn verdict(&self) -> anyhow::Result<()> {
+        if self.broken.is_empty() { Ok(()) } else { bail!("broken promises:\n{}", self.broken.join("\n")) }
+    }
+
+    fn line(&mut self, line: &str) {
+        println!("{line}");
+        writeln!(self.text, "{line}").expect("memory takes text");
+    }
+}
+
+/// Durations of the same thing.
+#[derive(Default)]
+pub struct Durations(Vec<Duration>);
+
+impl Durations {
+    pub fn push(&mut self, duration: Duration) {
+        self.0.push(duration);
+    }
+
+    pub fn push_since(&mut self, start: Instant) {
+        self.push(start.elapsed());
+    }
+
+    /// The duration that so many in a hundred do not exceed.
+    pub fn percentile(&self, percent: usize) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        let last = sorted.len().saturating_sub(1);
+        sorted.get((last * percent).div_ceil(100)).copied().unwrap_or_default()
+    }
+
+    pub fn summary(&self) -> String {
+        let [p50, p99, most] = [50, 99, 100].map(|percent| milliseconds(self.percentile(percent)));
+        format!("p50 {p50}, p99 {p99}, most {most} ({} times)", self.0.len())
+    }
+}
+
+pub fn milliseconds(duration: Duration) -> String {
+    format!("{:.2} ms", duration.as_secs_f64() * 1000.0)
+}
