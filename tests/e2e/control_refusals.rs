@@ -179,7 +179,7 @@ async fn what_is_not_understood_is_refused_in_the_one_shape() {
         (login().header("content-type", json_type).body("[]"), 422),
         (login().header("content-type", json_type).body(""), 422),
         (login().header("content-type", json_type).body(vec![0xff, 0xfe]), 422),
-        (login().header("content-type", json_type).body(vec![b' '; 4 * 1024 * 1024]), 413),
+        (login().header("content-type", json_type).body(vec![b' '; 80 * 1024]), 413),
     ];
     for (number, (request, status)) in cases.into_iter().enumerate() {
         let answer = request.answer().await;

@@ -7,6 +7,7 @@ mod control_refusals;
 mod cookie_jar;
 mod credential_order;
 mod front_door;
+mod handover;
 mod headers;
 mod outages;
 mod purchase;

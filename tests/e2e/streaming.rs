@@ -66,7 +66,8 @@ async fn server_sent_events_flow_one_by_one() {
 
 #[tokio::test]
 async fn a_body_that_the_upstream_cuts_short_is_cut_short_for_the_client_too() {
-    let stack = Stack::start().await;
+    let mut stack = Stack::start().await;
+    stack.announce(502);
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys(24).await;
     let cut = stack.edge().with(&token, Method::GET, "/abort?after=200000").try_answer().await;

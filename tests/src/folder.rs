@@ -4,6 +4,7 @@ use std::{
     fs, io,
     os::unix,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -15,9 +16,11 @@ use nix::{
 use uuid::Uuid;
 
 const PREFIX: &str = "testbed-";
+/// For how long the folder of a test that failed is kept for whoever wants to read its logs.
+const KEPT_FOR: Duration = Duration::from_secs(3600);
 
-/// A folder that goes when it is dropped, unless the test that owns it is failing: then it stays, with its logs, until the
-/// next run.
+/// A folder that goes when it is dropped, unless the test that owns it is failing: then it stays, with its logs, for an hour
+/// at least.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
@@ -41,7 +44,7 @@ impl Drop for Folder {
     #[expect(clippy::print_stderr, reason = "whoever reads a failed test's output looks for its logs next")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("testbed: logs are kept under {} until the next run", self.0.display());
+            eprintln!("testbed: logs are kept under {} for an hour", self.0.display());
         } else {
             let _ = fs::remove_dir_all(&self.0);
         }
@@ -53,14 +56,16 @@ pub fn give_to(path: &Path, account: &User) -> io::Result<()> {
     unix::fs::chown(path, Some(account.uid.as_raw()), Some(account.gid.as_raw()))
 }
 
-/// Removes folders of owners that no longer run. Two runs may sweep at once: whoever comes second finds nothing.
+/// Removes old folders of owners that no longer run. Two runs may sweep at once: whoever comes second finds nothing.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|rest| rest.split_once('-'));
         let Some(Ok(owner)) = owner.map(|(pid, _)| pid.parse()) else { continue };
-        if signal::kill(Pid::from_raw(owner), None) == Err(Errno::ESRCH) {
+        let changed = entry.metadata().and_then(|metadata| metadata.modified());
+        let is_old = changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > KEPT_FOR));
+        if is_old && signal::kill(Pid::from_raw(owner), None) == Err(Errno::ESRCH) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }

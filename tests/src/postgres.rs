@@ -102,6 +102,12 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(template_lock(&self.url));
+    }
+}
+
 /// One test's database: a clone of the migrated template, dropped with it.
 #[derive(Debug)]
 pub struct Database {
@@ -171,10 +177,15 @@ fn psql_args<'a>(url: &'a str, statement: &'a str) -> [&'a str; 8] {
     ["--no-psqlrc", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", statement]
 }
 
+/// What whoever makes the template of a server holds.
+fn template_lock(server_url: &str) -> PathBuf {
+    let port = server_url.rsplit(':').next().unwrap_or_default();
+    std::env::temp_dir().join(format!("testbed-template-{port}.lock"))
+}
+
 /// Makes the run's template once; tests that start together wait for the one that makes it.
 async fn migrate_template(server_url: &str) -> anyhow::Result<()> {
-    let port = server_url.rsplit(':').next().context("a server's address ends with its port")?;
-    let lock = std::env::temp_dir().join(format!("testbed-template-{port}.lock"));
+    let lock = template_lock(server_url);
     let lock = File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
     // Blocks this thread; its other tasks could not go on without the template either.
     lock.lock()?;

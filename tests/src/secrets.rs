@@ -42,3 +42,26 @@ impl Secrets {
         found
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folder::Folder;
+
+    #[test]
+    fn a_secret_is_found_raw_and_percent_encoded_in_either_case() {
+        let folder = Folder::temporary().expect("a folder");
+        let log = folder.path().join("a.log");
+        let secrets = Secrets::default();
+        secrets.remember("password", "pass word/ü 1");
+        for (line, is_found) in [
+            ("login of bob", false),
+            ("login of bob with pass word/ü 1", true),
+            ("password=pass%20word%2F%C3%BC%201&x=1", true),
+            ("password=pass%20word%2f%c3%bc%201&x=1", true),
+        ] {
+            fs::write(&log, line).expect("a log");
+            assert_eq!(!secrets.found_in(&log).is_empty(), is_found, "{line}");
+        }
+    }
+}

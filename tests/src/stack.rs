@@ -182,6 +182,8 @@ impl Stack {
             let status = plane.stop().await.expect("a graceful stop");
             assert!(status.success(), "{} ended with {status}\n{}", plane.process().name(), plane.process().quote());
         }
+        let log = fs::read_to_string(self.control.plane.process().log()).expect("a log");
+        assert!(log.contains("status="), "no access line in the log: nothing below would be found");
         let mut faults = Vec::new();
         for entry in fs::read_dir(self.folder.path()).expect("the test's folder").flatten() {
             let log = entry.path();

@@ -12,7 +12,7 @@ use flate2::{
     Compression,
     write::{GzEncoder, ZlibEncoder},
 };
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
@@ -29,6 +29,8 @@ const CHECKSUM: HeaderName = HeaderName::from_static("x-checksum-sha256");
 const BLOCK_BYTES: u64 = 64 * 1024;
 /// The longest that `/slow` and a tick wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
+const CUT_AFTER: Duration = Duration::from_millis(200);
 
 /// Content of a given length, the same at each call: blocks of noise, each stamped with its number, so that one lost,
 /// doubled or out of order changes the checksum.
@@ -130,12 +132,16 @@ pub async fn slow(milliseconds: &str) -> Answer {
     answer::json(StatusCode::OK, &json!({ "slept_ms": milliseconds }))
 }
 
-/// Announces twice what it sends, then ends the connection.
+/// Announces twice what it sends, then ends the connection, or resets the HTTP/2 stream: a while later, so that the reset does
+/// not overtake what was sent.
 pub fn abort(query: &Query<'_>) -> Answer {
     let after = query.number("after").unwrap_or(1024).min(BLOCK_BYTES * 1024);
     let sent = Content::new(after).map(|block| Ok(Frame::data(block)));
-    let cut = std::iter::once_with(|| Err(io::Error::other("cut short on purpose")));
-    let mut answer = answer::streamed("application/octet-stream", stream::iter(sent.chain(cut)));
+    let cut = stream::once(async {
+        tokio::time::sleep(CUT_AFTER).await;
+        Err(io::Error::other("cut short on purpose"))
+    });
+    let mut answer = answer::streamed("application/octet-stream", stream::iter(sent).chain(cut));
     answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(after * 2));
     answer
 }
