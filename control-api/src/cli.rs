@@ -177,29 +177,22 @@ async fn serve(config: Config) -> Result<(), Failure> {
     tracing::info!(listen = %config.listen, ops_listen = %config.ops_listen, "serving");
 
     let stop = CancellationToken::new();
-    stop_on_signal(stop.clone()).map_err(failed)?;
-    crate::run(config, listener, ops_listener, stop).await.map_err(failed)?;
-    tracing::info!("stopped");
-    Ok(())
-}
-
-/// The first signal drains; a second one ends at once.
-fn stop_on_signal(stop: CancellationToken) -> std::io::Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            if stop.is_cancelled() {
-                std::process::exit(1);
-            }
-            tracing::info!("stopping");
-            stop.cancel();
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?);
+    let mut running = std::pin::pin!(crate::run(config, listener, ops_listener, stop.clone()));
+    loop {
+        tokio::select! {
+            done = &mut running => return done.map_err(failed),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    });
-    Ok(())
+        // The first signal drains; a second one ends at once.
+        if stop.is_cancelled() {
+            return Err(Failure::Failed("stopped before open requests had ended".to_owned()));
+        }
+        tracing::info!("stopping");
+        stop.cancel();
+    }
 }
 
 async fn migrate(database: &DatabaseOptions, action: Migrate, debug: bool) -> Result<(), Failure> {

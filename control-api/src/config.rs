@@ -59,10 +59,10 @@ pub struct CommonOptions {
     /// How log lines look
     #[arg(long, env = "LOG_FORMAT", global = true, default_value = "text")]
     pub log_format: LogFormat,
-    /// Which log lines are written: a level, or directives such as `info,control_api=debug`
+    /// Which log lines are written: a level, or a tracing filter such as info,edge_proxy=debug
     #[arg(long, env = "LOG_LEVEL", global = true, default_value = "info")]
     pub log_level: String,
-    /// Relaxes what only production needs: PUBLIC_ORIGIN may be missing, `migrate fresh` asks nothing
+    /// Development: PUBLIC_ORIGIN may be missing, the edge then serves any Host, and `migrate fresh` asks nothing
     #[arg(long, env = "DEBUG", global = true, default_value = "false", num_args = 0..=1, default_missing_value = "true",
         value_parser = BoolishValueParser::new())]
     pub debug: bool,
@@ -95,7 +95,7 @@ impl DatabaseOptions {
 pub struct ServeOptions {
     #[command(flatten)]
     pub database: DatabaseOptions,
-    /// Redis, as redis://[user:password@]host:port[/database], or redis-sentinel://…
+    /// Redis, which both programs share: redis://[user:password@]host:port[/database]
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     redis_url: Option<Secret>,
     /// Signs logins: at least 32 random bytes, the same for every replica
@@ -110,7 +110,7 @@ pub struct ServeOptions {
     /// The origin under which people reach CONTROL_LISTEN, for links to it [default: http:// and CONTROL_LISTEN]
     #[arg(long, env = "CONTROL_ORIGIN")]
     control_origin: Option<String>,
-    /// The edge's public origins, comma-separated; links that open a browser name the first. Required unless DEBUG
+    /// The edge's origins as people see them, comma-separated: links name the first, another Host is 421. Required unless DEBUG
     #[arg(long, env = "PUBLIC_ORIGIN", value_delimiter = ',')]
     public_origin: Vec<String>,
     /// How many minutes a login lasts

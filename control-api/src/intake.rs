@@ -4,7 +4,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use chrono::DateTime;
-use fred::prelude::*;
+use fred::{prelude::*, types::streams::XReadResponse};
 use shared::{
     event::{self, Usage},
     redis,
@@ -86,9 +86,9 @@ impl Intake {
         self.take_over().await?;
         let until = tokio::time::Instant::now() + CLAIM_EVERY;
         while tokio::time::Instant::now() < until {
-            let read: XReadResponse = self
+            let read: Value = self
                 .client
-                .xreadgroup_map(
+                .xreadgroup(
                     redis::USAGE_GROUP,
                     self.consumer.as_str(),
                     Some(BATCH),
@@ -98,6 +98,10 @@ impl Intake {
                     ">",
                 )
                 .await?;
+            if read.is_null() {
+                continue;
+            }
+            let read: XReadResponse<String, String, String, String> = read.into_xread_response()?;
             for entries in read.into_values() {
                 self.commit(entries).await?;
             }
@@ -143,8 +147,6 @@ impl Intake {
         Ok(())
     }
 }
-
-type XReadResponse = fred::types::streams::XReadResponse<String, String, String, String>;
 
 async fn record(tx: &db::Tx, usage: &Usage) -> Result<(), db::Error> {
     match usage {

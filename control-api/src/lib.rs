@@ -17,8 +17,9 @@ mod snapshot;
 mod sweeper;
 pub mod telemetry;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -113,7 +114,7 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let task = tokio::spawn(task(self.stop.clone()));
+        let task = AssertUnwindSafe(task(self.stop.clone())).catch_unwind();
         let (stop, failed) = (self.stop.clone(), self.failed.clone());
         self.tracker.spawn(async move {
             let ended = task.await;

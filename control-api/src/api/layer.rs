@@ -86,7 +86,7 @@ impl<E: Endpoint> Endpoint for Layer<E> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let request_id = request_id(request.headers());
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let peer = request.remote_addr().to_string();
+        let peer = request.remote_addr().as_socket_addr().map(|peer| peer.ip().to_string());
 
         let mut response = self.answer(request, &method, &path).await;
         self.finish(&mut response, &path, origin, &request_id);

@@ -1,0 +1,124 @@
+//! The program as an operator runs it.
+
+use std::process::{Output, Stdio};
+
+use testbed::{postgres::Database, process::built_program};
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use crate::harness::{Control, SECRET_KEY};
+
+/// Runs `control-api` with these words, environment and standard input.
+async fn run(words: &[&str], environment: &[(&str, &str)], input: &str) -> Output {
+    let mut command = Command::new(built_program("control-api").expect("the program"));
+    command.args(words).env_clear().envs(environment.iter().copied()).current_dir(std::env::temp_dir());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().expect("a process");
+    // A program that reads no input may be gone already.
+    let _gone = child.stdin.take().expect("a pipe").write_all(input.as_bytes()).await;
+    child.wait_with_output().await.expect("an end")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test]
+async fn migrations_go_down_and_up_again() {
+    let database = Database::create().await.expect("a database");
+    let environment = [("DATABASE_URL", database.url())];
+    let tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";
+    let before = database.query(tables).await.expect("a count");
+    let down = run(&["migrate", "down", "3"], &environment, "").await;
+    assert!(down.status.success(), "{}", stderr(&down));
+    assert_eq!(database.query(tables).await.expect("a count"), "1", "only the history is left");
+    assert!(
+        stdout(&run(&["migrate", "status"], &environment, "").await).lines().all(|line| line.starts_with("pending "))
+    );
+
+    let (one, two) = tokio::join!(run(&["migrate", "up"], &environment, ""), run(&["migrate", "up"], &environment, ""));
+    assert!(one.status.success() && two.status.success(), "{} {}", stderr(&one), stderr(&two));
+    assert_eq!(database.query(tables).await.expect("a count"), before);
+    assert_eq!(stdout(&one).lines().filter(|line| line.starts_with("applied ")).count(), 3);
+}
+
+#[tokio::test]
+async fn everything_is_dropped_only_by_who_says_so() {
+    let database = Database::create().await.expect("a database");
+    let environment = [("DATABASE_URL", database.url())];
+    database.query("UPDATE settings SET epoch = 7").await.expect("an update");
+    let refused = run(&["migrate", "fresh"], &environment, "").await;
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(database.query("SELECT epoch FROM settings").await.expect("a row"), "7");
+    let fresh = run(&["migrate", "fresh", "--yes"], &environment, "").await;
+    assert!(fresh.status.success(), "{}", stderr(&fresh));
+    assert_eq!(database.query("SELECT epoch FROM settings").await.expect("a row"), "1");
+    let debug = [environment[0], ("DEBUG", "true")];
+    assert!(run(&["migrate", "fresh"], &debug, "").await.status.success());
+}
+
+#[tokio::test]
+async fn a_wrong_option_is_named_and_ends_with_2() {
+    let good = [
+        ("DATABASE_URL", "postgres://u:hidden-password@localhost/d"),
+        ("REDIS_URL", "redis://localhost:6379"),
+        ("SECRET_KEY", SECRET_KEY),
+        ("PUBLIC_ORIGIN", "https://gateway.example"),
+    ];
+    assert_eq!(run(&["check-config"], &good, "").await.status.code(), Some(0));
+    for missing in good.map(|(name, _)| name) {
+        let rest: Vec<_> = good.into_iter().filter(|(name, _)| *name != missing).collect();
+        let refused = run(&["check-config"], &rest, "").await;
+        assert_eq!(refused.status.code(), Some(2), "{missing}");
+        assert!(stderr(&refused).contains(missing), "{}", stderr(&refused));
+    }
+    for (name, wrong) in [
+        ("SECRET_KEY", "too short a key"),
+        ("SECRET_KEY", "your-secret-key-here-min-32-characters-long"),
+        ("DATABASE_URL", "mysql://hidden-password"),
+        ("PUBLIC_ORIGIN", "not-an-origin"),
+        ("TOKEN_PRICE_24H", "-1"),
+        ("CONTROL_LISTEN", "nowhere"),
+        ("LOG_LEVEL", "loud=="),
+    ] {
+        let changed: Vec<_> = good.into_iter().filter(|(given, _)| *given != name).chain([(name, wrong)]).collect();
+        let refused = run(&["serve"], &changed, "").await;
+        assert_eq!(refused.status.code(), Some(2), "{name}={wrong}: {}", stderr(&refused));
+        let named = stderr(&refused).to_uppercase().replace('-', "_");
+        assert!(named.contains(name), "{}", stderr(&refused));
+        assert!(!stderr(&refused).contains("hidden-password"));
+    }
+}
+
+#[tokio::test]
+async fn an_operator_makes_accounts_and_sets_passwords_by_the_standard_input() {
+    let control = Control::start().await;
+    let environment = [("DATABASE_URL", control.database.url())];
+    let create = ["user", "create", "--email", "op@example.com", "--username", "op", "--superuser"];
+    let created = run(&create, &environment, "first password\n").await;
+    assert!(created.status.success(), "{}", stderr(&created));
+    let op = control.known("op@example.com", "first password").await;
+    assert_eq!(stdout(&created).trim(), op.id);
+    assert_eq!(control.query("SELECT is_superuser FROM users WHERE username = 'op'").await, "t");
+    assert_eq!(run(&create, &environment, "first password\n").await.status.code(), Some(1));
+    assert_eq!(run(&create, &environment, "short\n").await.status.code(), Some(2));
+
+    let set = ["user", "set-password", "--email", "OP@example.com"];
+    assert!(run(&set, &environment, "second password\n").await.status.success());
+    assert_eq!(control.logs_in("op@example.com", "first password").await.status, 401);
+    control.known("op@example.com", "second password").await;
+    let by_environment = [environment[0], ("USER_PASSWORD", "third password")];
+    assert!(run(&set, &by_environment, "").await.status.success());
+    control.known("op@example.com", "third password").await;
+}
+
+#[tokio::test]
+async fn the_document_is_printed_without_any_configuration() {
+    let printed = run(&["openapi"], &[], "").await;
+    assert!(printed.status.success(), "{}", stderr(&printed));
+    let document: serde_json::Value = serde_json::from_slice(&printed.stdout).expect("JSON");
+    assert_eq!(document["openapi"], "3.0.0");
+}

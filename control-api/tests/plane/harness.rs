@@ -1,0 +1,230 @@
+//! One control plane for one test, and the people who use it.
+
+use http::Method;
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
+use shared::{
+    credential::{Credential, Digest},
+    grant::{Activation, Lookup},
+    redis,
+};
+use testbed::{
+    client::{Answer, Ask, client},
+    folder::Folder,
+    planes::{Environment, Plane, Program, create_superuser, environment},
+    postgres::Database,
+    process::on_free_ports,
+    redis::Redis,
+};
+use uuid::Uuid;
+
+pub const SECRET_KEY: &str = "kJ8s0dLm2QpXv7RtYw4ZbN6cHf1Ga9Ue";
+pub const PUBLIC_ORIGIN: &str = "https://gateway.example:8443";
+
+const ADMIN_EMAIL: &str = "admin@example.com";
+const ADMIN_PASSWORD: &str = "operator's password";
+
+/// A running control plane.
+pub struct Control {
+    pub plane: Plane,
+    pub database: Database,
+    pub redis: Redis,
+    pub folder: Folder,
+    pub http: Client,
+}
+
+/// Somebody with an account, logged in.
+#[derive(Clone)]
+pub struct Person {
+    pub id: String,
+    pub email: String,
+    pub password: String,
+    pub jwt: String,
+}
+
+/// A token with its text.
+#[derive(Clone)]
+pub struct Token {
+    pub id: Uuid,
+    pub text: String,
+}
+
+impl Token {
+    pub fn of(bought: &Value) -> Self {
+        Self { id: text(bought, "id").parse().expect("a UUID"), text: text(bought, "token") }
+    }
+
+    pub fn digest(&self) -> Digest {
+        Credential::parse_token_text(&self.text).expect("64 URL-safe characters").digest()
+    }
+}
+
+impl Control {
+    pub async fn start() -> Self {
+        Self::start_with([]).await
+    }
+
+    /// Starts one with more in its environment.
+    pub async fn start_with<const N: usize>(more: [(&str, &str); N]) -> Self {
+        let folder = Folder::temporary().expect("a folder");
+        let (database, redis) = tokio::try_join!(Database::create(), Redis::start_temporary()).expect("servers");
+        let plane = start_plane("control-api", &folder, &database, &redis, environment(more)).await;
+        let variables = environment([("DATABASE_URL", database.url())]);
+        create_superuser(ADMIN_EMAIL, ADMIN_PASSWORD, folder.path(), &variables).await.expect("a superuser");
+        Self { plane, database, redis, folder, http: client().build().expect("a client") }
+    }
+
+    /// Starts another replica on the same Postgres and Redis.
+    pub async fn replica(&self) -> Plane {
+        start_plane("control-api-2", &self.folder, &self.database, &self.redis, Environment::new()).await
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.plane.url())
+    }
+
+    /// A request to `/api/v1<path>` without credentials.
+    pub fn call(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, self.url(&format!("/api/v1{path}")))
+    }
+
+    pub fn get(&self, person: &Person, path: &str) -> RequestBuilder {
+        self.call(Method::GET, path).bearer_auth(&person.jwt)
+    }
+
+    pub fn post(&self, person: &Person, path: &str) -> RequestBuilder {
+        self.call(Method::POST, path).bearer_auth(&person.jwt)
+    }
+
+    pub fn patch(&self, person: &Person, path: &str, body: &Value) -> RequestBuilder {
+        self.call(Method::PATCH, path).bearer_auth(&person.jwt).json(body)
+    }
+
+    pub fn delete(&self, person: &Person, path: &str) -> RequestBuilder {
+        self.call(Method::DELETE, path).bearer_auth(&person.jwt)
+    }
+
+    pub async fn registers(&self, body: &Value) -> Answer {
+        self.call(Method::POST, "/auth/register").json(body).answer().await
+    }
+
+    pub async fn logs_in(&self, email: &str, password: &str) -> Answer {
+        let body = json!({ "email": email, "password": password });
+        self.call(Method::POST, "/auth/login").json(&body).answer().await
+    }
+
+    /// Somebody new.
+    pub async fn person(&self, name: &str) -> Person {
+        let (email, password) = (format!("{name}@example.com"), format!("{name}'s password"));
+        self.registers(&json!({ "email": email, "username": name, "password": password })).await.expect(201);
+        self.known(&email, &password).await
+    }
+
+    /// Somebody new with a balance.
+    pub async fn person_with(&self, name: &str, balance: &str) -> Person {
+        let person = self.person(name).await;
+        self.set(&person, &json!({ "currency_balance": balance })).await;
+        person
+    }
+
+    /// Logs somebody in.
+    pub async fn known(&self, email: &str, password: &str) -> Person {
+        let jwt = text(&self.logs_in(email, password).await.expect(200), "access_token");
+        let me = self.call(Method::GET, "/users/me").bearer_auth(&jwt).answer().await.expect(200);
+        Person {
+            id: text(&me, "id"),
+            email: email.to_owned(),
+            password: password.to_owned(),
+            jwt,
+        }
+    }
+
+    pub async fn admin(&self) -> Person {
+        self.known(ADMIN_EMAIL, ADMIN_PASSWORD).await
+    }
+
+    /// Changes an account as an admin.
+    pub async fn set(&self, person: &Person, change: &Value) {
+        let admin = self.admin().await;
+        self.patch(&admin, &format!("/admin/users/{}", person.id), change).answer().await.expect(200);
+    }
+
+    pub async fn purchase(&self, person: &Person, hours: u32) -> Answer {
+        self.post(person, "/tokens/purchase").json(&json!({ "duration_hours": hours })).answer().await
+    }
+
+    pub async fn buys(&self, person: &Person, hours: u32) -> Token {
+        Token::of(&self.purchase(person, hours).await.expect(201))
+    }
+
+    pub async fn balance(&self, person: &Person) -> String {
+        text(&self.get(person, "/currency/balance").answer().await.expect(200), "balance")
+    }
+
+    /// What an edge finds for a credential.
+    pub async fn lookup(&self, credential: &Digest) -> Lookup {
+        let named = self.redis.command(&["GET", &redis::credential_key(credential)]).await.expect("a reply");
+        let Some((token_id, generation)) = redis::parse_credential_value(&named) else { return Lookup::Unknown };
+        let (key, generation) = (redis::token_key(token_id), generation.to_string());
+        let reply = self.redis.command(&["EVAL", redis::LOOKUP, "1", &key, &generation]).await.expect("a reply");
+        Lookup::parse(token_id, &lines(&reply)).expect("a reply of the contract's shape")
+    }
+
+    /// Whether an edge would let a credential through.
+    pub async fn is_live(&self, credential: &Digest) -> bool {
+        matches!(self.lookup(credential).await, Lookup::Live(_))
+    }
+
+    /// Starts a token's clock in Redis as an edge does, telling nobody.
+    pub async fn activate(&self, token: &Token) -> Activation {
+        let (key, tombstone) = (redis::token_key(token.id), redis::TOMBSTONE_MS.to_string());
+        let generation = self.field(token, "credential_gen").await;
+        let script = &["EVAL", redis::ACTIVATE, "1", &key, &generation, &tombstone];
+        let reply = self.redis.command(script).await.expect("a reply");
+        Activation::parse(&lines(&reply)).expect("a reply of the contract's shape")
+    }
+
+    /// A field of a token's hash in Redis; empty if it is not there.
+    pub async fn field(&self, token: &Token, name: &str) -> String {
+        self.redis.command(&["HGET", &redis::token_key(token.id), name]).await.expect("a reply")
+    }
+
+    /// How many changes have been appended.
+    pub async fn changes(&self) -> u64 {
+        self.redis.command(&["XLEN", redis::CHANGES]).await.expect("a reply").parse().expect("a number")
+    }
+
+    /// Tells the control plane what an edge saw.
+    pub async fn tell(&self, usage: &shared::event::Usage) {
+        let told = usage.encode();
+        self.redis.command(&["XADD", redis::USAGE, "*", shared::event::FIELD, &told]).await.expect("an entry");
+    }
+
+    pub async fn query(&self, statement: &str) -> String {
+        self.database.query(statement).await.expect("a result")
+    }
+}
+
+async fn start_plane(name: &str, folder: &Folder, database: &Database, redis: &Redis, more: Environment) -> Plane {
+    let mut variables = environment([
+        ("DATABASE_URL", database.url()),
+        ("REDIS_URL", &redis.url()),
+        ("SECRET_KEY", SECRET_KEY),
+        ("PUBLIC_ORIGIN", PUBLIC_ORIGIN),
+        ("LOG_LEVEL", "debug"),
+    ]);
+    variables.extend(more);
+    let started = on_free_ports(async |ports: [u16; 2]| {
+        Plane::start(Program::ControlApi, name, folder.path(), ports, &variables).await
+    });
+    started.await.expect("a control plane")
+}
+
+fn lines(reply: &str) -> Vec<String> {
+    reply.split('\n').map(str::to_owned).collect()
+}
+
+#[track_caller]
+pub fn text(value: &Value, member: &str) -> String {
+    value[member].as_str().unwrap_or_else(|| panic!("no `{member}` in {value}")).to_owned()
+}

@@ -1,0 +1,162 @@
+//! Redis or Postgres away, and back.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use shared::redis;
+use testbed::{client::Ask, eventually};
+
+use crate::harness::{Control, Token};
+
+/// The fields of the snapshot that an edge reads.
+async fn snapshot(control: &Control) -> Vec<String> {
+    let fields = [redis::SNAPSHOT_EPOCH, redis::SNAPSHOT_RUN_ID, redis::SNAPSHOT_CAUGHT_UP_AT];
+    let reply = control.redis.command(&["HMGET", redis::SNAPSHOT, fields[0], fields[1], fields[2]]).await;
+    reply.unwrap_or_default().split('\n').map(str::to_owned).collect()
+}
+
+async fn run_id(control: &Control) -> String {
+    let text = control.redis.command(&["INFO", "server"]).await.expect("a reply");
+    text.lines().find_map(|line| line.strip_prefix("run_id:")).expect("a run id").trim().to_owned()
+}
+
+#[tokio::test]
+async fn without_redis_a_purchase_succeeds_and_works_once_redis_is_back() {
+    let mut control = Control::start().await;
+    let alice = control.person_with("alice", "100").await;
+    control.redis.kill().await;
+    let started = Instant::now();
+    let bought = control.purchase(&alice, 24).await.expect(201);
+    assert!(started.elapsed() < Duration::from_secs(5), "took {:?}", started.elapsed());
+    let token = Token::of(&bought);
+    control.redis.start_again().await.expect("redis");
+    eventually!(control.is_live(&token.digest()).await, |live| *live);
+    eventually!(control.query("SELECT count(*) FROM outbox").await, |left| left == "0");
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_holds_no_purchase_up() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "100").await;
+    control.redis.pause();
+    let started = Instant::now();
+    let token = Token::of(&control.purchase(&alice, 24).await.expect(201));
+    assert!(started.elapsed() < Duration::from_secs(5), "took {:?}", started.elapsed());
+    control.redis.resume();
+    eventually!(control.is_live(&token.digest()).await, |live| *live);
+}
+
+#[tokio::test]
+async fn a_revocation_that_redis_has_not_taken_says_that_it_is_pending() {
+    let mut control = Control::start().await;
+    let (admin, alice) = (control.admin().await, control.person_with("alice", "100").await);
+    let token = control.buys(&alice, 24).await;
+    control.redis.kill().await;
+    let path = format!("/admin/tokens/{}", token.id);
+    let revoked = control.delete(&admin, &path).answer().await.expect(200);
+    assert_eq!((&revoked["revoked"], &revoked["pending"]), (&json!(true), &json!(true)));
+    control.redis.start_again().await.expect("redis");
+    eventually!(control.field(&token, "state").await, |state| state == "revoked");
+    assert_eq!(control.delete(&admin, &path).answer().await.expect(200).get("pending"), None::<&Value>);
+}
+
+#[tokio::test]
+async fn a_handover_that_redis_cannot_keep_is_refused() {
+    let mut control = Control::start().await;
+    let alice = control.person_with("alice", "100").await;
+    let token = control.buys(&alice, 24).await;
+    control.redis.kill().await;
+    let refused = control.post(&alice, &format!("/tokens/{}/open", token.id)).answer().await;
+    assert_eq!(refused.status, 503);
+    refused.problem();
+}
+
+#[tokio::test]
+async fn the_snapshot_names_the_server_and_is_fresh() {
+    let control = Control::start().await;
+    let run_id = run_id(&control).await;
+    let first = eventually!(snapshot(&control).await, |fields| fields.len() == 3 && !fields[2].is_empty());
+    assert_eq!((first[0].as_str(), &first[1]), ("1", &run_id));
+    eventually!(snapshot(&control).await, |fields| fields[2] > first[2]);
+}
+
+#[tokio::test]
+async fn a_redis_that_lost_everything_is_filled_again() {
+    let mut control = Control::start().await;
+    let (admin, alice) = (control.admin().await, control.person_with("alice", "100").await);
+    let [kept, revoked] = [control.buys(&alice, 24).await, control.buys(&alice, 24).await];
+    control.delete(&admin, &format!("/admin/tokens/{}", revoked.id)).answer().await.expect(200);
+
+    control.redis.flush().await.expect("a flush");
+    eventually!(control.is_live(&kept.digest()).await, |live| *live);
+    eventually!(control.field(&revoked, "state").await, |state| state == "revoked");
+
+    control.redis.start_empty().await.expect("redis");
+    eventually!(control.is_live(&kept.digest()).await, |live| *live);
+    let run_id = run_id(&control).await;
+    eventually!(snapshot(&control).await, |fields| fields.get(1) == Some(&run_id));
+}
+
+#[tokio::test]
+async fn a_dump_from_before_a_revocation_does_not_bring_the_token_back() {
+    let mut control = Control::start().await;
+    let (admin, alice) = (control.admin().await, control.person_with("alice", "100").await);
+    let token = control.buys(&alice, 24).await;
+    let dump = control.redis.dump().await.expect("a dump");
+    control.delete(&admin, &format!("/admin/tokens/{}", token.id)).answer().await.expect(200);
+    control.redis.start_from(&dump).await.expect("redis");
+    let run_id = run_id(&control).await;
+    eventually!(snapshot(&control).await, |fields| fields.get(1) == Some(&run_id));
+    assert_eq!(control.field(&token, "state").await, "revoked");
+}
+
+#[tokio::test]
+async fn what_restored_postgres_says_replaces_newer_versions_once_the_epoch_is_bumped() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "100").await;
+    let token = control.buys(&alice, 24).await;
+    control.redis.command(&["HSET", &redis::token_key(token.id), "version", "900", "state", "revoked"]).await.unwrap();
+    control.query("UPDATE settings SET epoch = epoch + 1").await;
+    eventually!(control.is_live(&token.digest()).await, |live| *live);
+    eventually!(snapshot(&control).await, |fields| fields[0] == "2");
+}
+
+#[tokio::test]
+async fn caught_up_stands_still_while_a_change_cannot_be_published() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "100").await;
+    let token = control.buys(&alice, 24).await;
+    // A key of another type makes every put of this token fail.
+    control.redis.command(&["SET", &redis::token_key(token.id), "not a hash"]).await.unwrap();
+    control.post(&alice, &format!("/tokens/{}/rotate", token.id)).answer().await.expect(200);
+    eventually!(
+        control.query("SELECT count(*) FROM outbox WHERE created_at < now() - interval '3 seconds'").await,
+        |old| old == "1"
+    );
+    let caught_up: i64 = snapshot(&control).await[2].parse().unwrap();
+    let now: i64 = control.redis.command(&["TIME"]).await.unwrap().lines().next().unwrap().parse().unwrap();
+    assert!(now * 1_000 - caught_up > 500, "{now} {caught_up}");
+    control.redis.command(&["DEL", &redis::token_key(token.id)]).await.unwrap();
+    eventually!(control.query("SELECT count(*) FROM outbox").await, |left| left == "0");
+    eventually!(snapshot(&control).await[2].parse::<i64>().unwrap(), |time| *time > caught_up);
+}
+
+#[tokio::test]
+async fn readiness_names_what_is_missing() {
+    let mut control = Control::start().await;
+    let readyz = format!("{}/readyz", control.plane.ops_url());
+    let ready = control.http.get(&readyz).answer().await.expect(200);
+    assert_eq!(ready, json!({ "ready": true, "reasons": [] }));
+    control.redis.kill().await;
+    let not_ready = control.http.get(&readyz).answer().await.expect(503);
+    assert_eq!(not_ready["reasons"], json!(["redis does not answer"]));
+    control.redis.start_again().await.expect("redis");
+    eventually!(control.http.get(&readyz).answer().await.status, |status| *status == 200);
+    control.redis.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.unwrap();
+    let evicting = control.http.get(&readyz).answer().await.expect(503);
+    assert_eq!(evicting["reasons"], json!(["redis may evict keys: maxmemory-policy is allkeys-lru"]));
+    let livez = control.http.get(format!("{}/livez", control.plane.ops_url())).answer().await;
+    assert_eq!(livez.status, 200);
+    let metrics = control.http.get(format!("{}/metrics", control.plane.ops_url())).answer().await.text();
+    assert!(metrics.contains("control_outbox_rows") && metrics.contains("control_http_requests_total"), "{metrics}");
+}

@@ -1,0 +1,109 @@
+//! Giving back tokens that were never used.
+
+use futures_util::future::join_all;
+use serde_json::json;
+use shared::{event::Usage, grant::Activation};
+use testbed::{client::Ask, eventually};
+
+use crate::harness::Control;
+
+const ACTIVATED: &str = "Cannot revoke activated token. Refunds are only available for non-activated tokens.";
+
+#[tokio::test]
+async fn a_refund_gives_what_was_paid_once_however_often_it_is_asked_for() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "30").await;
+    let token = control.buys(&alice, 24).await;
+    let path = format!("/tokens/{}", token.id);
+    let answers = join_all((0..6).map(|_| control.delete(&alice, &path).answer())).await;
+    let given: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
+    assert_eq!(given.len(), 1);
+    let refund = given[0].json();
+    let expected = [("revoked", json!(true)), ("refund_amount", json!("18.00")), ("new_balance", json!("30.00"))];
+    for (field, value) in expected {
+        assert_eq!(refund[field], value, "{field}");
+    }
+    assert!(refund["message"].is_string() && refund.get("pending").is_none());
+    for refused in answers.iter().filter(|answer| answer.status != 200) {
+        assert_eq!((refused.status, refused.problem().as_str()), (404, "Token not found or already revoked"));
+    }
+    assert_eq!(control.balance(&alice).await, "30.00");
+    assert!(!control.is_live(&token.digest()).await);
+}
+
+#[tokio::test]
+async fn a_refund_gives_back_what_extensions_cost_too() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "30").await;
+    let token = control.buys(&alice, 1).await;
+    let extend = control.post(&alice, &format!("/tokens/{}/extend", token.id)).json(&json!({ "duration_hours": 24 }));
+    extend.answer().await.expect(200);
+    let refund = control.delete(&alice, &format!("/tokens/{}", token.id)).answer().await.expect(200);
+    assert_eq!((&refund["refund_amount"], &refund["new_balance"]), (&json!("19.00"), &json!("30.00")));
+}
+
+#[tokio::test]
+async fn a_token_that_only_redis_knows_to_be_used_is_not_refunded() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "30").await;
+    let token = control.buys(&alice, 24).await;
+    let Activation::Active { activated_at_ms, .. } = control.activate(&token).await else { panic!("it was ready") };
+    let refused = control.delete(&alice, &format!("/tokens/{}", token.id)).answer().await;
+    assert_eq!((refused.status, refused.problem().as_str()), (400, ACTIVATED));
+    assert_eq!(control.balance(&alice).await, "12.00");
+    let known = control.query("SELECT round(extract(epoch FROM activated_at) * 1000) FROM access_tokens").await;
+    assert_eq!(known, activated_at_ms.to_string());
+    eventually!(control.is_live(&token.digest()).await, |live| *live);
+}
+
+#[tokio::test]
+async fn a_token_that_postgres_knows_to_be_used_is_not_refunded() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "30").await;
+    let token = control.buys(&alice, 24).await;
+    control.tell(&Usage::Activated { token_id: token.id, at_ms: 1_900_000_000_000 }).await;
+    eventually!(control.query("SELECT count(activated_at) FROM access_tokens").await, |known| known == "1");
+    let refused = control.delete(&alice, &format!("/tokens/{}", token.id)).answer().await;
+    assert_eq!((refused.status, refused.problem().as_str()), (400, ACTIVATED));
+}
+
+#[tokio::test]
+async fn without_redis_nothing_is_refunded_and_the_token_works_once_it_is_back() {
+    let mut control = Control::start().await;
+    let alice = control.person_with("alice", "30").await;
+    let token = control.buys(&alice, 24).await;
+    control.redis.kill().await;
+    let refused = control.delete(&alice, &format!("/tokens/{}", token.id)).answer().await;
+    assert_eq!(refused.status, 503);
+    assert!(!refused.header("retry-after").is_empty());
+    refused.problem();
+    assert_eq!(control.query("SELECT count(*) FROM access_tokens WHERE refund_requested_at IS NOT NULL").await, "0");
+    assert_eq!(control.balance(&alice).await, "12.00");
+    control.redis.start_again().await.expect("redis");
+    eventually!(control.is_live(&token.digest()).await, |live| *live);
+    let refund = eventually!(control.delete(&alice, &format!("/tokens/{}", token.id)).answer().await, |answer| answer
+        .status
+        == 200);
+    assert_eq!(refund.json()["new_balance"], "30.00");
+}
+
+#[tokio::test]
+async fn a_refund_whose_process_died_is_finished_by_the_next() {
+    let mut control = Control::start().await;
+    let alice = control.person_with("alice", "100").await;
+    let [unused, used] = [control.buys(&alice, 24).await, control.buys(&alice, 24).await];
+    control.activate(&used).await;
+    control.plane.kill().await;
+    // Both stand as after the first step, when the process died.
+    control.query("UPDATE access_tokens SET refund_requested_at = now(), version = version + 1").await;
+    control.plane.start_again().await.expect("a control plane");
+    eventually!(
+        control.query("SELECT count(*) FROM access_tokens WHERE refund_requested_at IS NOT NULL").await,
+        |standing| standing == "0"
+    );
+    assert_eq!(control.query("SELECT id FROM access_tokens WHERE revoked_at IS NOT NULL").await, unused.id.to_string());
+    assert_eq!(control.query("SELECT id FROM access_tokens WHERE activated_at IS NOT NULL").await, used.id.to_string());
+    assert_eq!(control.balance(&alice).await, "82.00");
+    eventually!(control.is_live(&used.digest()).await, |live| *live);
+    assert!(!control.is_live(&unused.digest()).await);
+}
