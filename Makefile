@@ -14,7 +14,7 @@ help: ## Shows this list
 
 run: ## Starts everything here and prints where it is; UPSTREAM=https://… EDGE_PORT=8000 CONTROL_PORT=8001
 	@$(INSTALL) run
-	@echo "Building; the first time takes about five minutes."
+	@test -x $(TARGET)/debug/testbed || echo "Building; the first time takes about five minutes."
 	@cargo build --locked --workspace
 	@exec $(TARGET)/debug/testbed stack
 

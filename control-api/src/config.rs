@@ -294,8 +294,8 @@ mod tests {
             ("--secret-key", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "SECRET_KEY"),
             ("--database-url", "mysql://secret", "DATABASE_URL"),
             ("--redis-url", "http//secret", "REDIS_URL"),
-            ("--public-origin", "gateway.example", "PUBLIC_ORIGIN"),
-            ("--public-origin", "https://gateway.example/path", "PUBLIC_ORIGIN"),
+            ("--public-origin", "without.scheme", "PUBLIC_ORIGIN"),
+            ("--public-origin", "https://other.example/path", "PUBLIC_ORIGIN"),
             ("--token-price-24h", "0.001", "TOKEN_PRICE_24H"),
             ("--cors-origins", "*", "CORS_ORIGINS"),
         ] {

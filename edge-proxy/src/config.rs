@@ -48,7 +48,7 @@ pub enum LogFormat {
 /// The options of `edge-proxy serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Redis, which both planes share: redis://[user:password@]host:port[/database]
+    /// Redis, which both programs share: redis://[user:password@]host:port[/database]
     #[arg(long, env = "REDIS_URL", hide_env_values = true, value_parser = redis_url)]
     pub redis_url: SecretUrl,
 
@@ -68,7 +68,7 @@ pub struct Config {
     #[arg(long, env = "ZENZEFI_BASIC_AUTH", hide_env_values = true, value_parser = basic_auth)]
     pub zenzefi_basic_auth: Option<Secret>,
 
-    /// The origins that people see, comma-separated; a request for another Host is 421. Required unless DEBUG
+    /// The edge's origins as people see them, comma-separated: links name the first, another Host is 421. Required unless DEBUG
     #[arg(long, env = "PUBLIC_ORIGIN", value_delimiter = ',')]
     pub public_origin: Vec<Origin>,
 
@@ -148,7 +148,7 @@ pub struct Config {
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = crate::telemetry::parse_filter)]
     pub log_level: String,
 
-    /// Development: PUBLIC_ORIGIN may be missing, and any Host is then served
+    /// Development: PUBLIC_ORIGIN may be missing, the edge then serves any Host, and `migrate fresh` asks nothing
     #[arg(long, env = "DEBUG", default_value_t = false, action = clap::ArgAction::Set)]
     pub debug: bool,
 }
