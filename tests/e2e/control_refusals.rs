@@ -4,6 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 use testbed::{
     client::{Answer, Ask},
+    eventually,
     stack::Stack,
 };
 
@@ -160,6 +161,14 @@ async fn administration_is_for_superusers_and_keeps_one() {
     }
     let changed = admin.changes(&alice, &json!({ "currency_balance": "482.5" })).await.expect(200);
     assert_eq!(changed["currency_balance"], "482.50");
+    for limit in ["0", "101", "-1", "many"] {
+        let refused = admin.request(Method::GET, &format!("/admin/users?limit={limit}")).answer().await;
+        assert_eq!(refused.status, 422, "{limit}");
+        refused.problem();
+    }
+    let page = admin.request(Method::GET, "/admin/users?limit=1").answer().await.expect(200);
+    assert_eq!((&page["total"], &page["limit"], &page["offset"]), (&json!(2), &json!(1), &json!(0)));
+    assert_eq!(page["items"][0]["id"], alice.id.as_str(), "newest first");
     let nobody = format!("/admin/users/{}", uuid::Uuid::new_v4());
     assert_problem(&admin.request(Method::PATCH, &nobody).json(&json!({})).answer().await, 404, "User not found");
     stack.finish().await;
@@ -186,5 +195,39 @@ async fn what_is_not_understood_is_refused_in_the_one_shape() {
         assert_eq!(answer.status, status, "case {number}: {}", answer.text());
         answer.problem();
     }
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn only_listed_origins_may_read_answers_in_a_browser() {
+    let stack = Stack::start().await;
+    let preflight = async |origin: &str| {
+        let request = stack.control.api.request(Method::OPTIONS, "/users/me").header("origin", origin);
+        let request = request.header("access-control-request-method", "GET");
+        request.header("access-control-request-headers", "authorization").answer().await
+    };
+    let listed = preflight("https://127.0.0.1:61000").await;
+    assert!((200..300).contains(&listed.status), "{}", listed.status);
+    assert_eq!(listed.header("access-control-allow-origin"), "https://127.0.0.1:61000");
+    assert_eq!(listed.header("access-control-allow-credentials"), "true");
+    let foreign = preflight("https://evil.example").await;
+    assert_eq!(foreign.header("access-control-allow-origin"), "");
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn an_administrator_ends_a_token_that_is_in_use_without_a_refund() {
+    let stack = Stack::start().await;
+    let alice = stack.control.user("alice").with_credits(18).await;
+    let token = alice.buys(24).await;
+    assert_eq!(stack.edge().status_for(&token, "/").await, 200);
+    let path = format!("/admin/tokens/{}", token.id);
+    for _ in 0..2 {
+        let ended = stack.control.admin.request(Method::DELETE, &path).answer().await.expect(200);
+        assert_eq!(ended["message"], format!("Token {} revoked successfully (no refund issued)", token.id));
+    }
+    eventually!(stack.edge().status_for(&token, "/").await, |status| *status == 401);
+    let balance = alice.request(Method::GET, "/currency/balance").answer().await.expect(200);
+    assert_eq!(balance, json!({ "balance": "0.00", "currency": "ZNC" }));
     stack.finish().await;
 }

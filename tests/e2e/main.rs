@@ -10,6 +10,7 @@ mod front_door;
 mod handover;
 mod headers;
 mod outages;
+mod programs;
 mod purchase;
 mod refusals;
 mod streaming;

@@ -102,3 +102,35 @@ async fn a_redis_that_lost_everything_never_makes_a_good_token_bad() {
     assert_eq!(seen, [200, 200]);
     stack.finish().await;
 }
+
+#[tokio::test]
+async fn a_purchase_without_redis_succeeds_and_its_token_works_once_redis_is_back() {
+    let mut stack = Stack::start().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let refundable = alice.buys(24).await;
+    stack.announce(503);
+    stack.redis.kill().await;
+    let token = alice.buys(24).await;
+    assert_eq!(stack.edge().token_status(&token).await, 503);
+    // Nobody can say now whether it was used.
+    let refund = alice.refunds(&refundable).await;
+    assert_eq!(refund.status, 503);
+    refund.problem();
+
+    stack.redis.start_again().await.expect("a restart");
+    assert_eq!(eventually!(stack.edge().token_status(&token).await, |status| *status != 503), 200);
+    let refund = async || alice.refunds(&refundable).await.status;
+    assert_eq!(eventually!(refund().await, |status| *status != 503), 200);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn the_front_door_says_when_the_control_api_is_down() {
+    let mut stack = Stack::start().await;
+    stack.announce(502);
+    stack.control.plane.kill().await;
+    let answer = stack.edge().get("/api/v1/users/me").answer().await;
+    assert_eq!(answer.status, 502);
+    answer.problem();
+    stack.finish().await;
+}

@@ -237,3 +237,27 @@ async fn a_browsers_navigation_gets_a_page_and_everything_else_a_problem() {
     assert_eq!(through_client.answer().await.status, 401);
     stack.finish().await;
 }
+
+#[tokio::test]
+async fn the_edges_own_endpoints_take_their_methods_and_small_json_bodies() {
+    let stack = Stack::start().await;
+    let edge = stack.edge();
+    for (method, path, allow) in [
+        (Method::GET, "/api/v1/proxy/authenticate", "POST"),
+        (Method::POST, "/api/v1/proxy/status", "GET"),
+        (Method::GET, "/api/v1/proxy/logout", "DELETE"),
+    ] {
+        let refused = edge.request(method, path).answer().await;
+        assert_eq!((refused.status, refused.header("allow")), (405, allow), "{path}");
+        refused.problem();
+    }
+    let authenticate = || edge.request(Method::POST, "/api/v1/proxy/authenticate");
+    let form = authenticate().header("content-type", "text/plain").body("token=x").answer().await;
+    assert_eq!(form.status, 415);
+    let long = json!({ "token": "x".repeat(20_000) });
+    assert_eq!(authenticate().json(&long).answer().await.status, 413);
+    let nothing = edge.get("/_gateway/nothing").answer().await;
+    assert_eq!(nothing.status, 404);
+    nothing.problem();
+    stack.finish().await;
+}

@@ -1,0 +1,125 @@
+//! The two programs as an operator meets them: configuration, migrations, documents, start and stop.
+
+use std::process::Output;
+
+use testbed::{
+    planes::{Environment, environment},
+    postgres::Database,
+    process::built_program,
+    stack::Stack,
+};
+use tokio::process::Command;
+
+async fn run(program: &str, args: &[&str], variables: &Environment) -> Output {
+    let mut command = Command::new(built_program(program).expect("a built program"));
+    // A folder without a .env above it.
+    command.args(args).env_clear().envs(variables).current_dir("/").kill_on_drop(true);
+    command.output().await.expect("the program runs")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
+}
+
+fn control() -> Environment {
+    environment([
+        ("DATABASE_URL", "postgres://postgres@127.0.0.1:1/none"),
+        ("REDIS_URL", "redis://127.0.0.1:1"),
+        ("SECRET_KEY", "f0e1d2c3b4a5968778695a4b3c2d1e0f"),
+        ("PUBLIC_ORIGIN", "https://gateway.test"),
+    ])
+}
+
+fn edge() -> Environment {
+    environment([
+        ("REDIS_URL", "redis://127.0.0.1:1"),
+        ("ZENZEFI_URL", "https://zenzefi.test"),
+        ("PUBLIC_ORIGIN", "https://gateway.test"),
+    ])
+}
+
+#[tokio::test]
+async fn a_wrong_or_missing_option_is_named_and_never_repeated() {
+    for (program, sound, option, wrong) in [
+        ("control-api", control(), "DATABASE_URL", None),
+        ("control-api", control(), "DATABASE_URL", Some("mysql://root:hunter2000@db")),
+        ("control-api", control(), "REDIS_URL", None),
+        ("control-api", control(), "SECRET_KEY", None),
+        ("control-api", control(), "SECRET_KEY", Some("less-than-32-bytes")),
+        ("control-api", control(), "SECRET_KEY", Some("your-secret-key-change-me-0123456789")),
+        ("control-api", control(), "PUBLIC_ORIGIN", None),
+        ("control-api", control(), "TOKEN_PRICE_24H", Some("-1.00")),
+        ("edge-proxy", edge(), "REDIS_URL", None),
+        ("edge-proxy", edge(), "ZENZEFI_URL", Some("https://user:hunter2000@zenzefi.test")),
+        ("edge-proxy", edge(), "REDIS_URL", Some("http://user:hunter2000@redis.test")),
+        ("edge-proxy", edge(), "PUBLIC_ORIGIN", None),
+        ("edge-proxy", edge(), "ZENZEFI_BASIC_AUTH", Some("hunter2000")),
+    ] {
+        let sane = run(program, &["check-config"], &sound).await;
+        assert!(sane.status.success(), "{program}: {}", text(&sane));
+        let mut broken = sound;
+        match wrong {
+            Some(value) => drop(broken.insert(option.to_owned(), value.to_owned())),
+            None => drop(broken.remove(option)),
+        }
+        for command in ["check-config", "serve"] {
+            let refused = run(program, &[command], &broken).await;
+            let said = text(&refused);
+            assert_eq!(refused.status.code(), Some(2), "{program} {command} {option}: {said}");
+            let names_it = said.contains(option) || said.contains(&option.to_lowercase().replace('_', "-"));
+            assert!(names_it, "{program} {command} does not name {option}: {said}");
+            assert!(!wrong.is_some_and(|value| said.contains(value)), "{program} {command} repeats {option}: {said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_schema_goes_down_and_up_again() {
+    let database = Database::create().await.expect("a database");
+    let mut variables = control();
+    variables.insert("DATABASE_URL".to_owned(), database.url().to_owned());
+    let tables = async || {
+        let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename IN ('users', 'access_tokens', 'outbox')";
+        database.query(tables).await.expect("a count")
+    };
+    assert_eq!(tables().await, "3");
+    let status = run("control-api", &["migrate", "status"], &variables).await;
+    assert!(status.status.success(), "{}", text(&status));
+    while tables().await != "0" {
+        let down = run("control-api", &["migrate", "down"], &variables).await;
+        assert!(down.status.success(), "{}", text(&down));
+    }
+    // Replicas that start together migrate together.
+    let up = async || run("control-api", &["migrate", "up"], &variables).await;
+    for up in <[Output; 3]>::from(tokio::join!(up(), up(), up())) {
+        assert!(up.status.success(), "{}", text(&up));
+    }
+    assert_eq!(tables().await, "3");
+}
+
+#[tokio::test]
+async fn the_printed_document_is_the_served_one() {
+    let stack = Stack::start().await;
+    let printed = run("control-api", &["openapi"], &Environment::new()).await;
+    assert!(printed.status.success(), "{}", text(&printed));
+    let printed: serde_json::Value = serde_json::from_slice(&printed.stdout).expect("JSON");
+    let served = stack.control.api.client().get(format!("{}/openapi.json", stack.control.plane.url()));
+    let served: serde_json::Value = served.send().await.expect("an answer").json().await.expect("JSON");
+    assert_eq!(printed["paths"], served["paths"]);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn private_listeners_tell_operators_and_nobody_else() {
+    let stack = Stack::start().await;
+    let get = async |url: String| stack.control.api.client().get(url).send().await.expect("an answer");
+    for plane in stack.edge_planes.iter().chain([&stack.control.plane]) {
+        for path in ["/livez", "/readyz", "/metrics"] {
+            assert_eq!(get(format!("{}{path}", plane.ops_url())).await.status(), 200, "{path}");
+            assert_ne!(get(format!("{}{path}", plane.url())).await.status(), 200, "{path} is public");
+        }
+        let metrics = get(format!("{}/metrics", plane.ops_url())).await.text().await.expect("text");
+        assert!(metrics.lines().any(|line| line.starts_with("# TYPE ")), "{metrics}");
+    }
+    stack.finish().await;
+}
