@@ -31,6 +31,8 @@ const NEGATIVE_FOR: Duration = Duration::from_secs(1);
 const NEGATIVE_ENTRIES: usize = 10_000;
 /// How often a question is asked again because its token changed meanwhile.
 const MAX_ASKS: usize = 4;
+/// How many tokens are asked for again at once.
+const REFRESHED_AT_ONCE: usize = 1_000;
 /// How many changes are noted; an answer that took longer than these is not kept.
 const NOTED_CHANGES: usize = 4_096;
 
@@ -65,6 +67,8 @@ impl Ending {
 /// How long a grant lasts, as far as is known.
 #[derive(Clone, Copy, Debug)]
 struct Term {
+    /// When Redis was asked for it.
+    asked: Instant,
     /// The monotonic instant at which its time is up.
     deadline: Instant,
     duration: Duration,
@@ -155,6 +159,7 @@ impl Drop for Held {
 
 fn term_of(asked: Instant, grant: &Grant) -> Term {
     Term {
+        asked,
         deadline: asked + grant.left,
         duration: grant.duration,
         activated_at_ms: grant.activated_at_ms,
@@ -250,6 +255,8 @@ pub struct Grants {
     flights: Mutex<Flights>,
     index: Arc<Index>,
     recent: Mutex<RecentChanges>,
+    /// What Redis said before this instant may have been overtaken unheard.
+    doubted: Mutex<Instant>,
     hearing: Hearing,
     metrics: Arc<Metrics>,
 }
@@ -265,6 +272,7 @@ impl Grants {
             flights: Mutex::default(),
             index: Arc::default(),
             recent: Mutex::default(),
+            doubted: Mutex::new(Instant::now()),
             hearing: Hearing {
                 heard_ms: AtomicU64::new(0),
                 connected_at_ms: AtomicI64::new(i64::MAX),
@@ -277,7 +285,7 @@ impl Grants {
     /// Finds what a credential opens, here or in Redis.
     pub async fn find(&self, digest: Digest) -> Outcome {
         if self.silence().is_some_and(|silence| silence <= self.trust.staleness) {
-            if let Some(held) = self.cached(&digest) {
+            if let Some(held) = self.cached(&digest).filter(|held| !self.is_doubtful(held)) {
                 self.metrics.grants.with_label_values(&["hit"]).inc();
                 return Ok(held);
             }
@@ -289,7 +297,7 @@ impl Grants {
         self.metrics.grants.with_label_values(&["miss"]).inc();
         let outcome = self.ask_once(digest).await;
         match (&outcome, self.cached(&digest)) {
-            (Err(Unfit::Unavailable), Some(held)) if self.is_within_grace() => Ok(held),
+            (Err(Unfit::Unavailable), Some(held)) if self.is_within_grace(&held) => Ok(held),
             _ => outcome,
         }
     }
@@ -332,13 +340,15 @@ impl Grants {
         futures_util::future::join_all(held.map(|held| self.refresh(held))).await;
     }
 
-    /// Takes in that changes may have been missed: everything that is held is asked for again.
+    /// Takes in that changes may have been missed: everything that is held is asked for again, at its next use or, where a
+    /// request is open on it, at once. Until Redis can say, it goes on within the grace of an outage.
     pub async fn lost_track(&self) {
-        self.held.clear();
+        *self.doubted.lock().expect("nothing panics while it holds this lock") = Instant::now();
         self.negatives.clear();
-        let tokens = self.index.all();
-        for batch in tokens.chunks(NOTED_CHANGES / 4) {
-            self.changed(batch).await;
+        for tokens in self.index.all().chunks(REFRESHED_AT_ONCE) {
+            let in_use = tokens.iter().flat_map(|&token_id| self.index.of(token_id));
+            let in_use = in_use.filter(|held| self.is_in_use(held));
+            futures_util::future::join_all(in_use.map(|held| self.look_again(held))).await;
         }
     }
 
@@ -359,8 +369,22 @@ impl Grants {
         Some(self.hearing.start.elapsed().saturating_sub(Duration::from_millis(heard_ms)))
     }
 
-    fn is_within_grace(&self) -> bool {
-        self.silence().is_some_and(|silence| silence <= self.trust.outage_grace)
+    /// Whether what is held may go on although Redis cannot say: for so long after the last word, or after the doubt began.
+    fn is_within_grace(&self, held: &Held) -> bool {
+        let grace = self.trust.outage_grace;
+        let doubted_for = self.doubted.lock().expect("nothing panics while it holds this lock").elapsed();
+        self.silence().is_some_and(|silence| silence <= grace) && (!self.is_doubtful(held) || doubted_for <= grace)
+    }
+
+    /// Whether a request is open on it: whether anybody holds it but the caller and the cache.
+    fn is_in_use(&self, held: &Arc<Held>) -> bool {
+        let is_cached = self.held.peek(&held.digest).is_some_and(|cached| Arc::ptr_eq(&cached, held));
+        Arc::strong_count(held) > 1 + usize::from(is_cached)
+    }
+
+    /// Whether changes may have been missed since Redis was asked for it.
+    fn is_doubtful(&self, held: &Held) -> bool {
+        held.term.borrow().asked < *self.doubted.lock().expect("nothing panics while it holds this lock")
     }
 
     fn cached(&self, digest: &Digest) -> Option<Arc<Held>> {
@@ -442,10 +466,12 @@ impl Grants {
 
     async fn refresh(&self, held: Arc<Held>) {
         self.held.remove(&held.digest);
-        // Only this call and, before the line above, the cache held it: no request is open on it.
-        if Arc::strong_count(&held) == 1 {
-            return;
+        if self.is_in_use(&held) {
+            self.look_again(held).await;
         }
+    }
+
+    async fn look_again(&self, held: Arc<Held>) {
         let asked = Instant::now();
         match self.redis.look_up(held.token_id, held.generation).await {
             Ok(Lookup::Live(grant)) => held.renew(asked, &grant),

@@ -364,6 +364,8 @@ impl ProxyHttp for Proxy {
             "a request failed"
         );
         if can_answer {
+            // Pingora does not use the connection again after a failure behind it; the answer must say so.
+            session.set_keepalive(None);
             // A client that is gone needs no answer.
             let _ = self.refuse(session, ctx, &denied).await;
         } else {

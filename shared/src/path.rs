@@ -17,7 +17,8 @@ pub enum PathFault {
     Ambiguous,
 }
 
-/// Checks what holds for every token: no raw control bytes, no `%00`, and no segment that decodes to `.` or `..`.
+/// Checks what holds for every token: no control bytes, raw or encoded, and no segment that decodes to `.` or `..`. Encoded
+/// ones are refused with the raw ones because the edge's server escapes a raw one before anybody sees it.
 ///
 /// `path` is the path as received, without its query. A backslash counts as a separator here, because a Windows server reads
 /// it as one.
@@ -26,7 +27,7 @@ pub fn check(path: &str) -> Result<(), PathFault> {
         return Err(PathFault::NotAbsolute);
     }
     let decoded = percent_decode(path.as_bytes());
-    if path.bytes().any(|byte| byte.is_ascii_control()) || decoded.contains(&0) {
+    if decoded.iter().any(u8::is_ascii_control) {
         return Err(PathFault::ControlByte);
     }
     // `..;x` is a dot segment to servers that strip path parameters.
@@ -103,16 +104,15 @@ mod tests {
     }
 
     #[test]
-    fn control_bytes_are_refused_raw_and_nul_encoded_too() {
-        for path in ["/a\u{1}", "/a\tb", "/a%00b", "/\u{7f}"] {
+    fn control_bytes_are_refused_raw_and_encoded() {
+        for path in ["/a\u{1}", "/a\tb", "/a%00b", "/a%0d%0aB", "/%7F", "/\u{7f}"] {
             assert_eq!(check(path), Err(PathFault::ControlByte), "{path}");
         }
     }
 
     #[test]
     fn ordinary_paths_pass_as_they_are() {
-        for path in ["/", "/a/b.c", "/...", "/a/..b", "/a%2Fb", "/a//b", "/%zz", "/%", "/a;b=c", "/%E2%82%AC", "/a%0Ab"]
-        {
+        for path in ["/", "/a/b.c", "/...", "/a/..b", "/a%2Fb", "/a//b", "/%zz", "/%", "/a;b=c", "/%E2%82%AC"] {
             assert_eq!(check(path), Ok(()), "{path}");
         }
     }
