@@ -231,6 +231,21 @@ fn comments_and_text_are_no_code_and_every_spelling_of_use_is() {
     assert!(breaches[0].starts_with("control-api/src/domain/tokens.rs:3: `poem::Route`: "), "{}", breaches[0]);
 }
 
+#[test]
+fn every_test_that_the_architecture_names_exists() {
+    let root = root();
+    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("the page");
+    let sources: Vec<String> = files(&root).iter().map(|file| fs::read_to_string(file).expect("a source")).collect();
+    let is_sentence = |word: &&str| {
+        word.matches('_').count() >= 3 && word.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    let named: Vec<&str> = page.split('`').filter(is_sentence).filter(|word| !word.ends_with("_total")).collect();
+    assert!(named.len() > 10, "the page is not read as it is written: {named:?}");
+    for name in named {
+        assert!(sources.iter().any(|source| source.contains(&format!("fn {name}("))), "{name} is gone");
+    }
+}
+
 /// What breaks a boundary in one file: where, what, and which.
 fn breaches_in(path: &str, source: &str) -> Vec<String> {
     let found = if path.ends_with(".toml") { dependencies(source) } else { code(path, source) };

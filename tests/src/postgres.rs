@@ -8,11 +8,14 @@ use std::{
     path::{Path, PathBuf},
     process::ExitStatus,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
 use tokio::process::Command;
 use uuid::Uuid;
 
@@ -27,6 +30,7 @@ pub const SERVER_VARIABLE: &str = "TESTBED_POSTGRES";
 /// The oldest major version that the schema is written for.
 const OLDEST_VERSION: u32 = 15;
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
+const PREDECESSOR_ENDS_WITHIN: Duration = Duration::from_secs(15);
 const TEMPLATE: &str = "zenzefi_template";
 
 /// What survives a crash of the machine.
@@ -64,6 +68,7 @@ impl Server {
         if !cluster.join("data/PG_VERSION").is_file() {
             create_cluster(&programs, logs, &cluster).await?;
         }
+        predecessor_ended(&cluster).await;
         let process = on_free_ports(async |[port]| {
             let log = logs.join("postgres.log");
             let _ = fs::remove_file(&log);
@@ -224,6 +229,19 @@ async fn create_cluster(programs: &Path, logs: &Path, cluster: &Path) -> anyhow:
         .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale", "--no-sync", "--no-instructions", "-D"])
         .arg(cluster.join("data"));
     initdb.run().await
+}
+
+/// Waits, within bounds, for the server of a run that was killed: it stops by itself, and nobody may touch its data before.
+async fn predecessor_ended(cluster: &Path) {
+    let is_running = || {
+        let pid_file = fs::read_to_string(cluster.join("data/postmaster.pid")).ok()?;
+        let pid = pid_file.lines().next()?.trim().parse().ok()?;
+        signal::kill(Pid::from_raw(pid), None).ok()
+    };
+    let deadline = Instant::now() + PREDECESSOR_ENDS_WITHIN;
+    while is_running().is_some() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 fn settings(cluster: &Path, port: u16, durability: Durability) -> Vec<String> {

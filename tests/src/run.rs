@@ -1,10 +1,11 @@
 //! `make run`: the whole gateway on this machine, in the foreground, its data kept from one run to the next.
 
+mod folder;
+mod operator;
+
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::Write,
     net::TcpListener,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -12,18 +13,18 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Args;
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use reqwest::RequestBuilder;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use testbed::{
     client::{Ask, client},
-    planes::{Environment, Plane, Program, create_superuser, environment},
+    planes::{Environment, Plane, Program, environment},
     postgres::{self, Durability, Server},
     process::{Launch, Process, free_port, ready},
     redis::{Persistence, Redis},
 };
 use tokio::signal::unix::{SignalKind, signal};
-use uuid::Uuid;
+
+use folder::{RunFolder, Secrets};
+use operator::{Operator, SUPERUSER_EMAIL, first_token};
 
 /// Configuration of the programs that is taken over from the caller's environment, so that a developer can try it.
 const TAKEN_OVER: [&str; 13] = [
@@ -41,10 +42,7 @@ const TAKEN_OVER: [&str; 13] = [
     "ZENZEFI_CA_FILE",
     "ZENZEFI_TLS_VERIFY",
 ];
-const SUPERUSER_EMAIL: &str = "admin@example.com";
 const DATABASE: &str = "zenzefi";
-const FIRST_BALANCE: &str = "1000.00";
-const FIRST_TOKEN_HOURS: u32 = 24;
 
 /// Start everything on this machine and stay in the foreground until Ctrl-C.
 #[derive(Args, Debug)]
@@ -77,7 +75,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         _ = interrupt.recv() => bail!("interrupted while starting"),
         _ = terminate.recv() => bail!("interrupted while starting"),
     };
-    let announcement = run_folder.announce(&stack)?;
+    let announcement = run_folder.announce(&stack.describe())?;
     println!("{}", stack.welcome(options));
     let mut ends: FuturesUnordered<_> = stack.processes().map(|process| process.watch()).collect();
     let died = tokio::select! {
@@ -96,75 +94,6 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     }
     println!("Stopped; the data is kept in {}.", options.folder.display());
     Ok(())
-}
-
-/// `.run/`, ours alone while it is locked.
-struct RunFolder {
-    path: PathBuf,
-    _lock: File,
-}
-
-impl RunFolder {
-    fn lock(path: &Path) -> anyhow::Result<Self> {
-        let in_folder = || format!("cannot use {}", path.display());
-        DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(in_folder)?;
-        let path = path.canonicalize().with_context(in_folder)?;
-        let lock = File::create(path.join("lock")).with_context(in_folder)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                bail!("a stack is running there already: see {}", path.join("stack.json").display());
-            }
-            Err(TryLockError::Error(error)) => return Err(error).with_context(in_folder),
-        }
-        // A run that was killed has left it.
-        let _ = fs::remove_file(path.join("stack.json"));
-        fs::create_dir_all(path.join("logs"))?;
-        Ok(Self { path, _lock: lock })
-    }
-
-    fn logs(&self) -> PathBuf {
-        self.path.join("logs")
-    }
-
-    /// Writes `stack.json`, which stands until the returned value is dropped.
-    fn announce(&self, stack: &Stack) -> anyhow::Result<Announcement> {
-        let path = self.path.join("stack.json");
-        write_private(&path, &stack.describe())?;
-        Ok(Announcement(path))
-    }
-}
-
-struct Announcement(PathBuf);
-
-impl Drop for Announcement {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// What is drawn in the first run and kept for the following ones.
-#[derive(Deserialize, Serialize)]
-struct Secrets {
-    secret_key: String,
-    superuser_password: String,
-    token: Option<String>,
-}
-
-impl Secrets {
-    fn load_or_draw(path: &Path) -> anyhow::Result<Self> {
-        if let Ok(text) = fs::read(path) {
-            return serde_json::from_slice(&text).with_context(|| format!("{} is broken", path.display()));
-        }
-        let draw = || format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let secrets = Self { secret_key: draw(), superuser_password: draw()[..20].to_owned(), token: None };
-        secrets.save(path)?;
-        Ok(secrets)
-    }
-
-    fn save(&self, path: &Path) -> anyhow::Result<()> {
-        write_private(path, &serde_json::to_value(self)?)
-    }
 }
 
 /// Everything that runs, in the order in which it was started.
@@ -355,86 +284,4 @@ async fn start_standin(logs: &Path) -> anyhow::Result<(Process, String)> {
     };
     ready(&process, Duration::from_secs(30), answers).await?;
     Ok((process, url))
-}
-
-/// Whoever sets the stack up, through its public interfaces.
-struct Operator<'a> {
-    control: &'a str,
-    edge: &'a str,
-    http: reqwest::Client,
-}
-
-impl Operator<'_> {
-    /// The JWT and the user id of the superuser; `None` where there is no such user yet.
-    async fn log_in(&self, password: &str) -> anyhow::Result<Option<(String, String)>> {
-        let body = json!({ "email": SUPERUSER_EMAIL, "password": password });
-        let login = self.http.post(format!("{}/api/v1/auth/login", self.control)).json(&body).try_answer().await?;
-        if login.status == 401 {
-            return Ok(None);
-        }
-        let jwt = member(&serde_json::from_slice(&login.body)?, "access_token")?;
-        let me = asked(self.http.get(format!("{}/api/v1/users/me", self.control)).bearer_auth(&jwt)).await?;
-        Ok(Some((jwt, member(&me, "id")?)))
-    }
-
-    async fn is_good(&self, token: &str) -> anyhow::Result<bool> {
-        let status = self.http.get(format!("{}/api/v1/proxy/status", self.edge)).header("X-Access-Token", token);
-        Ok(status.try_answer().await?.status == 200)
-    }
-
-    async fn buy(&self, jwt: &str, user_id: &str) -> anyhow::Result<String> {
-        let balance = json!({ "currency_balance": FIRST_BALANCE, "reason": "first balance of a local stack" });
-        let user = format!("{}/api/v1/admin/users/{user_id}", self.control);
-        asked(self.http.patch(user).bearer_auth(jwt).json(&balance)).await?;
-        let wanted = json!({ "duration_hours": FIRST_TOKEN_HOURS, "scope": "full" });
-        let purchase = self.http.post(format!("{}/api/v1/tokens/purchase", self.control));
-        member(&asked(purchase.bearer_auth(jwt).json(&wanted)).await?, "token")
-    }
-}
-
-/// Makes the superuser in the first run, and buys a token whenever the last one is no longer good.
-async fn first_token(
-    operator: &Operator<'_>,
-    secrets: &mut Secrets,
-    logs: &Path,
-    environment: &Environment,
-) -> anyhow::Result<String> {
-    let login = match operator.log_in(&secrets.superuser_password).await? {
-        Some(login) => login,
-        None => {
-            create_superuser(SUPERUSER_EMAIL, &secrets.superuser_password, logs, environment).await?;
-            operator.log_in(&secrets.superuser_password).await?.context("the new superuser cannot log in")?
-        }
-    };
-    if let Some(token) = &secrets.token
-        && operator.is_good(token).await?
-    {
-        return Ok(token.clone());
-    }
-    let token = operator.buy(&login.0, &login.1).await?;
-    secrets.token = Some(token.clone());
-    Ok(token)
-}
-
-/// The JSON of a successful answer.
-async fn asked(request: RequestBuilder) -> anyhow::Result<Value> {
-    let answer = request.try_answer().await?;
-    if !(200..300).contains(&answer.status) {
-        bail!("{} {}", answer.status, answer.text());
-    }
-    Ok(serde_json::from_slice(&answer.body)?)
-}
-
-fn member(value: &Value, name: &str) -> anyhow::Result<String> {
-    Ok(value[name].as_str().with_context(|| format!("no `{name}` in the answer"))?.to_owned())
-}
-
-/// Writes a file that only we may read, whole or not at all.
-fn write_private(path: &Path, value: &Value) -> anyhow::Result<()> {
-    let unfinished = path.with_extension("unfinished");
-    let _ = fs::remove_file(&unfinished);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    writeln!(file, "{value:#}")?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path).with_context(|| format!("cannot write {}", path.display()))
 }
