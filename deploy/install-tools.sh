@@ -45,7 +45,7 @@ need_compilers() {
 }
 
 need_servers() {
-  need postgresql-15 "the database server, started privately" test -x /usr/lib/postgresql/15/bin/postgres
+  need postgresql "the database server, version 15 or later, started privately" compgen -G '/usr/lib/postgresql/1[5-9]/bin/postgres'
   need redis-server "the server between the planes, started privately" has redis-server
   need ca-certificates "the roots that an upstream's certificate is checked against" test -s /etc/ssl/certs/ca-certificates.crt
   need curl "to try what was started" has curl
@@ -85,8 +85,7 @@ install_packages() {
     apt-get install -q -y --no-install-recommends "$@"
     for package in "$@"; do
       case $package in
-        postgresql-15) update-rc.d postgresql disable ;;
-        redis-server) update-rc.d redis-server disable ;;
+        postgresql | redis-server) update-rc.d "$package" disable ;;
       esac
     done
   ' install "${missing_packages[@]}" </dev/null
