@@ -4,7 +4,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{
+    Parser,
+    error::{ContextKind, ContextValue},
+};
 use edge_proxy::{
     Edge,
     config::{Cli, Command},
@@ -22,7 +25,11 @@ fn main() -> ExitCode {
         eprintln!("error: .env cannot be read");
         return ExitCode::from(MISCONFIGURED);
     }
-    let done = match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return answer(error),
+    };
+    let done = match command {
         Command::Serve(config) => {
             telemetry::start(config.log_format, &config.log_level);
             edge_proxy::run(*config)
@@ -35,5 +42,17 @@ fn main() -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::from(MISCONFIGURED)
         }
+    }
+}
+
+/// Gives the help that was asked for, or says which option is wrong and why; never with its value, which may be a secret.
+fn answer(mut error: clap::Error) -> ExitCode {
+    if error.get(ContextKind::InvalidValue).is_some() {
+        error.insert(ContextKind::InvalidValue, ContextValue::String("(hidden)".to_owned()));
+    }
+    let is_printed = error.print().is_ok();
+    match u8::try_from(error.exit_code()) {
+        Ok(code) if is_printed => ExitCode::from(code),
+        _ => ExitCode::from(MISCONFIGURED),
     }
 }
