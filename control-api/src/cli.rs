@@ -1,6 +1,8 @@
 //! The command line: subcommands, signals and exit codes. Exit code 2 means that an option is wrong, 1 that something
 //! failed.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command answers whoever ran it")]
+
 use std::{io::Read, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};

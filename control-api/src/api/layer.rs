@@ -92,8 +92,9 @@ impl<E: Endpoint> Endpoint for Layer<E> {
         self.finish(&mut response, &path, origin, &request_id);
 
         let (status, took) = (response.status().as_u16(), started.elapsed());
+        let took_ms = took.as_secs_f64() * 1_000.0;
         self.app.metrics.answered(known(&method), status, took);
-        tracing::info!(%request_id, %method, path, status, took_ms = took.as_millis() as u64, peer, "answered");
+        tracing::info!(%request_id, %method, path, status, took_ms, peer, "answered");
         Ok(response)
     }
 }

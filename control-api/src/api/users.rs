@@ -58,7 +58,7 @@ body! {
 }
 
 impl ChangeProfile {
-    fn into_change(self) -> Result<accounts::ProfileChange, ApiError> {
+    fn into_change(self) -> Result<accounts::ProfileChange, Vec<FieldError>> {
         let full_name = match self.full_name {
             MaybeUndefined::Undefined => None,
             MaybeUndefined::Null => Some(None),
@@ -67,8 +67,7 @@ impl ChangeProfile {
         let password = match (self.password, self.current_password) {
             (Some(new), Some(current)) => Some(accounts::PasswordChange { current: current.0, new: new.0 }),
             (Some(_), None) => {
-                let missing = FieldError::new("current_password", "is required to set a password");
-                return Err(ApiError::invalid(vec![missing]));
+                return Err(vec![FieldError::new("current_password", "is required to set a password")]);
             }
             (None, _) => None,
         };
@@ -94,7 +93,7 @@ impl Users {
         user: CurrentUser,
         body: Body<ChangeProfile>,
     ) -> Result<Json<User>, ApiError> {
-        let change = body.0.into_change()?;
+        let change = body.0.into_change().map_err(ApiError::invalid)?;
         let user = accounts::change_profile(&app.db, &app.passwords, &user.0, change).await?;
         Ok(Json(user.into()))
     }

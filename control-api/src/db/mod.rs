@@ -46,7 +46,9 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<Pool, Error> {
 /// Opens a pool for migrations, whose statements may take long.
 pub async fn connect_for_migrations(url: &str) -> Result<Pool, Error> {
     let mut options = ConnectOptions::new(url);
-    options.max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
+    // The migrator says what it does; that its own table is there already is no news.
+    let quiet = |options: sqlx::postgres::PgConnectOptions| options.options([("client_min_messages", "warning")]);
+    options.max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false).map_sqlx_postgres_opts(quiet);
     Database::connect(options).await
 }
 

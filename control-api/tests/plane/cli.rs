@@ -97,12 +97,12 @@ async fn a_wrong_option_is_named_and_ends_with_2() {
 async fn an_operator_makes_accounts_and_sets_passwords_by_the_standard_input() {
     let control = Control::start().await;
     let environment = [("DATABASE_URL", control.database.url())];
-    let create = ["user", "create", "--email", "op@example.com", "--username", "op", "--superuser"];
+    let create = ["user", "create", "--email", "op@example.com", "--username", "operator", "--superuser"];
     let created = run(&create, &environment, "first password\n").await;
     assert!(created.status.success(), "{}", stderr(&created));
     let op = control.known("op@example.com", "first password").await;
     assert_eq!(stdout(&created).trim(), op.id);
-    assert_eq!(control.query("SELECT is_superuser FROM users WHERE username = 'op'").await, "t");
+    assert_eq!(control.query("SELECT is_superuser FROM users WHERE username = 'operator'").await, "t");
     assert_eq!(run(&create, &environment, "first password\n").await.status.code(), Some(1));
     assert_eq!(run(&create, &environment, "short\n").await.status.code(), Some(2));
 

@@ -131,12 +131,7 @@ impl Control {
     pub async fn known(&self, email: &str, password: &str) -> Person {
         let jwt = text(&self.logs_in(email, password).await.expect(200), "access_token");
         let me = self.call(Method::GET, "/users/me").bearer_auth(&jwt).answer().await.expect(200);
-        Person {
-            id: text(&me, "id"),
-            email: email.to_owned(),
-            password: password.to_owned(),
-            jwt,
-        }
+        Person { id: text(&me, "id"), email: email.to_owned(), password: password.to_owned(), jwt }
     }
 
     pub async fn admin(&self) -> Person {

@@ -125,7 +125,7 @@ async fn bad_input_is_never_a_fault_of_ours() {
 async fn bad_paths_queries_and_headers_are_never_a_fault_of_ours() {
     let control = Control::start().await;
     let admin = control.admin().await;
-    for id in ["x", "%00", "%2e%2e", "%ff%fe", "00000000-0000-0000-0000-00000000000g", "😀", "a%2Fb"] {
+    for id in ["x", "%00", "%2e%2e", "00000000-0000-0000-0000-00000000000g", "😀", "a%2Fb"] {
         for (method, path) in [
             (Method::DELETE, format!("/tokens/{id}")),
             (Method::POST, format!("/tokens/{id}/rotate")),
@@ -137,6 +137,8 @@ async fn bad_paths_queries_and_headers_are_never_a_fault_of_ours() {
             refused.problem();
         }
     }
+    let not_utf8 = control.call(Method::DELETE, "/tokens/%ff%fe").bearer_auth(&admin.jwt).answer().await;
+    assert_eq!((not_utf8.status, not_utf8.problem().as_str()), (400, "The request cannot be read"));
     let bad_id = control.call(Method::DELETE, "/tokens/x").bearer_auth(&admin.jwt).answer().await.expect(422);
     assert_eq!(bad_id["errors"], json!([{ "field": "id", "message": "must be a UUID" }]));
     for query in ["search=%ff%fe", "search=%", "limit=1&limit=2", "%00=1", "&&&", "limit[]=1"] {

@@ -157,6 +157,7 @@ async fn readiness_names_what_is_missing() {
     assert_eq!(evicting["reasons"], json!(["redis may evict keys: maxmemory-policy is allkeys-lru"]));
     let livez = control.http.get(format!("{}/livez", control.plane.ops_url())).answer().await;
     assert_eq!(livez.status, 200);
+    control.http.get(control.url("/health")).answer().await.expect(200);
     let metrics = control.http.get(format!("{}/metrics", control.plane.ops_url())).answer().await.text();
     assert!(metrics.contains("control_outbox_rows") && metrics.contains("control_http_requests_total"), "{metrics}");
 }
