@@ -18,7 +18,7 @@ use pingora::{
 use tokio::sync::Notify;
 
 use crate::{
-    grants::{Ending, Held},
+    held::{Ending, Held},
     telemetry::Metrics,
 };
 

@@ -13,7 +13,8 @@ use crate::{
     admit::{self, Denied},
     config::SameSite,
     credential::{self, Source},
-    grants::{Held, Unfit},
+    grants::Unfit,
+    held::Held,
     request::Request,
     respond::Answer,
 };

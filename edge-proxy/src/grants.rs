@@ -2,13 +2,13 @@
 //! credential ask once; what the change feed tells replaces what is known and reaches the requests that are open.
 //!
 //! The race that matters is a change that comes while the answer to a question is on its way. Every change is noted in
-//! [`RecentChanges`] *before* the held grants are told, and every answer is indexed *before* that note is read: so either the
+//! [`RecentChanges`] *before* the held grants are told, and every answer is indexed (see [`Held::new`]) *before* that note is read: so either the
 //! question sees the change and is asked again, or the change finds the grant.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, Weak,
+        Arc, Mutex,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -17,13 +17,16 @@ use std::{
 use quick_cache::sync::Cache;
 use shared::{
     credential::Digest,
-    grant::{Activation, Grant, Lookup},
-    scope::Scope,
+    grant::{Activation, Lookup},
 };
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::{redis::Redis, telemetry::Metrics};
+use crate::{
+    held::{Ending, Held, Index},
+    redis::Redis,
+    telemetry::Metrics,
+};
 
 /// How long "there is no such token" is remembered.
 const NEGATIVE_FOR: Duration = Duration::from_secs(1);
@@ -43,161 +46,6 @@ pub enum Unfit {
     Invalid,
     /// Redis cannot say.
     Unavailable,
-}
-
-/// Why a grant ends while requests hold it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    Expired,
-    Revoked,
-    Suspended,
-}
-
-impl Ending {
-    /// A word for logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-            Self::Suspended => "suspended",
-        }
-    }
-}
-
-/// How long a grant lasts, as far as is known.
-#[derive(Clone, Copy, Debug)]
-struct Term {
-    /// When Redis was asked for it.
-    asked: Instant,
-    /// The monotonic instant at which its time is up.
-    deadline: Instant,
-    duration: Duration,
-    activated_at_ms: Option<i64>,
-    ending: Option<Ending>,
-}
-
-/// A grant as requests hold it. It is the channel too: what ends it wakes everyone who waits in [`Held::ended`].
-#[derive(Debug)]
-pub struct Held {
-    pub token_id: Uuid,
-    pub user_id: Uuid,
-    pub scope: Scope,
-    digest: Digest,
-    generation: i64,
-    term: watch::Sender<Term>,
-    index: Arc<Index>,
-}
-
-impl Held {
-    /// What is left of it: the whole duration while it is ready.
-    pub fn left(&self, now: Instant) -> Duration {
-        let term = self.term.borrow();
-        if term.activated_at_ms.is_none() { term.duration } else { term.deadline.saturating_duration_since(now) }
-    }
-
-    /// What was bought, in all.
-    pub fn duration(&self) -> Duration {
-        self.term.borrow().duration
-    }
-
-    /// When its clock started, in milliseconds of Redis' clock since 1970.
-    pub fn activated_at_ms(&self) -> Option<i64> {
-        self.term.borrow().activated_at_ms
-    }
-
-    /// When it ends, in milliseconds of Redis' clock since 1970; for showing.
-    pub fn expires_at_ms(&self) -> Option<i64> {
-        let term = self.term.borrow();
-        Some(term.activated_at_ms? + i64::try_from(term.duration.as_millis()).ok()?)
-    }
-
-    /// Why it has ended, if it has.
-    pub fn ending(&self, now: Instant) -> Option<Ending> {
-        let term = self.term.borrow();
-        term.ending.or((now >= term.deadline && term.activated_at_ms.is_some()).then_some(Ending::Expired))
-    }
-
-    /// Waits until it has ended, and says why. Safe to drop at any point.
-    pub async fn ended(&self) -> Ending {
-        let mut changes = self.term.subscribe();
-        loop {
-            let term = *changes.borrow_and_update();
-            if let Some(ending) = self.ending(Instant::now()) {
-                return ending;
-            }
-            // A ready token has no deadline yet.
-            let deadline = term.activated_at_ms.map(|_| term.deadline);
-            let expiry = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = expiry => {}
-                changed = changes.changed() => changed.expect("the sender lives as long as this grant"),
-            }
-        }
-    }
-
-    fn end(&self, ending: Ending) {
-        self.term.send_modify(|term| term.ending = term.ending.or(Some(ending)));
-    }
-
-    fn renew(&self, asked: Instant, grant: &Grant) {
-        self.term.send_modify(|term| {
-            *term = Term { ending: term.ending, ..term_of(asked, grant) };
-        });
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.index.forget(self.token_id);
-    }
-}
-
-fn term_of(asked: Instant, grant: &Grant) -> Term {
-    Term {
-        asked,
-        deadline: asked + grant.left,
-        duration: grant.duration,
-        activated_at_ms: grant.activated_at_ms,
-        ending: None,
-    }
-}
-
-/// Every grant of this edge by its token, for the feed to find; those that only a request still holds, too.
-#[derive(Debug, Default)]
-struct Index(Mutex<HashMap<Uuid, Vec<Weak<Held>>>>);
-
-impl Index {
-    fn add(&self, held: &Arc<Held>) {
-        self.lock().entry(held.token_id).or_default().push(Arc::downgrade(held));
-    }
-
-    fn of(&self, token_id: Uuid) -> Vec<Arc<Held>> {
-        self.lock().get(&token_id).into_iter().flatten().filter_map(Weak::upgrade).collect()
-    }
-
-    fn all(&self) -> Vec<Uuid> {
-        self.lock().keys().copied().collect()
-    }
-
-    /// Called as a grant goes: drops what is gone.
-    fn forget(&self, token_id: Uuid) {
-        let mut by_token = self.lock();
-        if let Some(held) = by_token.get_mut(&token_id) {
-            held.retain(|held| held.strong_count() > 0);
-            if held.is_empty() {
-                by_token.remove(&token_id);
-            }
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Vec<Weak<Held>>>> {
-        self.0.lock().expect("nothing panics while it holds this lock")
-    }
 }
 
 /// The last changes that the feed told, so that an answer can be recognised as overtaken.
@@ -244,6 +92,26 @@ pub struct Trust {
 
 type Outcome = Result<Arc<Held>, Unfit>;
 type Flights = HashMap<Digest, Arc<OnceCell<Outcome>>>;
+
+/// One caller's part in a question that is on its way.
+struct Flight<'a> {
+    grants: &'a Grants,
+    digest: Digest,
+    outcome: Arc<OnceCell<Outcome>>,
+}
+
+impl Drop for Flight<'_> {
+    /// Ends the question once it is answered, so that the next caller asks anew, or once nobody waits for it any more.
+    fn drop(&mut self) {
+        let mut flights = self.grants.lock_flights();
+        let stands = flights.get(&self.digest).is_some_and(|standing| Arc::ptr_eq(standing, &self.outcome));
+        // One is ours, one the map's.
+        let is_last = Arc::strong_count(&self.outcome) == 2;
+        if stands && (is_last || self.outcome.initialized()) {
+            flights.remove(&self.digest);
+        }
+    }
+}
 
 /// The grants of this edge.
 pub struct Grants {
@@ -308,10 +176,7 @@ impl Grants {
         let activation = self.redis.activate(held.token_id, held.generation).await;
         match activation {
             Ok(Activation::Active { activated_at_ms, left, .. }) => {
-                held.term.send_modify(|term| {
-                    term.activated_at_ms = Some(activated_at_ms);
-                    term.deadline = asked + left;
-                });
+                held.started(asked, activated_at_ms, left);
                 Ok(())
             }
             Ok(Activation::Ended) => {
@@ -345,7 +210,7 @@ impl Grants {
     pub async fn lost_track(&self) {
         *self.doubted.lock().expect("nothing panics while it holds this lock") = Instant::now();
         self.negatives.clear();
-        for tokens in self.index.all().chunks(REFRESHED_AT_ONCE) {
+        for tokens in self.index.tokens().chunks(REFRESHED_AT_ONCE) {
             let in_use = tokens.iter().flat_map(|&token_id| self.index.of(token_id));
             let in_use = in_use.filter(|held| self.is_in_use(held));
             futures_util::future::join_all(in_use.map(|held| self.look_again(held))).await;
@@ -384,7 +249,7 @@ impl Grants {
 
     /// Whether changes may have been missed since Redis was asked for it.
     fn is_doubtful(&self, held: &Held) -> bool {
-        held.term.borrow().asked < *self.doubted.lock().expect("nothing panics while it holds this lock")
+        held.asked() < *self.doubted.lock().expect("nothing panics while it holds this lock")
     }
 
     fn cached(&self, digest: &Digest) -> Option<Arc<Held>> {
@@ -393,13 +258,9 @@ impl Grants {
 
     /// Asks Redis, once for all who ask at the same time.
     async fn ask_once(&self, digest: Digest) -> Outcome {
-        let flight = Arc::clone(self.lock_flights().entry(digest).or_default());
-        let outcome = flight.get_or_init(|| self.ask(digest)).await.clone();
-        let mut flights = self.lock_flights();
-        if flights.get(&digest).is_some_and(|standing| Arc::ptr_eq(standing, &flight)) {
-            flights.remove(&digest);
-        }
-        outcome
+        let flight =
+            Flight { grants: self, digest, outcome: Arc::clone(self.lock_flights().entry(digest).or_default()) };
+        flight.outcome.get_or_init(|| self.ask(digest)).await.clone()
     }
 
     fn lock_flights(&self) -> std::sync::MutexGuard<'_, Flights> {
@@ -423,7 +284,6 @@ impl Grants {
                 }
                 return outcome;
             };
-            self.index.add(held);
             let recent = self.recent.lock().expect("nothing panics while it holds this lock");
             if !recent.may_have_changed(held.token_id, told) {
                 drop(recent);
@@ -450,15 +310,7 @@ impl Grants {
         };
         let Some((token_id, generation)) = finding.names else { return Ok(Err(absent())) };
         Ok(match self.redis.look_up(token_id, generation).await? {
-            Lookup::Live(grant) => Ok(Arc::new(Held {
-                token_id,
-                user_id: grant.user_id,
-                scope: grant.scope,
-                digest,
-                generation,
-                term: watch::Sender::new(term_of(asked, &grant)),
-                index: Arc::clone(&self.index),
-            })),
+            Lookup::Live(grant) => Ok(Held::new(digest, generation, asked, &grant, &self.index)),
             Lookup::Revoked | Lookup::Suspended | Lookup::Expired => Err(Unfit::Invalid),
             Lookup::Unknown => Err(absent()),
         })

@@ -11,6 +11,7 @@ pub mod forward;
 pub mod frames;
 pub mod gateway;
 pub mod grants;
+pub mod held;
 pub mod ops;
 pub mod origin;
 pub mod proxy;
@@ -51,7 +52,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Config,
     cutoff::Cuttable,
-    grants::{Grants, Held, Trust, Unfit},
+    grants::{Grants, Trust, Unfit},
+    held::Held,
     ops::Ops,
     origin::Origin,
     proxy::Proxy,

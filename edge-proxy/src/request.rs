@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     admit::Denied,
     credential::Source,
-    grants::{Ending, Held},
+    held::{Ending, Held},
     origin::Origin,
     telemetry::Metrics,
 };

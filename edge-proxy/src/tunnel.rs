@@ -18,7 +18,7 @@ use crate::{
     admit::Denied,
     exchange, forward,
     frames::{self, Boundary},
-    grants::Ending,
+    held::Ending,
     request::{Admitted, Request, RequestCtx},
 };
 
