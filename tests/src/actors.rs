@@ -193,9 +193,10 @@ impl Edge {
         self.request(method, path).header("X-Access-Token", &token.text)
     }
 
-    /// The status that an API client with `token` gets for a GET.
+    /// The status that an API client with `token` gets for a GET; `0` if the request was cut, which may happen to one that is
+    /// open at the moment when its token ends.
     pub async fn status_for(&self, token: &Token, path: &str) -> u16 {
-        self.with(token, Method::GET, path).answer().await.status
+        self.with(token, Method::GET, path).try_answer().await.map_or(0, |answer| answer.status)
     }
 
     /// The status of `/api/v1/proxy/status` for `token`, which never activates it.

@@ -1,6 +1,6 @@
 //! The whole gateway, private to one test: Postgres, Redis, the stand-in, one control plane, one or more edges.
 
-use std::{fs, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use anyhow::Context;
 use uuid::Uuid;
@@ -122,52 +122,19 @@ impl Stack {
             tokio::try_join!(Database::create(), Redis::start_temporary(), Standin::start_on_free_ports())?;
         let secret_key = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         secrets.remember("SECRET_KEY", &secret_key);
-        let common = environment([
-            ("REDIS_URL", &redis.url()),
-            ("LOG_LEVEL", "debug"),
-            ("LOG_FORMAT", "text"),
-            ("RUST_BACKTRACE", "1"),
-        ]);
-        let planes = on_free_ports(async |ports: [u16; PORTS]| {
-            let (control_ports, edge_ports) = ports.as_chunks::<2>().0.split_first().context("two ports")?;
-            let edge_ports = &edge_ports[..plan.edges];
-            let origins = edge_ports
-                .iter()
-                .flat_map(|[port, _]| [format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}")]);
-            let public_origin = origins.collect::<Vec<_>>().join(",");
-            let mut control = common.clone();
-            control.extend(environment([
-                ("DATABASE_URL", database.url()),
-                ("SECRET_KEY", &secret_key),
-                ("PUBLIC_ORIGIN", &public_origin),
-                ("DATABASE_MAX_CONNECTIONS", "8"),
-            ]));
-            control.extend(plan.control.clone());
-            let mut edge = common.clone();
-            edge.extend(environment([
-                ("ZENZEFI_URL", &standin.url()),
-                ("ZENZEFI_TLS_VERIFY", "false"),
-                ("PUBLIC_ORIGIN", &public_origin),
-                ("CONTROL_API_URL", &format!("http://127.0.0.1:{}", control_ports[0])),
-                ("EDGE_THREADS", "2"),
-                ("DRAIN_SECONDS", "2"),
-            ]));
-            edge.extend(plan.edge.clone());
-            let folder = folder.path();
-            let control = Plane::start(Program::ControlApi, "control-api", folder, *control_ports, &control).await?;
-            let mut edges = Vec::new();
-            for (number, ports) in edge_ports.iter().enumerate() {
-                let name = format!("edge-proxy-{number}");
-                edges.push(Plane::start(Program::EdgeProxy, &name, folder, *ports, &edge).await?);
-            }
-            Ok((control, edges))
-        });
-        let (control_plane, edge_planes) = planes.await?;
-        let api = ControlApi { url: control_plane.url().to_owned(), http: client().build()?, secrets: secrets.clone() };
-        let admin = Arc::new(administrator(&api, database.url(), &folder, &secret_key).await?);
+        let wiring = Wiring {
+            plan,
+            database_url: database.url(),
+            redis_url: &redis.url(),
+            upstream_url: &standin.url(),
+            secret_key: &secret_key,
+        };
+        let (plane, edge_planes) = on_free_ports(async |ports| wiring.start_planes(ports, folder.path()).await).await?;
         let http = client().build()?;
+        let api = ControlApi { url: plane.url().to_owned(), http: http.clone(), secrets: secrets.clone() };
+        let admin = Arc::new(administrator(&api, database.url(), &folder, &secret_key).await?);
         let edges = edge_planes.iter().map(|plane| Edge { url: plane.url().to_owned(), http: http.clone() }).collect();
-        let control = Control { plane: control_plane, api, admin };
+        let control = Control { plane, api, admin };
         Ok(Self { control, edges, edge_planes, standin, redis, database, secrets, announced: Vec::new(), folder })
     }
 
@@ -200,6 +167,68 @@ impl Stack {
         let statuses = line.match_indices("status=").map(|(at, key)| &line[at + key.len()..]);
         let codes = statuses.filter_map(|rest| rest.get(..3)?.parse::<u16>().ok());
         codes.into_iter().any(|code| code >= 500 && !self.announced.contains(&code))
+    }
+}
+
+/// What the programs of a stack are told of each other and of their servers.
+struct Wiring<'a> {
+    plan: &'a Plan,
+    database_url: &'a str,
+    redis_url: &'a str,
+    upstream_url: &'a str,
+    secret_key: &'a str,
+}
+
+impl Wiring<'_> {
+    /// Starts the control plane on the first two ports and each edge on the next two.
+    async fn start_planes(&self, ports: [u16; PORTS], logs: &Path) -> anyhow::Result<(Plane, Vec<Plane>)> {
+        let (control_ports, edge_ports) = ports.as_chunks::<2>().0.split_first().context("two ports")?;
+        let edge_ports = &edge_ports[..self.plan.edges];
+        let names = |port: u16| [format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}")];
+        let public_origin = edge_ports.iter().flat_map(|ports| names(ports[0])).collect::<Vec<_>>().join(",");
+        let environment = self.control(&public_origin);
+        let control = Plane::start(Program::ControlApi, "control-api", logs, *control_ports, &environment).await?;
+        let environment = self.edge(&public_origin, control.url());
+        let mut edges = Vec::new();
+        for (number, ports) in edge_ports.iter().enumerate() {
+            let name = format!("edge-proxy-{number}");
+            edges.push(Plane::start(Program::EdgeProxy, &name, logs, *ports, &environment).await?);
+        }
+        Ok((control, edges))
+    }
+
+    fn control(&self, public_origin: &str) -> Environment {
+        let mut control = self.both(public_origin);
+        control.extend(environment([
+            ("DATABASE_URL", self.database_url),
+            ("DATABASE_MAX_CONNECTIONS", "8"),
+            ("SECRET_KEY", self.secret_key),
+        ]));
+        control.extend(self.plan.control.clone());
+        control
+    }
+
+    fn edge(&self, public_origin: &str, control_url: &str) -> Environment {
+        let mut edge = self.both(public_origin);
+        edge.extend(environment([
+            ("ZENZEFI_URL", self.upstream_url),
+            ("ZENZEFI_TLS_VERIFY", "false"),
+            ("CONTROL_API_URL", control_url),
+            ("EDGE_THREADS", "2"),
+            ("DRAIN_SECONDS", "2"),
+        ]));
+        edge.extend(self.plan.edge.clone());
+        edge
+    }
+
+    fn both(&self, public_origin: &str) -> Environment {
+        environment([
+            ("REDIS_URL", self.redis_url),
+            ("PUBLIC_ORIGIN", public_origin),
+            ("LOG_LEVEL", "debug"),
+            ("LOG_FORMAT", "text"),
+            ("RUST_BACKTRACE", "1"),
+        ])
     }
 }
 
