@@ -217,7 +217,8 @@ async fn only_listed_origins_may_read_answers_in_a_browser() {
 
 #[tokio::test]
 async fn an_administrator_ends_a_token_that_is_in_use_without_a_refund() {
-    let stack = Stack::start().await;
+    let mut stack = Stack::start().await;
+    stack.settle().await;
     let alice = stack.control.user("alice").with_credits(18).await;
     let token = alice.buys(24).await;
     assert_eq!(stack.edge().status_for(&token, "/").await, 200);

@@ -10,7 +10,8 @@ use testbed::{
 
 #[tokio::test]
 async fn a_token_is_handed_to_a_browser_once_and_dies_with_the_token() {
-    let stack = Stack::start().await;
+    let mut stack = Stack::start().await;
+    stack.settle().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys(24).await;
     let opened = alice.request(Method::POST, &format!("/tokens/{}/open", token.id)).answer().await.expect(200);

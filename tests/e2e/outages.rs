@@ -31,9 +31,9 @@ async fn with_the_control_plane_killed_known_and_never_seen_tokens_go_on() {
 
     // With nobody to vouch for Redis, an unknown token is not called invalid.
     stack.announce(503);
-    let stranger = Token { id: String::new(), text: "Z".repeat(64) };
-    let answer =
-        eventually!(stack.edge().with(&stranger, Method::GET, "/").answer().await, |answer| answer.status == 503,);
+    let answer = eventually!(stack.edge().with(&Token::stranger(), Method::GET, "/").answer().await, |answer| answer
+        .status
+        == 503,);
     assert_eq!(answer.header("retry-after"), "1");
     drop(socket);
     stack.finish().await;

@@ -14,16 +14,6 @@ const NO_DEVICE: &str = "Device identification required: X-Device-ID header miss
                          the latest version.";
 const BAD_DEVICE: &str = "Invalid X-Device-ID header format (must be 8-255 characters)";
 
-fn stranger() -> Token {
-    Token { id: String::new(), text: "0123456789abcdef".repeat(4) }
-}
-
-/// Waits until the edge may call an unknown token bad: right after its start it cannot know yet.
-async fn knows_strangers(stack: &mut Stack) {
-    stack.announce(503);
-    eventually!(stack.edge().token_status(&stranger()).await, |status| *status == 401);
-}
-
 fn assert_refused(answer: &Answer, status: u16, detail: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
     assert_eq!(answer.problem(), detail);
@@ -32,7 +22,7 @@ fn assert_refused(answer: &Answer, status: u16, detail: &str) {
 #[tokio::test]
 async fn checks_come_in_the_contracts_order() {
     let mut stack = Stack::plan().edge_env("DEVICE_POLICY", "required").start().await;
-    knows_strangers(&mut stack).await;
+    stack.settle().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys_scoped(24, "certificates_only").await;
     let outside = "/users/currentUser";
@@ -43,7 +33,7 @@ async fn checks_come_in_the_contracts_order() {
     let long = edge.with(&token, Method::GET, outside).header("X-Device-ID", "x".repeat(256)).answer().await;
     assert_refused(&long, 400, BAD_DEVICE);
     assert_eq!(edge.get(outside).answer().await.status, 401);
-    let unknown = edge.with(&stranger(), Method::GET, outside).answer().await;
+    let unknown = edge.with(&Token::stranger(), Method::GET, outside).answer().await;
     assert_eq!(unknown.status, 401);
     let without_device = edge.with(&token, Method::GET, "/certificates/details/a%2Fb").answer().await;
     assert_refused(&without_device, 403, NO_DEVICE);
@@ -124,7 +114,7 @@ async fn a_401_closes_its_connection_and_every_other_refusal_keeps_it() {
     let mut stack = Stack::start().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys_scoped(24, "certificates_only").await;
-    knows_strangers(&mut stack).await;
+    stack.settle().await;
     let host = stack.edge().url().trim_start_matches("http://").to_owned();
     let mut wire = Wire::connect(stack.edge().url()).await.expect("a connection");
     let mut ask = async |path: &str, extra: &str| {
@@ -154,7 +144,7 @@ async fn another_host_is_misdirected() {
 #[tokio::test]
 async fn signing_in_by_api_says_what_is_wrong() {
     let mut stack = Stack::start().await;
-    knows_strangers(&mut stack).await;
+    stack.settle().await;
     let authenticate = |body: &str| {
         let request = stack.edge().request(Method::POST, "/api/v1/proxy/authenticate");
         request.header("content-type", "application/json").body(body.to_owned())
@@ -162,7 +152,7 @@ async fn signing_in_by_api_says_what_is_wrong() {
     for body in ["", "{}", r#"{"token": null}"#, r#"{"token": ""}"#] {
         assert_refused(&authenticate(body).answer().await, 400, "Token is required in request body");
     }
-    for body in [json!({ "token": "short" }), json!({ "token": stranger().text })] {
+    for body in [json!({ "token": "short" }), json!({ "token": Token::stranger().text })] {
         assert_refused(&authenticate(&body.to_string()).answer().await, 401, "Invalid or expired access token");
     }
     for body in ["{", "[1]", r#"{"token": 7}"#, "\u{0}"] {
@@ -177,10 +167,10 @@ async fn signing_in_by_api_says_what_is_wrong() {
 #[tokio::test]
 async fn a_dead_cookie_is_cleared_and_a_live_header_is_tried_after_it() {
     let mut stack = Stack::start().await;
-    knows_strangers(&mut stack).await;
+    stack.settle().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys(24).await;
-    let dead = format!("zenzefi_access_token={}", stranger().text);
+    let dead = format!("zenzefi_access_token={}", Token::stranger().text);
     let refused = stack.edge().get("/").header("cookie", &dead).answer().await;
     assert_eq!(refused.status, 401);
     assert!(refused.header("set-cookie").starts_with("zenzefi_access_token=; "), "{:?}", refused.headers);

@@ -30,7 +30,8 @@ async fn a_token_is_good_on_two_edges_as_soon_as_its_purchase_is_answered() {
 
 #[tokio::test]
 async fn a_refunded_token_is_refused_by_both_edges() {
-    let stack = Stack::plan().edges(2).start().await;
+    let mut stack = Stack::plan().edges(2).start().await;
+    stack.settle().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys(24).await;
     for edge in &stack.edges {
@@ -47,7 +48,8 @@ async fn a_refunded_token_is_refused_by_both_edges() {
 
 #[tokio::test]
 async fn rotating_a_token_ends_its_old_text_on_both_edges_and_starts_the_new_one() {
-    let stack = Stack::plan().edges(2).start().await;
+    let mut stack = Stack::plan().edges(2).start().await;
+    stack.settle().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let lost = alice.buys(24).await;
     assert_eq!(statuses(&stack.edges, &lost).await, [200, 200]);
@@ -60,7 +62,8 @@ async fn rotating_a_token_ends_its_old_text_on_both_edges_and_starts_the_new_one
 
 #[tokio::test]
 async fn disabling_a_user_suspends_their_tokens_on_both_edges_until_they_are_enabled() {
-    let stack = Stack::plan().edges(2).start().await;
+    let mut stack = Stack::plan().edges(2).start().await;
+    stack.settle().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys(24).await;
     assert_eq!(statuses(&stack.edges, &token).await, [200, 200]);
@@ -73,7 +76,8 @@ async fn disabling_a_user_suspends_their_tokens_on_both_edges_until_they_are_ena
 
 #[tokio::test]
 async fn an_open_download_is_cut_when_its_token_is_rotated() {
-    let stack = Stack::start().await;
+    let mut stack = Stack::start().await;
+    stack.settle().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys(24).await;
     let mut ticks = stack.edge().with(&token, Method::GET, "/sse?every_ms=50").send().await.expect("a stream");

@@ -6,7 +6,7 @@ use anyhow::Context;
 use uuid::Uuid;
 
 use crate::{
-    actors::{ControlApi, Edge, NewUser, User},
+    actors::{ControlApi, Edge, NewUser, Token, User},
     client::client,
     eventually,
     folder::Folder,
@@ -113,6 +113,15 @@ impl Stack {
     /// Allows answers of this status, 500 or above, in this test.
     pub fn announce(&mut self, status: u16) {
         self.announced.push(status);
+    }
+
+    /// Waits until every edge may call an unknown token bad. Right after its start it cannot know yet, and answers `503`, which
+    /// this announces.
+    pub async fn settle(&mut self) {
+        self.announce(503);
+        for edge in &self.edges {
+            eventually!(edge.token_status(&Token::stranger()).await, |status| *status == 401);
+        }
     }
 
     async fn start_planned(plan: &Plan) -> anyhow::Result<Self> {
