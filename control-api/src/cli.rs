@@ -5,7 +5,7 @@
 
 use std::{io::Read, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use serde_json::Value;
 use tokio::{
     net::TcpListener,
@@ -14,8 +14,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{self, Email, NewPassword, Scalar, Username},
-    config::{CommonOptions, Config, ConfigError, DatabaseOptions, Secret, ServeOptions},
+    api::{self, Email, FullName, NewPassword, Scalar, Username},
+    config::{self, CommonOptions, Config, ConfigError, DatabaseOptions, ServeOptions},
     db,
     domain::{self, accounts, passwords::Passwords},
     telemetry,
@@ -79,8 +79,6 @@ enum Migrate {
 enum User {
     /// Create an account
     Create {
-        #[command(flatten)]
-        password: PasswordOptions,
         #[arg(long)]
         email: String,
         #[arg(long)]
@@ -93,18 +91,9 @@ enum User {
     },
     /// Set the password of an account, and end its logins
     SetPassword {
-        #[command(flatten)]
-        password: PasswordOptions,
         #[arg(long)]
         email: String,
     },
-}
-
-#[derive(Args)]
-struct PasswordOptions {
-    /// Only by the environment, for arguments can be seen by others on the machine
-    #[arg(env = "USER_PASSWORD", hide_env_values = true, hide = true)]
-    user_password: Option<Secret>,
 }
 
 /// Why a command failed.
@@ -218,12 +207,15 @@ async fn user(database: &DatabaseOptions, action: User) -> Result<(), Failure> {
     let url = database.url()?.clone();
     let passwords = Passwords::new();
     match action {
-        User::Create { password, email, username, full_name, superuser } => {
+        User::Create { email, username, full_name, superuser } => {
             let registration = accounts::Registration {
                 email: checked::<Email>("--email", email)?.0,
                 username: checked::<Username>("--username", username)?.0,
-                password: read_password(password)?.0,
-                full_name,
+                password: read_password()?.0,
+                full_name: full_name
+                    .map(|name| checked::<FullName>("--full-name", name))
+                    .transpose()?
+                    .map(|name| name.0),
             };
             let pool = db::connect(url.expose(), 1).await.map_err(failed)?;
             let created = if superuser {
@@ -234,8 +226,8 @@ async fn user(database: &DatabaseOptions, action: User) -> Result<(), Failure> {
             let created = created.map_err(failed)?;
             println!("{}", created.id);
         }
-        User::SetPassword { password, email } => {
-            let password = read_password(password)?;
+        User::SetPassword { email } => {
+            let password = read_password()?;
             let pool = db::connect(url.expose(), 1).await.map_err(failed)?;
             accounts::set_password(&pool, &passwords, &email, &password.0).await.map_err(|error| match error {
                 domain::Error::UserNotFound => Failure::Failed("no user has this e-mail".to_owned()),
@@ -251,8 +243,8 @@ fn checked<S: Scalar>(option: &str, text: String) -> Result<S, Failure> {
 }
 
 /// The password from the environment, or else the first line of the standard input.
-fn read_password(options: PasswordOptions) -> Result<NewPassword, Failure> {
-    let text = match options.user_password {
+fn read_password() -> Result<NewPassword, Failure> {
+    let text = match config::user_password() {
         Some(password) => password.expose().to_owned(),
         None => {
             let mut text = String::new();

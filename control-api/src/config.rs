@@ -46,6 +46,12 @@ fn wrong(option: &'static str, reason: impl Into<String>) -> ConfigError {
     ConfigError { option, reason: reason.into() }
 }
 
+/// The password for `user create` and `user set-password`, where the environment has one. It is no option, for the arguments
+/// of a process can be seen by others on the machine.
+pub fn user_password() -> Option<Secret> {
+    std::env::var("USER_PASSWORD").ok().map(Secret)
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum LogFormat {

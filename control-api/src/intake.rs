@@ -27,7 +27,7 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(4);
 /// A consumer that has not seen to an entry for so long is taken for dead, and the entry over.
 const DEAD_AFTER_MS: u64 = 30_000;
 /// How often the entries of the dead are looked for.
-const CLAIM_EVERY: Duration = Duration::from_secs(10);
+const CLAIM_EVERY: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_millis(500);
 
 type Entry = (String, HashMap<String, String>);

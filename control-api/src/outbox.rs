@@ -61,20 +61,27 @@ async fn deliver_rows(db: &db::Pool, publisher: &Publisher, token_id: Uuid) -> R
     Ok(tx.commit().await?)
 }
 
-/// Delivers the oldest rows that nobody else holds; how many.
+/// Delivers the oldest rows that nobody else holds; how many. A token that cannot be published keeps its rows, and the
+/// failure is told once those of the others are gone.
 async fn deliver_batch(db: &db::Pool, publisher: &Publisher) -> Result<usize, PublishError> {
     let tx = db::begin(db).await?;
-    let rows = outbox::take(&tx, BATCH).await?;
+    let mut rows = outbox::take(&tx, BATCH).await?;
     if rows.is_empty() {
         return Ok(0);
     }
     let mut token_ids: Vec<Uuid> = rows.iter().map(|row| row.token_id).collect();
     token_ids.sort_unstable();
     token_ids.dedup();
-    publisher.publish(&tx, &token_ids).await?;
+    let mut failure = None;
+    for (token_id, published) in publisher.publish_each(&tx, &token_ids).await? {
+        if let Err(error) = published {
+            rows.retain(|row| row.token_id != token_id);
+            failure = Some(error);
+        }
+    }
     outbox::delete(&tx, &rows).await?;
     tx.commit().await?;
-    Ok(rows.len())
+    failure.map_or(Ok(rows.len()), Err)
 }
 
 /// Delivers rows as they come, until cancelled. Runs in every replica.

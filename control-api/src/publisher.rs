@@ -12,7 +12,7 @@ use fred::{
         streams::XCapKind,
     },
 };
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use shared::{
     credential::Digest,
     grant::{Bar, Malformed},
@@ -90,21 +90,26 @@ impl Publisher {
     /// Puts these tokens as Postgres has them now: the token first, so that a credential never names what is not there;
     /// then its credentials; then a change, for the edges to look again.
     pub async fn publish(&self, db: &impl db::Connection, token_ids: &[Uuid]) -> Result<(), PublishError> {
-        if token_ids.is_empty() {
-            return Ok(());
-        }
+        self.publish_each(db, token_ids).await?.into_iter().try_for_each(|(_, published)| published)
+    }
+
+    /// The same, telling of each token whether it was published, so that one that cannot be holds no other up.
+    pub async fn publish_each(
+        &self,
+        db: &impl db::Connection,
+        token_ids: &[Uuid],
+    ) -> Result<Vec<(Uuid, Result<(), PublishError>)>, PublishError> {
         let epoch = settings::epoch(db).await?;
         let mut credentials: HashMap<Uuid, Vec<credential::Model>> = HashMap::new();
         let tokens = access_token::list_by_ids(db, token_ids).await?;
         for credential in credential::list_of_tokens(db, token_ids).await? {
             credentials.entry(credential.token_id).or_default().push(credential);
         }
-        try_join_all(tokens.iter().map(|owned| async {
+        let published = tokens.iter().map(async |owned| {
             let of_token = credentials.get(&owned.token.id).map_or(&[][..], Vec::as_slice);
-            self.publish_one(epoch, owned, of_token).await
-        }))
-        .await?;
-        Ok(())
+            (owned.token.id, self.publish_one(epoch, owned, of_token).await)
+        });
+        Ok(join_all(published).await)
     }
 
     async fn publish_one(

@@ -12,7 +12,7 @@ use crate::{
     publisher::Publisher,
 };
 
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// A refund that stands for so long is no longer in anybody's hands.
 const REFUND_ORPHANED_AFTER: chrono::Duration = chrono::Duration::seconds(10);
 /// A browser that has not come for its credential by now will not.

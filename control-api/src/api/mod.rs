@@ -21,7 +21,7 @@ use poem::{Endpoint, EndpointExt, Response};
 use poem_openapi::{OpenApi, OpenApiService, Tags};
 
 pub use document::document;
-pub use scalar::{Email, NewPassword, Scalar, Username};
+pub use scalar::{Email, FullName, NewPassword, Scalar, Username};
 
 use crate::App;
 

@@ -50,6 +50,7 @@ impl From<user::Model> for User {
 body! {
     /// What is absent stays as it is.
     pub struct ChangeProfile {
+        #[oai(nullable)]
         pub full_name: MaybeUndefined<FullName>,
         pub password: Option<NewPassword>,
         /// Needed for a new password.

@@ -133,6 +133,8 @@ async fn caught_up_stands_still_while_a_change_cannot_be_published() {
         control.query("SELECT count(*) FROM outbox WHERE created_at < now() - interval '3 seconds'").await,
         |old| old == "1"
     );
+    let other = control.buys(&alice, 1).await;
+    assert!(control.is_live(&other.digest()).await, "one that cannot be published holds no other up");
     let caught_up: i64 = snapshot(&control).await[2].parse().unwrap();
     let now: i64 = control.redis.command(&["TIME"]).await.unwrap().lines().next().unwrap().parse().unwrap();
     assert!(now * 1_000 - caught_up > 500, "{now} {caught_up}");

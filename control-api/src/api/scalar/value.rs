@@ -1,0 +1,259 @@
+//! Everything that is not a text: numbers, amounts, moments, names of a list.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use poem_openapi::registry::MetaSchema;
+use rust_decimal::Decimal;
+use serde_json::Value;
+use shared::scope;
+use uuid::Uuid;
+
+use super::Scalar;
+
+openapi_types!(Flag, Hours, Id, Limit, Offset, Scope, Timestamp, Znc);
+
+parameter_types!(
+    Flag: |text| match text {
+        "true" | "1" => Ok(Self(true)),
+        "false" | "0" => Ok(Self(false)),
+        _ => Err("must be true or false"),
+    },
+    Id: |text| text.parse().map(Self).map_err(|_| "must be a UUID"),
+    Limit: |text| text.parse().map_err(|_| LIMIT).and_then(Self::checked),
+    Offset: |text| text.parse().map_err(|_| OFFSET).and_then(Self::checked),
+);
+
+/// A number of hours, at least one.
+#[derive(Clone, Copy)]
+pub struct Hours(pub i64);
+
+impl Scalar for Hours {
+    fn schema() -> MetaSchema {
+        MetaSchema { minimum: Some(1.0), ..MetaSchema::new_with_format("integer", "int64") }
+    }
+
+    fn read(value: Value) -> Result<Self, &'static str> {
+        match value.as_i64() {
+            Some(hours) if hours >= 1 => Ok(Self(hours)),
+            Some(_) => Err("must be at least 1"),
+            None => Err("must be an integer"),
+        }
+    }
+
+    fn render(&self) -> Value {
+        self.0.into()
+    }
+}
+
+/// Which paths a token opens.
+#[derive(Clone, Copy)]
+pub struct Scope(pub scope::Scope);
+
+impl Scalar for Scope {
+    fn schema() -> MetaSchema {
+        let names = scope::Scope::ALL.map(|scope| Value::from(scope.as_str()));
+        MetaSchema { enum_items: names.to_vec(), ..MetaSchema::new("string") }
+    }
+
+    fn read(value: Value) -> Result<Self, &'static str> {
+        let scope = value.as_str().and_then(|name| name.parse().ok());
+        scope.map(Self).ok_or("must be full or certificates_only")
+    }
+
+    fn render(&self) -> Value {
+        self.0.as_str().into()
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct Flag(pub bool);
+
+impl Scalar for Flag {
+    fn schema() -> MetaSchema {
+        MetaSchema::new("boolean")
+    }
+
+    fn read(value: Value) -> Result<Self, &'static str> {
+        value.as_bool().map(Self).ok_or("must be true or false")
+    }
+
+    fn render(&self) -> Value {
+        self.0.into()
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct Id(pub Uuid);
+
+impl Scalar for Id {
+    fn schema() -> MetaSchema {
+        MetaSchema::new_with_format("string", "uuid")
+    }
+
+    fn read(value: Value) -> Result<Self, &'static str> {
+        let id = value.as_str().and_then(|text| text.parse().ok());
+        id.map(Self).ok_or("must be a UUID")
+    }
+
+    fn render(&self) -> Value {
+        self.0.to_string().into()
+    }
+}
+
+const LIMIT: &str = "must be an integer from 1 to 100";
+const OFFSET: &str = "must be an integer from 0 to 1000000000";
+const OFFSET_MAX: u64 = 1_000_000_000;
+
+/// How many items a page has at most.
+#[derive(Clone, Copy)]
+pub struct Limit(pub u64);
+
+impl Limit {
+    fn checked(limit: u64) -> Result<Self, &'static str> {
+        if (1..=100).contains(&limit) { Ok(Self(limit)) } else { Err(LIMIT) }
+    }
+}
+
+impl Scalar for Limit {
+    fn schema() -> MetaSchema {
+        MetaSchema { minimum: Some(1.0), maximum: Some(100.0), ..MetaSchema::new_with_format("integer", "int64") }
+    }
+
+    fn read(value: Value) -> Result<Self, &'static str> {
+        value.as_u64().ok_or(LIMIT).and_then(Self::checked)
+    }
+
+    fn render(&self) -> Value {
+        self.0.into()
+    }
+}
+
+/// How many items come before a page.
+#[derive(Clone, Copy)]
+pub struct Offset(pub u64);
+
+impl Offset {
+    fn checked(offset: u64) -> Result<Self, &'static str> {
+        if offset <= OFFSET_MAX { Ok(Self(offset)) } else { Err(OFFSET) }
+    }
+}
+
+impl Scalar for Offset {
+    fn schema() -> MetaSchema {
+        MetaSchema {
+            minimum: Some(0.0),
+            maximum: Some(OFFSET_MAX as f64),
+            ..MetaSchema::new_with_format("integer", "int64")
+        }
+    }
+
+    fn read(value: Value) -> Result<Self, &'static str> {
+        value.as_u64().ok_or(OFFSET).and_then(Self::checked)
+    }
+
+    fn render(&self) -> Value {
+        self.0.into()
+    }
+}
+
+/// The largest amount that is taken.
+const ZNC_MAX: u32 = 1_000_000_000;
+
+/// An amount of ZNC: a text with two decimals in answers, a text or a number in requests, never computed as a float.
+#[derive(Clone, Copy)]
+pub struct Znc(pub Decimal);
+
+impl Scalar for Znc {
+    fn schema() -> MetaSchema {
+        let decimal = MetaSchema::new_with_format("string", "decimal");
+        MetaSchema { pattern: Some(r"^\d{1,10}(\.\d{1,2})?$".to_owned()), example: Some("482.00".into()), ..decimal }
+    }
+
+    fn read(value: Value) -> Result<Self, &'static str> {
+        let text = match value {
+            Value::String(text) => text,
+            Value::Number(number) => number.to_string(),
+            _ => return Err("must be an amount such as \"482.00\""),
+        };
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let amount: Decimal =
+            text.parse().ok().filter(|_| plain).ok_or("must be an amount from 0 such as \"482.00\"")?;
+        if amount.normalize().scale() > 2 {
+            Err("must have at most two decimals")
+        } else if amount > Decimal::from(ZNC_MAX) {
+            Err("is too large")
+        } else {
+            Ok(Self(amount))
+        }
+    }
+
+    fn render(&self) -> Value {
+        znc(self.0).into()
+    }
+}
+
+/// An amount of ZNC as people read it.
+pub fn znc(amount: Decimal) -> String {
+    format!("{amount:.2}")
+}
+
+/// A moment, as RFC 3339 in UTC with `Z`.
+#[derive(Clone, Copy)]
+pub struct Timestamp(pub DateTime<Utc>);
+
+impl Scalar for Timestamp {
+    fn schema() -> MetaSchema {
+        MetaSchema::new_with_format("string", "date-time")
+    }
+
+    fn read(value: Value) -> Result<Self, &'static str> {
+        let moment = value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+        moment.map(|moment| Self(moment.to_utc())).ok_or("must be a moment as RFC 3339 writes it")
+    }
+
+    fn render(&self) -> Value {
+        self.0.to_rfc3339_opts(SecondsFormat::Micros, true).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_amount_is_decimal_and_shown_with_two_decimals() {
+        for (given, shown) in
+            [(json!("482"), "482.00"), (json!(18.5), "18.50"), (json!("0.10"), "0.10"), (json!(0), "0.00")]
+        {
+            assert_eq!(Znc::read(given).map(|amount| amount.render()), Ok(json!(shown)));
+        }
+        for bad in [
+            json!("-1"),
+            json!(-1),
+            json!("1.001"),
+            json!("1e3"),
+            json!("NaN"),
+            json!(true),
+            json!("1000000000.01"),
+            json!(""),
+        ] {
+            assert!(Znc::read(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_shown_in_utc_with_z() {
+        let moment = Timestamp::read(json!("2026-11-22T20:00:00+02:00")).map(|moment| moment.render());
+        assert_eq!(moment, Ok(json!("2026-11-22T18:00:00.000000Z")));
+    }
+
+    #[test]
+    fn a_text_is_no_number_and_no_flag() {
+        for bad in [json!("24"), json!(24.0), json!(0), json!(-1), json!(null)] {
+            assert!(Hours::read(bad.clone()).is_err(), "{bad}");
+        }
+        assert!(Flag::read(json!("true")).is_err());
+        assert!(Scope::read(json!("everything")).is_err());
+    }
+}
