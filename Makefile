@@ -20,7 +20,7 @@ run: ## Starts everything here and prints where it is; UPSTREAM=https://… EDGE
 
 test: ## Runs every test, on servers that the tests start themselves
 	@$(INSTALL) test
-	cargo build --locked --workspace
+	cargo build --locked --workspace --all-targets
 	$(TARGET)/debug/testbed with-postgres -- cargo nextest run --locked --workspace
 
 lint: ## Checks formatting, lints, dependencies and the boundaries between modules
