@@ -175,9 +175,10 @@ pub async fn clear_refund_request(tx: &Tx, id: Uuid) -> Result<Option<Model>, Er
     by(tx, query, [id.into()]).await
 }
 
-/// Records an activation if it is the earliest one told; `None` if it changes nothing.
+/// Records an activation if it is the earliest one told, and ends a request for a refund with it; `None` if it changes
+/// nothing.
 pub async fn record_activation(tx: &Tx, id: Uuid, at: DateTime<Utc>) -> Result<Option<Model>, Error> {
-    let query = "UPDATE access_tokens SET activated_at = $2, version = version + 1
+    let query = "UPDATE access_tokens SET activated_at = $2, refund_requested_at = NULL, version = version + 1
         WHERE id = $1 AND (activated_at IS NULL OR activated_at > $2) RETURNING *";
     by(tx, query, [id.into(), at.into()]).await
 }

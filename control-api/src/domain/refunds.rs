@@ -80,13 +80,9 @@ async fn settle(db: &db::Pool, publisher: &Publisher, id: Uuid) -> Result<Settle
     match bar(db, publisher, &token).await {
         Ok(Bar::Barred) => revoke(db, &token).await,
         Ok(Bar::Activated { at_ms }) => {
-            clear(db, &token, DateTime::from_timestamp_millis(at_ms)).await?;
-            Err(Error::TokenActivated)
+            clear(db, &token, DateTime::from_timestamp_millis(at_ms), Error::TokenActivated).await
         }
-        Ok(Bar::Unknown) | Err(Error::RedisUnavailable) => {
-            clear(db, &token, None).await?;
-            Err(Error::RedisUnavailable)
-        }
+        Ok(Bar::Unknown) | Err(Error::RedisUnavailable) => clear(db, &token, None, Error::RedisUnavailable).await,
         Err(error) => Err(error),
     }
 }
@@ -100,28 +96,40 @@ async fn bar(db: &db::Pool, publisher: &Publisher, token: &access_token::Model) 
 /// (3) where Redis barred the token.
 async fn revoke(db: &db::Pool, barred: &access_token::Model) -> Result<Settled, Error> {
     let tx = db::begin(db).await?;
-    user::find_for_update(&tx, barred.user_id).await?;
-    let token = access_token::find_for_update(&tx, barred.id).await?.ok_or(Error::TokenNotFoundOrRevoked)?;
-    if token.revoked_at.is_some() {
-        return Err(Error::TokenNotFoundOrRevoked);
-    }
-    if token.version != barred.version {
+    if !lock_unchanged(&tx, barred).await? {
         return Ok(Settled::Changed);
     }
-    access_token::revoke(&tx, token.id).await?;
-    let new_balance = user::credit(&tx, token.user_id, token.cost).await?;
-    outbox::push(&tx, &[token.id]).await?;
+    access_token::revoke(&tx, barred.id).await?;
+    let new_balance = user::credit(&tx, barred.user_id, barred.cost).await?;
+    outbox::push(&tx, &[barred.id]).await?;
     tx.commit().await?;
-    Ok(Settled::Refunded(Refund { amount: token.cost, new_balance }))
+    Ok(Settled::Refunded(Refund { amount: barred.cost, new_balance }))
 }
 
-/// (3) where it did not: the request goes, and what Redis told of an activation is kept.
-async fn clear(db: &db::Pool, token: &access_token::Model, activated_at: Option<DateTime<Utc>>) -> Result<(), Error> {
+/// (3) where it did not, for this reason: the request goes, and what Redis told of an activation is kept.
+async fn clear(
+    db: &db::Pool,
+    asked: &access_token::Model,
+    activated_at: Option<DateTime<Utc>>,
+    reason: Error,
+) -> Result<Settled, Error> {
     let tx = db::begin(db).await?;
-    if let Some(at) = activated_at {
-        access_token::record_activation(&tx, token.id, at).await?;
+    if !lock_unchanged(&tx, asked).await? {
+        return Ok(Settled::Changed);
     }
-    access_token::clear_refund_request(&tx, token.id).await?;
-    outbox::push(&tx, &[token.id]).await?;
-    Ok(tx.commit().await?)
+    if let Some(at) = activated_at {
+        access_token::record_activation(&tx, asked.id, at).await?;
+    }
+    access_token::clear_refund_request(&tx, asked.id).await?;
+    outbox::push(&tx, &[asked.id]).await?;
+    tx.commit().await?;
+    Err(reason)
+}
+
+/// Locks the user and the token; whether the token is still in the version that was read. One that somebody else settled
+/// meanwhile is gone.
+async fn lock_unchanged(tx: &db::Tx, seen: &access_token::Model) -> Result<bool, Error> {
+    user::find_for_update(tx, seen.user_id).await?;
+    let token = access_token::find_for_update(tx, seen.id).await?.ok_or(Error::TokenNotFoundOrRevoked)?;
+    if token.revoked_at.is_some() { Err(Error::TokenNotFoundOrRevoked) } else { Ok(token.version == seen.version) }
 }
