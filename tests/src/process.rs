@@ -343,9 +343,9 @@ pub fn built_program(name: &str) -> anyhow::Result<PathBuf> {
 
 /// Where cargo puts what it builds, commonly `target`.
 pub fn build_folder() -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let folder = own.ancestors().skip(1).find(|folder| folder.join("CACHEDIR.TAG").is_file());
-    Ok(folder.context("this executable lies in no build folder")?.to_owned())
+    let own = built_program("testbed")?;
+    let folder = own.ancestors().nth(2).context("programs lie in a profile's folder below the build folder")?;
+    Ok(folder.to_owned())
 }
 
 /// The account that Debian's Postgres belongs to, if we are root; `None` where we are not, and everything runs as ourselves.
