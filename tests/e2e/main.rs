@@ -14,5 +14,6 @@ mod programs;
 mod purchase;
 mod refusals;
 mod streaming;
+mod transports;
 mod two_edges;
 mod websockets;

@@ -71,6 +71,10 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    pub fn log(&self) -> PathBuf {
+        self.logs.join("redis.log")
+    }
+
     /// The server's process, while it runs.
     pub fn process(&self) -> Option<&Process> {
         self.process.as_ref()

@@ -23,17 +23,31 @@ const MOST_EDGES: usize = 3;
 /// Two for the control plane, two for each edge.
 const PORTS: usize = 2 + 2 * MOST_EDGES;
 
+/// How the edges reach the stand-in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    /// By HTTPS, taking any certificate.
+    Unverified,
+    /// By HTTPS, taking what the system's roots vouch for: not the stand-in's own certificate.
+    Verified,
+    /// By HTTPS, taking only the stand-in's own certificate.
+    Pinned,
+    /// By HTTP, which is HTTP/1.1 then.
+    Plain,
+}
+
 /// What a test wants other than the default: one edge, nothing configured but what must be.
 #[derive(Clone, Debug)]
 pub struct Plan {
     edges: usize,
+    upstream: Upstream,
     control: Environment,
     edge: Environment,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { edges: 1, control: Environment::new(), edge: Environment::new() }
+        Self { edges: 1, upstream: Upstream::Unverified, control: Environment::new(), edge: Environment::new() }
     }
 }
 
@@ -41,6 +55,11 @@ impl Plan {
     pub fn edges(mut self, edges: usize) -> Self {
         assert!((1..=MOST_EDGES).contains(&edges), "a stack has 1 to {MOST_EDGES} edges");
         self.edges = edges;
+        self
+    }
+
+    pub fn upstream(mut self, upstream: Upstream) -> Self {
+        self.upstream = upstream;
         self
     }
 
@@ -135,7 +154,7 @@ impl Stack {
             plan,
             database_url: database.url(),
             redis_url: &redis.url(),
-            upstream_url: &standin.url(),
+            standin: &standin,
             secret_key: &secret_key,
         };
         let (plane, edge_planes) = on_free_ports(async |ports| wiring.start_planes(ports, folder.path()).await).await?;
@@ -161,8 +180,8 @@ impl Stack {
         let log = fs::read_to_string(self.control.plane.process().log()).expect("a log");
         assert!(log.contains("status="), "no access line in the log: nothing below would be found");
         let mut faults = Vec::new();
-        for entry in fs::read_dir(self.folder.path()).expect("the test's folder").flatten() {
-            let log = entry.path();
+        let logs = fs::read_dir(self.folder.path()).expect("the test's folder").flatten().map(|entry| entry.path());
+        for log in logs.chain([self.redis.log()]) {
             faults.extend(self.secrets.found_in(&log));
             let text = fs::read_to_string(&log).unwrap_or_default();
             let is_fault = |line: &&str| line.contains("panicked at") || self.is_unannounced(line);
@@ -184,7 +203,7 @@ struct Wiring<'a> {
     plan: &'a Plan,
     database_url: &'a str,
     redis_url: &'a str,
-    upstream_url: &'a str,
+    standin: &'a Standin,
     secret_key: &'a str,
 }
 
@@ -197,7 +216,7 @@ impl Wiring<'_> {
         let public_origin = edge_ports.iter().flat_map(|ports| names(ports[0])).collect::<Vec<_>>().join(",");
         let environment = self.control(&public_origin);
         let control = Plane::start(Program::ControlApi, "control-api", logs, *control_ports, &environment).await?;
-        let environment = self.edge(&public_origin, control.url());
+        let environment = self.edge(&public_origin, control.url(), logs)?;
         let mut edges = Vec::new();
         for (number, ports) in edge_ports.iter().enumerate() {
             let name = format!("edge-proxy-{number}");
@@ -217,17 +236,24 @@ impl Wiring<'_> {
         control
     }
 
-    fn edge(&self, public_origin: &str, control_url: &str) -> Environment {
+    fn edge(&self, public_origin: &str, control_url: &str, folder: &Path) -> anyhow::Result<Environment> {
         let mut edge = self.both(public_origin);
-        edge.extend(environment([
-            ("ZENZEFI_URL", self.upstream_url),
-            ("ZENZEFI_TLS_VERIFY", "false"),
-            ("CONTROL_API_URL", control_url),
-            ("EDGE_THREADS", "2"),
-            ("DRAIN_SECONDS", "2"),
-        ]));
+        edge.extend(environment([("CONTROL_API_URL", control_url), ("EDGE_THREADS", "2"), ("DRAIN_SECONDS", "2")]));
+        let (https, http) = (self.standin.url(), self.standin.http_url());
+        edge.extend(match self.plan.upstream {
+            Upstream::Unverified => environment([("ZENZEFI_URL", &https), ("ZENZEFI_TLS_VERIFY", "false")]),
+            Upstream::Verified => environment([("ZENZEFI_URL", &https)]),
+            Upstream::Pinned => {
+                let pinned = folder.join("upstream.pem");
+                fs::write(&pinned, self.standin.certificate_pem())?;
+                // By name: a certificate is matched with names, not with addresses.
+                let url = https.replace("127.0.0.1", "localhost");
+                environment([("ZENZEFI_URL", &url), ("ZENZEFI_CA_FILE", &pinned.to_string_lossy())])
+            }
+            Upstream::Plain => environment([("ZENZEFI_URL", &http)]),
+        });
         edge.extend(self.plan.edge.clone());
-        edge
+        Ok(edge)
     }
 
     fn both(&self, public_origin: &str) -> Environment {

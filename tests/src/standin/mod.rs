@@ -58,6 +58,7 @@ pub const BASIC_AUTH: &str = "zenzefi:open sesame";
 pub struct Standin {
     https: SocketAddr,
     http: SocketAddr,
+    certificate_pem: String,
     state: Arc<State>,
 }
 
@@ -93,8 +94,10 @@ impl Standin {
         let bind =
             async |address| TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"));
         let (https, http) = (bind(https).await?, bind(http).await?);
-        let standin = Self { https: https.local_addr()?, http: http.local_addr()?, state: Arc::default() };
-        standin.serve(https, Some(TlsAcceptor::from(Arc::new(tls()?))));
+        let (tls, certificate_pem) = tls()?;
+        let (https_address, http_address) = (https.local_addr()?, http.local_addr()?);
+        let standin = Self { https: https_address, http: http_address, certificate_pem, state: Arc::default() };
+        standin.serve(https, Some(TlsAcceptor::from(Arc::new(tls))));
         standin.serve(http, None);
         Ok(standin)
     }
@@ -113,6 +116,11 @@ impl Standin {
     /// Its plain HTTP origin.
     pub fn http_url(&self) -> String {
         format!("http://{}", self.http)
+    }
+
+    /// The certificate that it shows, which vouches for itself.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
     }
 
     /// What has reached `path` so far, whatever the query.
@@ -173,7 +181,8 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
     }
 }
 
-fn tls() -> anyhow::Result<ServerConfig> {
+/// The server's half of TLS with a new certificate, and that certificate as PEM.
+fn tls() -> anyhow::Result<(ServerConfig, String)> {
     let names = ["localhost", "127.0.0.1", "zenzefi.test"].map(str::to_owned);
     let certified = rcgen::generate_simple_self_signed(names)?;
     let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).map_err(anyhow::Error::msg)?;
@@ -182,5 +191,5 @@ fn tls() -> anyhow::Result<ServerConfig> {
         .with_no_client_auth()
         .with_single_cert(vec![certified.cert.der().clone()], key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    Ok((config, certified.cert.pem()))
 }
