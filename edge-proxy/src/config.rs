@@ -162,6 +162,17 @@ impl Config {
         for path in [&self.zenzefi_ca_file, &self.edge_tls_cert_file, &self.edge_tls_key_file].into_iter().flatten() {
             std::fs::File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         }
+        let unnamed = |origin: &Origin| origin.is_https() && origin.is_address();
+        if unnamed(&self.zenzefi_url) && self.zenzefi_tls_verify && self.zenzefi_ca_file.is_none() {
+            return Err(
+                "ZENZEFI_URL: a certificate is checked against a name, and this is an address; use its name, pin its \
+                        authority by ZENZEFI_CA_FILE, or set ZENZEFI_TLS_VERIFY=false"
+                    .into(),
+            );
+        }
+        if self.control_api_url.as_ref().is_some_and(unnamed) {
+            return Err("CONTROL_API_URL: a certificate is checked against a name, and this is an address".into());
+        }
         let known: BTreeSet<&str> = crate::route::RESERVED.into_iter().collect();
         if let Some(unknown) = self.reserved_prefix_off.iter().find(|path| !known.contains(path.as_str())) {
             return Err(format!("RESERVED_PREFIX_OFF: {unknown:?} is not a reserved path; those are {known:?}"));

@@ -82,6 +82,11 @@ impl Origin {
         Self::of_host(self.https, host).is_some_and(|named| named == *self)
     }
 
+    /// Whether its host is an address and not a name.
+    pub fn is_address(&self) -> bool {
+        !matches!(self.host, Host::Domain(_))
+    }
+
     /// Whether it names this very machine, as the origin of a desktop client's local proxy must.
     pub fn is_loopback(&self) -> bool {
         match &self.host {
