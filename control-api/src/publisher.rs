@@ -146,7 +146,8 @@ impl Publisher {
         Ok(put == 1)
     }
 
-    /// A credential's key ends with its token's hash, and goes at once if the credential has ended.
+    /// A credential's key ends with its token's hash. One of an older generation stands a while, so that an edge finds it
+    /// revoked, which cuts what it opened, and not merely unknown; any other that has ended goes at once.
     async fn put_credential(
         &self,
         token: &access_token::Model,
@@ -154,11 +155,13 @@ impl Publisher {
     ) -> Result<(), PublishError> {
         let Some(digest) = Digest::from_bytes(&credential.digest) else { return Ok(()) };
         let key = redis::credential_key(&digest);
-        if credential.ended_at.is_some() {
+        let is_older = credential.r#gen < token.credential_gen;
+        if credential.ended_at.is_some() && !is_older {
             return Ok(self.client.del::<(), _>(key).await?);
         }
         let value = redis::credential_value(token.id, credential.r#gen);
         let ends = match (token.expires_at(), token.revoked_at) {
+            _ if is_older => Some(Expiration::PX(redis::TOMBSTONE_MS)),
             (Some(expires_at), _) => Some(Expiration::PXAT(expires_at.timestamp_millis() + redis::TOMBSTONE_MS)),
             (None, Some(_)) => Some(Expiration::PX(redis::TOMBSTONE_MS)),
             (None, None) => None,
