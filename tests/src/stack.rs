@@ -242,13 +242,12 @@ impl Wiring<'_> {
         let (https, http) = (self.standin.url(), self.standin.http_url());
         edge.extend(match self.plan.upstream {
             Upstream::Unverified => environment([("ZENZEFI_URL", &https), ("ZENZEFI_TLS_VERIFY", "false")]),
-            Upstream::Verified => environment([("ZENZEFI_URL", &https)]),
+            // By name: only a pinned certificate is matched with an address.
+            Upstream::Verified => environment([("ZENZEFI_URL", &https.replace("127.0.0.1", "localhost"))]),
             Upstream::Pinned => {
                 let pinned = folder.join("upstream.pem");
                 fs::write(&pinned, self.standin.certificate_pem())?;
-                // By name: a certificate is matched with names, not with addresses.
-                let url = https.replace("127.0.0.1", "localhost");
-                environment([("ZENZEFI_URL", &url), ("ZENZEFI_CA_FILE", &pinned.to_string_lossy())])
+                environment([("ZENZEFI_URL", &https), ("ZENZEFI_CA_FILE", &pinned.to_string_lossy())])
             }
             Upstream::Plain => environment([("ZENZEFI_URL", &http)]),
         });
