@@ -5,7 +5,13 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
     net::TcpListener,
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            net::{SocketAddr, UnixListener},
+            process::{CommandExt, ExitStatusExt},
+        },
+    },
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -280,13 +286,17 @@ impl Drop for Process {
     }
 }
 
-/// A TCP port on the loopback address that nothing listens on now. Something may take it before its new owner does: see
-/// [`on_free_ports`].
+/// A TCP port on the loopback address that nothing listens on now, and that no other testbed is given while this process lives.
+/// Something else may still take it before its new owner does: see [`on_free_ports`].
 pub fn free_port() -> anyhow::Result<u16> {
     for _ in 0..200 {
         let draw = Uuid::new_v4().as_u128() % u128::from(PORTS.end - PORTS.start);
         let port = PORTS.start + u16::try_from(draw).expect("a draw below the length of a range of u16");
+        // An abstract name is one per network, whatever folder or account a testbed runs in, and goes with the process.
+        let claim = SocketAddr::from_abstract_name(format!("testbed-port-{port}"))?;
+        let Ok(claim) = UnixListener::bind_addr(&claim) else { continue };
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            Box::leak(Box::new(claim));
             return Ok(port);
         }
     }
