@@ -18,7 +18,7 @@ pub async fn prove() -> anyhow::Result<()> {
         bail!("figures of a debug build say nothing: use `make prove`");
     }
     let mut report = Report::new()?;
-    let stack = Stack::plan().edges(2).control_env("LOG_LEVEL", "warn").edge_env("LOG_LEVEL", "warn").start().await;
+    let stack = Stack::plan().edges(2).control_env("LOG_LEVEL", "info").edge_env("LOG_LEVEL", "info").start().await;
     let alice = stack.control.user("alice").with_credits(100_000).await;
     bodies::measure(&stack, &alice, &mut report).await?;
     delays::measure(&stack, &alice, &mut report).await?;
