@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 INSTALL := deploy/install-tools.sh
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-# Everything is built with --workspace, so that features are the same and no command builds anew what another has built.
+# Everything is built with --workspace, so that dependencies have the same features from command to command.
 .PHONY: help run test lint prove fmt advisories
 .DEFAULT_GOAL := help
 
