@@ -4,14 +4,14 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use poem::{
     Body, Endpoint, IntoResponse, Request, Response, Result,
-    error::ReadBodyError,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
 };
 use serde_json::Value;
@@ -31,6 +31,8 @@ const READ: [HeaderName; 5] = [
 ];
 const REQUEST_ID_CHARS: usize = 128;
 const BODY_BYTES: usize = 64 * 1024;
+/// How much of a body that is too large is read away.
+const READ_AWAY_BYTES: usize = 16 * 1024 * 1024;
 /// How long a body may take to arrive, and how long the work on a request may then take.
 const BODY_WITHIN: Duration = Duration::from_secs(15);
 const WORK_WITHIN: Duration = Duration::from_secs(30);
@@ -199,15 +201,31 @@ fn request_id(headers: &HeaderMap) -> String {
 /// The request with its body read, no larger and no slower than it may be.
 async fn bounded(mut request: Request) -> Result<Request, ApiError> {
     let body = request.take_body();
-    match tokio::time::timeout(BODY_WITHIN, body.into_bytes_limit(BODY_BYTES)).await {
+    match tokio::time::timeout(BODY_WITHIN, read(body)).await {
         Ok(Ok(bytes)) => {
             request.set_body(Body::from(bytes));
             Ok(request)
         }
-        Ok(Err(ReadBodyError::PayloadTooLarge)) => Err(ApiError::too_large()),
-        Ok(Err(_)) => Err(ApiError::bad_request("The request body cannot be read")),
+        Ok(Err(refusal)) => Err(refusal),
         Err(_) => Err(ApiError::request_timeout()),
     }
+}
+
+/// A body of at most [`BODY_BYTES`]. A longer one is read away first, within bounds: a client that is still writing when its
+/// connection closes sees a broken pipe, and never the answer.
+async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
+    let mut chunks = pin!(body.into_bytes_stream());
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| ApiError::bad_request("The request body cannot be read"))?;
+        length += chunk.len();
+        if length <= BODY_BYTES {
+            bytes.extend_from_slice(&chunk);
+        } else if length > READ_AWAY_BYTES {
+            break;
+        }
+    }
+    if length <= BODY_BYTES { Ok(bytes) } else { Err(ApiError::too_large()) }
 }
 
 /// A method as a label: made-up ones share one, so that nobody grows the metrics.
