@@ -117,7 +117,8 @@ pub fn main() -> ExitCode {
     if let Err(error) = dotenvy::dotenv()
         && !error.not_found()
     {
-        eprintln!("error: .env: {error}");
+        // Why is not said, for dotenvy would repeat the line, and with it a secret.
+        eprintln!("error: .env cannot be read");
         return ExitCode::from(2);
     }
     let cli = Cli::parse();

@@ -1,16 +1,23 @@
 //! The program as an operator runs it.
 
-use std::process::{Output, Stdio};
+use std::{
+    path::Path,
+    process::{Output, Stdio},
+};
 
-use testbed::{postgres::Database, process::built_program};
+use testbed::{folder::Folder, postgres::Database, process::built_program};
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::harness::{Control, SECRET_KEY};
 
 /// Runs `control-api` with these words, environment and standard input.
 async fn run(words: &[&str], environment: &[(&str, &str)], input: &str) -> Output {
+    run_in(&std::env::temp_dir(), words, environment, input).await
+}
+
+async fn run_in(folder: &Path, words: &[&str], environment: &[(&str, &str)], input: &str) -> Output {
     let mut command = Command::new(built_program("control-api").expect("the program"));
-    command.args(words).env_clear().envs(environment.iter().copied()).current_dir(std::env::temp_dir());
+    command.args(words).env_clear().envs(environment.iter().copied()).current_dir(folder);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().expect("a process");
     // A program that reads no input may be gone already.
@@ -91,6 +98,14 @@ async fn a_wrong_option_is_named_and_ends_with_2() {
         assert!(named.contains(name), "{}", stderr(&refused));
         assert!(!stderr(&refused).contains("hidden-password"));
     }
+}
+
+#[tokio::test]
+async fn a_file_of_settings_that_cannot_be_read_is_not_repeated() {
+    let folder = Folder::temporary().expect("a folder");
+    std::fs::write(folder.path().join(".env"), "SECRET_KEY=hidden key of 32 characters and more\n").expect("a file");
+    let refused = run_in(folder.path(), &["openapi"], &[], "").await;
+    assert_eq!((refused.status.code(), stderr(&refused).as_str()), (Some(2), "error: .env cannot be read\n"));
 }
 
 #[tokio::test]
