@@ -43,6 +43,8 @@ pub enum Denied {
     HandoverGone,
     UpstreamUnreachable,
     UpstreamSilent,
+    ControlUnreachable,
+    ControlSilent,
     Fault,
 }
 
@@ -62,8 +64,8 @@ impl Denied {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
-            Self::UpstreamSilent => StatusCode::GATEWAY_TIMEOUT,
+            Self::UpstreamUnreachable | Self::ControlUnreachable => StatusCode::BAD_GATEWAY,
+            Self::UpstreamSilent | Self::ControlSilent => StatusCode::GATEWAY_TIMEOUT,
             Self::Fault => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -96,6 +98,8 @@ impl Denied {
             Self::HandoverGone => "This link was used already or has expired; please open Zenzefi again".into(),
             Self::UpstreamUnreachable => "Bad Gateway: Zenzefi server cannot be reached".into(),
             Self::UpstreamSilent => "Gateway Timeout: Zenzefi server did not respond".into(),
+            Self::ControlUnreachable => "Bad Gateway: the control API cannot be reached".into(),
+            Self::ControlSilent => "Gateway Timeout: the control API did not respond".into(),
             Self::Fault => "The gateway failed to handle this request".into(),
         }
     }
@@ -124,6 +128,8 @@ impl Denied {
             Self::HandoverGone => "handover_gone",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamSilent => "upstream_silent",
+            Self::ControlUnreachable => "control_unreachable",
+            Self::ControlSilent => "control_silent",
             Self::Fault => "fault",
         }
     }

@@ -8,39 +8,36 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{grants::Grants, redis::Redis};
 
-/// How long to wait before a connection that failed is tried again.
+/// How long to wait before what failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// Follows the feed until told to stop. Where it breaks off, what was held before counts as doubtful and is asked for again.
 pub async fn follow(redis: Redis, grants: Arc<Grants>, stop: CancellationToken) {
-    let mut is_first = true;
-    while !stop.is_cancelled() {
-        let followed = tokio::select! {
-            followed = follow_one_connection(&redis, &grants, is_first) => followed,
-            () = stop.cancelled() => break,
-        };
-        if let Err(error) = followed {
-            tracing::warn!(%error, "the change feed broke off");
-        }
-        is_first = false;
-        tokio::select! {
-            () = tokio::time::sleep(RETRY_AFTER) => {}
-            () = stop.cancelled() => break,
-        }
+    tokio::select! {
+        () = follow_every_connection(&redis, &grants) => {}
+        () = stop.cancelled() => {}
     }
     redis.stop().await;
 }
 
-/// Follows the feed from its newest entry until the connection breaks; never returns `Ok`.
-async fn follow_one_connection(redis: &Redis, grants: &Grants, is_first: bool) -> Result<(), Error> {
+async fn follow_every_connection(redis: &Redis, grants: &Grants) {
+    redis.wait_until_connected().await;
+    loop {
+        if let Err(error) = follow_one_connection(redis, grants).await {
+            tracing::warn!(%error, "the change feed broke off");
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+}
+
+/// Follows the feed from its newest entry until the connection breaks, or a change could not be taken in; never returns `Ok`.
+async fn follow_one_connection(redis: &Redis, grants: &Grants) -> Result<(), Error> {
     let mut reconnections = redis.reconnections();
     grants.connected(redis.now_ms().await?);
     // Connected now: what was told of this up to here is not a break.
     while reconnections.try_recv().is_ok() {}
     let mut last_id = redis.newest_change().await?;
-    if !is_first {
-        grants.lost_track().await;
-    }
+    grants.lost_track().await?;
     grants.heard();
     tracing::info!("following the change feed");
     loop {
@@ -49,7 +46,7 @@ async fn follow_one_connection(redis: &Redis, grants: &Grants, is_first: bool) -
         if reconnections.try_recv().is_ok() {
             return Err(Error::new(ErrorKind::Canceled, "reconnected"));
         }
-        grants.changed(&changes.tokens).await;
+        grants.changed(&changes.tokens).await?;
         grants.heard();
         last_id = changes.last_id.unwrap_or(last_id);
     }

@@ -225,9 +225,9 @@ impl fmt::Debug for SecretUrl {
 
 fn redis_url(text: &str) -> Result<SecretUrl, String> {
     let url = url::Url::parse(text).map_err(|error| error.to_string())?;
-    match (url.scheme(), url.host_str()) {
-        ("redis", Some(_)) => Ok(SecretUrl(url)),
-        _ => Err("must be redis://host:port".into()),
+    match (url.scheme(), url.host_str(), fred::types::config::Config::from_url(text)) {
+        ("redis", Some(_), Ok(_)) => Ok(SecretUrl(url)),
+        _ => Err("must be redis://[user:password@]host:port[/database]".into()),
     }
 }
 

@@ -50,14 +50,15 @@ pub fn strip_query(query: &str) -> Option<String> {
     (!all_were_ours).then(|| kept.join("&"))
 }
 
-/// Whether a query carries a credential of ours.
-pub fn query_has_token(query: Option<&str>) -> bool {
-    query_tokens(query).next().is_some()
+/// A path with its query, if it has one.
+pub fn with_query(path: &str, query: Option<&str>) -> String {
+    query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
 }
 
 /// The value of the first cookie of that name.
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    cookie_pairs(headers).find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name)).map(|(_, value)| value)
+    let value = cookie_pairs(headers).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+    std::str::from_utf8(value).ok()
 }
 
 /// The request's cookies in one line, without the gateway's own; `None` if none is left. Lines that hold none of them stay byte
@@ -100,9 +101,10 @@ pub fn clean_referer(referer: &str) -> String {
     if kept.is_empty() { url.to_owned() } else { format!("{url}?{}", kept.join("&")) }
 }
 
-fn cookie_pairs(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(';').map(str::trim))
+/// Bytes, not text: a browser puts all cookies into one line, and some other page's may hold anything.
+fn cookie_pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    lines.flat_map(|line| line.split(|&byte| byte == b';').map(<[u8]>::trim_ascii))
 }
 
 fn query_tokens(query: Option<&str>) -> impl Iterator<Item = Credential> {
@@ -150,7 +152,14 @@ mod tests {
         assert_eq!(strip_query(&format!("token={TEXT}")), None);
         assert_eq!(strip_query(&format!("token={TEXT}&")).as_deref(), Some(""));
         assert_eq!(strip_query("token=theirs&&x").as_deref(), Some("token=theirs&&x"));
-        assert!(!query_has_token(Some("token=theirs")));
+    }
+
+    #[test]
+    fn a_cookie_of_others_that_is_no_text_hides_none_of_ours() {
+        let line = HeaderValue::from_bytes(format!("name=Иван; {COOKIE}={TEXT}").as_bytes()).expect("a value");
+        let headers = HeaderMap::from_iter([(header::COOKIE, line)]);
+        assert_eq!(cookie(&headers, COOKIE), Some(TEXT));
+        assert_eq!(strip_cookies(&headers).expect("one is left").as_bytes(), "name=Иван".as_bytes());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use pingora::{
     http::ResponseHeader,
     protocols::http::{HttpTask, v1::client::HttpSession as UpstreamSession},
@@ -10,6 +10,20 @@ use pingora::{
 };
 
 use crate::{Edge, admit::Denied, forward, request::RequestCtx};
+
+/// Why an exchange did not come to its end.
+pub enum Failure {
+    /// The client can still be answered.
+    Denied(Denied),
+    /// It has part of the answer already, and must be able to tell that this is not all.
+    CutOff,
+}
+
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
 
 /// Opens a connection to the upstream that nothing else uses.
 pub async fn connect(edge: &Edge) -> Result<UpstreamSession, Denied> {
@@ -40,22 +54,32 @@ pub async fn answer(
         session.set_keepalive(None);
     }
     // A client that is gone shows in the next write.
+    let ends = ends || session.req_header().method == Method::HEAD;
     let _ = session.write_response_header(head, ends && !is_open).await;
     Ok(status)
 }
 
 /// Passes on the body of an answer.
-pub async fn pass_body(session: &mut Session, upstream: &mut UpstreamSession, ctx: &mut RequestCtx) {
+pub async fn pass_body(
+    edge: &Edge,
+    session: &mut Session,
+    upstream: &mut UpstreamSession,
+    ctx: &mut RequestCtx,
+) -> Result<(), Failure> {
+    if session.req_header().method == Method::HEAD {
+        return Ok(());
+    }
+    upstream.read_timeout = Some(edge.zenzefi.timeout());
     loop {
         let (body, ends) = match upstream.read_response_task().await {
             Ok(HttpTask::Body(body, ends)) => (body, ends),
             Ok(HttpTask::Done | HttpTask::Trailer(_)) => (None, true),
-            // What is cut off must not look complete: no last chunk.
-            _ => return,
+            _ => return Err(Failure::CutOff),
         };
         ctx.bytes_out += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        if session.write_response_body(body, ends).await.is_err() || ends {
-            return;
+        session.write_response_body(body, ends).await.map_err(|_| Failure::CutOff)?;
+        if ends {
+            return Ok(());
         }
     }
 }

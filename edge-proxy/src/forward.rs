@@ -124,8 +124,16 @@ pub fn to_upstream(
     Ok(())
 }
 
-/// Makes a request's head ready for the control API: Bearer only, never cookies.
+/// Makes a request's head ready for the control API: Bearer only, never cookies, and no secret of ours in an address.
 pub fn to_control(head: &mut RequestHeader, request: &Request, control: &Origin) -> pingora::Result<()> {
+    let query = head.uri.query().map(credential::strip_query);
+    if let Some(stripped) = query {
+        let target = credential::with_query(head.uri.path(), stripped.as_deref());
+        head.set_raw_path(target.as_bytes())?;
+    }
+    if let Some(referer) = head.headers.get(header::REFERER).and_then(|value| value.to_str().ok()) {
+        head.insert_header(header::REFERER, credential::clean_referer(referer))?;
+    }
     head.remove_header(&header::COOKIE);
     head.remove_header(credential::HEADER);
     set_identity(head, request, control)
@@ -150,11 +158,7 @@ pub fn from_upstream(
     let cookies: Vec<HeaderValue> = head.headers.get_all(header::SET_COOKIE).iter().cloned().collect();
     head.remove_header(&header::SET_COOKIE);
     for cookie in cookies {
-        // A cookie that is not text cannot name one of ours, nor have attributes that must change.
-        let kept = match cookie.to_str() {
-            Ok(line) => rewrite::set_cookie(line, shown).and_then(|line| HeaderValue::from_str(&line).ok()),
-            Err(_) => Some(cookie),
-        };
+        let kept = rewrite::set_cookie(cookie.as_bytes(), shown).and_then(|line| HeaderValue::from_bytes(&line).ok());
         if let Some(kept) = kept {
             head.append_header(header::SET_COOKIE, kept)?;
         }

@@ -37,7 +37,8 @@ pub fn health(edge: &Edge) -> Answer {
 pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Request) -> Result<Answer, Denied> {
     require(session, &Method::POST, "POST")?;
     check_cross_site(session, request)?;
-    let is_json = content_type(&session.req_header().headers) == Some("application/json");
+    let content_type = content_type(&session.req_header().headers);
+    let is_json = content_type.is_some_and(|name| name.eq_ignore_ascii_case("application/json"));
     let body = read_body(session).await?;
     if !is_json && !body.is_empty() {
         return Err(Denied::NotJson);
@@ -73,18 +74,9 @@ pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Request)
 pub async fn status(edge: &Edge, session: &Session) -> Result<Answer, Denied> {
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
-    let mut denied = Denied::NoCredential;
-    for candidate in credential::candidates(&head.method, &head.headers, None) {
-        let Some(credential) = candidate.credential else {
-            denied = Denied::BadCredential;
-            continue;
-        };
-        match edge.grants().find(credential.digest()).await {
-            Ok(held) => return Ok(state(&held, candidate.source)),
-            Err(unfit) => denied = unfit.into(),
-        }
-    }
-    Err(denied)
+    let candidates = credential::candidates(&head.method, &head.headers, None);
+    let (held, candidate) = edge.choose(candidates).await?;
+    Ok(state(&held, candidate.source))
 }
 
 fn state(held: &Held, source: Source) -> Answer {
@@ -203,7 +195,7 @@ fn check_cross_site(session: &Session, request: &Request) -> Result<(), Denied> 
 async fn read_body(session: &mut Session) -> Result<Vec<u8>, Denied> {
     let read = async {
         let mut body = Vec::new();
-        while let Some(chunk) = session.read_request_body().await.map_err(|_| Denied::BodyTimeout)? {
+        while let Some(chunk) = session.read_request_body().await.map_err(|_| Denied::BrokenBody)? {
             if body.len() + chunk.len() > BODY_BYTES {
                 return Err(Denied::BodyTooLarge);
             }
@@ -211,7 +203,12 @@ async fn read_body(session: &mut Session) -> Result<Vec<u8>, Denied> {
         }
         Ok(body)
     };
-    tokio::time::timeout(BODY_WITHIN, read).await.unwrap_or(Err(Denied::BodyTimeout))
+    let read = tokio::time::timeout(BODY_WITHIN, read).await.unwrap_or(Err(Denied::BodyTimeout));
+    if read.is_err() {
+        // Nobody knows where the next request would begin.
+        session.set_keepalive(None);
+    }
+    read
 }
 
 fn content_type(headers: &HeaderMap) -> Option<&str> {

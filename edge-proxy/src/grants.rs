@@ -8,7 +8,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -191,10 +191,10 @@ impl Grants {
     }
 
     /// Takes in what the feed told: what is held of these tokens is looked up again where a request is open on it, and
-    /// forgotten where none is.
-    pub async fn changed(&self, tokens: &[Uuid]) {
+    /// forgotten where none is. Fails if Redis did not answer for each: then track is lost.
+    pub async fn changed(&self, tokens: &[Uuid]) -> Result<(), fred::error::Error> {
         {
-            let mut recent = self.recent.lock().expect("nothing panics while it holds this lock");
+            let mut recent = self.lock_recent();
             tokens.iter().for_each(|&token_id| recent.note(token_id));
         }
         if !tokens.is_empty() {
@@ -202,19 +202,24 @@ impl Grants {
             self.negatives.clear();
         }
         let held = tokens.iter().flat_map(|&token_id| self.index.of(token_id));
-        futures_util::future::join_all(held.map(|held| self.refresh(held))).await;
+        let in_use = held.filter(|held| {
+            self.held.remove(&held.digest);
+            self.is_in_use(held)
+        });
+        self.look_again(in_use).await
     }
 
     /// Takes in that changes may have been missed: everything that is held is asked for again, at its next use or, where a
-    /// request is open on it, at once. Until Redis can say, it goes on within the grace of an outage.
-    pub async fn lost_track(&self) {
+    /// request is open on it, at once. Until Redis can say, it goes on within the grace of an outage. Fails if Redis did not
+    /// answer for each.
+    pub async fn lost_track(&self) -> Result<(), fred::error::Error> {
         *self.doubted.lock().expect("nothing panics while it holds this lock") = Instant::now();
         self.negatives.clear();
         for tokens in self.index.tokens().chunks(REFRESHED_AT_ONCE) {
-            let in_use = tokens.iter().flat_map(|&token_id| self.index.of(token_id));
-            let in_use = in_use.filter(|held| self.is_in_use(held));
-            futures_util::future::join_all(in_use.map(|held| self.look_again(held))).await;
+            let held = tokens.iter().flat_map(|&token_id| self.index.of(token_id));
+            self.look_again(held.filter(|held| self.is_in_use(held))).await?;
         }
+        Ok(())
     }
 
     /// Notes that the feed was heard just now, with or without a change.
@@ -263,13 +268,17 @@ impl Grants {
         flight.outcome.get_or_init(|| self.ask(digest)).await.clone()
     }
 
-    fn lock_flights(&self) -> std::sync::MutexGuard<'_, Flights> {
+    fn lock_recent(&self) -> MutexGuard<'_, RecentChanges> {
+        self.recent.lock().expect("nothing panics while it holds this lock")
+    }
+
+    fn lock_flights(&self) -> MutexGuard<'_, Flights> {
         self.flights.lock().expect("nothing panics while it holds this lock")
     }
 
     async fn ask(&self, digest: Digest) -> Outcome {
         for _ in 0..MAX_ASKS {
-            let told = self.recent.lock().expect("nothing panics while it holds this lock").told;
+            let told = self.lock_recent().told;
             let outcome = match self.ask_redis(digest).await {
                 Ok(outcome) => outcome,
                 Err(error) => {
@@ -280,13 +289,15 @@ impl Grants {
             let Ok(held) = &outcome else {
                 if outcome.as_ref().is_err_and(|&unfit| unfit == Unfit::Invalid) {
                     self.held.remove(&digest);
-                    self.negatives.insert(digest, Instant::now() + NEGATIVE_FOR);
+                    // A change that came meanwhile may have made it good.
+                    if self.lock_recent().told == told {
+                        self.negatives.insert(digest, Instant::now() + NEGATIVE_FOR);
+                    }
                 }
                 return outcome;
             };
-            let recent = self.recent.lock().expect("nothing panics while it holds this lock");
-            if !recent.may_have_changed(held.token_id, told) {
-                drop(recent);
+            let is_overtaken = self.lock_recent().may_have_changed(held.token_id, told);
+            if !is_overtaken {
                 // A ready token is asked for each time: only Redis knows whether another edge started its clock, or a refund
                 // bars it.
                 if held.activated_at_ms().is_some() {
@@ -316,24 +327,21 @@ impl Grants {
         })
     }
 
-    async fn refresh(&self, held: Arc<Held>) {
-        self.held.remove(&held.digest);
-        if self.is_in_use(&held) {
-            self.look_again(held).await;
-        }
-    }
-
-    async fn look_again(&self, held: Arc<Held>) {
-        let asked = Instant::now();
-        match self.redis.look_up(held.token_id, held.generation).await {
-            Ok(Lookup::Live(grant)) => held.renew(asked, &grant),
-            Ok(Lookup::Revoked) => held.end(Ending::Revoked),
-            Ok(Lookup::Suspended) => held.end(Ending::Suspended),
-            Ok(Lookup::Expired) => held.end(Ending::Expired),
-            // Unknown is not invalid, and no answer is none: the reconnection asks again.
-            Ok(Lookup::Unknown) => {}
-            Err(error) => tracing::warn!(token_id = %held.token_id, %error, "a changed token could not be looked up"),
-        }
+    async fn look_again(&self, held: impl Iterator<Item = Arc<Held>>) -> Result<(), fred::error::Error> {
+        let looks = held.map(|held| async move {
+            let asked = Instant::now();
+            match self.redis.look_up(held.token_id, held.generation).await? {
+                Lookup::Live(grant) => held.renew(asked, &grant),
+                Lookup::Revoked => held.end(Ending::Revoked),
+                Lookup::Suspended => held.end(Ending::Suspended),
+                Lookup::Expired => held.end(Ending::Expired),
+                // Unknown is not invalid.
+                Lookup::Unknown => {}
+            }
+            Ok(())
+        });
+        // Every one is looked at, whichever fails.
+        futures_util::future::join_all(looks).await.into_iter().collect()
     }
 }
 

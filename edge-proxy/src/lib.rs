@@ -50,7 +50,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admit::Denied,
     config::Config,
+    credential::Candidate,
     cutoff::Cuttable,
     grants::{Grants, Trust, Unfit},
     held::Held,
@@ -125,6 +127,23 @@ impl Edge {
     /// The connection for questions.
     pub fn redis(&self) -> &Redis {
         &self.knowledge.get().expect("requests are served only once the change feed's service has started").0
+    }
+
+    /// The first credential that opens something. One that Redis cannot judge does not hide a good one, nor does it count as bad.
+    pub async fn choose(&self, candidates: Vec<Candidate>) -> Result<(Arc<Held>, Candidate), Denied> {
+        if candidates.is_empty() {
+            return Err(Denied::NoCredential);
+        }
+        let mut denied = Denied::BadCredential;
+        for candidate in candidates {
+            let Some(credential) = &candidate.credential else { continue };
+            match self.grants().find(credential.digest()).await {
+                Ok(held) => return Ok((held, candidate)),
+                Err(Unfit::Invalid) => {}
+                Err(Unfit::Unavailable) => denied = Denied::Unavailable,
+            }
+        }
+        Err(denied)
     }
 
     /// Starts a token's clock if this is its first answer and the upstream was able to give one: before it goes out.

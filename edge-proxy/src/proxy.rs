@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Version, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora::{
     Error, ErrorSource, ErrorType,
     http::{RequestHeader, ResponseHeader},
@@ -20,9 +20,10 @@ use shared::path::PathFault;
 use crate::{
     Edge,
     admit::{self, DEVICE_HEADER, Denied},
-    credential::{self, Candidate, DEVICE_COOKIE, Source},
-    cutoff, forward, gateway,
-    grants::Unfit,
+    credential::{self, Candidate, DEVICE_COOKIE, Source, with_query},
+    cutoff,
+    exchange::Failure,
+    forward, gateway,
     held::Held,
     origin::Origin,
     request::{Admitted, Request, RequestCtx, Target},
@@ -68,7 +69,10 @@ impl Proxy {
             Route::Stylesheet => Answer::stylesheet(),
             Route::NotFound => return Err(Denied::NotFound),
             Route::Misspelled => return Err(Denied::MisspelledPath),
-            Route::Control => return Ok(Decision::Forward(Target::Control)),
+            Route::Control => {
+                shared::path::check(&path).map_err(Denied::Path)?;
+                return Ok(Decision::Forward(Target::Control));
+            }
             Route::Upstream { path, prefixed } => return self.admit(session, &request, path, prefixed).await,
         };
         Ok(Decision::Answer(answer))
@@ -127,7 +131,7 @@ impl Proxy {
         if prefixed && !has_query_token && is_browsers_navigation(&head.method, &head.headers) {
             return redirect(&request.public, path, query);
         }
-        let (held, candidate) = self.choose(candidates).await?;
+        let (held, candidate) = self.edge.choose(candidates).await?;
         let is_upgrade = is_websocket(head);
         if candidate.source == Source::Cookie {
             admit::check_cross_site(&head.method, is_upgrade, &head.headers, &request.own_origins())?;
@@ -153,23 +157,6 @@ impl Proxy {
         } else {
             Decision::Forward(Target::Upstream(admitted))
         })
-    }
-
-    /// The first credential that opens something. One that Redis cannot judge does not hide a good one, nor does it count as bad.
-    async fn choose(&self, candidates: Vec<Candidate>) -> Result<(Arc<Held>, Candidate), Denied> {
-        if candidates.is_empty() {
-            return Err(Denied::NoCredential);
-        }
-        let mut denied = Denied::BadCredential;
-        for candidate in candidates {
-            let Some(credential) = &candidate.credential else { continue };
-            match self.edge.grants().find(credential.digest()).await {
-                Ok(held) => return Ok((held, candidate)),
-                Err(Unfit::Invalid) => {}
-                Err(Unfit::Unavailable) => denied = Denied::Unavailable,
-            }
-        }
-        Err(denied)
     }
 
     /// Takes a token out of the address bar: a cookie for it, and the same page without it.
@@ -208,9 +195,24 @@ impl Proxy {
         }
     }
 
+    /// Ends a request that did not go Pingora's way; `true`, since it was answered.
+    async fn finish_exchange(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+        ran: Result<(), Failure>,
+    ) -> pingora::Result<bool> {
+        match ran {
+            Ok(()) => Ok(true),
+            Err(Failure::Denied(denied)) => self.refuse(session, ctx, &denied).await.map(|()| true),
+            // As an error, for Pingora ends an answer properly otherwise.
+            Err(Failure::CutOff) => Err(Error::explain(ErrorType::ReadError, "the answer broke off").into_up()),
+        }
+    }
+
     async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, denied: &Denied) -> pingora::Result<()> {
-        ctx.refused(denied);
         let answer = self.refusal(session.req_header(), ctx, denied);
+        ctx.answered(&answer);
         answer.send(session, &ctx.id()).await
     }
 }
@@ -233,7 +235,7 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<bool> {
         match self.decide(session, ctx).await {
             Ok(Decision::Answer(answer)) => {
-                ctx.status = Some(answer.status());
+                ctx.answered(&answer);
                 answer.send(session, &ctx.id()).await?;
                 Ok(true)
             }
@@ -249,18 +251,14 @@ impl ProxyHttp for Proxy {
             Ok(Decision::Tunnel(admitted)) => {
                 cutoff::arm(Arc::clone(&admitted.held), tunnel::CLOSE_WITHIN * 2);
                 ctx.target = Some(Target::Upstream(admitted));
-                if let Err(denied) = tunnel::run(&self.edge, session, ctx).await {
-                    self.refuse(session, ctx, &denied).await?;
-                }
-                Ok(true)
+                let ran = tunnel::run(&self.edge, session, ctx).await;
+                self.finish_exchange(session, ctx, ran).await
             }
             Ok(Decision::WithTrailers(admitted)) => {
                 cutoff::arm(Arc::clone(&admitted.held), Duration::ZERO);
                 ctx.target = Some(Target::Upstream(admitted));
-                if let Err(denied) = trailers::run(&self.edge, session, ctx).await {
-                    self.refuse(session, ctx, &denied).await?;
-                }
-                Ok(true)
+                let ran = trailers::run(&self.edge, session, ctx).await;
+                self.finish_exchange(session, ctx, ran).await
             }
             Err(denied) => {
                 self.refuse(session, ctx, &denied).await?;
@@ -355,22 +353,23 @@ impl ProxyHttp for Proxy {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
-        let denied = fault(error);
-        let can_answer = session.response_written().is_none() && *error.esource() != ErrorSource::Downstream;
+        let denied = fault(error, ctx);
+        // A forwarded `100` or `103` is not the answer yet.
+        let awaits_answer = session
+            .response_written()
+            .is_none_or(|head| head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS);
         // The error's own text may hold a request's head; its type does not.
-        tracing::warn!(
-            request_id = ctx.id(),
-            error = error.etype().as_str(),
-            source = error.esource().as_str(),
-            "a request failed"
-        );
-        if can_answer {
+        let (kind, source) = (error.etype().as_str(), error.esource().as_str());
+        if *error.esource() == ErrorSource::Downstream {
+            tracing::debug!(request_id = ctx.id(), kind, source, "a client left");
+        } else {
+            tracing::warn!(request_id = ctx.id(), kind, source, "a request failed");
+        }
+        if awaits_answer && can_hear(error) {
             // Pingora does not use the connection again after a failure behind it; the answer must say so.
             session.set_keepalive(None);
             // A client that is gone needs no answer.
             let _ = self.refuse(session, ctx, &denied).await;
-        } else {
-            ctx.refused(&denied);
         }
         FailToProxy { error_code: denied.status().as_u16(), can_reuse_downstream: false }
     }
@@ -384,12 +383,23 @@ impl ProxyHttp for Proxy {
     }
 }
 
+/// Whether the client may still be there to read an answer.
+fn can_hear(error: &Error) -> bool {
+    let is_gone = matches!(error.etype(), ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed);
+    *error.esource() != ErrorSource::Downstream || !is_gone
+}
+
 /// What a failure on the way is to the client.
-fn fault(error: &Error) -> Denied {
+fn fault(error: &Error, ctx: &RequestCtx) -> Denied {
+    let is_control = matches!(ctx.target, Some(Target::Control));
     match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(401), _) => Denied::BadCredential,
         (ErrorType::HTTPStatus(503), _) => Denied::Unavailable,
+        (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) if is_control => {
+            Denied::ControlSilent
+        }
         (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => Denied::UpstreamSilent,
+        (_, ErrorSource::Upstream) if is_control => Denied::ControlUnreachable,
         (_, ErrorSource::Upstream) => Denied::UpstreamUnreachable,
         (_, ErrorSource::Downstream) => Denied::BrokenBody,
         _ => Denied::Fault,
@@ -424,10 +434,6 @@ fn has_cookie(headers: &HeaderMap) -> bool {
 fn client_address(session: &Session) -> Option<IpAddr> {
     let address = session.client_addr()?.as_inet()?.ip();
     Some(address.to_canonical())
-}
-
-fn with_query(path: &str, query: Option<&str>) -> String {
-    query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
 }
 
 fn redirect(public: &Origin, path: &str, query: Option<&str>) -> Result<Decision, Denied> {

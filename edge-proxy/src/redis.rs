@@ -92,6 +92,13 @@ impl Redis {
         }
     }
 
+    /// Waits for the first connection, however long it takes.
+    pub async fn wait_until_connected(&self) {
+        while self.client.wait_for_connect().await.is_err() {
+            tokio::time::sleep(ANSWER_WITHIN).await;
+        }
+    }
+
     /// Tells each (re)connection of this client.
     pub fn reconnections(&self) -> tokio::sync::broadcast::Receiver<fred::types::config::Server> {
         self.client.reconnect_rx()

@@ -11,10 +11,10 @@ use http::StatusCode;
 use uuid::Uuid;
 
 use crate::{
-    admit::Denied,
     credential::Source,
     held::{Ending, Held},
     origin::Origin,
+    respond::Answer,
     telemetry::Metrics,
 };
 
@@ -35,7 +35,7 @@ pub struct Request {
 impl Request {
     /// Whether pages of that origin are shown by this gateway, or by the local proxy that sent this request.
     pub fn is_own(&self, origin: &Origin) -> bool {
-        self.publics.contains(origin) || self.public == *origin || self.local.as_ref() == Some(origin)
+        self.own_origins().contains(&origin)
     }
 
     /// The origins of which [`Request::is_own`] holds.
@@ -113,11 +113,13 @@ impl RequestCtx {
         }
     }
 
-    /// Notes a refusal, for the access line and the metrics.
-    pub fn refused(&mut self, denied: &Denied) {
-        self.status = Some(denied.status());
-        self.refused = Some(denied.reason());
-        self.metrics.refusals.with_label_values(&[denied.reason()]).inc();
+    /// Notes an answer of the edge's own, for the access line and the metrics.
+    pub fn answered(&mut self, answer: &Answer) {
+        self.status = Some(answer.status());
+        self.refused = answer.refused();
+        if let Some(reason) = answer.refused() {
+            self.metrics.refusals.with_label_values(&[reason]).inc();
+        }
     }
 
     fn cut(&self) -> Option<Ending> {

@@ -29,6 +29,8 @@ pub struct Answer {
     body: Bytes,
     /// Whether the connection goes with it (HTTP/1.1).
     closes: bool,
+    /// Why it refuses, if it does.
+    refused: Option<&'static str>,
 }
 
 #[derive(Template)]
@@ -52,7 +54,7 @@ impl Answer {
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         ];
-        Self { status, headers, body: body.into(), closes: false }
+        Self { status, headers, body: body.into(), closes: false, refused: None }
     }
 
     /// A JSON document.
@@ -133,6 +135,7 @@ impl Answer {
     }
 
     fn marked_for(mut self, denied: &Denied) -> Self {
+        self.refused = Some(denied.reason());
         match denied {
             // A pooled client must not turn into a stream of errors.
             _ if denied.status() == StatusCode::UNAUTHORIZED => self.closes = true,
@@ -145,6 +148,11 @@ impl Answer {
 
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// Why it refuses, if it does: a word for logs and metrics.
+    pub fn refused(&self) -> Option<&'static str> {
+        self.refused
     }
 
     /// Sends it. The rest of the request's body is read away first, within bounds, so that the connection can be kept, or closed
@@ -179,13 +187,14 @@ async fn drain(session: &mut Session) {
     }
     let read_away = async {
         let mut read = 0;
-        while let Ok(Some(chunk)) = session.read_request_body().await {
-            read += chunk.len();
-            if read > DRAIN_BYTES {
-                return false;
+        loop {
+            match session.read_request_body().await {
+                Ok(Some(chunk)) if read + chunk.len() <= DRAIN_BYTES => read += chunk.len(),
+                Ok(None) => return true,
+                // What is framed wrongly has no end from which to read on.
+                Ok(Some(_)) | Err(_) => return false,
             }
         }
-        true
     };
     if !matches!(tokio::time::timeout(DRAIN_FOR, read_away).await, Ok(true)) {
         session.set_keepalive(None);

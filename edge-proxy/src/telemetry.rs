@@ -2,14 +2,21 @@
 //! quiet whatever the filter says.
 
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{EnvFilter, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::LogFormat;
 
-/// Directives that no filter can override: these crates log request heads, with cookies and tokens in them, at `debug` or in
-/// the text of an error.
-const QUIET: [&str; 5] =
-    ["pingora_proxy=off", "pingora_core=warn", "pingora_core::protocols=off", "h2=info", "fred=info"];
+/// What no filter can make louder: these crates log request heads, with cookies and tokens in them, at `debug` or in the text
+/// of an error.
+const QUIET: [(&str, LevelFilter); 6] = [
+    ("pingora_proxy", LevelFilter::OFF),
+    ("pingora_core", LevelFilter::WARN),
+    ("pingora_core::connectors", LevelFilter::OFF),
+    ("pingora_core::protocols", LevelFilter::OFF),
+    ("h2", LevelFilter::INFO),
+    ("fred", LevelFilter::INFO),
+];
 
 /// Checks a log filter; gives it back as it came.
 pub fn parse_filter(text: &str) -> Result<String, String> {
@@ -19,9 +26,8 @@ pub fn parse_filter(text: &str) -> Result<String, String> {
 
 /// Starts logging to standard output, once for the process.
 pub fn start(format: LogFormat, level: &str) {
-    let quiet = QUIET.iter().map(|directive| directive.parse().expect("a directive of our own"));
-    let filter = quiet.fold(EnvFilter::new(level), EnvFilter::add_directive);
-    let registry = tracing_subscriber::registry().with(filter);
+    let quiet = Targets::new().with_default(LevelFilter::TRACE).with_targets(QUIET);
+    let registry = tracing_subscriber::registry().with(EnvFilter::new(level)).with(quiet);
     match format {
         LogFormat::Text => registry.with(fmt::layer().with_ansi(false)).init(),
         LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true)).init(),

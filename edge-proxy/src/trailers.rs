@@ -10,7 +10,13 @@ use pingora::{
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use crate::{Edge, admit::Denied, exchange, forward, request::RequestCtx};
+use crate::{
+    Edge,
+    admit::Denied,
+    exchange::{self, Failure},
+    forward,
+    request::RequestCtx,
+};
 
 /// The longest line with a chunk's size, and the longest block of trailers.
 const MAX_SIZE_LINE: usize = 256;
@@ -25,7 +31,7 @@ pub fn announces_trailers(head: &RequestHeader) -> bool {
 }
 
 /// Passes the request on with its trailers, then the answer. `Err` only while the client can still be answered.
-pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Denied> {
+pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
     let head = announce(session.req_header(), edge, ctx)?;
     let wire = http_req_header_to_wire(&head).ok_or(Denied::Fault)?;
     if session.req_header().headers.contains_key(header::EXPECT) {
@@ -41,13 +47,14 @@ pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Re
         let read = session.read_request_body().await.map_err(|_| Denied::BrokenBody)?;
         let out = body.feed(&read.ok_or(Denied::BrokenBody)?)?;
         ctx.bytes_in += body.take_count();
-        write(&mut stream, &out, edge).await?;
+        if write(&mut stream, &out, edge).await.is_err() {
+            // An upstream that reads no further may have said why.
+            break;
+        }
     }
     let mut upstream = UpstreamSession::new(stream);
-    upstream.read_timeout = Some(edge.zenzefi.timeout());
     exchange::answer(edge, session, &mut upstream, ctx).await?;
-    exchange::pass_body(session, &mut upstream, ctx).await;
-    Ok(())
+    exchange::pass_body(edge, session, &mut upstream, ctx).await
 }
 
 /// The head for the upstream: chunked, and announcing the same trailers.

@@ -1,22 +1,34 @@
 //! The WebSocket: passed on byte for byte in both directions, and ended with a close frame between two frames when its grant
 //! ends or the edge shuts down. Pingora's own way with upgrades loses some of them (cloudflare/pingora#946), so this takes the
 //! connection over in `request_filter` and speaks to the upstream itself.
+//!
+//! What goes to the upstream is written by a task of its own, behind a queue of one: an upstream that reads no further before
+//! it is read itself must not stop the other direction.
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
 use pingora::{
     http::RequestHeader,
-    protocols::http::{HttpTask, v1::client::HttpSession as UpstreamSession},
+    protocols::{
+        Stream,
+        http::{HttpTask, v1::client::HttpSession as UpstreamSession},
+    },
     proxy::Session,
+};
+use prometheus::IntGauge;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    sync::mpsc,
 };
 use uuid::Uuid;
 
 use crate::{
     Edge,
     admit::Denied,
-    exchange, forward,
+    exchange::{self, Failure},
+    forward,
     frames::{self, Boundary},
     held::Ending,
     request::{Admitted, Request, RequestCtx},
@@ -24,6 +36,8 @@ use crate::{
 
 /// How long a peer may take to let a tunnel end gently.
 pub const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// How much is read from the upstream at once.
+const READ_BYTES: usize = 16 * 1024;
 
 /// What a close frame says.
 #[derive(Clone, Copy)]
@@ -44,27 +58,35 @@ impl Close {
     }
 }
 
-/// Opens the WebSocket at the upstream and carries it until either side, its grant or the edge ends it. `Err` only while the
-/// client can still be answered.
-pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Denied> {
+/// Opens the WebSocket at the upstream and carries it until either side, its grant or the edge ends it.
+pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
     let (request, admitted) = match (&ctx.request, ctx.admitted()) {
         (Some(request), Some(admitted)) => (request.clone(), admitted.clone()),
-        _ => return Err(Denied::Fault),
+        _ => return Err(Denied::Fault.into()),
     };
     let mut upstream = exchange::connect(edge).await?;
     let head = handshake(session.req_header(), &request, &admitted, edge).map_err(|_| Denied::Fault)?;
     upstream.write_request_header(Box::new(head)).await.map_err(|_| Denied::UpstreamUnreachable)?;
     let status = exchange::answer(edge, session, &mut upstream, ctx).await?;
     if status != StatusCode::SWITCHING_PROTOCOLS {
-        exchange::pass_body(session, &mut upstream, ctx).await;
-        return Ok(());
+        return exchange::pass_body(edge, session, &mut upstream, ctx).await;
     }
-    upstream.maybe_upgrade_body_writer();
     session.set_read_timeout(None);
-    edge.metrics.open_websockets.inc();
-    let tunnel = Tunnel { session, upstream, ctx, to_client: Boundary::default(), to_upstream: Boundary::default() };
-    tunnel.carry(edge, &admitted).await;
-    edge.metrics.open_websockets.dec();
+    let _open = Counted::new(&edge.metrics.open_websockets);
+    let early = take_early_bytes(&mut upstream).await;
+    let (from_upstream, to_upstream) = tokio::io::split(upstream.into_inner());
+    let (queue, queued) = mpsc::channel(1);
+    let mut tunnel =
+        Tunnel { session, from_upstream, queue, ctx, to_client: Boundary::default(), to_upstream: Boundary::default() };
+    let write = write_to_upstream(to_upstream, queued);
+    tokio::pin!(write);
+    tokio::select! {
+        () = tunnel.carry(edge, &admitted, early) => {}
+        () = &mut write => return Ok(()),
+    }
+    // What is queued, a close frame perhaps, still goes out; an upstream that does not read is cut.
+    drop(tunnel);
+    let _ = tokio::time::timeout(CLOSE_WITHIN, write).await;
     Ok(())
 }
 
@@ -82,56 +104,128 @@ fn handshake(
     Ok(head)
 }
 
+/// The first frames, where they came together with the head of the answer. Looks once and does not wait.
+async fn take_early_bytes(upstream: &mut UpstreamSession) -> Option<Bytes> {
+    upstream.maybe_upgrade_body_writer();
+    match tokio::time::timeout(Duration::ZERO, upstream.read_response_task()).await {
+        Ok(Ok(HttpTask::UpgradedBody(bytes, _) | HttpTask::Body(bytes, _))) => bytes,
+        _ => None,
+    }
+}
+
+/// Writes what is queued until the queue's other end is dropped.
+async fn write_to_upstream(mut upstream: WriteHalf<Stream>, mut queued: mpsc::Receiver<Bytes>) {
+    while let Some(bytes) = queued.recv().await {
+        let written = async {
+            upstream.write_all(&bytes).await?;
+            upstream.flush().await
+        };
+        if written.await.is_err() {
+            // Its last words may still be on their way to the client.
+            return tokio::time::sleep(CLOSE_WITHIN).await;
+        }
+    }
+}
+
+/// Counts one thing for as long as it lives, however it ends.
+struct Counted<'a>(&'a IntGauge);
+
+impl<'a> Counted<'a> {
+    fn new(gauge: &'a IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 struct Tunnel<'a> {
     session: &'a mut Session,
-    upstream: UpstreamSession,
+    from_upstream: ReadHalf<Stream>,
+    queue: mpsc::Sender<Bytes>,
     ctx: &'a mut RequestCtx,
     to_client: Boundary,
     to_upstream: Boundary,
 }
 
+/// What one wait of a tunnel brought.
+enum Moved {
+    FromClient(Bytes),
+    FromUpstream(Bytes),
+    /// One side is gone.
+    Gone,
+}
+
 impl Tunnel<'_> {
-    async fn carry(mut self, edge: &Edge, admitted: &Admitted) {
+    async fn carry(&mut self, edge: &Edge, admitted: &Admitted, early: Option<Bytes>) {
+        if let Some(early) = early
+            && !self.pass(Moved::FromUpstream(early)).await
+        {
+            return;
+        }
         let close = loop {
             tokio::select! {
-                // An end comes before whatever else is ready.
-                biased;
                 ending = admitted.held.ended() => {
                     edge.metrics.cuts.with_label_values(&[ending.as_str()]).inc();
                     break Close::of(ending);
                 }
                 () = edge.draining_ended.cancelled() => break Close::GOING_AWAY,
-                from_client = self.session.read_request_body() => match from_client {
-                    Ok(Some(bytes)) => if !self.pass_to_upstream(&bytes).await { return },
-                    _ => return,
-                },
-                from_upstream = self.upstream.read_response_task() => match payload(from_upstream) {
-                    Some(bytes) => if !self.pass_to_client(bytes).await { return },
-                    None => return,
-                },
+                moved = self.wait(true, true) => if !self.pass(moved).await { return },
             }
         };
         // A peer that does not let it end gently is cut.
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.close(close)).await;
     }
 
+    /// Waits for bytes of either side, as far as they are wanted; of the client only while the queue has room. Safe to drop.
+    async fn wait(&mut self, of_client: bool, of_upstream: bool) -> Moved {
+        let Self { session, from_upstream, queue, .. } = self;
+        let from_client = async {
+            let _room = queue.reserve().await;
+            session.read_request_body().await
+        };
+        let mut bytes = BytesMut::with_capacity(READ_BYTES);
+        tokio::select! {
+            read = from_client, if of_client => match read {
+                Ok(Some(bytes)) => Moved::FromClient(bytes),
+                _ => Moved::Gone,
+            },
+            read = from_upstream.read_buf(&mut bytes), if of_upstream => match read {
+                Ok(1..) => Moved::FromUpstream(bytes.freeze()),
+                _ => Moved::Gone,
+            },
+        }
+    }
+
+    /// Passes on what came; `false` if that is the end.
+    async fn pass(&mut self, moved: Moved) -> bool {
+        match moved {
+            Moved::FromClient(bytes) => {
+                self.ctx.bytes_in += bytes.len() as u64;
+                self.to_upstream.feed(&bytes);
+                self.queue.send(bytes).await.is_ok()
+            }
+            Moved::FromUpstream(bytes) => {
+                self.ctx.bytes_out += bytes.len() as u64;
+                self.to_client.feed(&bytes);
+                self.session.write_response_body(Some(bytes), false).await.is_ok()
+            }
+            Moved::Gone => false,
+        }
+    }
+
     /// Finishes the frame that is under way in each direction, puts a close frame behind it, and waits for the client to say
     /// the same: closing a socket with bytes unread could take the close frame back. The upstream is not waited for.
     async fn close(&mut self, close: Close) {
         while !(self.to_client.is_between_frames() && self.to_upstream.is_between_frames()) {
-            let from_client_misses = !self.to_upstream.is_between_frames();
-            let from_upstream_misses = !self.to_client.is_between_frames();
-            let passed = tokio::select! {
-                from_client = self.session.read_request_body(), if from_client_misses => match from_client {
-                    Ok(Some(bytes)) => self.pass_to_upstream(&bytes).await,
-                    _ => false,
-                },
-                from_upstream = self.upstream.read_response_task(), if from_upstream_misses => match payload(from_upstream) {
-                    Some(bytes) => self.pass_to_client(bytes).await,
-                    None => false,
-                },
-            };
-            if !passed {
+            let of_client = !self.to_upstream.is_between_frames();
+            let of_upstream = !self.to_client.is_between_frames();
+            let moved = self.wait(of_client, of_upstream).await;
+            if !self.pass(moved).await {
                 return;
             }
         }
@@ -139,42 +233,16 @@ impl Tunnel<'_> {
         let mask = [random[0], random[1], random[2], random[3]];
         let farewell = frames::client_close(Close::GOING_AWAY.code, Close::GOING_AWAY.reason, mask);
         let to_client = Bytes::from(frames::server_close(close.code, close.reason));
-        let mut upstream_is_open = self.upstream.write_body(&farewell).await.is_ok();
-        let mut client_is_open = self.session.write_response_body(Some(to_client), false).await.is_ok();
-        while client_is_open {
-            tokio::select! {
-                from_client = self.session.read_request_body() => match from_client {
-                    Ok(Some(bytes)) => {
-                        self.to_upstream.feed(&bytes);
-                        client_is_open = !self.to_upstream.has_closed();
-                    }
-                    _ => client_is_open = false,
-                },
-                from_upstream = self.upstream.read_response_task(), if upstream_is_open => match payload(from_upstream) {
-                    Some(_) => {}
-                    None => upstream_is_open = false,
-                },
+        // An upstream that does not read must not keep the client from hearing why.
+        let _ = self.queue.try_send(Bytes::from(farewell));
+        if self.session.write_response_body(Some(to_client), false).await.is_err() {
+            return;
+        }
+        while let Ok(Some(bytes)) = self.session.read_request_body().await {
+            self.to_upstream.feed(&bytes);
+            if self.to_upstream.has_closed() {
+                return;
             }
         }
-    }
-
-    async fn pass_to_upstream(&mut self, bytes: &[u8]) -> bool {
-        self.ctx.bytes_in += bytes.len() as u64;
-        self.to_upstream.feed(bytes);
-        self.upstream.write_body(bytes).await.is_ok()
-    }
-
-    async fn pass_to_client(&mut self, bytes: Bytes) -> bool {
-        self.ctx.bytes_out += bytes.len() as u64;
-        self.to_client.feed(&bytes);
-        self.session.write_response_body(Some(bytes), false).await.is_ok()
-    }
-}
-
-/// The bytes of the open tunnel that the upstream sent; `None` once it ended.
-fn payload(task: pingora::Result<HttpTask>) -> Option<Bytes> {
-    match task {
-        Ok(HttpTask::UpgradedBody(Some(bytes), false) | HttpTask::Body(Some(bytes), false)) => Some(bytes),
-        _ => None,
     }
 }

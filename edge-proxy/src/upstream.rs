@@ -71,11 +71,10 @@ impl Upstream {
         Ok(peer)
     }
 
-    /// The peer for a WebSocket: HTTP/1.1, a connection of its own, and no time-out once it is open.
+    /// The peer for an exchange of its own, such as a WebSocket: HTTP/1.1, and never a pooled connection.
     pub async fn tunnel_peer(&self) -> io::Result<HttpPeer> {
         let mut peer = self.base_peer().await?;
         peer.options.alpn = ALPN::H1;
-        peer.options.read_timeout = None;
         peer.group_key = TUNNEL_GROUP;
         Ok(peer)
     }

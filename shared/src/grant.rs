@@ -98,14 +98,6 @@ pub struct Grant {
     pub left: Duration,
 }
 
-impl Grant {
-    /// When it ends, in milliseconds of Redis' clock since 1970; for showing, never for deciding.
-    pub fn expires_at_ms(&self) -> Option<i64> {
-        let duration_ms = i64::try_from(self.duration.as_millis()).ok()?;
-        self.activated_at_ms.map(|activated| activated.saturating_add(duration_ms))
-    }
-}
-
 /// What Redis knows of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {

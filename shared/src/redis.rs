@@ -9,7 +9,8 @@
 //! | [`SNAPSHOT`] | hash `epoch`, `run_id`, `caught_up_at` | control | edge | never |
 //! | [`handover_key`] | string, a salt | control | edge (`GETDEL`) | after [`HANDOVER_SECONDS`] |
 //!
-//! The braces in a key are a hash tag: keys that one script touches share it. Times are milliseconds of Redis' own clock
+//! The braces in a key are a hash tag: keys that one script touches share it, but for [`FIND`], which must see the snapshot and
+//! a credential in one instant. Times are milliseconds of Redis' own clock
 //! since 1970; the only clock that both planes trust.
 
 use uuid::Uuid;

@@ -10,8 +10,8 @@ pub fn location(value: &str, upstream: &Origin, shown: Option<&Origin>) -> Optio
     let slash = if rest.starts_with('/') { "" } else { "/" };
     match shown {
         Some(origin) => Some(format!("{origin}{slash}{rest}")),
-        // Two slashes at the front would name a host.
-        None => Some(format!("/{}", rest.trim_start_matches('/'))),
+        // Two slashes at the front would name a host, and a browser takes a backslash for a slash.
+        None => Some(format!("/{}", rest.trim_start_matches(['/', '\\', '\t']))),
     }
 }
 
@@ -22,20 +22,23 @@ pub fn towards_upstream(value: &str, own: &[&Origin], upstream: &Origin) -> Opti
 }
 
 /// Fits a `Set-Cookie` of the upstream to where it will be shown: `Domain` goes, and over plain HTTP so do `Secure` and the
-/// `SameSite=None` that needs it. `None` if its name is one of the gateway's own: the upstream must not set those.
-pub fn set_cookie(line: &str, shown: Option<&Origin>) -> Option<String> {
-    let name = line.split(['=', ';']).next().unwrap_or_default().trim();
-    if credential::is_ours(name) {
+/// `SameSite=None` that needs it. `None` if its name is one of the gateway's own: the upstream must not set those. Bytes, since a
+/// cookie's value may be no text.
+pub fn set_cookie(line: &[u8], shown: Option<&Origin>) -> Option<Vec<u8>> {
+    let name = line.split(|byte| b"=;".contains(byte)).next().unwrap_or_default().trim_ascii();
+    if std::str::from_utf8(name).is_ok_and(credential::is_ours) {
         return None;
     }
     let Some(shown) = shown else { return Some(line.to_owned()) };
-    let kept = line.split(';').enumerate().filter(|(index, attribute)| {
-        let attribute = attribute.trim().to_ascii_lowercase();
-        let name = attribute.split('=').next().unwrap_or_default().trim_end();
-        let needs_https = name == "secure" || attribute.replace(' ', "") == "samesite=none";
-        *index == 0 || !(name == "domain" || needs_https && !shown.is_https())
-    });
-    Some(kept.map(|(_, attribute)| attribute).collect::<Vec<_>>().join(";"))
+    let mut parts = line.split(|&byte| byte == b';');
+    let pair = parts.next().unwrap_or_default();
+    let stays = |attribute: &&[u8]| {
+        let attribute: Vec<u8> = attribute.iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
+        let attribute = attribute.to_ascii_lowercase();
+        let needs_https = attribute == b"secure" || attribute == b"samesite=none";
+        !(attribute.starts_with(b"domain=") || attribute == b"domain" || needs_https && !shown.is_https())
+    };
+    Some([pair].into_iter().chain(parts.filter(stays)).collect::<Vec<_>>().join(&b";"[..]))
 }
 
 /// Makes an answer private to one person, unless it already is, or stricter.
@@ -104,7 +107,10 @@ mod tests {
     fn an_api_client_gets_a_path_and_never_a_host() {
         let upstream = origin("https://zenzefi.local");
         assert_eq!(location("https://zenzefi.local/a?b", &upstream, None).as_deref(), Some("/a?b"));
-        assert_eq!(location("https://zenzefi.local//evil.com", &upstream, None).as_deref(), Some("/evil.com"));
+        for other in ["//evil.com", "/\\evil.com", "/\t/evil.com"] {
+            let absolute = format!("https://zenzefi.local{other}");
+            assert_eq!(location(&absolute, &upstream, None).as_deref(), Some("/evil.com"), "{other:?}");
+        }
     }
 
     #[test]
@@ -127,12 +133,13 @@ mod tests {
     fn cookies_fit_the_place_where_they_are_shown() {
         let http = origin("http://127.0.0.1:8000");
         let https = origin("https://gateway.example");
-        let line = "id=1; Domain=zenzefi.local; Path=/a; Secure; HttpOnly; SameSite=None";
-        assert_eq!(set_cookie(line, Some(&http)).as_deref(), Some("id=1; Path=/a; HttpOnly"));
-        assert_eq!(set_cookie(line, Some(&https)).as_deref(), Some("id=1; Path=/a; Secure; HttpOnly; SameSite=None"));
-        assert_eq!(set_cookie(line, None).as_deref(), Some(line));
-        assert_eq!(set_cookie("zenzefi_access_token=x; Path=/", Some(&https)), None);
-        assert_eq!(set_cookie(" zenzefi_device = x", None), None);
+        let line = b"id=\xff; Domain=zenzefi.local; Path=/a; Secure; HttpOnly; SameSite=None";
+        let fitted = |line: &[u8], shown| set_cookie(line, shown).map(|line| line.escape_ascii().to_string());
+        assert_eq!(fitted(line, Some(&http)).as_deref(), Some("id=\\xff; Path=/a; HttpOnly"));
+        assert_eq!(fitted(line, Some(&https)).as_deref(), Some("id=\\xff; Path=/a; Secure; HttpOnly; SameSite=None"));
+        assert_eq!(set_cookie(line, None).as_deref(), Some(&line[..]));
+        assert_eq!(fitted(b"zenzefi_access_token=\xff; Path=/", Some(&https)), None);
+        assert_eq!(fitted(b" zenzefi_device = x", None), None);
     }
 
     #[test]
