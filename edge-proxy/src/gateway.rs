@@ -204,7 +204,7 @@ async fn read_body(session: &mut Session) -> Result<Vec<u8>, Denied> {
         Ok(body)
     };
     let read = tokio::time::timeout(BODY_WITHIN, read).await.unwrap_or(Err(Denied::BodyTimeout));
-    if read.is_err() {
+    if matches!(read, Err(Denied::BrokenBody | Denied::BodyTimeout)) {
         // Nobody knows where the next request would begin.
         session.set_keepalive(None);
     }

@@ -4,6 +4,7 @@ use http::Method;
 use testbed::{
     client::{Ask, client},
     stack::Stack,
+    wire::Wire,
 };
 
 #[tokio::test]
@@ -56,5 +57,20 @@ async fn the_cookie_comes_before_the_header() {
     let sent = echo["headers"].as_array().expect("pairs");
     let token_id = sent.iter().find(|pair| pair[0] == "x-token-id").map(|pair| &pair[1]);
     assert_eq!(token_id, Some(&serde_json::json!(by_cookie.id)));
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_cookie_of_others_that_is_no_text_hides_none_of_ours() {
+    let stack = Stack::start().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let token = alice.buys(24).await;
+    let mut wire = Wire::connect(stack.edge().url()).await.expect("a connection");
+    let host = stack.edge().url().trim_start_matches("http://");
+    let cookies = format!("name=Иван; zenzefi_access_token={}", token.text);
+    wire.send(format!("GET /echo HTTP/1.1\r\nHost: {host}\r\nCookie: {cookies}\r\n\r\n")).await.expect("a send");
+    let answer = wire.answer().await.expect("an answer");
+    assert_eq!(answer.status, 200);
+    assert!(!String::from_utf8_lossy(&answer.body).contains("zenzefi_access_token"));
     stack.finish().await;
 }

@@ -1,5 +1,7 @@
 //! Every way in which the edge says no: its status, its words, and that nothing of it reaches the upstream.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::json;
 use testbed::{
@@ -249,5 +251,21 @@ async fn the_edges_own_endpoints_take_their_methods_and_small_json_bodies() {
     let nothing = edge.get("/_gateway/nothing").answer().await;
     assert_eq!(nothing.status, 404);
     nothing.problem();
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_after_a_body_that_is_framed_wrongly_is_taken_for_a_request() {
+    let stack = Stack::start().await;
+    let host = stack.edge().url().trim_start_matches("http://").to_owned();
+    for path in ["/_gateway/nothing", "/api/v1/proxy/authenticate"] {
+        let mut wire = Wire::connect(stack.edge().url()).await.expect("a connection");
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
+        wire.send(head).await.expect("a send");
+        let answer = wire.answer().await.expect("an answer");
+        assert!([400, 404].contains(&answer.status), "{path}: {}", answer.status);
+        assert_eq!(answer.header("connection"), "close", "{path}");
+        assert!(wire.closes(Duration::from_secs(20)).await, "{path}");
+    }
     stack.finish().await;
 }

@@ -156,3 +156,31 @@ async fn a_websocket_counts_as_the_first_use_of_its_token() {
     drop(socket);
     stack.finish().await;
 }
+
+#[tokio::test]
+async fn an_upstream_that_answers_before_it_reads_on_does_not_stop_the_other_direction() {
+    let (stack, _, token) = stack_with_token().await;
+    let request = with_cookie(upgrade(&stack, "every_ms=3600000"), &token);
+    let (socket, _) = connect_async(request).await.expect("an upgrade");
+    let (mut sender, mut receiver) = socket.split();
+    // More than all buffers on the way hold, sent and read at the same time.
+    let message = Message::binary(vec![7; 256 * 1024]);
+    const MESSAGES: usize = 200;
+    let send = async {
+        for _ in 0..MESSAGES {
+            sender.send(message.clone()).await.expect("a send");
+        }
+    };
+    let receive = async {
+        let mut echoed = 0;
+        while echoed < MESSAGES {
+            if let Some(Ok(Message::Binary(bytes))) = receiver.next().await {
+                assert_eq!(bytes.len(), 256 * 1024);
+                echoed += 1;
+            }
+        }
+    };
+    let both = async { tokio::join!(send, receive) };
+    tokio::time::timeout(Duration::from_secs(120), both).await.expect("both directions in time");
+    stack.finish().await;
+}
