@@ -7,7 +7,7 @@ use fred::{
     prelude::*,
     types::{
         CustomCommand, Expiration, InfoKind,
-        config::{Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, TcpConfig},
+        config::{Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig},
         scripts::Script,
         streams::XCapKind,
     },
@@ -18,6 +18,7 @@ use shared::{
     grant::{Bar, Malformed},
     redis,
 };
+use tokio::time::error::Elapsed;
 use uuid::Uuid;
 
 use crate::{
@@ -28,6 +29,10 @@ use crate::{
 /// How long a command may take before it counts as lost.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection that leaves a command unanswered for so long is replaced: its server may be gone without having closed it.
+/// Longer than any command waits in Redis, and looked for as often as [`UNRESPONSIVE_CHECK_EVERY`].
+const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(5);
+const UNRESPONSIVE_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries to connect, in milliseconds: from, to, and by how much they grow.
 const RECONNECT_DELAY_MS: (u32, u32, u32) = (50, 1_000, 2);
 
@@ -40,6 +45,8 @@ pub enum PublishError {
     Reply(#[from] Malformed),
     #[error("Postgres: {0}")]
     Database(#[from] db::Error),
+    #[error("Postgres or Redis: {0}")]
+    TookTooLong(#[from] Elapsed),
 }
 
 /// The Redis server behind a connection.
@@ -61,6 +68,7 @@ pub fn connect(url: &str, command_timeout: Duration) -> Result<Client, Error> {
         connection_timeout: CONNECT_TIMEOUT,
         internal_command_timeout: CONNECT_TIMEOUT,
         tcp: TcpConfig { nodelay: Some(true), ..Default::default() },
+        unresponsive: UnresponsiveConfig { max_timeout: Some(UNRESPONSIVE_AFTER), interval: UNRESPONSIVE_CHECK_EVERY },
         ..Default::default()
     };
     let (from, to, growth) = RECONNECT_DELAY_MS;
@@ -215,8 +223,9 @@ impl Publisher {
         Ok(epoch.zip(run_id))
     }
 
-    /// Says that Redis holds all that Postgres knows. What an earlier snapshot said goes.
+    /// Says that Redis holds all that Postgres knows. What an earlier snapshot said of being caught up goes, and goes first.
     pub async fn write_snapshot(&self, epoch: i64, run_id: &str) -> Result<(), PublishError> {
+        self.client.hdel::<(), _, _>(redis::SNAPSHOT, redis::SNAPSHOT_CAUGHT_UP_AT).await?;
         let fields = vec![(redis::SNAPSHOT_EPOCH, epoch.to_string()), (redis::SNAPSHOT_RUN_ID, run_id.to_owned())];
         Ok(self.client.hset::<(), _, _>(redis::SNAPSHOT, fields).await?)
     }

@@ -61,7 +61,7 @@ impl From<PublishError> for Error {
     fn from(error: PublishError) -> Self {
         match error {
             PublishError::Database(error) => Self::Database(error),
-            PublishError::Redis(_) | PublishError::Reply(_) => Self::RedisUnavailable,
+            PublishError::Redis(_) | PublishError::Reply(_) | PublishError::TookTooLong(_) => Self::RedisUnavailable,
         }
     }
 }
