@@ -128,7 +128,12 @@ pub fn main() -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(execute(cli)),
+        Ok(runtime) => {
+            let done = runtime.block_on(execute(cli));
+            // Whatever still runs, as looking a host up may, holds the end up no longer.
+            runtime.shutdown_background();
+            done
+        }
         Err(error) => Err(failed(error)),
     };
     match done {
@@ -219,12 +224,7 @@ async fn user(database: &DatabaseOptions, action: User) -> Result<(), Failure> {
                     .map(|name| name.0),
             };
             let pool = db::connect(url.expose(), 1).await.map_err(failed)?;
-            let created = if superuser {
-                accounts::create_superuser(&pool, &passwords, &registration).await
-            } else {
-                accounts::create_user(&pool, &passwords, &registration).await
-            };
-            let created = created.map_err(failed)?;
+            let created = accounts::create(&pool, &passwords, &registration, superuser).await.map_err(failed)?;
             println!("{}", created.id);
         }
         User::SetPassword { email } => {

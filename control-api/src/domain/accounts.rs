@@ -52,28 +52,20 @@ pub async fn register(
         }
         None => None,
     };
-    create(db, passwords, registration, referred_by, false).await
+    open(db, passwords, registration, referred_by, false).await
 }
 
-/// Opens an account with admin rights, for whoever runs the program.
-pub async fn create_superuser(
+/// Opens an account with or without admin rights, for whoever runs the program.
+pub async fn create(
     db: &db::Pool,
     passwords: &Passwords,
     registration: &Registration,
+    is_superuser: bool,
 ) -> Result<user::Model, Error> {
-    create(db, passwords, registration, None, true).await
+    open(db, passwords, registration, None, is_superuser).await
 }
 
-/// Opens an account without admin rights, for whoever runs the program.
-pub async fn create_user(
-    db: &db::Pool,
-    passwords: &Passwords,
-    registration: &Registration,
-) -> Result<user::Model, Error> {
-    create(db, passwords, registration, None, false).await
-}
-
-async fn create(
+async fn open(
     db: &db::Pool,
     passwords: &Passwords,
     registration: &Registration,
@@ -91,9 +83,19 @@ async fn create(
         referral_code: &draw_referral_code(),
         referred_by,
     };
-    let user = user::insert(&tx, &new).await.map_err(taken)?;
-    tx.commit().await?;
-    Ok(user)
+    match user::insert(&tx, &new).await.map_err(taken) {
+        // Of two that are taken the e-mail is told, whichever of them Postgres came upon first.
+        Err(Error::UsernameTaken) => {
+            tx.rollback().await?;
+            let holder = user::find_by_email(db, &registration.email).await?;
+            Err(if holder.is_some() { Error::EmailTaken } else { Error::UsernameTaken })
+        }
+        inserted => {
+            let user = inserted?;
+            tx.commit().await?;
+            Ok(user)
+        }
+    }
 }
 
 /// A name that somebody else took first, as a fact.

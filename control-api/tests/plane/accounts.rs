@@ -51,6 +51,8 @@ async fn concurrent_registrations_of_one_name_give_exactly_one_201() {
         |case: usize| json!({ "email": format!("u{case}@example.com"), "username": "same", "password": "password1" });
     try_all((0..12).map(of_username).collect(), "Username already taken").await;
     assert_eq!(control.query("SELECT count(*) FROM users").await, "3");
+    let both = json!({ "email": "one@example.com", "username": "same", "password": "password1" });
+    assert_eq!(control.registers(&both).await.problem(), "Email already registered");
 }
 
 #[tokio::test]
