@@ -17,7 +17,7 @@ mod snapshot;
 mod sweeper;
 pub mod telemetry;
 
-use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
@@ -29,6 +29,12 @@ use crate::{
     publisher::Publisher,
     telemetry::Metrics,
 };
+
+/// How long one round of a background task may take before it counts as failed: Postgres may be gone without having closed its
+/// connections, and a task that waits for it would wait for ever.
+const ROUND_WITHIN: Duration = Duration::from_secs(30);
+/// How long tasks have to end once the program is told to stop: longer than open requests have.
+const STOP_WITHIN: Duration = serve::DRAIN_WITHIN.saturating_add(Duration::from_secs(3));
 
 /// What every request and task works with.
 pub struct App {
@@ -126,10 +132,17 @@ impl Tasks {
         });
     }
 
-    /// Returns once all have ended.
+    /// Returns once all have ended, or have had their time to. What a task leaves half done is finished by the next process.
     async fn ended(self) -> Result<(), RunError> {
         self.tracker.close();
-        self.tracker.wait().await;
+        let overdue = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(STOP_WITHIN).await;
+        };
+        tokio::select! {
+            () = self.tracker.wait() => {}
+            () = overdue => tracing::warn!(tasks = self.tracker.len(), "tasks were still running at the end of the stop"),
+        }
         if self.failed.is_cancelled() { Err(RunError::TaskEnded) } else { Ok(()) }
     }
 }

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
+    ROUND_WITHIN,
     db::{self, outbox},
     publisher::{PublishError, Publisher},
     telemetry::Metrics,
@@ -37,7 +39,7 @@ pub enum Delivery {
 /// Publishes a token for which the caller has just committed a row, or waits for the relay that took the row first. Bounded,
 /// because what was committed stands whether Redis answers or not.
 pub async fn deliver(db: &db::Pool, publisher: &Publisher, token_id: Uuid) -> Delivery {
-    match tokio::time::timeout(DELIVER_WITHIN, deliver_rows(db, publisher, token_id)).await {
+    match timeout(DELIVER_WITHIN, deliver_rows(db, publisher, token_id)).await {
         Ok(Ok(())) => Delivery::Done,
         Ok(Err(error)) => {
             tracing::warn!(%token_id, %error, "a change waits for the relay");
@@ -89,7 +91,8 @@ pub async fn relay(db: db::Pool, database_url: &str, publisher: Publisher, metri
     let mut listener = None;
     let mut failing = false;
     while !stop.is_cancelled() {
-        match deliver_batch(&db, &publisher).await {
+        let round = timeout(ROUND_WITHIN, deliver_batch(&db, &publisher)).await;
+        match round.map_err(PublishError::from).flatten() {
             Ok(delivered) => {
                 failing = false;
                 metrics.delivered(delivered);

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use chrono::Utc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    ROUND_WITHIN,
     db::{self, credential, ended_jwt, password_link},
     domain::{self, refunds},
     outbox,
@@ -17,6 +19,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 const REFUND_ORPHANED_AFTER: chrono::Duration = chrono::Duration::seconds(10);
 /// A browser that has not come for its credential by now will not.
 const UNREDEEMED_FOR: chrono::Duration = chrono::Duration::seconds(60);
+/// How long a JWT that a logout ended is remembered past its time, for the clocks of replicas may differ.
+const EXPIRED_FOR: chrono::Duration = chrono::Duration::minutes(5);
 /// How long the row of an ended credential is kept, for Redis to be told.
 const ENDED_FOR: chrono::Duration = chrono::Duration::hours(1);
 
@@ -25,9 +29,10 @@ pub async fn sweep(db: db::Pool, publisher: Publisher, stop: CancellationToken) 
     // At the start nothing is in this process' hands, and what another replica works on may be repeated.
     let mut orphaned_after = chrono::Duration::zero();
     while !stop.is_cancelled() {
-        match round(&db, &publisher, orphaned_after).await {
-            Ok(()) => orphaned_after = REFUND_ORPHANED_AFTER,
-            Err(error) => tracing::warn!(%error, "sweeping failed; tries again"),
+        match timeout(ROUND_WITHIN, round(&db, &publisher, orphaned_after)).await {
+            Ok(Ok(())) => orphaned_after = REFUND_ORPHANED_AFTER,
+            Ok(Err(error)) => tracing::warn!(%error, "sweeping failed; tries again"),
+            Err(_) => tracing::warn!("sweeping took too long; tries again"),
         }
         tokio::select! {
             () = tokio::time::sleep(SWEEP_EVERY) => {}
@@ -48,7 +53,7 @@ async fn round(db: &db::Pool, publisher: &Publisher, orphaned_after: chrono::Dur
 async fn forget(db: &db::Pool) -> Result<(), domain::Error> {
     let now = Utc::now();
     let tx = db::begin(db).await?;
-    ended_jwt::delete_expired(&tx, now).await?;
+    ended_jwt::delete_expired(&tx, now - EXPIRED_FOR).await?;
     password_link::delete_expired(&tx, now).await?;
     credential::delete_ended(&tx, now - ENDED_FOR).await?;
     Ok(tx.commit().await?)

@@ -43,17 +43,20 @@ pub async fn refund(db: &db::Pool, publisher: &Publisher, user_id: Uuid, id: Uui
     Err(Error::RedisUnavailable)
 }
 
-/// Finishes refunds that were asked for before then: their process died, or lost Redis or Postgres on the way.
+/// Finishes refunds that were asked for before then: their process died, or lost Redis or Postgres on the way. How many it
+/// finished, one way or the other.
 pub async fn settle_standing(db: &db::Pool, publisher: &Publisher, before: DateTime<Utc>) -> Result<usize, Error> {
     const AT_ONCE: u64 = 100;
     let standing = access_token::list_unsettled(db, before, AT_ONCE).await?;
-    for &id in &standing {
+    let mut finished = 0;
+    for id in standing {
         match settle(db, publisher, id).await {
-            Ok(_) | Err(Error::TokenActivated | Error::TokenNotFoundOrRevoked | Error::RedisUnavailable) => {}
+            Ok(Settled::Refunded(_)) | Err(Error::TokenActivated) => finished += 1,
+            Ok(Settled::Changed) | Err(Error::TokenNotFoundOrRevoked | Error::RedisUnavailable) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(standing.len())
+    Ok(finished)
 }
 
 /// (1) Notes the request, unless one stands.
