@@ -84,6 +84,20 @@ async fn what_the_edges_told_is_forgotten_only_once_it_is_known() {
 }
 
 #[tokio::test]
+async fn what_postgres_did_not_take_is_told_to_it_again_at_once() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "100").await;
+    let token = control.buys(&alice, 24).await;
+    control.query("ALTER TABLE access_tokens RENAME TO away").await;
+    control.tell(&Usage::Activated { token_id: token.id, at_ms: 1_900_000_000_000 }).await;
+    let failed = || control.folder.path().join("control-api.log");
+    eventually!(std::fs::read_to_string(failed()).unwrap_or_default(), |log| log.contains("cannot be read; tries on"));
+    control.query("ALTER TABLE away RENAME TO access_tokens").await;
+    eventually!(control.query("SELECT count(activated_at) FROM access_tokens").await, |known| known == "1");
+    eventually!(control.redis.command(&["XLEN", redis::USAGE]).await.unwrap(), |left| left == "0");
+}
+
+#[tokio::test]
 async fn what_a_dead_replica_had_begun_to_read_is_read_by_another() {
     let control = Control::start().await;
     let alice = control.person_with("alice", "100").await;
