@@ -183,13 +183,17 @@ pub async fn record_activation(tx: &Tx, id: Uuid, at: DateTime<Utc>) -> Result<O
     by(tx, query, [id.into(), at.into()]).await
 }
 
-/// Makes every token of a user that has not ended be published anew, because the user's own state changed.
+/// Makes every token of a user that has not ended be published anew, because the user's own state changed. They are locked in
+/// the order of their ids, as everywhere that several are.
 pub async fn touch_of_user(tx: &Tx, user_id: Uuid) -> Result<Vec<Uuid>, Error> {
-    let query = "UPDATE access_tokens SET version = version + 1 WHERE user_id = $1 AND revoked_at IS NULL
+    let lock = "SELECT id FROM access_tokens WHERE user_id = $1 AND revoked_at IS NULL
             AND (activated_at IS NULL OR activated_at + duration_hours * interval '1 hour' > now())
-        RETURNING id";
-    let rows = tx.query_all_raw(sql(query, [user_id.into()])).await?;
-    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+        ORDER BY id FOR UPDATE";
+    let rows = tx.query_all_raw(sql(lock, [user_id.into()])).await?;
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
+    let touch = "UPDATE access_tokens SET version = version + 1 WHERE id = ANY($1)";
+    tx.execute_raw(sql(touch, [ids.clone().into()])).await?;
+    Ok(ids)
 }
 
 async fn by<const N: usize>(db: &impl Connection, query: &str, values: [Value; N]) -> Result<Option<Model>, Error> {

@@ -1,11 +1,10 @@
 //! The table `password_links`: one-time links that set a password.
 
 use chrono::{DateTime, Utc};
-use sea_orm::ConnectionTrait;
 use shared::credential::Digest;
 use uuid::Uuid;
 
-use super::{Error, Tx, sql};
+use super::{Connection, Error, Tx, sql};
 
 /// Gives a user a link; an earlier one of theirs ends.
 pub async fn replace(tx: &Tx, user_id: Uuid, digest: &Digest, expires_at: DateTime<Utc>) -> Result<(), Error> {
@@ -15,11 +14,18 @@ pub async fn replace(tx: &Tx, user_id: Uuid, digest: &Digest, expires_at: DateTi
     tx.execute_raw(sql(query, values)).await.map(drop)
 }
 
-/// Uses a link up: whose it was, or `None` if there is none or it has expired.
-pub async fn redeem(tx: &Tx, digest: &Digest, now: DateTime<Utc>) -> Result<Option<Uuid>, Error> {
-    let query = "DELETE FROM password_links WHERE digest = $1 AND expires_at > $2 RETURNING user_id";
-    let row = tx.query_one_raw(sql(query, [digest.as_bytes().to_vec().into(), now.into()])).await?;
+/// Whose link this is; `None` if there is none or it has expired.
+pub async fn find_user(db: &impl Connection, digest: &Digest, now: DateTime<Utc>) -> Result<Option<Uuid>, Error> {
+    let query = "SELECT user_id FROM password_links WHERE digest = $1 AND expires_at > $2";
+    let row = db.query_one_raw(sql(query, [digest.as_bytes().to_vec().into(), now.into()])).await?;
     row.map(|row| row.try_get_by_index(0)).transpose()
+}
+
+/// Uses a link up; whether it was still there. Its user must be locked, for a new link takes the place of the old.
+pub async fn redeem(tx: &Tx, digest: &Digest, now: DateTime<Utc>) -> Result<bool, Error> {
+    let query = "DELETE FROM password_links WHERE digest = $1 AND expires_at > $2";
+    let deleted = tx.execute_raw(sql(query, [digest.as_bytes().to_vec().into(), now.into()])).await?;
+    Ok(deleted.rows_affected() == 1)
 }
 
 /// Ends the link of a user, if there is one.

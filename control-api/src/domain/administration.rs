@@ -78,7 +78,8 @@ pub async fn draw_password_link(db: &db::Pool, user_id: Uuid, now: DateTime<Utc>
     Ok(link)
 }
 
-/// Sets a password by a link, and uses it up; ends every JWT issued before.
+/// Sets a password by a link, and uses it up; ends every JWT issued before. The user is locked before the link, as everywhere;
+/// and nothing is hashed for a code that was made up.
 pub async fn redeem_password_link(
     db: &db::Pool,
     passwords: &Passwords,
@@ -86,9 +87,13 @@ pub async fn redeem_password_link(
     password: &str,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    let user_id = password_link::find_user(db, code, now).await?.ok_or(Error::UnknownPasswordLink)?;
     let password_hash = passwords.hash(password).await?;
     let tx = db::begin(db).await?;
-    let user_id = password_link::redeem(&tx, code, now).await?.ok_or(Error::UnknownPasswordLink)?;
+    user::find_for_update(&tx, user_id).await?.ok_or(Error::UnknownPasswordLink)?;
+    if !password_link::redeem(&tx, code, now).await? {
+        return Err(Error::UnknownPasswordLink);
+    }
     let change = user::Change { password_hash: Some(password_hash), bump_epoch: true, ..Default::default() };
     user::update(&tx, user_id, change).await?;
     Ok(tx.commit().await?)

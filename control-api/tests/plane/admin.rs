@@ -186,3 +186,28 @@ async fn a_password_link_sets_a_password_once() {
     let nobody = control.post(&admin, &format!("/admin/users/{}/password-link", Uuid::nil())).answer().await;
     assert_eq!(nobody.status, 404);
 }
+
+#[tokio::test]
+async fn drawing_and_redeeming_a_password_link_at_once_wait_for_each_other() {
+    let control = Control::start().await;
+    let (admin, alice) = (control.admin().await, control.person("alice").await);
+    let draw = || control.post(&admin, &format!("/admin/users/{}/password-link", alice.id)).answer();
+    let url = text(&draw().await.expect(200), "url");
+    // A link that is being used up stays so for a moment.
+    control
+        .query(
+            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN PERFORM pg_sleep(1); RETURN NULL; END $$;
+            CREATE TRIGGER dawdle AFTER DELETE ON password_links FOR EACH ROW EXECUTE FUNCTION dawdle()",
+        )
+        .await;
+    let (address, code) = url.split_once("?code=").expect("a code");
+    let form = format!("code={code}&password=a%20new%20password");
+    let request = control.http.post(address).header("content-type", "application/x-www-form-urlencoded").body(form);
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+    let (redeemed, drawn) = tokio::join!(request.answer(), async {
+        eventually!(control.query(asleep).await, |asleep| asleep == "1");
+        draw().await
+    });
+    assert_eq!((redeemed.status, drawn.status), (200, 200));
+}
