@@ -94,9 +94,9 @@ impl Auth {
     async fn logout(
         &self,
         app: Data<&Arc<App>>,
+        user: CurrentUser,
         /// Whether to end every JWT of the user
         all: Query<Option<Flag>>,
-        user: CurrentUser,
     ) -> Result<Json<LoggedOut>, ApiError> {
         if all.0.is_some_and(|all| all.0) {
             accounts::log_out_everywhere(&app.db, &user.0).await?;

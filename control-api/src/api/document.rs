@@ -3,15 +3,13 @@
 use serde_json::{Map, Value, json};
 
 /// Refusals that only some operations can answer. All others follow from an operation's shape.
-const PARTICULAR: [(&str, &[&str]); 8] = [
-    ("register", &["400"]),
+const PARTICULAR: [(&str, &[&str]); 6] = [
     ("login", &["401"]),
-    ("change_me", &["400"]),
-    ("purchase_token", &["400", "402"]),
-    ("refund_token", &["400", "404"]),
-    ("extend_token", &["400", "402", "404"]),
-    ("rotate_token", &["400", "404"]),
-    ("open_token", &["400", "404"]),
+    ("purchase_token", &["402"]),
+    ("refund_token", &["404"]),
+    ("extend_token", &["402", "404"]),
+    ("rotate_token", &["404"]),
+    ("open_token", &["404"]),
 ];
 
 /// The same for what superusers call.
@@ -44,11 +42,13 @@ fn keep_possible_responses(operation: &mut Value) {
     let particular = particular.map_or(&[][..], |(_, statuses)| statuses);
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     responses.retain(|status, _| match status.as_str() {
+        // The layer around all operations reads headers and a body whatever the operation wants of them.
+        "400" | "408" | "413" => true,
         "401" | "403" if guarded => true,
-        "408" | "413" | "415" => has_body,
+        "415" => has_body,
         "422" => has_body || has_parameters,
         "405" => false,
-        "400" | "401" | "402" | "403" | "404" | "409" => particular.contains(&status.as_str()),
+        "401" | "402" | "403" | "404" | "409" => particular.contains(&status.as_str()),
         _ => true,
     });
 }

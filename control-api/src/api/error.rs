@@ -229,6 +229,9 @@ pub fn respond(error: poem::Error) -> Response {
     } else if let Some(error) = error.downcast_ref::<ParsePathError>() {
         // Every path here has one parameter, and poem does not know its name.
         parameter("id", &error.reason)
+    } else if error.is::<poem::error::ParsePathError>() {
+        // poem drops a parameter that is not UTF-8, and then misses it.
+        ApiError::invalid(vec![FieldError::new("id", "must be a UUID")])
     } else if error.is::<ParseRequestPayloadError>() {
         ApiError::invalid(vec![FieldError::new("body", "is not valid")])
     } else if error.status().is_client_error() {

@@ -56,7 +56,13 @@ impl Methods {
         )
     }
 
-    /// What a path that is not in the document knows is what every page knows.
+    /// With those of a page that knows more than every page does.
+    pub fn with(mut self, path: &str, methods: &str) -> Self {
+        self.0.push((path.to_owned(), methods.to_owned()));
+        self
+    }
+
+    /// What a path that is not listed knows is what every page knows.
     fn allowed(&self, path: &str) -> &str {
         let exact = self.0.iter().find(|(template, _)| template == path);
         let found = exact.or_else(|| self.0.iter().find(|(template, _)| matches(template, path)));
@@ -98,7 +104,7 @@ impl<E: Endpoint> Endpoint for Layer<E> {
         let origin = request.headers().get(header::ORIGIN).cloned();
         let peer = request.remote_addr().as_socket_addr().map(|peer| peer.ip().to_string());
 
-        let mut response = self.answer(request, &method, &path).await;
+        let mut response = self.answer(request, &method, &path, &request_id).await;
         self.finish(&mut response, &path, origin, &request_id);
 
         let (status, took) = (response.status().as_u16(), started.elapsed());
@@ -110,7 +116,7 @@ impl<E: Endpoint> Endpoint for Layer<E> {
 }
 
 impl<E: Endpoint> Layer<E> {
-    async fn answer(&self, request: Request, method: &Method, path: &str) -> Response {
+    async fn answer(&self, request: Request, method: &Method, path: &str, request_id: &str) -> Response {
         let unreadable =
             |name: &&HeaderName| request.headers().get_all(*name).iter().any(|value| value.to_str().is_err());
         if READ.iter().any(|name| unreadable(&name)) {
@@ -136,11 +142,11 @@ impl<E: Endpoint> Layer<E> {
                 response
             }
             Ok(Err(_)) => {
-                tracing::error!(%method, path, "a request panicked");
+                tracing::error!(request_id, %method, path, "a request panicked");
                 ApiError::internal().into_response()
             }
             Err(_) => {
-                tracing::error!(%method, path, "a request took too long");
+                tracing::error!(request_id, %method, path, "a request took too long");
                 ApiError::unavailable().into_response()
             }
         }

@@ -48,10 +48,10 @@ fn service() -> OpenApiService<impl OpenApi, ()> {
 pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> + 'static {
     let service = service();
     let document = document::complete(&service.spec());
-    let methods = layer::Methods::of(&document);
+    let methods = layer::Methods::of(&document).with(password_page::PATH, "GET, HEAD, POST");
     let swagger_page = service.swagger_ui_html().replace(&service.spec(), &document);
     let route = pages::routes(swagger_page, document)
-        .at("/set-password", password_page::endpoint(Arc::clone(&app)))
+        .at(password_page::PATH, password_page::endpoint(Arc::clone(&app)))
         .nest_no_strip("/api", service);
     layer::Layer::new(route.data(Arc::clone(&app)), app, methods)
 }

@@ -21,9 +21,11 @@ use crate::{
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+pub const PATH: &str = "/set-password";
+
 /// The address of the page for this code.
 pub fn url(control_origin: &str, code: &Credential) -> String {
-    format!("{control_origin}/set-password?code={}", code.expose())
+    format!("{control_origin}{PATH}?code={}", code.expose())
 }
 
 pub fn endpoint(app: Arc<App>) -> impl Endpoint {
@@ -74,7 +76,7 @@ fn parameter(encoded: &[u8], name: &str) -> Option<String> {
 
 fn form(status: StatusCode, code: &Credential, notice: &str) -> Response {
     let form = format!(
-        r#"{notice}<form method="post" action="/set-password">
+        r#"{notice}<form method="post" action="{PATH}">
 <input type="hidden" name="code" value="{code}">
 <label>New password, at least 8 characters
 <input type="password" name="password" minlength="8" maxlength="72" autocomplete="new-password" required></label>

@@ -104,6 +104,8 @@ async fn a_logout_ends_one_jwt_or_all_of_them() {
     let here = control.person("alice").await;
     let [there, elsewhere]: [Person; 2] =
         [control.known(&here.email, &here.password).await, control.known(&here.email, &here.password).await];
+    let anonymous = control.call(Method::POST, "/auth/logout?all=x").answer().await;
+    assert_eq!((anonymous.status, anonymous.problem().as_str()), (401, "Not authenticated"));
     control.post(&here, "/auth/logout").answer().await.expect(200);
     assert_eq!(me_with(&control, &here.jwt).await.problem(), "Could not validate credentials");
     me_with(&control, &there.jwt).await.expect(200);
