@@ -1,6 +1,6 @@
 //! Postgres: one file a table, with its entity and its queries.
 //!
-//! Reads take any connection; writes take a transaction, and only `domain`, `outbox` and `intake` begin one, so that no
+//! Reads take any connection; writes take a transaction, and only the rules and the background tasks begin one, so that no
 //! endpoint can change anything past the rules.
 
 pub mod access_token;

@@ -1,12 +1,14 @@
 //! The table `users`: accounts and their balances.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{QueryOrder, QuerySelect, entity::prelude::*};
 
 use super::{Connection, Error, Tx, sql};
 
-#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[derive(Clone, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "users")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
@@ -31,6 +33,13 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+/// Tells an account by its id alone, so that no log line can hold a password's hash.
+impl fmt::Debug for Model {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("User").field("id", &self.id).finish_non_exhaustive()
+    }
+}
 
 /// An account to create.
 pub struct NewUser<'a> {
