@@ -84,10 +84,11 @@ async fn serve_connection<E>(
     E: Endpoint<Output = Response> + 'static,
 {
     let Ok(local) = stream.local_addr() else { return };
-    let (open_requests, seen) = watch::channel(0);
+    let open_requests = watch::Sender::new(0);
+    let counter = open_requests.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let endpoint = Arc::clone(&endpoint);
-        let open = OpenRequest::count(&open_requests);
+        let open = OpenRequest::count(&counter);
         async move {
             let _open = open;
             let addresses = (LocalAddr(local.into()), RemoteAddr(peer.into()));
@@ -113,7 +114,7 @@ async fn serve_connection<E>(
     };
     tokio::select! {
         () = served => {}
-        () = quiet(seen, quiet_for) => {}
+        () = quiet(&open_requests, quiet_for) => {}
     }
 }
 
@@ -134,7 +135,8 @@ impl Drop for OpenRequest {
 }
 
 /// Returns once no request has been open, nor one begun, for `quiet_for`.
-async fn quiet(mut open_requests: watch::Receiver<usize>, quiet_for: Duration) {
+async fn quiet(open_requests: &watch::Sender<usize>, quiet_for: Duration) {
+    let mut open_requests = open_requests.subscribe();
     while open_requests.wait_for(|open| *open == 0).await.is_ok() {
         if tokio::time::timeout(quiet_for, open_requests.changed()).await.is_err() {
             return;
