@@ -191,6 +191,7 @@ The gateway is running.
   Upstream       {}
   Superuser      {SUPERUSER_EMAIL}   {password}
   Access token   {token}
+  Rate limits    none: they are not built yet
 
 All of this stands in {folder}/stack.json, logs are in {folder}/logs/. Try, in another shell:
 
