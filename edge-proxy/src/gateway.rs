@@ -128,7 +128,7 @@ pub async fn sign_in(edge: &Edge, session: &mut Session, request: &Request) -> R
 async fn signed_in(edge: &Edge, request: &Request, token: &str, next: &str) -> Result<Answer, Denied> {
     let credential = Credential::parse_token_text(token).ok_or(Denied::BadCredential)?;
     let held = edge.grants().find(credential.digest()).await?;
-    Ok(with_cookie(redirect_home(request, next)?, edge, request, &credential, &held))
+    Ok(with_cookie(redirect(request, next)?, edge, request, &credential, &held))
 }
 
 /// `GET /_gateway/enter?code=…`: a browser takes the credential that `POST /tokens/{id}/open` made for it, once.
@@ -148,7 +148,7 @@ pub async fn enter(edge: &Edge, session: &Session, request: &Request) -> Result<
         return Err(Denied::Unavailable);
     }
     let next = form_field(query.as_bytes(), "next").unwrap_or_default();
-    let answer = redirect_home(request, admit::next_path(&next).unwrap_or("/"))?;
+    let answer = redirect(request, admit::next_path(&next).unwrap_or("/"))?;
     Ok(with_cookie(answer, edge, request, &credential, &held))
 }
 
@@ -164,8 +164,7 @@ pub fn cleared_cookie(edge: &Edge, request: &Request) -> HeaderValue {
 }
 
 fn cookie(edge: &Edge, request: &Request, value: &str, max_age_seconds: u64) -> HeaderValue {
-    let shown = request.local.as_ref().unwrap_or(&request.public);
-    let secure = if edge.config.cookie_secure.unwrap_or(shown.is_https()) { "; Secure" } else { "" };
+    let secure = if edge.config.cookie_secure.unwrap_or(request.shown().is_https()) { "; Secure" } else { "" };
     let same_site = match edge.config.cookie_samesite {
         SameSite::Lax => "Lax",
         SameSite::Strict => "Strict",
@@ -178,9 +177,9 @@ fn cookie(edge: &Edge, request: &Request, value: &str, max_age_seconds: u64) -> 
     line
 }
 
-fn redirect_home(request: &Request, path: &str) -> Result<Answer, Denied> {
-    let shown = request.local.as_ref().unwrap_or(&request.public);
-    Answer::see_other(&format!("{shown}{path}")).ok_or(Denied::Fault)
+/// Sends a browser to a path of the gateway as it sees it.
+pub fn redirect(request: &Request, path: &str) -> Result<Answer, Denied> {
+    Answer::see_other(&format!("{}{path}", request.shown())).ok_or(Denied::Fault)
 }
 
 fn require(session: &Session, method: &Method, allow: &'static str) -> Result<(), Denied> {

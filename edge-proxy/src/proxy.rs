@@ -144,11 +144,8 @@ impl Proxy {
             return self.sign_in_by_query(request, &candidate, &held, path, query.as_deref());
         }
         let target = with_query(path, query.as_deref());
-        let shown = match (&request.local, candidate.source) {
-            (Some(local), _) => Some(local.clone()),
-            (None, Source::Cookie | Source::Query) => Some(request.public.clone()),
-            (None, Source::Header) => None,
-        };
+        let is_api_client = candidate.source == Source::Header && request.local.is_none();
+        let shown = (!is_api_client).then(|| request.shown().clone());
         let admitted = Admitted { held, source: candidate.source, target, shown };
         Ok(if is_upgrade {
             Decision::Tunnel(admitted)
@@ -168,8 +165,7 @@ impl Proxy {
         path: &str,
         query: Option<&str>,
     ) -> Result<Decision, Denied> {
-        let shown = request.local.as_ref().unwrap_or(&request.public);
-        let answer = Answer::see_other(&format!("{shown}{}", with_query(path, query))).ok_or(Denied::Fault)?;
+        let answer = gateway::redirect(request, &with_query(path, query))?;
         let credential = candidate.credential.as_ref().ok_or(Denied::Fault)?;
         Ok(Decision::Answer(gateway::with_cookie(answer, &self.edge, request, credential, held)))
     }

@@ -33,6 +33,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// The origin under which its browser sees this gateway.
+    pub fn shown(&self) -> &Origin {
+        self.local.as_ref().unwrap_or(&self.public)
+    }
+
     /// Whether pages of that origin are shown by this gateway, or by the local proxy that sent this request.
     pub fn is_own(&self, origin: &Origin) -> bool {
         self.own_origins().contains(&origin)
