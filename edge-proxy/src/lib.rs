@@ -12,6 +12,7 @@ pub mod frames;
 pub mod gateway;
 pub mod grants;
 pub mod held;
+pub mod judge;
 pub mod ops;
 pub mod origin;
 pub mod proxy;

@@ -1,34 +1,28 @@
 //! Pingora's phases in their order: the life of a request on the edge, each phase a few lines that call a module.
 
 use std::{
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Version, header};
+use http::{StatusCode, header};
 use pingora::{
     Error, ErrorSource, ErrorType,
     http::{RequestHeader, ResponseHeader},
     proxy::{FailToProxy, ProxyHttp, Session},
     upstreams::peer::HttpPeer,
 };
-use shared::path::PathFault;
 
 use crate::{
     Edge,
-    admit::{self, DEVICE_HEADER, Denied},
-    credential::{self, Candidate, DEVICE_COOKIE, Source, with_query},
+    admit::Denied,
     cutoff,
     exchange::Failure,
-    forward, gateway,
-    held::Held,
-    origin::Origin,
-    request::{Admitted, Request, RequestCtx, Target},
-    respond::Answer,
-    route::Route,
+    forward,
+    judge::{Decision, judge, refusal},
+    request::{RequestCtx, Target},
     trailers, tunnel,
 };
 
@@ -40,155 +34,9 @@ pub struct Proxy {
     edge: Arc<Edge>,
 }
 
-/// What becomes of a request once its head was judged.
-enum Decision {
-    Answer(Answer),
-    Forward(Target),
-    Tunnel(Admitted),
-    WithTrailers(Admitted),
-}
-
 impl Proxy {
     pub fn new(edge: Arc<Edge>) -> Self {
         Self { edge }
-    }
-
-    async fn decide(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<Decision, Denied> {
-        let request = self.read_head(session, ctx)?;
-        ctx.request = Some(request.clone());
-        let path = ctx.path.clone();
-        let route = self.edge.routes.of(&path);
-        ctx.route = route.class();
-        let answer = match route {
-            Route::Health => gateway::health(&self.edge),
-            Route::Authenticate => gateway::authenticate(&self.edge, session, &request).await?,
-            Route::Status => gateway::status(&self.edge, session).await?,
-            Route::Logout => gateway::logout(&self.edge, session, &request)?,
-            Route::SignIn => gateway::sign_in(&self.edge, session, &request).await?,
-            Route::Enter => gateway::enter(&self.edge, session, &request).await?,
-            Route::Stylesheet => Answer::stylesheet(),
-            Route::NotFound => return Err(Denied::NotFound),
-            Route::Misspelled => return Err(Denied::MisspelledPath),
-            Route::Control => {
-                shared::path::check(&path).map_err(Denied::Path)?;
-                return Ok(Decision::Forward(Target::Control));
-            }
-            Route::Upstream { path, prefixed } => return self.admit(session, &request, path, prefixed).await,
-        };
-        Ok(Decision::Answer(answer))
-    }
-
-    /// Reads what the head says, and notes what the access line needs.
-    fn read_head(&self, session: &Session, ctx: &mut RequestCtx) -> Result<Request, Denied> {
-        let head = session.req_header();
-        ctx.method = head.method.to_string();
-        let target = head
-            .uri
-            .path_and_query()
-            .filter(|_| head.raw_path_is_utf8())
-            .ok_or(Denied::Path(PathFault::NotAbsolute))?;
-        ctx.path = target.path().to_owned();
-        let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-        let public = self.public_origin(is_tls, head).ok_or(Denied::WrongHost)?;
-        let local = head.headers.get("x-local-url").and_then(|url| url.to_str().ok()?.parse::<Origin>().ok());
-        Ok(Request {
-            id: ctx.id(),
-            client: client_address(session),
-            public,
-            publics: Arc::clone(&self.edge.public_origins),
-            local: local.filter(Origin::is_loopback),
-        })
-    }
-
-    /// The public origin that a request came by; `None` if it is none of ours.
-    fn public_origin(&self, is_tls: bool, head: &RequestHeader) -> Option<Origin> {
-        let host = match head.uri.authority() {
-            Some(authority) => authority.as_str(),
-            None => head.headers.get(header::HOST)?.to_str().ok()?,
-        };
-        let configured = self.edge.public_origins.iter().find(|origin| origin.is_named_by(host));
-        match configured {
-            Some(origin) => Some(origin.clone()),
-            // Only DEBUG lets this list be empty.
-            None if self.edge.public_origins.is_empty() => Origin::of_host(is_tls, host),
-            None => None,
-        }
-    }
-
-    /// Lets a request through to the upstream's `path`, in the contract's order of checks.
-    async fn admit(
-        &self,
-        session: &Session,
-        request: &Request,
-        path: &str,
-        prefixed: bool,
-    ) -> Result<Decision, Denied> {
-        let head = session.req_header();
-        let query = head.uri.query();
-        let device = admit::device(&head.headers)?;
-        let candidates = credential::candidates(&head.method, &head.headers, query);
-        let has_query_token = matches!(candidates.first(), Some(Candidate { source: Source::Query, .. }));
-        if prefixed && !has_query_token && is_browsers_navigation(&head.method, &head.headers) {
-            return redirect(&request.public, path, query);
-        }
-        let (held, candidate) = self.edge.choose(candidates).await?;
-        let is_upgrade = is_websocket(head);
-        if candidate.source == Source::Cookie {
-            admit::check_cross_site(&head.method, is_upgrade, &head.headers, &request.own_origins())?;
-        }
-        let has_device = device.is_some() || credential::cookie(&head.headers, DEVICE_COOKIE).is_some();
-        admit::authorize(self.edge.config.device_policy, has_device, held.scope, path)?;
-
-        let query = query.map(credential::strip_query).unwrap_or_default();
-        if candidate.source == Source::Query && !is_upgrade {
-            return self.sign_in_by_query(request, &candidate, &held, path, query.as_deref());
-        }
-        let target = with_query(path, query.as_deref());
-        let is_api_client = candidate.source == Source::Header && request.local.is_none();
-        let shown = (!is_api_client).then(|| request.shown().clone());
-        let admitted = Admitted { held, source: candidate.source, target, shown };
-        Ok(if is_upgrade {
-            Decision::Tunnel(admitted)
-        } else if trailers::announces_trailers(head) {
-            Decision::WithTrailers(admitted)
-        } else {
-            Decision::Forward(Target::Upstream(admitted))
-        })
-    }
-
-    /// Takes a token out of the address bar: a cookie for it, and the same page without it.
-    fn sign_in_by_query(
-        &self,
-        request: &Request,
-        candidate: &Candidate,
-        held: &Held,
-        path: &str,
-        query: Option<&str>,
-    ) -> Result<Decision, Denied> {
-        let answer = gateway::redirect(request, &with_query(path, query))?;
-        let credential = candidate.credential.as_ref().ok_or(Denied::Fault)?;
-        Ok(Decision::Answer(gateway::with_cookie(answer, &self.edge, request, credential, held)))
-    }
-
-    /// A refusal as the caller can use it: a page for a browser that navigates, problem JSON for all others.
-    fn refusal(&self, head: &RequestHeader, ctx: &RequestCtx, denied: &Denied) -> Answer {
-        let answer = if !is_browsers_navigation(&head.method, &head.headers) {
-            Answer::problem(denied)
-        } else if matches!(denied, Denied::NoCredential | Denied::BadCredential | Denied::HandoverGone) {
-            let query = head.uri.query().map(credential::strip_query).unwrap_or_default();
-            let next = with_query(&ctx.path, query.as_deref());
-            // A hand-over's own address leads nowhere a second time.
-            let next = admit::next_path(&next).filter(|next| !next.starts_with("/_gateway/")).unwrap_or("/");
-            Answer::sign_in(Some(denied), next)
-        } else {
-            Answer::refusal_page(denied)
-        };
-        match &ctx.request {
-            Some(request) if *denied == Denied::BadCredential && has_cookie(&head.headers) => {
-                answer.with(header::SET_COOKIE, gateway::cleared_cookie(&self.edge, request))
-            }
-            _ => answer,
-        }
     }
 
     /// Ends a request that did not go Pingora's way; `true`, since it was answered.
@@ -207,7 +55,7 @@ impl Proxy {
     }
 
     async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, denied: &Denied) -> pingora::Result<()> {
-        let answer = self.refusal(session.req_header(), ctx, denied);
+        let answer = refusal(&self.edge, session.req_header(), ctx, denied);
         ctx.answered(&answer);
         answer.send(session, &ctx.id()).await
     }
@@ -229,7 +77,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<bool> {
-        match self.decide(session, ctx).await {
+        match judge(&self.edge, session, ctx).await {
             Ok(Decision::Answer(answer)) => {
                 ctx.answered(&answer);
                 answer.send(session, &ctx.id()).await?;
@@ -400,39 +248,4 @@ fn fault(error: &Error, ctx: &RequestCtx) -> Denied {
         (_, ErrorSource::Downstream) => Denied::BrokenBody,
         _ => Denied::Fault,
     }
-}
-
-/// A browser that came by itself, not through the desktop client or as an API client.
-fn is_browsers_navigation(method: &Method, headers: &HeaderMap) -> bool {
-    let is_client = ["x-local-url", credential::HEADER, DEVICE_HEADER].iter().any(|name| headers.contains_key(*name));
-    !is_client && admit::is_navigation(method, headers)
-}
-
-/// A request that wants to become a WebSocket. `Upgrade` without `Connection: upgrade` is a plain request.
-fn is_websocket(head: &RequestHeader) -> bool {
-    let lists = |name, token: &str| {
-        head.headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
-    };
-    head.method == Method::GET
-        && head.version == Version::HTTP_11
-        && lists(header::UPGRADE, "websocket")
-        && lists(header::CONNECTION, "upgrade")
-}
-
-fn has_cookie(headers: &HeaderMap) -> bool {
-    credential::cookie(headers, credential::COOKIE).is_some()
-}
-
-fn client_address(session: &Session) -> Option<IpAddr> {
-    let address = session.client_addr()?.as_inet()?.ip();
-    Some(address.to_canonical())
-}
-
-fn redirect(public: &Origin, path: &str, query: Option<&str>) -> Result<Decision, Denied> {
-    let target = format!("{public}{}", with_query(path, query));
-    Answer::temporary_redirect(&target).map(Decision::Answer).ok_or(Denied::Fault)
 }

@@ -1,0 +1,200 @@
+//! What becomes of a request, judged by its head: answered here, forwarded, or refused, in the contract's order of checks. It reads the
+//! request and asks the modules that know; what it decides the phases in `proxy.rs` carry out.
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderMap, Method, Version, header};
+use pingora::{http::RequestHeader, proxy::Session};
+use shared::path::PathFault;
+
+use crate::{
+    Edge,
+    admit::{self, DEVICE_HEADER, Denied},
+    credential::{self, Candidate, DEVICE_COOKIE, Source, with_query},
+    gateway,
+    held::Held,
+    origin::Origin,
+    request::{Admitted, Request, RequestCtx, Target},
+    respond::Answer,
+    route::Route,
+    trailers,
+};
+
+/// What becomes of a request once its head was judged.
+pub enum Decision {
+    Answer(Answer),
+    Forward(Target),
+    Tunnel(Admitted),
+    WithTrailers(Admitted),
+}
+
+/// Judges a request by its head, in the contract's order of checks, and answers what is the edge's own.
+pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<Decision, Denied> {
+    let request = read_head(edge, session, ctx)?;
+    ctx.request = Some(request.clone());
+    let path = ctx.path.clone();
+    let route = edge.routes.of(&path);
+    ctx.route = route.class();
+    let answer = match route {
+        Route::Health => gateway::health(edge),
+        Route::Authenticate => gateway::authenticate(edge, session, &request).await?,
+        Route::Status => gateway::status(edge, session).await?,
+        Route::Logout => gateway::logout(edge, session, &request)?,
+        Route::SignIn => gateway::sign_in(edge, session, &request).await?,
+        Route::Enter => gateway::enter(edge, session, &request).await?,
+        Route::Stylesheet => Answer::stylesheet(),
+        Route::NotFound => return Err(Denied::NotFound),
+        Route::Misspelled => return Err(Denied::MisspelledPath),
+        Route::Control => {
+            shared::path::check(&path).map_err(Denied::Path)?;
+            return Ok(Decision::Forward(Target::Control));
+        }
+        Route::Upstream { path, prefixed } => return admit_upstream(edge, session, &request, path, prefixed).await,
+    };
+    Ok(Decision::Answer(answer))
+}
+
+/// Reads what the head says, and notes what the access line needs.
+fn read_head(edge: &Edge, session: &Session, ctx: &mut RequestCtx) -> Result<Request, Denied> {
+    let head = session.req_header();
+    ctx.method = head.method.to_string();
+    let target =
+        head.uri.path_and_query().filter(|_| head.raw_path_is_utf8()).ok_or(Denied::Path(PathFault::NotAbsolute))?;
+    ctx.path = target.path().to_owned();
+    let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    let public = public_origin(edge, is_tls, head).ok_or(Denied::WrongHost)?;
+    let local = head.headers.get("x-local-url").and_then(|url| url.to_str().ok()?.parse::<Origin>().ok());
+    Ok(Request {
+        id: ctx.id(),
+        client: client_address(session),
+        public,
+        publics: Arc::clone(&edge.public_origins),
+        local: local.filter(Origin::is_loopback),
+    })
+}
+
+/// The public origin that a request came by; `None` if it is none of ours.
+fn public_origin(edge: &Edge, is_tls: bool, head: &RequestHeader) -> Option<Origin> {
+    let host = match head.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => head.headers.get(header::HOST)?.to_str().ok()?,
+    };
+    let configured = edge.public_origins.iter().find(|origin| origin.is_named_by(host));
+    match configured {
+        Some(origin) => Some(origin.clone()),
+        // Only DEBUG lets this list be empty.
+        None if edge.public_origins.is_empty() => Origin::of_host(is_tls, host),
+        None => None,
+    }
+}
+
+/// Lets a request through to the upstream's `path`, in the contract's order of checks.
+async fn admit_upstream(
+    edge: &Edge,
+    session: &Session,
+    request: &Request,
+    path: &str,
+    prefixed: bool,
+) -> Result<Decision, Denied> {
+    let head = session.req_header();
+    let query = head.uri.query();
+    let device = admit::device(&head.headers)?;
+    let candidates = credential::candidates(&head.method, &head.headers, query);
+    let has_query_token = matches!(candidates.first(), Some(Candidate { source: Source::Query, .. }));
+    if prefixed && !has_query_token && is_browsers_navigation(&head.method, &head.headers) {
+        return redirect(&request.public, path, query);
+    }
+    let (held, candidate) = edge.choose(candidates).await?;
+    let is_upgrade = is_websocket(head);
+    if candidate.source == Source::Cookie {
+        admit::check_cross_site(&head.method, is_upgrade, &head.headers, &request.own_origins())?;
+    }
+    let has_device = device.is_some() || credential::cookie(&head.headers, DEVICE_COOKIE).is_some();
+    admit::authorize(edge.config.device_policy, has_device, held.scope, path)?;
+
+    let query = query.map(credential::strip_query).unwrap_or_default();
+    if candidate.source == Source::Query && !is_upgrade {
+        return sign_in_by_query(edge, request, &candidate, &held, path, query.as_deref());
+    }
+    let target = with_query(path, query.as_deref());
+    let is_api_client = candidate.source == Source::Header && request.local.is_none();
+    let shown = (!is_api_client).then(|| request.shown().clone());
+    let admitted = Admitted { held, source: candidate.source, target, shown };
+    Ok(if is_upgrade {
+        Decision::Tunnel(admitted)
+    } else if trailers::announces_trailers(head) {
+        Decision::WithTrailers(admitted)
+    } else {
+        Decision::Forward(Target::Upstream(admitted))
+    })
+}
+
+/// Takes a token out of the address bar: a cookie for it, and the same page without it.
+fn sign_in_by_query(
+    edge: &Edge,
+    request: &Request,
+    candidate: &Candidate,
+    held: &Held,
+    path: &str,
+    query: Option<&str>,
+) -> Result<Decision, Denied> {
+    let answer = gateway::redirect(request, &with_query(path, query))?;
+    let credential = candidate.credential.as_ref().ok_or(Denied::Fault)?;
+    Ok(Decision::Answer(gateway::with_cookie(answer, edge, request, credential, held)))
+}
+
+/// A refusal as the caller can use it: a page for a browser that navigates, problem JSON for all others.
+pub fn refusal(edge: &Edge, head: &RequestHeader, ctx: &RequestCtx, denied: &Denied) -> Answer {
+    let answer = if !is_browsers_navigation(&head.method, &head.headers) {
+        Answer::problem(denied)
+    } else if matches!(denied, Denied::NoCredential | Denied::BadCredential | Denied::HandoverGone) {
+        let query = head.uri.query().map(credential::strip_query).unwrap_or_default();
+        let next = with_query(&ctx.path, query.as_deref());
+        // A hand-over's own address leads nowhere a second time.
+        let next = admit::next_path(&next).filter(|next| !next.starts_with("/_gateway/")).unwrap_or("/");
+        Answer::sign_in(Some(denied), next)
+    } else {
+        Answer::refusal_page(denied)
+    };
+    match &ctx.request {
+        Some(request) if *denied == Denied::BadCredential && has_cookie(&head.headers) => {
+            answer.with(header::SET_COOKIE, gateway::cleared_cookie(edge, request))
+        }
+        _ => answer,
+    }
+}
+
+/// A browser that came by itself, not through the desktop client or as an API client.
+fn is_browsers_navigation(method: &Method, headers: &HeaderMap) -> bool {
+    let is_client = ["x-local-url", credential::HEADER, DEVICE_HEADER].iter().any(|name| headers.contains_key(*name));
+    !is_client && admit::is_navigation(method, headers)
+}
+
+/// A request that wants to become a WebSocket. `Upgrade` without `Connection: upgrade` is a plain request.
+fn is_websocket(head: &RequestHeader) -> bool {
+    let lists = |name, token: &str| {
+        head.headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
+    };
+    head.method == Method::GET
+        && head.version == Version::HTTP_11
+        && lists(header::UPGRADE, "websocket")
+        && lists(header::CONNECTION, "upgrade")
+}
+
+fn has_cookie(headers: &HeaderMap) -> bool {
+    credential::cookie(headers, credential::COOKIE).is_some()
+}
+
+fn client_address(session: &Session) -> Option<IpAddr> {
+    let address = session.client_addr()?.as_inet()?.ip();
+    Some(address.to_canonical())
+}
+
+fn redirect(public: &Origin, path: &str, query: Option<&str>) -> Result<Decision, Denied> {
+    let target = format!("{public}{}", with_query(path, query));
+    Answer::temporary_redirect(&target).map(Decision::Answer).ok_or(Denied::Fault)
+}
