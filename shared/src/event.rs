@@ -1,6 +1,8 @@
 //! What travels on the `usage` stream, from the edges to the control plane. An entry has one field, [`FIELD`], with the
 //! event as JSON; kinds and fields are only ever added, so that an older reader can skip what it does not know.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -20,9 +22,35 @@ pub enum Usage {
         #[serde(with = "digest_text")]
         digest: Digest,
     },
+    /// What one edge process has counted of a session so far.
+    Session(SessionFigures),
     /// A kind that a newer edge writes.
     #[serde(other)]
     Unknown,
+}
+
+/// What one edge process has counted of a session since the session began there; only ever more. Times are milliseconds of
+/// Redis' clock since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionFigures {
+    pub session_id: Uuid,
+    /// The edge process, drawn at its start.
+    pub instance_id: Uuid,
+    pub token_id: Uuid,
+    pub user_id: Uuid,
+    pub device: String,
+    /// Of the first request here.
+    pub address: Option<IpAddr>,
+    pub agent: Option<String>,
+    pub started_at_ms: i64,
+    pub last_activity_ms: i64,
+    /// When these figures were taken.
+    pub reported_at_ms: i64,
+    pub requests: u64,
+    /// Bytes of bodies towards the upstream, and towards the client.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub open_connections: u32,
 }
 
 impl Usage {
@@ -60,6 +88,22 @@ mod tests {
         for event in [
             Usage::Activated { token_id: Uuid::nil(), at_ms: 1_700_000_000_000 },
             Usage::Redeemed { digest: Digest::of(b"a secret") },
+            Usage::Session(SessionFigures {
+                session_id: Uuid::nil(),
+                instance_id: Uuid::nil(),
+                token_id: Uuid::nil(),
+                user_id: Uuid::nil(),
+                device: "a-device".into(),
+                address: "192.0.2.7".parse().ok(),
+                agent: None,
+                started_at_ms: 1,
+                last_activity_ms: 2,
+                reported_at_ms: 3,
+                requests: 4,
+                bytes_in: 5,
+                bytes_out: u64::from(u32::MAX) * 6,
+                open_connections: 7,
+            }),
         ] {
             assert_eq!(Usage::decode(&event.encode()).expect("its own text"), event);
         }

@@ -1,12 +1,12 @@
 //! What the edge must know of one token, and the arithmetic of its time. Everything takes `now` or a span as an argument:
 //! which clock is read is the caller's business.
 
-use std::{str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{redis::CAUGHT_UP_WITHIN_MS, scope::Scope};
+use crate::{device::Device, redis::CAUGHT_UP_WITHIN_MS, scope::Scope};
 
 /// The durations that are sold, in hours.
 pub const DURATIONS_HOURS: [u32; 5] = [1, 12, 24, 168, 720];
@@ -96,9 +96,63 @@ pub struct Grant {
     /// What is left of it from the moment of asking: the whole duration while it is ready. The deadline is the monotonic
     /// instant of asking plus this.
     pub left: Duration,
+    /// The last cut of what was open.
+    pub cut: Cut,
+    /// The session whose device let the token go last.
+    pub released: Option<Uuid>,
+    /// The lease of the device that asked; `None` where none was asked for.
+    pub lease: Option<Lease>,
 }
 
-/// What Redis knows of a credential.
+/// A cut of what is open on a token, that leaves the token itself as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Counts the cuts: what was admitted before this one ends.
+    pub generation: i64,
+    pub reason: Option<CutReason>,
+    /// Whom it meets; `None` for every device.
+    pub device: Option<Device>,
+}
+
+/// Why what is open was cut, as the `cut_code` field in Redis holds it: the code of a WebSocket's close frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutReason {
+    /// `4008`: the owner took the token to another device.
+    TakenOver,
+    /// `4009`: an administrator ended the session.
+    EndedByAdministrator,
+}
+
+impl CutReason {
+    /// The code of a WebSocket's close frame.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::TakenOver => 4008,
+            Self::EndedByAdministrator => 4009,
+        }
+    }
+}
+
+impl FromStr for CutReason {
+    type Err = Malformed;
+
+    fn from_str(code: &str) -> Result<Self, Malformed> {
+        let reasons = [Self::TakenOver, Self::EndedByAdministrator];
+        reasons.into_iter().find(|reason| reason.code().to_string() == code).ok_or(Malformed)
+    }
+}
+
+/// That one device holds a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub session_id: Uuid,
+    /// In milliseconds of Redis' clock since 1970.
+    pub started_at_ms: i64,
+    /// No request of this session is known to have reached the upstream: the lease is let go if none does.
+    pub is_tentative: bool,
+}
+
+/// What Redis decides about a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
     Live(Grant),
@@ -108,6 +162,19 @@ pub enum Lookup {
     Expired,
     /// Redis has never heard of it, which is not yet to say that it is bad.
     Unknown,
+    /// Redis does not hold all that Postgres knows: it cannot say.
+    Partial,
+    /// Its scope opens other paths.
+    Outside(Scope),
+    /// Another device, or another session, holds it, since then (milliseconds of Redis' clock since 1970).
+    Conflict {
+        device: Device,
+        started_at_ms: i64,
+    },
+    /// The upstream failed it too often for nothing; when it may try again.
+    Throttled {
+        retry_after: Duration,
+    },
 }
 
 /// A reply that is not of the contract's shape: written by another version, or by a hand.
@@ -116,27 +183,135 @@ pub enum Lookup {
 pub struct Malformed;
 
 impl Lookup {
-    /// Reads the reply of [`crate::redis::LOOKUP`] about `token_id`.
+    /// Reads the reply of [`crate::redis::ADMIT`] about `token_id`.
     pub fn parse(token_id: Uuid, reply: &[String]) -> Result<Self, Malformed> {
         let fields: Vec<&str> = reply.iter().map(String::as_str).collect();
         match fields[..] {
+            ["partial"] => Ok(Self::Partial),
             ["unknown"] => Ok(Self::Unknown),
             ["revoked"] => Ok(Self::Revoked),
             ["suspended"] => Ok(Self::Suspended),
             ["expired"] => Ok(Self::Expired),
-            ["live", user_id, scope, duration_ms, activated_at_ms, left_ms] => {
-                let Ok(scope) = scope.parse() else { return Err(Malformed) };
-                Ok(Self::Live(Grant {
-                    token_id,
-                    user_id: number(user_id)?,
-                    scope,
-                    duration: Duration::from_millis(number(duration_ms)?),
-                    activated_at_ms: if activated_at_ms.is_empty() { None } else { Some(number(activated_at_ms)?) },
-                    left: Duration::from_millis(number(left_ms)?),
-                }))
+            ["outside", scope] => Ok(Self::Outside(scope.parse().map_err(|_| Malformed)?)),
+            ["conflict", device, started_at_ms] => {
+                Ok(Self::Conflict { device: Device::known(device), started_at_ms: number(started_at_ms)? })
             }
+            ["throttled", retry_ms] => Ok(Self::Throttled { retry_after: Duration::from_millis(number(retry_ms)?) }),
+            ["live", ref grant @ ..] => Grant::parse(token_id, grant).map(Self::Live),
             _ => Err(Malformed),
         }
+    }
+}
+
+impl Grant {
+    fn parse(token_id: Uuid, fields: &[&str]) -> Result<Self, Malformed> {
+        let &[
+            user_id,
+            scope,
+            duration_ms,
+            activated_at_ms,
+            left_ms,
+            cut_generation,
+            cut_code,
+            cut_device,
+            released,
+            session_id,
+            started_at_ms,
+            tentative,
+        ] = fields
+        else {
+            return Err(Malformed);
+        };
+        let lease = |session_id| {
+            let started_at_ms = number(started_at_ms)?;
+            Ok(Lease { session_id, started_at_ms, is_tentative: tentative == "1" })
+        };
+        Ok(Self {
+            token_id,
+            user_id: number(user_id)?,
+            scope: scope.parse().map_err(|_| Malformed)?,
+            duration: Duration::from_millis(number(duration_ms)?),
+            activated_at_ms: optional(activated_at_ms)?,
+            left: Duration::from_millis(number(left_ms)?),
+            cut: Cut {
+                generation: number(cut_generation)?,
+                reason: optional(cut_code)?,
+                device: (!cut_device.is_empty()).then(|| Device::known(cut_device)),
+            },
+            released: optional(released)?,
+            lease: optional(session_id)?.map(lease).transpose()?,
+        })
+    }
+}
+
+/// Which contents Redis has, and how far the change feed reaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// Redis holds all that Postgres knew when this very server was filled.
+    pub is_whole: bool,
+    pub contents: Contents,
+    /// When no change was waiting to be published, in milliseconds of Redis' clock since 1970.
+    pub caught_up_at_ms: Option<i64>,
+    /// Redis' clock at this answer, in milliseconds since 1970.
+    pub now_ms: i64,
+    /// The oldest change that is still there.
+    pub first_change: Option<StreamId>,
+    /// The last id that the feed gave, whether its entry is still there or not; `None` if there is no feed.
+    pub last_change: Option<StreamId>,
+}
+
+/// What tells one filling of Redis from another. Compared, never read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    run_id: String,
+    epoch: String,
+    build: String,
+}
+
+impl Pulse {
+    /// Reads the reply of [`crate::redis::PULSE`].
+    pub fn parse(reply: &[String]) -> Result<Self, Malformed> {
+        let [whole, run_id, epoch, build, caught_up_at, now, first, last] = reply else { return Err(Malformed) };
+        Ok(Self {
+            is_whole: whole == "1",
+            contents: Contents { run_id: run_id.clone(), epoch: epoch.clone(), build: build.clone() },
+            caught_up_at_ms: optional(caught_up_at)?,
+            now_ms: number(now)?,
+            first_change: optional(first)?,
+            last_change: optional(last)?,
+        })
+    }
+
+    /// Whether a reader that had seen everything up to `from`, and has now read on, may have missed an entry: one that was
+    /// trimmed before it was read. (`max-deleted-entry-id` knows of single deletions only; trimming does not set it.)
+    pub fn may_have_trimmed_after(&self, from: StreamId) -> bool {
+        match (self.first_change, self.last_change) {
+            (Some(first), _) => first > from,
+            (None, Some(last)) => last > from,
+            (None, None) => from > StreamId::default(),
+        }
+    }
+}
+
+/// The id of a stream's entry: milliseconds of Redis' clock since 1970, and a number among those of that millisecond.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamId {
+    pub at_ms: u64,
+    pub sequence: u64,
+}
+
+impl FromStr for StreamId {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let (at_ms, sequence) = text.split_once('-').ok_or(Malformed)?;
+        Ok(Self { at_ms: number(at_ms)?, sequence: number(sequence)? })
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.at_ms, self.sequence)
     }
 }
 
@@ -159,7 +334,7 @@ impl Finding {
         let [whole, caught_up_at, now, names] = reply else { return Err(Malformed) };
         Ok(Self {
             is_whole: whole == "1",
-            caught_up_at_ms: if caught_up_at.is_empty() { None } else { Some(number(caught_up_at)?) },
+            caught_up_at_ms: optional(caught_up_at)?,
             now_ms: number(now)?,
             names: match names.as_str() {
                 "" => None,
@@ -171,7 +346,7 @@ impl Finding {
     /// Whether a credential that is not found can be called invalid: everything bought was published a moment ago, and after
     /// `connected_at_ms`, when the caller last (re)connected; both by Redis' clock.
     pub fn proves_absence(&self, connected_at_ms: i64) -> bool {
-        let fresh = |at: i64| self.now_ms - at <= CAUGHT_UP_WITHIN_MS && at > connected_at_ms;
+        let fresh = |at: i64| (0..=CAUGHT_UP_WITHIN_MS).contains(&(self.now_ms - at)) && at > connected_at_ms;
         self.is_whole && self.caught_up_at_ms.is_some_and(fresh)
     }
 }
@@ -180,9 +355,11 @@ impl Finding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// The clock runs, from this call or from an earlier one.
-    Active { first: bool, activated_at_ms: i64, left: Duration },
+    Active { activated_at_ms: i64, left: Duration },
     /// The token ended, or was barred, before its first answer.
     Ended,
+    /// Redis has lost it: its clock was not started.
+    Unknown,
 }
 
 impl Activation {
@@ -191,8 +368,8 @@ impl Activation {
         let fields: Vec<&str> = reply.iter().map(String::as_str).collect();
         match fields[..] {
             ["ended"] => Ok(Self::Ended),
-            [how @ ("activated" | "active"), activated_at_ms, left_ms] => Ok(Self::Active {
-                first: how == "activated",
+            ["unknown"] => Ok(Self::Unknown),
+            ["active", activated_at_ms, left_ms] => Ok(Self::Active {
                 activated_at_ms: number(activated_at_ms)?,
                 left: Duration::from_millis(number(left_ms)?),
             }),
@@ -208,6 +385,8 @@ pub enum Bar {
     Barred,
     /// It was used: when, in milliseconds of Redis' clock since 1970.
     Activated { at_ms: i64 },
+    /// A first request is under way, and nobody knows yet whether it uses the token.
+    Claimed,
     /// Redis does not know the token, or not in that version, so it cannot say.
     Unknown,
 }
@@ -218,11 +397,16 @@ impl Bar {
         let fields: Vec<&str> = reply.iter().map(String::as_str).collect();
         match fields[..] {
             ["barred"] => Ok(Self::Barred),
+            ["claimed"] => Ok(Self::Claimed),
             ["unknown"] => Ok(Self::Unknown),
             ["activated", at_ms] => Ok(Self::Activated { at_ms: number(at_ms)? }),
             _ => Err(Malformed),
         }
     }
+}
+
+fn optional<T: FromStr>(text: &str) -> Result<Option<T>, Malformed> {
+    if text.is_empty() { Ok(None) } else { number(text).map(Some) }
 }
 
 fn number<T: FromStr>(text: &str) -> Result<T, Malformed> {
@@ -262,6 +446,21 @@ mod tests {
         assert!(!finding(true, None).proves_absence(0));
         assert!(!finding(true, Some(94_999)).proves_absence(0), "too long ago");
         assert!(!finding(true, Some(99_000)).proves_absence(99_000), "before the reconnect");
+        assert!(!finding(true, Some(100_001)).proves_absence(0), "another clock's");
+    }
+
+    #[test]
+    fn a_reader_knows_whether_something_was_trimmed_before_it_read_it() {
+        let id = |at_ms| StreamId { at_ms, sequence: 0 };
+        let pulse = |first: &str, last: &str| {
+            let reply = ["1", "a", "1", "b", "", "5", first, last].map(str::to_owned);
+            Pulse::parse(&reply).expect("a pulse")
+        };
+        assert!(!pulse("3-0", "9-0").may_have_trimmed_after(id(3)));
+        assert!(pulse("4-0", "9-0").may_have_trimmed_after(id(3)));
+        assert!(pulse("", "9-0").may_have_trimmed_after(id(3)));
+        assert!(!pulse("", "9-0").may_have_trimmed_after(id(9)));
+        assert!(pulse("", "").may_have_trimmed_after(id(9)), "another stream");
     }
 
     #[test]
@@ -270,13 +469,18 @@ mod tests {
         let reply = |fields: &[&str]| fields.iter().map(|&field| field.to_owned()).collect::<Vec<_>>();
         let user = Uuid::nil().to_string();
         assert_eq!(Lookup::parse(token_id, &reply(&["unknown"])), Ok(Lookup::Unknown));
-        let live = Lookup::parse(token_id, &reply(&["live", &user, "full", "3600000", "", "3600000"]));
-        assert!(
-            matches!(live, Ok(Lookup::Live(grant)) if grant.activated_at_ms.is_none() && grant.left.as_secs() == 3600)
-        );
-        for fields in
-            [&["live"][..], &["live", &user, "everything", "1", "", "1"], &["live", &user, "full", "1", "", "-1"], &[]]
-        {
+        let live = |scope, left| {
+            ["live", user.as_str(), scope, "3600000", "", left, "2", "4008", "", "", user.as_str(), "1000", "1"]
+                .map(str::to_owned)
+        };
+        let Ok(Lookup::Live(grant)) = Lookup::parse(token_id, &live("full", "3600000")) else { panic!("a live one") };
+        assert!(grant.activated_at_ms.is_none() && grant.left.as_secs() == 3600);
+        assert_eq!(grant.cut, Cut { generation: 2, reason: Some(CutReason::TakenOver), device: None });
+        assert!(grant.lease.is_some_and(|lease| lease.is_tentative && lease.started_at_ms == 1000));
+        for fields in [live("everything", "1"), live("full", "-1")] {
+            assert_eq!(Lookup::parse(token_id, &fields), Err(Malformed), "{fields:?}");
+        }
+        for fields in [&["live"][..], &["conflict", "a-device"], &[]] {
             assert_eq!(Lookup::parse(token_id, &reply(fields)), Err(Malformed), "{fields:?}");
         }
     }

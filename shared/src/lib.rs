@@ -5,6 +5,7 @@
 //! no I/O, no runtime, no web framework and no database.
 
 pub mod credential;
+pub mod device;
 pub mod event;
 pub mod grant;
 pub mod path;

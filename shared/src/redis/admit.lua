@@ -1,0 +1,71 @@
+-- Decides what a credential may do now, in this order: generation, state, time left by Redis' own clock, scope, device. Three
+-- modes, one decision: `look` changes nothing; `take` admits a request, takes or refreshes the lease and, while the token is
+-- ready, notes the claim; `renew` is for requests that are open: it refreshes their lease, and takes it back after a flush.
+--
+-- While the snapshot is not whole nothing that stands here is worth an answer; only what lives in Redis alone, the lease, is
+-- renewed.
+--
+-- A lease reads `session|started_at|pending|device`: how many admissions are not known to have reached the upstream yet, or `u`
+-- once one has.
+--
+-- KEYS: token, lease, snapshot.
+-- ARGV: credential_gen, mode, scopes that open the path (`,full,` or `*`), device (empty with `look`), session id (proposed, or
+-- the one that is renewed), lease_ms, claim's nonce (or empty), claim_ms, started_at of a renewed session,
+-- faults a minute, or 0 for no limit.
+-- Replies as grant::Lookup::parse reads.
+local mode, device, session = ARGV[2], ARGV[4], ARGV[5]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local token = redis.call('HMGET', KEYS[1], 'state', 'credential_gen', 'user_id', 'scope', 'duration_ms', 'activated_at', 'expires_at',
+  'cut_gen', 'cut_code', 'cut_device', 'released', 'faults', 'faults_since')
+local lease = mode ~= 'look' and redis.call('GET', KEYS[2]) or ''
+local holds, started, pending, holder = string.match(lease, '^([^|]*)|([^|]*)|([^|]*)|(.*)$')
+
+local function renew()
+  if not holds and token[11] ~= session then
+    redis.call('SET', KEYS[2], session .. '|' .. ARGV[9] .. '|u|' .. device, 'PX', ARGV[6])
+  elseif holds == session then
+    redis.call('SET', KEYS[2], session .. '|' .. started .. '|u|' .. device, 'PX', ARGV[6])
+  end
+end
+
+local is_whole = redis.call('HGET', KEYS[3], 'run_id') == string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if not is_whole then
+  if mode == 'renew' then renew() end
+  return {'partial'}
+end
+if not token[1] then return {'unknown'} end
+if token[2] ~= ARGV[1] then return {'revoked'} end
+if token[1] == 'suspended' then return {'suspended'} end
+if token[1] ~= 'live' then return {'revoked'} end
+local left = tonumber(token[5])
+if token[7] then
+  left = tonumber(token[7]) - now
+  if left <= 0 then return {'expired'} end
+end
+if ARGV[3] ~= '*' and not string.find(ARGV[3], ',' .. token[4] .. ',', 1, true) then return {'outside', token[4]} end
+
+local at, tentative = '', '0'
+if mode == 'renew' then
+  if holds and holds ~= session then return {'conflict', holder, started} end
+  if token[11] ~= session then renew() end
+  at = started or ARGV[9]
+elseif mode == 'take' then
+  if holder and holder ~= device then return {'conflict', holder, started} end
+  local limit = tonumber(ARGV[10])
+  if not token[6] and limit > 0 and tonumber(token[12] or '0') >= limit then
+    local since = tonumber(token[13])
+    if now - since < 60000 then return {'throttled', string.format('%.0f', since + 60000 - now)} end
+  end
+  if holder then session = holds else started, pending = string.format('%.0f', now), '0' end
+  if pending ~= 'u' then
+    pending, tentative = string.format('%.0f', tonumber(pending) + 1), '1'
+  end
+  at = started
+  redis.call('SET', KEYS[2], session .. '|' .. started .. '|' .. pending .. '|' .. device, 'PX', ARGV[6])
+end
+if not token[6] and ARGV[7] ~= '' then
+  redis.call('HSET', KEYS[1], 'claim:' .. ARGV[7], string.format('%.0f', now + tonumber(ARGV[8])))
+end
+return {'live', token[3], token[4], token[5], token[6] or '', string.format('%.0f', left),
+  token[8] or '0', token[9] or '', token[10] or '', token[11] or '', mode ~= 'look' and session or '', at, tentative}
