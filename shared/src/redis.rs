@@ -79,6 +79,16 @@ pub fn lease_key(token_id: Uuid, apart: Option<&Device>) -> String {
     }
 }
 
+/// Matches every [`token_key`], for a `SCAN`.
+pub const TOKEN_KEYS: &str = "zenzefi:v1:token:{*}";
+/// Matches every [`credential_key`], for a `SCAN`.
+pub const CREDENTIAL_KEYS: &str = "zenzefi:v1:credential:{*}";
+
+/// What stands between a key's literal braces.
+pub fn tagged(key: &str) -> Option<&str> {
+    Some(key.split_once('{')?.1.split_once('}')?.0)
+}
+
 /// The salt of a hand-over, named by the digest of its code.
 pub fn handover_key(code: &Digest) -> String {
     format!("zenzefi:v1:handover:{{{code}}}")
@@ -127,6 +137,10 @@ mod tests {
         let token_id = Uuid::nil();
         assert_eq!(token_key(token_id), format!("zenzefi:v1:token:{{{token_id}}}"));
         assert!(credential_key(&Digest::of(b"x")).ends_with('}'));
+        assert_eq!(tagged(&token_key(token_id)), Some(token_id.to_string().as_str()));
+        for (pattern, key) in [(TOKEN_KEYS, token_key(token_id)), (CREDENTIAL_KEYS, credential_key(&Digest::of(b"x")))] {
+            assert_eq!(pattern.split_once('*').map(|(before, _)| key.starts_with(before)), Some(true), "{pattern}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 -- Puts a token's state as Postgres has it now. Refuses what is older than what stands, by (epoch, version), and accepts what
--- is equal; never takes an activation back; never lifts a bar while the refund is being settled. A cut that Redis has not seen
--- yet frees the device that it names; where several were missed, whichever holds the token.
+-- is equal; never takes an activation back; never lifts a bar while the refund is being settled, nor lets a flush lift it. A cut
+-- that Redis has not seen yet frees the device that it names; where several were missed, whichever holds the token.
 --
 -- KEYS: token, lease, lease of the device that was cut.
 -- ARGV: epoch, version, user_id, scope, duration_ms, state, credential_gen, activated_at (or empty), refund_pending (0 or 1),
@@ -16,7 +16,7 @@ local activated = tonumber(ARGV[8])
 local known = stands[3] and tonumber(stands[3])
 if known and (not activated or known < activated) then activated = known end
 local state = ARGV[6]
-if stands[4] == 'barred' and state == 'live' and ARGV[9] == '1' then state = 'barred' end
+if state == 'live' and ARGV[9] == '1' and (stands[4] == 'barred' or not stands[1]) then state = 'barred' end
 local missed_cuts = stands[1] and tonumber(ARGV[11]) - tonumber(stands[5] or '0') or 0
 if missed_cuts > 0 then
   local holder = string.match(redis.call('GET', KEYS[2]) or '', '^[^|]*|[^|]*|[^|]*|(.*)$')
