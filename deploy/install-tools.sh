@@ -57,6 +57,10 @@ need_browser() {
   need fonts-dejavu-core "lets that browser show text" test -d /usr/share/fonts/truetype/dejavu
 }
 
+need_wrong_clocks() {
+  need faketime "gives an edge a wrong clock" compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1'
+}
+
 # Runs a command as root, by sudo where this is somebody else.
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then
@@ -115,6 +119,7 @@ for command in "${@:-none}"; do
       need_compilers
       need_servers
       need_browser
+      need_wrong_clocks
       need_cargo_tool cargo-nextest "runs the tests"
       ;;
     lint | advisories)

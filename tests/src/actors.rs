@@ -1,7 +1,8 @@
 //! People who use the gateway, each through its public interfaces alone.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Instant};
 
+use chrono::{DateTime, Utc};
 use http::Method;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
@@ -145,6 +146,13 @@ impl User {
     pub async fn changes(&self, user: &User, change: &Value) -> Answer {
         self.request(Method::PATCH, &format!("/admin/users/{}", user.id)).json(change).answer().await
     }
+
+    /// As an administrator: the sessions of a token, the newest first, the ended ones too.
+    pub async fn sessions_of(&self, token: &Token) -> Vec<Value> {
+        let path = format!("/admin/sessions?token_id={}&active_only=false&limit=100", token.id);
+        let page = self.request(Method::GET, &path).answer().await.expect(200);
+        page["items"].as_array().expect("a page").clone()
+    }
 }
 
 /// A token that was bought.
@@ -198,10 +206,23 @@ impl Edge {
         self.request(method, path).header("X-Access-Token", &token.text)
     }
 
+    /// A request by an API client that holds `token` and names its device.
+    pub fn on(&self, device: &str, token: &Token, method: Method, path: &str) -> RequestBuilder {
+        self.with(token, method, path).header("X-Device-ID", device)
+    }
+
     /// The status that an API client with `token` gets for a GET; `0` if the request was cut, which may happen to one that is
     /// open at the moment when its token ends.
     pub async fn status_for(&self, token: &Token, path: &str) -> u16 {
         self.with(token, Method::GET, path).try_answer().await.map_or(0, |answer| answer.status)
+    }
+
+    /// When an active token ends, as the edge tells its holder.
+    pub async fn ends_at(&self, token: &Token) -> Instant {
+        let status = self.with(token, Method::GET, "/api/v1/proxy/status").answer().await.expect(200);
+        let ends_at: DateTime<Utc> = text(&status, "expires_at").parse().expect("a time");
+        let left = (ends_at - Utc::now()).to_std().unwrap_or_default();
+        Instant::now() + left
     }
 
     /// The status of `/api/v1/proxy/status` for `token`, which never activates it.

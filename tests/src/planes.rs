@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path, process::ExitStatus, time::Duration};
 
 use anyhow::Context;
+use tokio::process::Command;
 
 use crate::{
     client::{Ask, client},
@@ -47,6 +48,8 @@ impl Program {
 /// A program that serves, or that a test has killed.
 #[derive(Debug)]
 pub struct Plane {
+    program: Program,
+    environment: Environment,
     launch: Launch,
     process: Process,
     url: String,
@@ -69,7 +72,7 @@ impl Plane {
         }
         let [url, ops_url] = ports.map(|port| format!("http://127.0.0.1:{port}"));
         let process = launch.spawn()?;
-        let plane = Self { launch, process, url, ops_url };
+        let plane = Self { program, environment: environment.clone(), launch, process, url, ops_url };
         plane.ready().await?;
         Ok(plane)
     }
@@ -107,6 +110,26 @@ impl Plane {
         self.process.kill().await;
         self.process = self.launch.spawn()?;
         self.ready().await
+    }
+
+    /// Runs another of the program's commands to its end, configured like this one; what it wrote, on either stream, where it
+    /// succeeds.
+    pub async fn runs(&self, args: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(built_program(self.program.name())?);
+        // A folder without a .env above it.
+        command.args(args).env_clear().envs(&self.environment).current_dir("/").kill_on_drop(true);
+        let output = command.output().await?;
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        anyhow::ensure!(output.status.success(), "{} {args:?}: {}\n{said}", self.program.name(), output.status);
+        Ok(said)
+    }
+
+    /// The sum of a metric's samples whose labels hold `labels`; 0 where there is none.
+    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+        let http = client().build().expect("a client");
+        let text = http.get(format!("{}/metrics", self.ops_url)).answer().await.text();
+        let samples = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name) && line.contains(labels));
+        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     async fn ready(&self) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
 use tokio::process::Command;
+use uuid::Uuid;
 
 use crate::{
     folder::Folder,
@@ -69,6 +70,15 @@ impl Redis {
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where it is, as `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     pub fn log(&self) -> PathBuf {
@@ -138,17 +148,58 @@ impl Redis {
         self.process.iter().for_each(|process| process.signal(Signal::SIGCONT));
     }
 
+    /// Writes down every command that it is given from now on.
+    pub async fn monitor(&self) -> anyhow::Result<Monitor> {
+        let log = self.logs.join(format!("commands-{}.log", Uuid::new_v4().simple()));
+        let launch = Launch::new("redis-cli", "redis-cli", &self.folder).log(log.clone());
+        let process = launch.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "MONITOR"]).spawn()?;
+        let has_begun = async || match fs::read_to_string(&log) {
+            Ok(log) if log.starts_with("OK") => Ok(()),
+            other => Err(format!("{other:?}")),
+        };
+        ready(&process, STARTS_WITHIN, has_begun).await?;
+        Ok(Monitor { process, log })
+    }
+
     /// Runs one command and returns its reply as `redis-cli` prints it raw: a line for each element.
     pub async fn command(&self, words: &[&str]) -> anyhow::Result<String> {
-        let port = self.port.to_string();
-        let mut client = Command::new("redis-cli");
-        client.args(["-h", "127.0.0.1", "-p", &port, "-e", "--raw"]).args(words).kill_on_drop(true);
-        let output = client.output().await.context("cannot run redis-cli: install Debian's redis-server package")?;
-        let reply = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
-        if !output.status.success() {
-            bail!("redis-cli {words:?}: {reply} {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(reply)
+        command(self.port, words).await
+    }
+}
+
+/// Runs one command on whatever speaks Redis' protocol on that port; see [`Redis::command`].
+pub async fn command(port: u16, words: &[&str]) -> anyhow::Result<String> {
+    let port = port.to_string();
+    let mut client = Command::new("redis-cli");
+    client.args(["-h", "127.0.0.1", "-p", &port, "-e", "--raw"]).args(words).kill_on_drop(true);
+    let output = client.output().await.context("cannot run redis-cli: install Debian's redis-server package")?;
+    let reply = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+    if !output.status.success() {
+        bail!("redis-cli {words:?}: {reply} {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(reply)
+}
+
+/// What a server is told, as `MONITOR` shows it.
+#[derive(Debug)]
+pub struct Monitor {
+    process: Process,
+    log: PathBuf,
+}
+
+impl Monitor {
+    /// The commands of its clients until now, each in a line of its own; what scripts call is not among them.
+    pub async fn commands(&self, redis: &Redis) -> anyhow::Result<Vec<String>> {
+        let mark = Uuid::new_v4().to_string();
+        redis.command(&["ECHO", &mark]).await?;
+        let mut log = String::new();
+        let has_come = async || {
+            log = fs::read_to_string(&self.log).map_err(|error| error.to_string())?;
+            if log.contains(&mark) { Ok(()) } else { Err("the server has not shown them yet".to_owned()) }
+        };
+        ready(&self.process, STARTS_WITHIN, has_come).await?;
+        let is_a_clients = |line: &&str| line.contains('"') && !line.contains(" lua] ") && !line.contains(&mark);
+        Ok(log.lines().filter(is_a_clients).map(str::to_owned).collect())
     }
 }
 
@@ -193,6 +244,16 @@ mod tests {
         redis.flush().await.expect("a flush");
         assert_eq!(redis.command(&["DBSIZE"]).await.expect("a count"), "0");
         assert_eq!(redis.url(), url);
+    }
+
+    #[tokio::test]
+    async fn a_monitor_shows_the_commands_of_clients_and_not_those_of_scripts() {
+        let redis = Redis::start_temporary().await.expect("a server");
+        redis.command(&["SET", "key", "before"]).await.expect("a write");
+        let monitor = redis.monitor().await.expect("a monitor");
+        redis.command(&["EVAL", "return redis.call('GET', KEYS[1])", "1", "key"]).await.expect("a value");
+        let commands = monitor.commands(&redis).await.expect("commands");
+        assert!(matches!(&commands[..], [only] if only.contains("EVAL")), "{commands:?}");
     }
 
     #[tokio::test]

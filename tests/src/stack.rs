@@ -10,6 +10,7 @@ use crate::{
     client::client,
     eventually,
     folder::Folder,
+    link::Link,
     planes::{Environment, Plane, Program, create_superuser, environment},
     postgres::Database,
     process::on_free_ports,
@@ -43,11 +44,13 @@ pub struct Plan {
     upstream: Upstream,
     control: Environment,
     edge: Environment,
+    has_link: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { edges: 1, upstream: Upstream::Unverified, control: Environment::new(), edge: Environment::new() }
+        let (control, edge) = (Environment::new(), Environment::new());
+        Self { edges: 1, upstream: Upstream::Unverified, control, edge, has_link: false }
     }
 }
 
@@ -75,6 +78,17 @@ impl Plan {
         self
     }
 
+    /// Sets a variable of both programs, of those that are meant for tests alone.
+    pub fn debug_env(self, name: &str, value: &str) -> Self {
+        self.control_env("DEBUG", "true").edge_env("DEBUG", "true").control_env(name, value).edge_env(name, value)
+    }
+
+    /// Puts a [`Link`] between the first edge and Redis.
+    pub fn first_edge_by_link(mut self) -> Self {
+        self.has_link = true;
+        self
+    }
+
     pub async fn start(self) -> Stack {
         match Stack::start_planned(&self).await {
             Ok(stack) => stack,
@@ -91,6 +105,8 @@ pub struct Stack {
     pub edge_planes: Vec<Plane>,
     pub standin: Standin,
     pub redis: Redis,
+    /// Between the first edge and Redis, if it was planned.
+    pub link: Option<Link>,
     pub database: Database,
     pub secrets: Secrets,
     /// Statuses of 500 and above that the test has provoked.
@@ -150,10 +166,15 @@ impl Stack {
             tokio::try_join!(Database::create(), Redis::start_temporary(), Standin::start_on_free_ports())?;
         let secret_key = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         secrets.remember("SECRET_KEY", &secret_key);
+        let link = match plan.has_link {
+            true => Some(Link::to(&redis.address()).await?),
+            false => None,
+        };
         let wiring = Wiring {
             plan,
             database_url: database.url(),
             redis_url: &redis.url(),
+            link: link.as_ref(),
             standin: &standin,
             secret_key: &secret_key,
         };
@@ -163,7 +184,8 @@ impl Stack {
         let admin = Arc::new(administrator(&api, database.url(), &folder, &secret_key).await?);
         let edges = edge_planes.iter().map(|plane| Edge { url: plane.url().to_owned(), http: http.clone() }).collect();
         let control = Control { plane, api, admin };
-        Ok(Self { control, edges, edge_planes, standin, redis, database, secrets, announced: Vec::new(), folder })
+        let announced = Vec::new();
+        Ok(Self { control, edges, edge_planes, standin, redis, link, database, secrets, announced, folder })
     }
 
     /// Ends the test: everything published, both programs stopping gracefully, no panic, no unannounced `5xx` and no secret in
@@ -203,6 +225,7 @@ struct Wiring<'a> {
     plan: &'a Plan,
     database_url: &'a str,
     redis_url: &'a str,
+    link: Option<&'a Link>,
     standin: &'a Standin,
     secret_key: &'a str,
 }
@@ -220,6 +243,10 @@ impl Wiring<'_> {
         let mut edges = Vec::new();
         for (number, ports) in edge_ports.iter().enumerate() {
             let name = format!("edge-proxy-{number}");
+            let mut environment = environment.clone();
+            if let (0, Some(link)) = (number, self.link) {
+                environment.insert("REDIS_URL".to_owned(), format!("redis://{}", link.address()));
+            }
             edges.push(Plane::start(Program::EdgeProxy, &name, logs, *ports, &environment).await?);
         }
         Ok((control, edges))

@@ -146,6 +146,13 @@ pub fn abort(query: &Query<'_>) -> Answer {
     answer
 }
 
+/// Sends that much and then nothing, neither more nor an end.
+pub fn stall(query: &Query<'_>) -> Answer {
+    let after = query.number("after").unwrap_or(1024).min(BLOCK_BYTES * 1024);
+    let sent = Content::new(after).map(|block| Ok(Frame::data(block)));
+    answer::streamed("application/octet-stream", stream::iter(sent).chain(stream::pending()))
+}
+
 pub fn trailers() -> Answer {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-trailer", HeaderValue::from_static("after the body"));

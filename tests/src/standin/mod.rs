@@ -16,6 +16,7 @@
 //! | `/download/{bytes}` | content of any length with its checksum in `X-Checksum-Sha256` |
 //! | `/upload` | the length and checksum of what was sent |
 //! | `/abort?after=bytes` | a body that ends abruptly before its announced end |
+//! | `/stall?after=bytes` | a body of no announced length that falls silent after so much |
 //! | `/trailers` | chunks and trailers |
 //! | `/sse?every_ms=1000` | server-sent ticks |
 //! | `/ws/info?every_ms=1000` | a WebSocket that ticks and echoes |

@@ -35,6 +35,7 @@ pub async fn answer(state: &State, scheme: Scheme, mut request: Request<Incoming
         ["download", bytes] => bodies::download(&state.checksums, bytes, head.method == Method::HEAD).await,
         ["upload"] => bodies::upload(body).await,
         ["abort"] => bodies::abort(&query),
+        ["stall"] => bodies::stall(&query),
         ["trailers"] => bodies::trailers(),
         ["sse"] => bodies::ticks(&query),
         ["ws", "info"] => socket::answer(state, &head, upgrade, &query),

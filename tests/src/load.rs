@@ -1,0 +1,130 @@
+//! Many tokens at work: put into Postgres at once, used by steady traffic, and what that traffic was answered.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    actors::{Edge, Token, User},
+    stack::Stack,
+};
+
+/// What each request asks for.
+const PATH: &str = "/status/200";
+
+impl Stack {
+    /// Makes `count` tokens of `user` that were never used, as so many purchases would have, but in one statement. They are
+    /// published like any other change, which takes its time.
+    pub async fn seeds(&self, user: &User, count: usize) -> anyhow::Result<Vec<Token>> {
+        // One half of every text, so that the logs can be searched for all of them at once.
+        let salt = Uuid::new_v4().simple().to_string();
+        self.secrets.remember("token", &salt);
+        let statement = format!(
+            "WITH drawn AS MATERIALIZED (SELECT gen_random_uuid() AS id, n FROM generate_series(1, {count}) AS n),
+                tokens AS (INSERT INTO access_tokens (id, user_id, token_prefix, scope, duration_hours, cost)
+                    SELECT id, '{}', left('{salt}', 8), 'full', 24, 0 FROM drawn),
+                texts AS (INSERT INTO credentials (digest, token_id, gen, kind)
+                    SELECT sha256(('{salt}' || lpad(n::text, 32, '0'))::bytea), id, 1, 'text' FROM drawn),
+                changes AS (INSERT INTO outbox (token_id) SELECT id FROM drawn)
+            SELECT id FROM drawn ORDER BY n",
+            user.id
+        );
+        let ids = self.database.query(&statement).await.context("cannot seed tokens")?;
+        let token = |(n, id): (usize, &str)| Token { id: id.to_owned(), text: format!("{salt}{:032}", n + 1) };
+        Ok(ids.lines().enumerate().map(token).collect())
+    }
+}
+
+/// Requests with many tokens, one after the other, on every edge by turns, until it is stopped.
+#[derive(Debug)]
+pub struct Load {
+    reach: Arc<AtomicUsize>,
+    stopped: CancellationToken,
+    workers: JoinSet<Tally>,
+}
+
+/// What a load was answered.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// How often each status came; `0` stands for a request that got no answer.
+    pub statuses: BTreeMap<u16, u64>,
+    /// When the last answer came that was not a `200`.
+    pub last_trouble: Option<Instant>,
+    /// The longest that a `200` took.
+    pub slowest: Duration,
+}
+
+impl Tally {
+    /// How often this status came.
+    pub fn of(&self, status: u16) -> u64 {
+        self.statuses.get(&status).copied().unwrap_or_default()
+    }
+
+    /// How many requests were answered or not.
+    pub fn total(&self) -> u64 {
+        self.statuses.values().sum()
+    }
+
+    fn add(&mut self, status: u16, began: Instant) {
+        *self.statuses.entry(status).or_default() += 1;
+        match status {
+            200 => self.slowest = self.slowest.max(began.elapsed()),
+            _ => self.last_trouble = Some(Instant::now()),
+        }
+    }
+
+    fn with(mut self, other: Self) -> Self {
+        for (status, count) in other.statuses {
+            *self.statuses.entry(status).or_default() += count;
+        }
+        let (last_trouble, slowest) = (self.last_trouble.max(other.last_trouble), self.slowest.max(other.slowest));
+        Self { statuses: self.statuses, last_trouble, slowest }
+    }
+}
+
+impl Load {
+    /// Starts so many workers that share the first `reach` of these tokens.
+    pub fn start(edges: &[Edge], tokens: &Arc<[Token]>, reach: usize, workers: usize) -> Self {
+        let (reach, stopped) = (Arc::new(AtomicUsize::new(reach)), CancellationToken::new());
+        let turns = Arc::new(AtomicUsize::new(0));
+        let mut load = Self { reach, stopped, workers: JoinSet::new() };
+        for _ in 0..workers {
+            let (edges, tokens, turns) = (edges.to_vec(), tokens.clone(), turns.clone());
+            let (reach, stopped) = (load.reach.clone(), load.stopped.clone());
+            load.workers.spawn(async move {
+                let mut tally = Tally::default();
+                while !stopped.is_cancelled() {
+                    let turn = turns.fetch_add(1, Ordering::Relaxed);
+                    let reach = reach.load(Ordering::Relaxed);
+                    // Another edge each time round.
+                    let (token, edge) = (&tokens[turn % reach], &edges[(turn + turn / reach) % edges.len()]);
+                    let began = Instant::now();
+                    tally.add(edge.status_for(token, PATH).await, began);
+                }
+                tally
+            });
+        }
+        load
+    }
+
+    /// Uses the first `reach` tokens from now on.
+    pub fn reach(&self, reach: usize) {
+        self.reach.store(reach, Ordering::Relaxed);
+    }
+
+    /// Ends it, and waits for the last answers.
+    pub async fn stop(self) -> Tally {
+        self.stopped.cancel();
+        self.workers.join_all().await.into_iter().fold(Tally::default(), Tally::with)
+    }
+}
