@@ -7,6 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::origin::Origin;
 
+/// How long a device holds a token after its last request.
+const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;
+/// How long an hour of a token lasts.
+const TOKEN_HOUR_SECONDS: u64 = 3_600;
+
 /// The data plane: lets holders of access tokens through to Zenzefi, as long as their time lasts.
 #[derive(Debug, Parser)]
 #[command(name = "edge-proxy", version, about, propagate_version = true)]
@@ -48,9 +53,22 @@ pub enum LogFormat {
 /// The options of `edge-proxy serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Redis, which both programs share: redis://[user:password@]host:port[/database]
+    /// Redis, which both programs share: redis://[user:password@]host:port[/database], or its Sentinels: redis-sentinel://[user:password@]host:port[/database]?sentinelServiceName=name
     #[arg(long, env = "REDIS_URL", hide_env_values = true, value_parser = redis_url)]
     pub redis_url: SecretUrl,
+
+    /// Start although Redis may evict keys (a maxmemory-policy other than noeviction)
+    #[arg(long, env = "ALLOW_EVICTION", default_value = "false", num_args = 0..=1, default_missing_value = "true",
+        action = clap::ArgAction::Set)]
+    pub allow_eviction: bool,
+
+    /// Seconds that a device holds a token after its last request; another number only with DEBUG=true
+    #[arg(long, env = "LEASE_SECONDS", default_value_t = LEASE_SECONDS, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub lease_seconds: u64,
+
+    /// Seconds that an hour of a token lasts; another number only with DEBUG=true
+    #[arg(long, env = "TOKEN_HOUR_SECONDS", default_value_t = TOKEN_HOUR_SECONDS, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub token_hour_seconds: u64,
 
     /// The Zenzefi server: https://host[:port] or http://host[:port]
     #[arg(long, env = "ZENZEFI_URL")]
@@ -108,7 +126,7 @@ pub struct Config {
     #[arg(long, env = "COOKIE_SAMESITE", default_value = "lax")]
     pub cookie_samesite: SameSite,
 
-    /// Whether a request must name its device: by X-Device-ID
+    /// Whether a request must name its device: by X-Device-ID, or by the cookie that a browser gets when it signs in
     #[arg(long, env = "DEVICE_POLICY", default_value = "optional")]
     pub device_policy: DevicePolicy,
 
@@ -159,6 +177,14 @@ impl Config {
         if self.public_origin.is_empty() && !self.debug {
             return Err("PUBLIC_ORIGIN is required (or DEBUG=true for development)".into());
         }
+        for (option, seconds, sold) in [
+            ("LEASE_SECONDS", self.lease_seconds, LEASE_SECONDS),
+            ("TOKEN_HOUR_SECONDS", self.token_hour_seconds, TOKEN_HOUR_SECONDS),
+        ] {
+            if seconds != sold && !self.debug {
+                return Err(format!("{option} must be {sold} (another number only with DEBUG=true)"));
+            }
+        }
         for path in [&self.zenzefi_ca_file, &self.edge_tls_cert_file, &self.edge_tls_key_file].into_iter().flatten() {
             std::fs::File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         }
@@ -188,6 +214,16 @@ impl Config {
     /// How long the upstream may stay silent.
     pub fn upstream_timeout(&self) -> Duration {
         Duration::from_secs(self.upstream_timeout_seconds)
+    }
+
+    /// How long a device holds a token after its last request.
+    pub fn lease(&self) -> Duration {
+        Duration::from_secs(self.lease_seconds)
+    }
+
+    /// How long an hour of a token lasts.
+    pub fn token_hour(&self) -> Duration {
+        Duration::from_secs(self.token_hour_seconds)
     }
 }
 
@@ -226,12 +262,57 @@ impl fmt::Debug for SecretUrl {
 fn redis_url(text: &str) -> Result<SecretUrl, String> {
     let url = url::Url::parse(text).map_err(|error| error.to_string())?;
     match (url.scheme(), url.host_str(), fred::types::config::Config::from_url(text)) {
-        ("redis", Some(_), Ok(_)) => Ok(SecretUrl(url)),
-        _ => Err("must be redis://[user:password@]host:port[/database]".into()),
+        ("redis" | "redis-sentinel", Some(_), Ok(_)) => Ok(SecretUrl(url)),
+        _ => Err("must be redis://[user:password@]host:port[/database], or \
+                  redis-sentinel://[user:password@]host:port[/database]?sentinelServiceName=name"
+            .into()),
     }
 }
 
 fn basic_auth(text: &str) -> Result<Secret, String> {
     let (user, _) = text.split_once(':').ok_or("must be user:password")?;
     if user.is_empty() { Err("the user is empty".into()) } else { Ok(Secret(text.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(options: &[&str]) -> Config {
+        let given = ["edge-proxy", "serve", "--redis-url=redis://localhost:6379", "--zenzefi-url=https://zenzefi.test"];
+        let cli = Cli::try_parse_from(given.iter().chain(options)).expect("what is required");
+        let Command::Serve(config) = cli.command else { panic!("another command") };
+        *config
+    }
+
+    #[test]
+    fn leases_and_hours_are_as_sold_except_in_development() {
+        let sold = config(&["--public-origin=https://gateway.test"]);
+        assert_eq!(sold.validate(), Ok(()));
+        assert_eq!((sold.lease(), sold.token_hour()), (Duration::from_secs(300), Duration::from_secs(3600)));
+        for option in ["--lease-seconds=5", "--token-hour-seconds=5"] {
+            let wrong = config(&["--public-origin=https://gateway.test", option]).validate().expect_err(option);
+            let name = option.trim_start_matches('-').split('=').next().unwrap_or_default();
+            assert!(wrong.starts_with(&name.replace('-', "_").to_uppercase()), "{wrong}");
+            assert_eq!(config(&["--debug=true", option]).validate(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn eviction_is_allowed_by_the_bare_flag() {
+        assert!(!config(&[]).allow_eviction);
+        assert!(config(&["--allow-eviction", "--debug=true"]).allow_eviction);
+    }
+
+    #[test]
+    fn redis_is_named_by_its_address_or_by_its_sentinels_and_never_shown_with_its_password() {
+        for url in ["redis://localhost:6379/1", "redis-sentinel://u:secret@one:26379?sentinelServiceName=gateway"] {
+            let url = redis_url(url).expect(url);
+            assert!(!format!("{url:?}").contains("secret"));
+        }
+        for url in ["redis-sentinel://one:26379", "redis-cluster://one:6379", "http://one", "redis://", "one:6379"] {
+            let refusal = redis_url(url).expect_err(url);
+            assert!(!refusal.contains("one:"), "{refusal}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ pub enum Route<'a> {
     Authenticate,
     Status,
     Logout,
+    Release,
     Health,
     SignIn,
     Enter,
@@ -32,7 +33,7 @@ impl Route<'_> {
     pub fn class(self) -> &'static str {
         match self {
             Self::Health => "health",
-            Self::Authenticate | Self::Status | Self::Logout => "session",
+            Self::Authenticate | Self::Status | Self::Logout | Self::Release => "session",
             Self::SignIn | Self::Enter | Self::Stylesheet => "page",
             Self::Control => "control",
             Self::Upstream { .. } => "upstream",
@@ -44,6 +45,14 @@ impl Route<'_> {
 const PROXY: &str = "/api/v1/proxy";
 const GATEWAY: &str = "/_gateway";
 const HEALTH: &str = "/health";
+
+/// The endpoints under [`PROXY`], where all else is the upstream's.
+const SESSION: [(&str, Route<'static>); 4] = [
+    ("/authenticate", Route::Authenticate),
+    ("/status", Route::Status),
+    ("/logout", Route::Logout),
+    ("/session/release", Route::Release),
+];
 
 /// Paths of the control API behind the front door.
 const CONTROL: [&str; 10] = [
@@ -91,13 +100,13 @@ impl Routes {
             return Route::Health;
         }
         if let Some(below) = under(path, PROXY) {
-            return match below {
-                "/authenticate" => Route::Authenticate,
-                "/status" => Route::Status,
-                "/logout" => Route::Logout,
-                "" => Route::Upstream { path: "/", prefixed: true },
-                path => Route::Upstream { path, prefixed: true },
-            };
+            if let Some((_, endpoint)) = SESSION.into_iter().find(|(name, _)| *name == below) {
+                return endpoint;
+            }
+            if is_spelled_oddly(below) && SESSION.iter().any(|(name, _)| name.as_bytes() == lenient(below)) {
+                return Route::Misspelled;
+            }
+            return Route::Upstream { path: if below.is_empty() { "/" } else { below }, prefixed: true };
         }
         if let Some(below) = under(path, GATEWAY) {
             return match below {
@@ -118,7 +127,7 @@ impl Routes {
 
     /// Whether a lenient server might take `path` for a reserved one.
     fn is_reserved_leniently(&self, path: &str) -> bool {
-        if !path.contains(['%', '\\']) && !path.contains("//") {
+        if !is_spelled_oddly(path) {
             return false;
         }
         let lenient = lenient(path);
@@ -126,6 +135,11 @@ impl Routes {
         let reserved = [PROXY, GATEWAY].into_iter().chain(self.control.iter().copied());
         (self.health && lenient == HEALTH) || reserved.into_iter().any(|prefix| under(&lenient, prefix).is_some())
     }
+}
+
+/// Whether a path may mean another one to a lenient server.
+fn is_spelled_oddly(path: &str) -> bool {
+    path.contains(['%', '\\']) || path.contains("//")
 }
 
 /// What follows `prefix` in `path`: nothing, or something that begins with a slash. `None` if it does not lie under it.
@@ -165,7 +179,15 @@ mod tests {
         );
         assert_eq!(of("/api/v1/proxy"), Route::Upstream { path: "/", prefixed: true });
         assert_eq!(of("/api/v1/proxy/health"), Route::Upstream { path: "/health", prefixed: true });
+        assert_eq!(of("/api/v1/proxy/session/other"), Route::Upstream { path: "/session/other", prefixed: true });
+    }
+
+    #[test]
+    fn the_endpoints_of_the_session_are_reserved() {
+        assert_eq!(of("/api/v1/proxy/authenticate"), Route::Authenticate);
         assert_eq!(of("/api/v1/proxy/status"), Route::Status);
+        assert_eq!(of("/api/v1/proxy/logout"), Route::Logout);
+        assert_eq!(of("/api/v1/proxy/session/release"), Route::Release);
     }
 
     #[test]
@@ -180,6 +202,9 @@ mod tests {
             "\\api\\v1\\proxy",
             "/api/v1/toke%6es",
             "//docs",
+            "/api/v1/proxy/%73tatus",
+            "/api/v1/proxy//logout",
+            "/api/v1/proxy/session%2frelease",
         ] {
             let route = of(path);
             assert!(route == Route::Misspelled || path == "/health%2F..", "{path}: {route:?}");
