@@ -1,7 +1,7 @@
 //! What operators see: log lines and figures. Neither ever holds a credential: libraries that print what they parse are kept
 //! quiet whatever the filter says.
 
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -17,6 +17,9 @@ const QUIET: [(&str, LevelFilter); 6] = [
     ("h2", LevelFilter::INFO),
     ("fred", LevelFilter::INFO),
 ];
+
+/// The bounds of the histogram of cuts, in seconds; the promise is one second.
+const REVOCATION_BUCKETS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 /// Checks a log filter; gives it back as it came.
 pub fn parse_filter(text: &str) -> Result<String, String> {
@@ -49,9 +52,41 @@ pub struct Metrics {
     pub open_websockets: IntGauge,
     /// Seconds from the request's head to the end of its answer.
     pub duration: Histogram,
+    /// Seconds from the telling of a change to the end of what it cut.
+    pub revocation_delay: Histogram,
+    /// Seconds since the change feed was sound.
+    pub feed_silence: Gauge,
+    /// Seconds from the telling of the last change to its being taken in.
+    pub feed_lag: Gauge,
+    /// Devices whose leases this edge renewed last.
+    pub leases: IntGauge,
+    /// Seconds by which this machine's clock is ahead of Redis'.
+    pub clock_offset: Gauge,
+    /// Sessions whose figures are not told yet.
+    pub usage_pending: IntGauge,
+    /// Whether what is held is used without asking Redis: 1 or 0.
+    pub redis_trusted: IntGauge,
     /// Bytes of bodies, by direction: `in` towards the upstream, `out` towards the client.
     pub bytes: IntCounterVec,
+    /// Seconds from the publishing of a change, by Redis' clock, to the cut that it asked for.
+    pub revocation_delay: Histogram,
+    /// Seconds since the change feed was last heard.
+    pub feed_silence: Gauge,
+    /// Seconds from the publishing of the last change to when this edge had taken it in, by Redis' clock.
+    pub feed_lag: Gauge,
+    /// Devices whose hold on a token this edge keeps up.
+    pub leases: IntGauge,
+    /// Seconds by which this machine's wall clock is ahead of Redis'.
+    pub clock_offset: Gauge,
+    /// Sessions whose figures were not told yet.
+    pub usage_pending: IntGauge,
+    /// 1 while what Redis says is worth an answer.
+    pub redis_trusted: IntGauge,
 }
+
+/// Upper bounds of the buckets of the revocation delay, in seconds: fine below the second that is promised.
+const REVOCATION_DELAY_BUCKETS: [f64; 13] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
 impl Metrics {
     pub fn new() -> Self {
@@ -66,12 +101,32 @@ impl Metrics {
             registry.register(Box::new(gauge.clone())).expect("registered once");
             gauge
         };
-        let duration = Histogram::with_opts(HistogramOpts::new(
-            "edge_request_duration_seconds",
-            "From the request's head to the end of its answer",
-        ))
+        let seconds = |name: &str, help: &str| {
+            let gauge = Gauge::new(name, help).expect("a valid name");
+            registry.register(Box::new(gauge.clone())).expect("registered once");
+            gauge
+        };
+        let revocation_delay = Histogram::with_opts(
+            HistogramOpts::new(
+                "edge_revocation_delay_seconds",
+                "From the telling of a change to the end of what it cut",
+            )
+            .buckets(REVOCATION_BUCKETS.to_vec()),
+        )
         .expect("a valid name");
-        registry.register(Box::new(duration.clone())).expect("registered once");
+        registry.register(Box::new(revocation_delay.clone())).expect("registered once");
+        let seconds = |name: &str, help: &str| {
+            let gauge = Gauge::new(name, help).expect("a valid name");
+            registry.register(Box::new(gauge.clone())).expect("registered once");
+            gauge
+        };
+        let histogram = |options: HistogramOpts| {
+            let histogram = Histogram::with_opts(options).expect("a valid name and ascending bounds");
+            registry.register(Box::new(histogram.clone())).expect("registered once");
+            histogram
+        };
+        let duration = "From the request's head to the end of its answer";
+        let revocation_delay = "From the publishing of a change to the cut that it asked for";
         Self {
             requests: counters("edge_requests_total", "Requests that ended", &["route", "status"]),
             refusals: counters("edge_refusals_total", "Requests that were refused", &["reason"]),
@@ -80,6 +135,13 @@ impl Metrics {
             open_requests: gauge("edge_open_requests", "Requests that are being served"),
             open_websockets: gauge("edge_open_websockets", "WebSockets that are open"),
             duration,
+            revocation_delay,
+            feed_silence: seconds("edge_feed_silence_seconds", "Since the change feed was sound"),
+            feed_lag: seconds("edge_feed_lag_seconds", "From the telling of the last change to its being taken in"),
+            leases: gauge("edge_leases", "Devices whose leases were renewed last"),
+            clock_offset: seconds("edge_clock_offset_seconds", "By which this clock is ahead of Redis'"),
+            usage_pending: gauge("edge_usage_pending", "Sessions whose figures are not told yet"),
+            redis_trusted: gauge("edge_redis_trusted", "Whether what is held is used without asking Redis"),
             bytes: counters("edge_body_bytes_total", "Bytes of bodies that passed", &["direction"]),
             registry,
         }
