@@ -68,25 +68,7 @@ pub struct Metrics {
     pub redis_trusted: IntGauge,
     /// Bytes of bodies, by direction: `in` towards the upstream, `out` towards the client.
     pub bytes: IntCounterVec,
-    /// Seconds from the publishing of a change, by Redis' clock, to the cut that it asked for.
-    pub revocation_delay: Histogram,
-    /// Seconds since the change feed was last heard.
-    pub feed_silence: Gauge,
-    /// Seconds from the publishing of the last change to when this edge had taken it in, by Redis' clock.
-    pub feed_lag: Gauge,
-    /// Devices whose hold on a token this edge keeps up.
-    pub leases: IntGauge,
-    /// Seconds by which this machine's wall clock is ahead of Redis'.
-    pub clock_offset: Gauge,
-    /// Sessions whose figures were not told yet.
-    pub usage_pending: IntGauge,
-    /// 1 while what Redis says is worth an answer.
-    pub redis_trusted: IntGauge,
 }
-
-/// Upper bounds of the buckets of the revocation delay, in seconds: fine below the second that is promised.
-const REVOCATION_DELAY_BUCKETS: [f64; 13] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
 impl Metrics {
     pub fn new() -> Self {
@@ -106,27 +88,16 @@ impl Metrics {
             registry.register(Box::new(gauge.clone())).expect("registered once");
             gauge
         };
-        let revocation_delay = Histogram::with_opts(
-            HistogramOpts::new(
-                "edge_revocation_delay_seconds",
-                "From the telling of a change to the end of what it cut",
-            )
-            .buckets(REVOCATION_BUCKETS.to_vec()),
-        )
-        .expect("a valid name");
-        registry.register(Box::new(revocation_delay.clone())).expect("registered once");
-        let seconds = |name: &str, help: &str| {
-            let gauge = Gauge::new(name, help).expect("a valid name");
-            registry.register(Box::new(gauge.clone())).expect("registered once");
-            gauge
-        };
         let histogram = |options: HistogramOpts| {
             let histogram = Histogram::with_opts(options).expect("a valid name and ascending bounds");
             registry.register(Box::new(histogram.clone())).expect("registered once");
             histogram
         };
         let duration = "From the request's head to the end of its answer";
-        let revocation_delay = "From the publishing of a change to the cut that it asked for";
+        let duration = histogram(HistogramOpts::new("edge_request_duration_seconds", duration));
+        let delay = "From the telling of a change to the end of what it cut";
+        let delay = HistogramOpts::new("edge_revocation_delay_seconds", delay);
+        let revocation_delay = histogram(delay.buckets(REVOCATION_BUCKETS.to_vec()));
         Self {
             requests: counters("edge_requests_total", "Requests that ended", &["route", "status"]),
             refusals: counters("edge_refusals_total", "Requests that were refused", &["reason"]),
