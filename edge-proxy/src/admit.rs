@@ -1,13 +1,21 @@
 //! The check of a request against what it carries and what is known of its token. Everything here is pure: the effects (asking
 //! Redis, answering) are the callers'.
 
+use std::{net::IpAddr, time::Duration};
+
+use chrono::{DateTime, SecondsFormat, Utc};
 use http::{HeaderMap, Method, StatusCode, header};
 use shared::{
+    device::Device,
     path::PathFault,
     scope::{Closed, Scope},
 };
 
-use crate::{config::DevicePolicy, origin::Origin};
+use crate::{
+    config::DevicePolicy,
+    credential::{self, DEVICE_COOKIE},
+    origin::Origin,
+};
 
 /// The header by which a client names its device.
 pub const DEVICE_HEADER: &str = "x-device-id";
@@ -27,6 +35,16 @@ pub enum Denied {
         path: String,
     },
     CrossSite,
+    /// Another device holds the token, since then by Redis' clock; only how its name begins is told.
+    InUse {
+        device: String,
+        since: Option<DateTime<Utc>>,
+        lease: Duration,
+    },
+    /// The upstream failed a token that was never used too often.
+    Throttled {
+        retry_after: Duration,
+    },
     NotFound,
     MethodNotAllowed {
         allow: &'static str,
@@ -57,6 +75,8 @@ impl Denied {
             }
             Self::NoCredential | Self::BadCredential | Self::HandoverGone => StatusCode::UNAUTHORIZED,
             Self::DeviceRequired | Self::OutsideScope { .. } | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::InUse { .. } => StatusCode::CONFLICT,
+            Self::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::MalformedBody(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -86,6 +106,20 @@ impl Denied {
                 format!("Access denied: your token scope ('{scope}') does not allow access to '{path}'")
             }
             Self::CrossSite => "This request came from another site".into(),
+            Self::InUse { device, since, lease } => {
+                let since = since.map(|since| since.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default();
+                let timeout = match (lease.as_secs() / 60, lease.as_secs()) {
+                    (0, seconds) => format!("{seconds} seconds"),
+                    (minutes, _) => format!("{minutes} minutes"),
+                };
+                format!(
+                    "Token already in use on device '{device}'. Session started at {since}. Wait for session timeout ({timeout}) \
+                     or stop the other device."
+                )
+            }
+            Self::Throttled { .. } => {
+                "Too many requests that Zenzefi could not answer; please wait before you try again".into()
+            }
             Self::NotFound => "Not found".into(),
             Self::MethodNotAllowed { allow } => format!("Method not allowed; use {allow}"),
             Self::TokenMissing => "Token is required in request body".into(),
@@ -116,6 +150,8 @@ impl Denied {
             Self::MisspelledPath => "misspelled_path",
             Self::OutsideScope { .. } => "outside_scope",
             Self::CrossSite => "cross_site",
+            Self::InUse { .. } => "in_use",
+            Self::Throttled { .. } => "throttled",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::TokenMissing => "token_missing",
@@ -135,11 +171,36 @@ impl Denied {
     }
 }
 
-/// Reads the device that a request names; `None` if it names none.
-pub fn device(headers: &HeaderMap) -> Result<Option<&str>, Denied> {
-    let Some(value) = headers.get(DEVICE_HEADER) else { return Ok(None) };
-    let id = value.to_str().map_err(|_| Denied::MalformedDevice)?.trim();
-    if (8..=255).contains(&id.len()) { Ok(Some(id)) } else { Err(Denied::MalformedDevice) }
+/// Where a request comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origination {
+    pub device: Device,
+    /// It said so itself, by header or by our cookie.
+    pub is_named: bool,
+}
+
+/// A request that asks to be let through.
+pub struct Caller<'a> {
+    pub from: Origination,
+    /// The scopes that open its path; at least one.
+    pub scopes: Vec<Scope>,
+    pub path: &'a str,
+    pub address: Option<IpAddr>,
+    pub agent: Option<String>,
+}
+
+/// Reads the device that a request comes from: its header, else our cookie, else its address and agent.
+pub fn origination(headers: &HeaderMap, client: Option<IpAddr>) -> Result<Origination, Denied> {
+    if let Some(value) = headers.get(DEVICE_HEADER) {
+        let name = value.to_str().map_err(|_| Denied::MalformedDevice)?.trim();
+        let device = Device::named(name).ok_or(Denied::MalformedDevice)?;
+        return Ok(Origination { device, is_named: true });
+    }
+    if let Some(cookie) = credential::cookie(headers, DEVICE_COOKIE) {
+        return Ok(Origination { device: Device::of_cookie(cookie), is_named: true });
+    }
+    let agent = headers.get(header::USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
+    Ok(Origination { device: Device::of_address(client, agent.as_deref().unwrap_or_default()), is_named: false })
 }
 
 /// Checks what does not depend on Redis' answer, in the contract's order: device, path, scope.
@@ -202,11 +263,22 @@ mod tests {
 
     #[test]
     fn a_device_id_has_8_to_255_characters() {
-        assert_eq!(device(&headers(&[])), Ok(None));
-        assert_eq!(device(&headers(&[(DEVICE_HEADER, "12345678")])), Ok(Some("12345678")));
+        let named = Origination { device: Device::known("12345678"), is_named: true };
+        assert_eq!(origination(&headers(&[(DEVICE_HEADER, "12345678")]), None), Ok(named));
         for id in ["", "1234567", &"x".repeat(256)] {
-            assert_eq!(device(&headers(&[(DEVICE_HEADER, id)])), Err(Denied::MalformedDevice), "{id}");
+            assert_eq!(origination(&headers(&[(DEVICE_HEADER, id)]), None), Err(Denied::MalformedDevice), "{id}");
         }
+    }
+
+    #[test]
+    fn a_device_is_known_by_its_header_then_its_cookie_then_its_address() {
+        let cookie = format!("{DEVICE_COOKIE}=a-cookie");
+        let both = headers(&[(DEVICE_HEADER, "12345678"), ("cookie", &cookie)]);
+        let device = |headers: &HeaderMap| origination(headers, None).expect("a device");
+        assert_eq!(device(&both).device, Device::known("12345678"));
+        let browser = device(&headers(&[("cookie", &cookie)]));
+        assert_eq!(browser, Origination { device: Device::of_cookie("a-cookie"), is_named: true });
+        assert!(!device(&headers(&[("user-agent", "curl")])).is_named);
     }
 
     #[test]

@@ -1,53 +1,141 @@
 //! Follows the change feed on a connection of its own, so that what this edge holds is never older than a moment. It is the
 //! only caller of [`Grants::changed`] and [`Grants::lost_track`], and so the order of changes is the order of the feed.
+//!
+//! A reader that was away goes on where it stopped. It has lost track where entries may have been trimmed unread, where Redis
+//! has other contents (flushed, restarted, failed over, restored, filled anew), or where Redis could not say what a change made
+//! of a token: then everything is looked up again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use fred::error::{Error, ErrorKind};
+use shared::grant::{Contents, Pulse, StreamId};
 use tokio_util::sync::CancellationToken;
 
-use crate::{grants::Grants, redis::Redis};
+use crate::{clock::Clock, grants::Grants, meter::Meter, redis::Redis, telemetry::Metrics};
 
 /// How long to wait before what failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// Follows the feed until told to stop. Where it breaks off, what was held before counts as doubtful and is asked for again.
-pub async fn follow(redis: Redis, grants: Arc<Grants>, stop: CancellationToken) {
-    tokio::select! {
-        () = follow_every_connection(&redis, &grants) => {}
-        () = stop.cancelled() => {}
-    }
-    redis.stop().await;
+/// How far the feed was followed.
+struct Place {
+    contents: Contents,
+    last: StreamId,
+    /// What was read up to before the last read.
+    before: StreamId,
+    /// Everything that is held was looked up since track was lost.
+    is_sure: bool,
 }
 
-async fn follow_every_connection(redis: &Redis, grants: &Grants) {
-    redis.wait_until_connected().await;
-    loop {
-        if let Err(error) = follow_one_connection(redis, grants).await {
-            tracing::warn!(%error, "the change feed broke off");
-        }
-        tokio::time::sleep(RETRY_AFTER).await;
-    }
+/// Who learns what the feed tells.
+pub struct Follower {
+    pub redis: Redis,
+    pub grants: Arc<Grants>,
+    pub clock: Arc<Clock>,
+    pub meter: Arc<Meter>,
+    pub metrics: Arc<Metrics>,
+    /// Whether a Redis that may evict keys is accepted.
+    pub allow_eviction: bool,
 }
 
-/// Follows the feed from its newest entry until the connection breaks, or a change could not be taken in; never returns `Ok`.
-async fn follow_one_connection(redis: &Redis, grants: &Grants) -> Result<(), Error> {
-    let mut reconnections = redis.reconnections();
-    grants.connected(redis.now_ms().await?);
-    // Connected now: what was told of this up to here is not a break.
-    while reconnections.try_recv().is_ok() {}
-    let mut last_id = redis.newest_change().await?;
-    grants.lost_track().await?;
-    grants.heard();
-    tracing::info!("following the change feed");
-    loop {
-        let changes = redis.changes_after(&last_id).await?;
-        // Another connection may be another server: what it knows is not what was followed.
-        if reconnections.try_recv().is_ok() {
-            return Err(Error::new(ErrorKind::Canceled, "reconnected"));
+impl Follower {
+    /// Follows the feed until told to stop. Where it breaks off, what was held before counts as doubtful and is asked for again.
+    pub async fn follow(&self, stop: CancellationToken) {
+        tokio::select! {
+            () = self.follow_every_connection() => {}
+            () = stop.cancelled() => {}
         }
-        grants.changed(&changes.tokens).await?;
-        grants.heard();
-        last_id = changes.last_id.unwrap_or(last_id);
+        self.redis.stop().await;
+    }
+
+    async fn follow_every_connection(&self) {
+        self.redis.wait_until_connected().await;
+        let mut place = None;
+        loop {
+            if let Err(error) = self.follow_one_connection(&mut place).await {
+                tracing::warn!(%error, "the change feed broke off");
+            }
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+    }
+
+    /// Follows the feed until the connection breaks; never returns `Ok`.
+    async fn follow_one_connection(&self, place: &mut Option<Place>) -> Result<(), Error> {
+        let mut reconnections = self.redis.reconnections();
+        let policy = self.redis.eviction_policy().await?;
+        if policy != "noeviction" && !self.allow_eviction {
+            let why =
+                format!("Redis may evict keys (maxmemory-policy {policy}); set noeviction, or ALLOW_EVICTION=true");
+            return Err(Error::new(ErrorKind::Config, why));
+        }
+        let pulse = self.pulse().await?;
+        self.grants.connected(pulse.now_ms);
+        // Connected now: what was told of this up to here is not a break.
+        while reconnections.try_recv().is_ok() {}
+        tracing::info!("following the change feed");
+        loop {
+            let pulse = self.pulse().await?;
+            let place = self.find_place(place, &pulse).await;
+            if !(pulse.is_whole && place.is_sure) {
+                tokio::time::sleep(RETRY_AFTER).await;
+                continue;
+            }
+            let changes = self.redis.changes_after(place.last).await?;
+            // Another connection may be another server: what it knows is not what was followed.
+            if reconnections.try_recv().is_ok() {
+                return Err(Error::new(ErrorKind::Canceled, "reconnected"));
+            }
+            place.is_sure = self.grants.changed(&changes.tokens).await;
+            place.before = place.last;
+            if let Some(last) = changes.last_id {
+                place.last = last;
+                self.note_lag(last);
+            }
+            if place.is_sure {
+                self.grants.heard();
+            }
+        }
+    }
+
+    async fn pulse(&self) -> Result<Pulse, Error> {
+        let asked = Instant::now();
+        let pulse = self.redis.pulse().await?;
+        self.clock.sync(asked, pulse.now_ms);
+        Ok(pulse)
+    }
+
+    /// Where to read on. Where track is lost it is found again from the newest change on, by looking everything up.
+    async fn find_place<'a>(&self, place: &'a mut Option<Place>, pulse: &Pulse) -> &'a mut Place {
+        let contents = pulse.contents.clone();
+        let newest = pulse.last_change.unwrap_or_default();
+        let was = place.take();
+        let is_other = was.as_ref().is_none_or(|place| place.contents != contents);
+        let has_gap = was.as_ref().is_some_and(|place| pulse.may_have_trimmed_after(place.before));
+        let mut at = match was {
+            Some(place) if !is_other && !has_gap => place,
+            _ => {
+                self.grants.lost_track();
+                self.grants.connected(pulse.now_ms);
+                Place { contents, last: newest, before: newest, is_sure: false }
+            }
+        };
+        if is_other {
+            self.meter.retell();
+        }
+        // While Redis is being filled it cannot say; but what lives in Redis alone is brought back at once, before anybody else is
+        // admitted.
+        if !at.is_sure && (pulse.is_whole || is_other) {
+            at.is_sure = self.grants.look_at_all().await && pulse.is_whole;
+        }
+        place.insert(at)
+    }
+
+    fn note_lag(&self, last: StreamId) {
+        let told_at_ms = i64::try_from(last.at_ms).unwrap_or(i64::MAX);
+        if let Some(now_ms) = self.clock.now_ms() {
+            self.metrics.feed_lag.set((now_ms - told_at_ms).max(0) as f64 / 1000.0);
+        }
     }
 }

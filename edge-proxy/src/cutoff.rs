@@ -18,7 +18,8 @@ use pingora::{
 use tokio::sync::Notify;
 
 use crate::{
-    held::{Ending, Held},
+    clock::Clock,
+    held::{Ended, Held},
     telemetry::Metrics,
 };
 
@@ -44,14 +45,14 @@ pub fn arm(held: Arc<Held>, grace: Duration) {
 
 impl Cut {
     /// Waits until the grant of this request, whenever it gets one, has ended.
-    async fn fired(&self) -> Ending {
+    async fn fired(&self) -> Ended {
         loop {
             let changed = self.changed.notified();
             let armed = self.armed.lock().expect("nothing panics while it holds this lock").clone();
             match armed {
                 None => changed.await,
                 Some((held, grace)) => tokio::select! {
-                    ending = async { let ending = held.ended().await; tokio::time::sleep(grace).await; ending } => return ending,
+                    ended = async { let ended = held.ended().await; tokio::time::sleep(grace).await; ended } => return ended,
                     () = changed => {}
                 },
             }
@@ -62,12 +63,34 @@ impl Cut {
 /// A server whose requests can be cut.
 pub struct Cuttable<App> {
     app: Arc<App>,
+    cuts: Arc<Cuts>,
+}
+
+/// Keeps account of what was cut.
+pub struct Cuts {
     metrics: Arc<Metrics>,
+    clock: Arc<Clock>,
+}
+
+impl Cuts {
+    pub fn new(metrics: Arc<Metrics>, clock: Arc<Clock>) -> Self {
+        Self { metrics, clock }
+    }
+
+    /// Notes one cut: why, and how long after it was told.
+    pub fn note(&self, ended: Ended) {
+        self.metrics.cuts.with_label_values(&[ended.ending.as_str()]).inc();
+        let told_at_ms = ended.told_at_ms.and_then(|at| i64::try_from(at).ok());
+        if let (Some(told_at_ms), Some(now_ms)) = (told_at_ms, self.clock.now_ms()) {
+            let delay = Duration::from_millis(u64::try_from(now_ms - told_at_ms).unwrap_or_default());
+            self.metrics.revocation_delay.observe(delay.as_secs_f64());
+        }
+    }
 }
 
 impl<App> Cuttable<App> {
-    pub fn new(app: App, metrics: Arc<Metrics>) -> Self {
-        Self { app: Arc::new(app), metrics }
+    pub fn new(app: App, cuts: Arc<Cuts>) -> Self {
+        Self { app: Arc::new(app), cuts }
     }
 }
 
@@ -82,8 +105,8 @@ impl<App: HttpServerApp + Send + Sync + 'static> HttpServerApp for Cuttable<App>
         let request = CUT.scope(Arc::clone(&cut), self.app.process_new_http(session, shutdown));
         tokio::select! {
             reused = request => reused,
-            ending = cut.fired() => {
-                self.metrics.cuts.with_label_values(&[ending.as_str()]).inc();
+            ended = cut.fired() => {
+                self.cuts.note(ended);
                 None
             }
         }

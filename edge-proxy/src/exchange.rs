@@ -9,7 +9,7 @@ use pingora::{
     proxy::Session,
 };
 
-use crate::{Edge, admit::Denied, forward, request::RequestCtx};
+use crate::{Edge, admit::Denied, forward, permit::Permit, request::RequestCtx};
 
 /// Why an exchange did not come to its end.
 pub enum Failure {
@@ -26,10 +26,17 @@ impl From<Denied> for Failure {
 }
 
 /// Opens a connection to the upstream that nothing else uses.
-pub async fn connect(edge: &Edge) -> Result<UpstreamSession, Denied> {
-    let peer = edge.zenzefi.tunnel_peer().await.map_err(|_| Denied::UpstreamUnreachable)?;
+pub async fn connect(edge: &Edge, permit: &Permit) -> Result<UpstreamSession, Denied> {
+    let unreachable = || failed(permit, Denied::UpstreamUnreachable);
+    let peer = edge.zenzefi.tunnel_peer().await.map_err(|_| unreachable())?;
     let connected = edge.tunnels.get_http_session(&peer).await;
-    connected.map(|(session, _)| session).map_err(|_| Denied::UpstreamUnreachable)
+    connected.map(|(session, _)| session).map_err(|_| unreachable())
+}
+
+/// Notes that the upstream failed the request, and how the client is told.
+pub fn failed(permit: &Permit, denied: Denied) -> Denied {
+    permit.failed(denied == Denied::UpstreamSilent);
+    denied
 }
 
 /// Waits for the upstream's final answer, starts the token's clock, and passes the answer's head on. `Err` only while the
@@ -42,8 +49,9 @@ pub async fn answer(
 ) -> Result<StatusCode, Denied> {
     let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Err(Denied::Fault) };
     let answer = tokio::time::timeout(edge.zenzefi.timeout(), read_head(upstream)).await;
-    let (mut head, ends) = answer.map_err(|_| Denied::UpstreamSilent)?.ok_or(Denied::UpstreamUnreachable)?;
-    edge.start_clock(&admitted.held, head.status).await?;
+    let answer = answer.map_err(|_| Denied::UpstreamSilent).and_then(|head| head.ok_or(Denied::UpstreamUnreachable));
+    let (mut head, ends) = answer.map_err(|denied| failed(&admitted.permit, denied))?;
+    admitted.permit.answered(head.status).await?;
     let status = head.status;
     let is_open = status == StatusCode::SWITCHING_PROTOCOLS;
     let upstream_origin = &edge.zenzefi.origin;
@@ -76,7 +84,7 @@ pub async fn pass_body(
             Ok(HttpTask::Done | HttpTask::Trailer(_)) => (None, true),
             _ => return Err(Failure::CutOff),
         };
-        ctx.bytes_out += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        ctx.count_out(body.as_ref().map_or(0, |bytes| bytes.len() as u64));
         session.write_response_body(body, ends).await.map_err(|_| Failure::CutOff)?;
         if ends {
             return Ok(());

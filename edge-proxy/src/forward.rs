@@ -119,8 +119,8 @@ pub fn to_upstream(
         head.insert_header(header::ACCEPT_ENCODING, "identity")?;
     }
     set_identity(head, request, upstream)?;
-    head.insert_header("X-User-Id", admitted.held.user_id.to_string())?;
-    head.insert_header("X-Token-Id", admitted.held.token_id.to_string())?;
+    head.insert_header("X-User-Id", admitted.permit.held.user_id.to_string())?;
+    head.insert_header("X-Token-Id", admitted.permit.held.token_id.to_string())?;
     Ok(())
 }
 
@@ -169,7 +169,7 @@ pub fn from_upstream(
     if let Some(private) = rewrite::cache_control(joined.as_deref()) {
         head.insert_header(header::CACHE_CONTROL, private)?;
     }
-    head.insert_header(EXPIRES_IN, admitted.held.left(now).as_secs())?;
+    head.insert_header(EXPIRES_IN, admitted.permit.held.left(now).as_secs())?;
     head.insert_header(REQUEST_ID, &request.id)?;
     Ok(())
 }

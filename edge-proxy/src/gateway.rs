@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::proxy::Session;
 use serde_json::{Value, json};
 use shared::{credential::Credential, event::Usage, grant::State};
+use uuid::Uuid;
 
 use crate::{
     Edge,
@@ -22,6 +23,8 @@ use crate::{
 /// The largest body that an endpoint of ours takes, and how long it may take to arrive.
 const BODY_BYTES: usize = 16 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// How long a browser keeps its name: as long as browsers keep anything.
+const DEVICE_COOKIE_SECONDS: u64 = 400 * 24 * 3600;
 
 /// `GET /health`: what the desktop client polls.
 pub fn health(edge: &Edge) -> Answer {
@@ -67,7 +70,7 @@ pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Request)
         "cookie_max_age": left,
         "time_remaining_seconds": left,
     }));
-    Ok(with_cookie(answer, edge, request, &credential, &held))
+    Ok(signed_in_as(answer, edge, &session.req_header().headers, request, &credential, &held))
 }
 
 /// `GET /api/v1/proxy/status`: a token's state, by cookie or header. Does not activate.
@@ -76,10 +79,10 @@ pub async fn status(edge: &Edge, session: &Session) -> Result<Answer, Denied> {
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
     let (held, candidate) = edge.choose(candidates).await?;
-    Ok(state(&held, candidate.source))
+    Ok(state(&held, candidate.source, edge.config.token_hour()))
 }
 
-fn state(held: &Held, source: Source) -> Answer {
+fn state(held: &Held, source: Source, hour: Duration) -> Answer {
     let state = if held.activated_at_ms().is_some() { State::Active } else { State::Ready };
     Answer::json(&json!({
         "connected": true,
@@ -88,18 +91,42 @@ fn state(held: &Held, source: Source) -> Answer {
         "token_id": held.token_id,
         "is_activated": state == State::Active,
         "expires_at": expires_at(held),
-        "duration_hours": held.duration().as_secs() / 3600,
+        "duration_hours": held.duration().as_secs() / hour.as_secs(),
         "time_remaining_seconds": held.left(Instant::now()).as_secs(),
         "status": state,
     }))
 }
 
-/// `DELETE /api/v1/proxy/logout`: the browser forgets its credential.
-pub fn logout(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
+/// `DELETE /api/v1/proxy/logout`: the browser forgets its credential, and its device is free.
+pub async fn logout(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
     require(session, &Method::DELETE, "DELETE")?;
     check_cross_site(session, request)?;
+    if let Err(denied) = free(edge, session, request).await {
+        // The browser forgets all the same; the lease then lapses by itself.
+        tracing::debug!(reason = denied.reason(), "a logout freed no device");
+    }
     let answer = Answer::json(&json!({ "logged_out": true, "message": "Cookie deleted successfully" }));
     Ok(answer.with(header::SET_COOKIE, cleared_cookie(edge, request)))
+}
+
+/// `POST /api/v1/proxy/session/release`: frees the device that asks.
+pub async fn release(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
+    require(session, &Method::POST, "POST")?;
+    check_cross_site(session, request)?;
+    let is_released = free(edge, session, request).await?;
+    Ok(Answer::json(&json!({ "released": is_released })))
+}
+
+/// Frees the device that a request comes from, if it holds the token; whether it did.
+async fn free(edge: &Edge, session: &Session, request: &Request) -> Result<bool, Denied> {
+    let head = session.req_header();
+    let from = admit::origination(&head.headers, request.client)?;
+    let candidates = credential::candidates(&head.method, &head.headers, None);
+    let (held, _) = edge.choose(candidates).await?;
+    edge.redis().release(held.token_id, &from.device).await.map_err(|error| {
+        tracing::warn!(%error, "a device could not be freed");
+        Denied::Unavailable
+    })
 }
 
 /// `/_gateway/sign-in`: the page, and the form that it posts.
@@ -116,7 +143,7 @@ pub async fn sign_in(edge: &Edge, session: &mut Session, request: &Request) -> R
             let next = form_field(&body, "next").unwrap_or_default();
             let next = admit::next_path(&next).unwrap_or("/");
             let token = form_field(&body, "token").unwrap_or_default();
-            match signed_in(edge, request, token.trim(), next).await {
+            match signed_in(edge, &session.req_header().headers, request, token.trim(), next).await {
                 Ok(answer) => Ok(answer),
                 Err(denied) => Ok(Answer::sign_in(Some(&denied), next)),
             }
@@ -125,10 +152,16 @@ pub async fn sign_in(edge: &Edge, session: &mut Session, request: &Request) -> R
     }
 }
 
-async fn signed_in(edge: &Edge, request: &Request, token: &str, next: &str) -> Result<Answer, Denied> {
+async fn signed_in(
+    edge: &Edge,
+    headers: &HeaderMap,
+    request: &Request,
+    token: &str,
+    next: &str,
+) -> Result<Answer, Denied> {
     let credential = Credential::parse_token_text(token).ok_or(Denied::BadCredential)?;
     let held = edge.grants().find(credential.digest()).await?;
-    Ok(with_cookie(redirect(request, next)?, edge, request, &credential, &held))
+    Ok(signed_in_as(redirect(request, next)?, edge, headers, request, &credential, &held))
 }
 
 /// `GET /_gateway/enter?code=…`: a browser takes the credential that `POST /tokens/{id}/open` made for it, once.
@@ -149,28 +182,39 @@ pub async fn enter(edge: &Edge, session: &Session, request: &Request) -> Result<
     }
     let next = form_field(query.as_bytes(), "next").unwrap_or_default();
     let answer = redirect(request, admit::next_path(&next).unwrap_or("/"))?;
-    Ok(with_cookie(answer, edge, request, &credential, &held))
+    Ok(signed_in_as(answer, edge, &session.req_header().headers, request, &credential, &held))
 }
 
-/// Hands a browser its credential as a cookie that lasts as long as the token.
-pub fn with_cookie(answer: Answer, edge: &Edge, request: &Request, credential: &Credential, held: &Held) -> Answer {
+/// Hands a browser its credential as a cookie that lasts as long as the token, and one that names the browser if it has none.
+pub fn signed_in_as(
+    answer: Answer,
+    edge: &Edge,
+    headers: &HeaderMap,
+    request: &Request,
+    credential: &Credential,
+    held: &Held,
+) -> Answer {
     let left = held.left(Instant::now()).as_secs();
-    answer.with(header::SET_COOKIE, cookie(edge, request, credential.expose(), left))
+    let answer = answer.with(header::SET_COOKIE, cookie(edge, request, credential::COOKIE, credential.expose(), left));
+    if credential::cookie(headers, credential::DEVICE_COOKIE).is_some() {
+        return answer;
+    }
+    let device = Uuid::new_v4().simple().to_string();
+    answer.with(header::SET_COOKIE, cookie(edge, request, credential::DEVICE_COOKIE, &device, DEVICE_COOKIE_SECONDS))
 }
 
 /// The line that makes a browser forget its credential.
 pub fn cleared_cookie(edge: &Edge, request: &Request) -> HeaderValue {
-    cookie(edge, request, "", 0)
+    cookie(edge, request, credential::COOKIE, "", 0)
 }
 
-fn cookie(edge: &Edge, request: &Request, value: &str, max_age_seconds: u64) -> HeaderValue {
+fn cookie(edge: &Edge, request: &Request, name: &str, value: &str, max_age_seconds: u64) -> HeaderValue {
     let secure = if edge.config.cookie_secure.unwrap_or(request.shown().is_https()) { "; Secure" } else { "" };
     let same_site = match edge.config.cookie_samesite {
         SameSite::Lax => "Lax",
         SameSite::Strict => "Strict",
         SameSite::None => "None",
     };
-    let name = credential::COOKIE;
     let line = format!("{name}={value}; HttpOnly; Path=/; Max-Age={max_age_seconds}{secure}; SameSite={same_site}");
     let mut line = HeaderValue::from_str(&line).expect("a credential is URL-safe");
     line.set_sensitive(true);
@@ -231,6 +275,8 @@ impl From<Unfit> for Denied {
     fn from(unfit: Unfit) -> Self {
         match unfit {
             Unfit::Invalid => Self::BadCredential,
+            // Without a request of its own there is nothing to refuse.
+            Unfit::Refused(_) => Self::Fault,
             Unfit::Unavailable => Self::Unavailable,
         }
     }

@@ -3,7 +3,10 @@
 //!
 //! The race that matters is a change that comes while the answer to a question is on its way. Every change is noted in
 //! [`RecentChanges`] *before* the held grants are told, and every answer is indexed (see [`Held::new`]) *before* that note is read: so either the
-//! question sees the change and is asked again, or the change finds the grant.
+//! question sees the change and is asked again, or the change finds the grant. Expiry needs neither: a grant carries its deadline.
+//!
+//! A grant is trusted without a question for as long as the feed is sound: heard of a moment ago, of a Redis that is whole.
+//! After [`Trust::staleness`] it is asked for again; where Redis cannot say, it goes on for [`Trust::outage_grace`] and then ends.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,17 +17,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use quick_cache::sync::Cache;
-use shared::{
-    credential::Digest,
-    grant::{Activation, Lookup},
-};
+use shared::{credential::Digest, device::Device, grant::Activation, redis::CLAIM_MS, scope::Scope};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::{
-    held::{Ending, Held, Index},
-    redis::Redis,
+    held::{Ending, Held, Index, Key, Refusal, Verdict},
+    redis::{Redis, Taking},
     telemetry::Metrics,
 };
 
@@ -34,16 +35,24 @@ const NEGATIVE_FOR: Duration = Duration::from_secs(1);
 const NEGATIVE_ENTRIES: usize = 10_000;
 /// How often a question is asked again because its token changed meanwhile.
 const MAX_ASKS: usize = 4;
-/// How many tokens are asked for again at once.
-const REFRESHED_AT_ONCE: usize = 1_000;
+/// How many grants are asked for again at once.
+const LOOKED_AT_ONCE: usize = 1_000;
 /// How many changes are noted; an answer that took longer than these is not kept.
 const NOTED_CHANGES: usize = 4_096;
+/// How often a lease is renewed in its life.
+const RENEWALS_PER_LEASE: u32 = 5;
+/// How often the claims of open first requests are renewed: before a rebuild lets refunds go on without them.
+pub const CLAIMS_RENEWED_EVERY: Duration = Duration::from_millis(CLAIM_MS / 8);
+/// How often it is looked whether what is held may go on.
+const WATCHED_EVERY: Duration = Duration::from_millis(250);
 
 /// Why a credential opens nothing at this moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unfit {
     /// Unknown, revoked, suspended, rotated away or expired.
     Invalid,
+    /// Good, but not for this request.
+    Refused(Refusal),
     /// Redis cannot say.
     Unavailable,
 }
@@ -71,7 +80,7 @@ impl RecentChanges {
     }
 }
 
-/// When the feed was last heard, and when this edge last (re)connected.
+/// When the feed was last sound, and when this edge last (re)connected.
 #[derive(Debug)]
 struct Hearing {
     /// Milliseconds since `Grants` was made, plus one; `0` if never.
@@ -81,22 +90,43 @@ struct Hearing {
     start: Instant,
 }
 
-/// How long what is held can be trusted without a word from Redis.
+/// How long what is held can be trusted without a word from Redis, and how long a device holds a token.
 #[derive(Clone, Copy, Debug)]
 pub struct Trust {
     /// Without a word from the feed for so long, cached grants are asked for again.
     pub staleness: Duration,
     /// While Redis is down, grants that are held go on for so long.
     pub outage_grace: Duration,
+    pub lease: Duration,
+}
+
+impl Trust {
+    /// How often leases are renewed.
+    pub fn renews_every(&self) -> Duration {
+        self.lease / RENEWALS_PER_LEASE
+    }
+
+    /// For how long after a question a lease is sure to be renewed before it lapses.
+    fn leases_for(&self) -> Duration {
+        self.lease - 2 * self.renews_every()
+    }
 }
 
 type Outcome = Result<Arc<Held>, Unfit>;
-type Flights = HashMap<Digest, Arc<OnceCell<Outcome>>>;
+
+/// Those who ask the same share one answer: the credential on its device, and the scopes that open the path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Question {
+    key: Key,
+    scopes: Vec<Scope>,
+}
+
+type Flights = HashMap<Question, Arc<OnceCell<Outcome>>>;
 
 /// One caller's part in a question that is on its way.
 struct Flight<'a> {
     grants: &'a Grants,
-    digest: Digest,
+    question: Question,
     outcome: Arc<OnceCell<Outcome>>,
 }
 
@@ -104,11 +134,11 @@ impl Drop for Flight<'_> {
     /// Ends the question once it is answered, so that the next caller asks anew, or once nobody waits for it any more.
     fn drop(&mut self) {
         let mut flights = self.grants.lock_flights();
-        let stands = flights.get(&self.digest).is_some_and(|standing| Arc::ptr_eq(standing, &self.outcome));
+        let stands = flights.get(&self.question).is_some_and(|standing| Arc::ptr_eq(standing, &self.outcome));
         // One is ours, one the map's.
         let is_last = Arc::strong_count(&self.outcome) == 2;
         if stands && (is_last || self.outcome.initialized()) {
-            flights.remove(&self.digest);
+            flights.remove(&self.question);
         }
     }
 }
@@ -117,7 +147,7 @@ impl Drop for Flight<'_> {
 pub struct Grants {
     redis: Redis,
     trust: Trust,
-    held: Cache<Digest, Arc<Held>>,
+    held: Cache<Key, Arc<Held>>,
     /// Credentials that open nothing, and until when that is believed.
     negatives: Cache<Digest, Instant>,
     flights: Mutex<Flights>,
@@ -150,39 +180,58 @@ impl Grants {
         }
     }
 
-    /// Finds what a credential opens, here or in Redis.
+    /// Finds what a credential opens, without using it.
     pub async fn find(&self, digest: Digest) -> Outcome {
+        self.find_on(Question { key: Key { digest, device: None }, scopes: Vec::new() }).await
+    }
+
+    /// Admits a request of this device whose path these scopes open. The grant that comes back counts one use more; see
+    /// [`Held::leave`].
+    pub async fn admit(&self, digest: Digest, device: &Device, scopes: &[Scope]) -> Outcome {
+        let question = Question { key: Key { digest, device: Some(device.clone()) }, scopes: scopes.to_vec() };
+        for _ in 0..MAX_ASKS {
+            let held = self.find_on(question.clone()).await?;
+            if !scopes.contains(&held.scope) {
+                return Err(Unfit::Refused(Refusal::Outside(held.scope)));
+            }
+            if held.enter() {
+                return Ok(held);
+            }
+        }
+        Err(Unfit::Unavailable)
+    }
+
+    async fn find_on(&self, question: Question) -> Outcome {
+        let key = question.key.clone();
         if self.silence().is_some_and(|silence| silence <= self.trust.staleness) {
-            if let Some(held) = self.cached(&digest).filter(|held| !self.is_doubtful(held)) {
+            if let Some(held) = self.cached(&key).filter(|held| self.is_sure(held)) {
                 self.metrics.grants.with_label_values(&["hit"]).inc();
                 return Ok(held);
             }
-            if self.negatives.get(&digest).is_some_and(|until| Instant::now() < until) {
+            if self.negatives.get(&key.digest).is_some_and(|until| Instant::now() < until) {
                 self.metrics.grants.with_label_values(&["negative"]).inc();
                 return Err(Unfit::Invalid);
             }
         }
         self.metrics.grants.with_label_values(&["miss"]).inc();
-        let outcome = self.ask_once(digest).await;
-        match (&outcome, self.cached(&digest)) {
+        let outcome = self.ask_once(question).await;
+        match (&outcome, self.cached(&key)) {
             (Err(Unfit::Unavailable), Some(held)) if self.is_within_grace(&held) => Ok(held),
             _ => outcome,
         }
     }
 
-    /// Starts the clock of a token at its first answer. `Err(Invalid)` if it ended before that.
-    pub async fn activate(&self, held: &Arc<Held>) -> Result<(), Unfit> {
+    /// Starts the clock of a token, now or at an earlier time of Redis' clock: at its first answer, or once its first request
+    /// was left. `Err(Invalid)` if it ended before that.
+    pub async fn activate(&self, held: &Held, used_at_ms: Option<i64>) -> Result<i64, Unfit> {
         let asked = Instant::now();
-        let activation = self.redis.activate(held.token_id, held.generation).await;
-        match activation {
-            Ok(Activation::Active { activated_at_ms, left, .. }) => {
+        match self.redis.activate(held, used_at_ms).await {
+            Ok(Activation::Active { activated_at_ms, left }) => {
                 held.started(asked, activated_at_ms, left);
-                Ok(())
+                Ok(activated_at_ms)
             }
-            Ok(Activation::Ended) => {
-                self.held.remove(&held.digest);
-                Err(Unfit::Invalid)
-            }
+            Ok(Activation::Ended) => Err(Unfit::Invalid),
+            Ok(Activation::Unknown) => Err(Unfit::Unavailable),
             Err(error) => {
                 tracing::warn!(token_id = %held.token_id, %error, "an activation could not be recorded");
                 Err(Unfit::Unavailable)
@@ -190,36 +239,79 @@ impl Grants {
         }
     }
 
+    /// Forgets a grant whose lease was let go.
+    pub fn forget(&self, held: &Held) {
+        self.held.remove(&held.key);
+    }
+
     /// Takes in what the feed told: what is held of these tokens is looked up again where a request is open on it, and
-    /// forgotten where none is. Fails if Redis did not answer for each: then track is lost.
-    pub async fn changed(&self, tokens: &[Uuid]) -> Result<(), fred::error::Error> {
+    /// forgotten where none is. `false` if Redis could not say of each: then track is lost.
+    pub async fn changed(&self, tokens: &[(Uuid, u64)]) -> bool {
         {
             let mut recent = self.lock_recent();
-            tokens.iter().for_each(|&token_id| recent.note(token_id));
+            tokens.iter().for_each(|&(token_id, _)| recent.note(token_id));
         }
         if !tokens.is_empty() {
             // What was unknown a moment ago may just have been bought.
             self.negatives.clear();
         }
-        let held = tokens.iter().flat_map(|&token_id| self.index.of(token_id));
-        let in_use = held.filter(|held| {
-            self.held.remove(&held.digest);
-            self.is_in_use(held)
+        let held = tokens
+            .iter()
+            .flat_map(|&(token_id, at_ms)| self.index.of(token_id).into_iter().map(move |held| (held, Some(at_ms))));
+        let in_use = held.filter(|(held, _)| {
+            self.held.remove(&held.key);
+            held.is_in_use()
         });
-        self.look_again(in_use).await
+        self.look_again(in_use.collect()).await
     }
 
-    /// Takes in that changes may have been missed: everything that is held is asked for again, at its next use or, where a
-    /// request is open on it, at once. Until Redis can say, it goes on within the grace of an outage. Fails if Redis did not
-    /// answer for each.
-    pub async fn lost_track(&self) -> Result<(), fred::error::Error> {
+    /// Takes in that changes may have been missed: everything that is held is asked for again, at its next use or, by
+    /// [`Grants::look_at_all`], at once. Until Redis can say, it goes on within the grace of an outage.
+    pub fn lost_track(&self) {
         *self.doubted.lock().expect("nothing panics while it holds this lock") = Instant::now();
         self.negatives.clear();
-        for tokens in self.index.tokens().chunks(REFRESHED_AT_ONCE) {
-            let held = tokens.iter().flat_map(|&token_id| self.index.of(token_id));
-            self.look_again(held.filter(|held| self.is_in_use(held))).await?;
+    }
+
+    /// Looks up again everything that a request is open on, and renews its lease and claim; `false` if Redis could not say of each.
+    pub async fn look_at_all(&self) -> bool {
+        let in_use = self.index.all().into_iter().filter(|held| held.is_in_use());
+        self.look_again(in_use.map(|held| (held, None)).collect()).await
+    }
+
+    /// Keeps leases and claims for as long as they are used, and ends what Redis has been away from for too long. Never returns.
+    pub async fn watch(&self) {
+        let (mut leases_renewed, mut claims_renewed, mut looked) = (Instant::now(), Instant::now(), Instant::now());
+        loop {
+            tokio::time::sleep(WATCHED_EVERY).await;
+            let now = Instant::now();
+            let is_sound = self.silence().is_some_and(|silence| silence <= self.trust.staleness);
+            if now - leases_renewed >= self.trust.renews_every() {
+                leases_renewed = now;
+                let used: Vec<_> =
+                    self.index.all().into_iter().filter(|held| held.lease.is_some() && held.take_used()).collect();
+                self.metrics.leases.set(i64::try_from(used.len()).unwrap_or(i64::MAX));
+                self.look_again(used.into_iter().map(|held| (held, None)).collect()).await;
+            } else if now - claims_renewed >= CLAIMS_RENEWED_EVERY {
+                claims_renewed = now;
+                let first = self.index.all().into_iter().filter(|held| held.claim.is_some() && held.is_in_use());
+                self.look_again(first.map(|held| (held, None)).collect()).await;
+            } else if !is_sound && now - looked >= self.trust.staleness {
+                looked = now;
+                self.look_at_all().await;
+            }
+            self.metrics.redis_trusted.set(i64::from(is_sound));
+            if !is_sound {
+                self.end_untrusted();
+            }
         }
-        Ok(())
+    }
+
+    fn end_untrusted(&self) {
+        let untrusted = self.index.all().into_iter().filter(|held| held.is_in_use() && !self.is_within_grace(held));
+        untrusted.for_each(|held| {
+            self.held.remove(&held.key);
+            held.end(Ending::RedisAway, None);
+        });
     }
 
     /// Notes that the feed was heard just now, with or without a change.
@@ -239,17 +331,19 @@ impl Grants {
         Some(self.hearing.start.elapsed().saturating_sub(Duration::from_millis(heard_ms)))
     }
 
-    /// Whether what is held may go on although Redis cannot say: for so long after the last word, or after the doubt began.
+    /// Whether what is held may go on although Redis cannot say: for so long after the last word, or after the doubt began, or
+    /// after Redis was last asked for it.
     fn is_within_grace(&self, held: &Held) -> bool {
-        let grace = self.trust.outage_grace;
+        let grace = self.trust.outage_grace.max(self.trust.staleness);
         let doubted_for = self.doubted.lock().expect("nothing panics while it holds this lock").elapsed();
-        self.silence().is_some_and(|silence| silence <= grace) && (!self.is_doubtful(held) || doubted_for <= grace)
+        let is_heard = self.silence().is_some_and(|silence| silence <= grace);
+        held.asked().elapsed() <= grace || is_heard && (!self.is_doubtful(held) || doubted_for <= grace)
     }
 
-    /// Whether a request is open on it: whether anybody holds it but the caller and the cache.
-    fn is_in_use(&self, held: &Arc<Held>) -> bool {
-        let is_cached = self.held.peek(&held.digest).is_some_and(|cached| Arc::ptr_eq(&cached, held));
-        Arc::strong_count(held) > 1 + usize::from(is_cached)
+    /// Whether a held grant can be used without a question: nothing was missed since Redis was asked for it, and its lease stands.
+    fn is_sure(&self, held: &Held) -> bool {
+        let is_leased = held.lease.is_none() || held.asked().elapsed() <= self.trust.leases_for();
+        is_leased && !self.is_doubtful(held)
     }
 
     /// Whether changes may have been missed since Redis was asked for it.
@@ -257,15 +351,15 @@ impl Grants {
         held.asked() < *self.doubted.lock().expect("nothing panics while it holds this lock")
     }
 
-    fn cached(&self, digest: &Digest) -> Option<Arc<Held>> {
-        self.held.get(digest).filter(|held| held.ending(Instant::now()).is_none())
+    fn cached(&self, key: &Key) -> Option<Arc<Held>> {
+        self.held.get(key).filter(|held| held.ending(Instant::now()).is_none())
     }
 
     /// Asks Redis, once for all who ask at the same time.
-    async fn ask_once(&self, digest: Digest) -> Outcome {
-        let flight =
-            Flight { grants: self, digest, outcome: Arc::clone(self.lock_flights().entry(digest).or_default()) };
-        flight.outcome.get_or_init(|| self.ask(digest)).await.clone()
+    async fn ask_once(&self, question: Question) -> Outcome {
+        let outcome = Arc::clone(self.lock_flights().entry(question.clone()).or_default());
+        let flight = Flight { grants: self, question, outcome };
+        flight.outcome.get_or_init(|| self.ask(&flight.question)).await.clone()
     }
 
     fn lock_recent(&self) -> MutexGuard<'_, RecentChanges> {
@@ -276,10 +370,11 @@ impl Grants {
         self.flights.lock().expect("nothing panics while it holds this lock")
     }
 
-    async fn ask(&self, digest: Digest) -> Outcome {
+    async fn ask(&self, question: &Question) -> Outcome {
+        let key = &question.key;
         for _ in 0..MAX_ASKS {
             let told = self.lock_recent().told;
-            let outcome = match self.ask_redis(digest).await {
+            let outcome = match self.ask_redis(question).await {
                 Ok(outcome) => outcome,
                 Err(error) => {
                     tracing::warn!(%error, "Redis did not answer");
@@ -287,11 +382,11 @@ impl Grants {
                 }
             };
             let Ok(held) = &outcome else {
-                if outcome.as_ref().is_err_and(|&unfit| unfit == Unfit::Invalid) {
-                    self.held.remove(&digest);
+                if outcome.as_ref().is_err_and(|unfit| *unfit == Unfit::Invalid) {
+                    self.held.remove(key);
                     // A change that came meanwhile may have made it good.
                     if self.lock_recent().told == told {
-                        self.negatives.insert(digest, Instant::now() + NEGATIVE_FOR);
+                        self.negatives.insert(key.digest, Instant::now() + NEGATIVE_FOR);
                     }
                 }
                 return outcome;
@@ -301,7 +396,7 @@ impl Grants {
                 // A ready token is asked for each time: only Redis knows whether another edge started its clock, or a refund
                 // bars it.
                 if held.activated_at_ms().is_some() {
-                    self.held.insert(digest, Arc::clone(held));
+                    self.held.insert(key.clone(), Arc::clone(held));
                 }
                 return outcome;
             }
@@ -309,9 +404,10 @@ impl Grants {
         Err(Unfit::Unavailable)
     }
 
-    async fn ask_redis(&self, digest: Digest) -> Result<Outcome, fred::error::Error> {
+    async fn ask_redis(&self, question: &Question) -> Result<Outcome, fred::error::Error> {
         let asked = Instant::now();
-        let finding = self.redis.find(&digest).await?;
+        let Question { key, scopes } = question;
+        let finding = self.redis.find(&key.digest).await?;
         if !finding.is_whole {
             return Ok(Err(Unfit::Unavailable));
         }
@@ -320,28 +416,50 @@ impl Grants {
             if finding.proves_absence(connected_at_ms) { Unfit::Invalid } else { Unfit::Unavailable }
         };
         let Some((token_id, generation)) = finding.names else { return Ok(Err(absent())) };
-        Ok(match self.redis.look_up(token_id, generation).await? {
-            Lookup::Live(grant) => Ok(Held::new(digest, generation, asked, &grant, &self.index)),
-            Lookup::Revoked | Lookup::Suspended | Lookup::Expired => Err(Unfit::Invalid),
-            Lookup::Unknown => Err(absent()),
+        let claim = Uuid::new_v4();
+        let lookup = match &key.device {
+            Some(device) => {
+                let taking = Taking { device, scopes, session_id: Uuid::now_v7(), claim };
+                self.redis.take(token_id, generation, &taking).await?
+            }
+            None => self.redis.look(token_id, generation).await?,
+        };
+        let claim = key.device.is_some().then_some(claim);
+        Ok(match Verdict::of(lookup, None) {
+            Verdict::Live(grant) => Ok(Held::new(key.clone(), generation, claim, asked, &grant, &self.index)),
+            Verdict::Ended(_) => Err(Unfit::Invalid),
+            Verdict::Refused(refusal) => Err(Unfit::Refused(refusal)),
+            Verdict::Unknown => Err(absent()),
+            Verdict::Unsure => Err(Unfit::Unavailable),
         })
     }
 
-    async fn look_again(&self, held: impl Iterator<Item = Arc<Held>>) -> Result<(), fred::error::Error> {
-        let looks = held.map(|held| async move {
-            let asked = Instant::now();
-            match self.redis.look_up(held.token_id, held.generation).await? {
-                Lookup::Live(grant) => held.renew(asked, &grant),
-                Lookup::Revoked => held.end(Ending::Revoked),
-                Lookup::Suspended => held.end(Ending::Suspended),
-                Lookup::Expired => held.end(Ending::Expired),
-                // Unknown is not invalid.
-                Lookup::Unknown => {}
+    /// Asks again for these, and tells those who hold them; `false` if Redis could not say of each.
+    async fn look_again(&self, held: Vec<(Arc<Held>, Option<u64>)>) -> bool {
+        let mut is_sure = true;
+        for some in held.chunks(LOOKED_AT_ONCE) {
+            let looks = some.iter().map(|(held, told_at_ms)| self.look_again_at(held, *told_at_ms));
+            is_sure &= join_all(looks).await.into_iter().all(|is_sure| is_sure);
+        }
+        is_sure
+    }
+
+    async fn look_again_at(&self, held: &Arc<Held>, told_at_ms: Option<u64>) -> bool {
+        let asked = Instant::now();
+        let Ok(lookup) = self.redis.renew(held).await else { return false };
+        let ending = match Verdict::of(lookup, Some(held)) {
+            Verdict::Live(grant) => {
+                held.renew(asked, &grant);
+                return true;
             }
-            Ok(())
-        });
-        // Every one is looked at, whichever fails.
-        futures_util::future::join_all(looks).await.into_iter().collect()
+            Verdict::Ended(ending) => ending,
+            // Redis is whole: what it has never heard of is no more.
+            Verdict::Unknown => Ending::Revoked,
+            Verdict::Refused(_) | Verdict::Unsure => return false,
+        };
+        self.held.remove(&held.key);
+        held.end(ending, told_at_ms);
+        true
     }
 }
 

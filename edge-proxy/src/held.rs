@@ -1,5 +1,5 @@
-//! A grant as requests hold it: what one token opens, for how long, and the channel by which an end reaches everyone who
-//! holds it. Whoever learns something of a token finds its grants in the [`Index`].
+//! A grant as requests hold it: what one token opens for one device, for how long, and the channel by which an end reaches
+//! everyone who holds it. Whoever learns something of a token finds its grants in the [`Index`].
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shared::{credential::Digest, grant::Grant, scope::Scope};
+use shared::{
+    credential::Digest,
+    device::Device,
+    grant::{Cut, CutReason, Grant, Lease, Lookup},
+    scope::Scope,
+};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -17,6 +22,11 @@ pub enum Ending {
     Expired,
     Revoked,
     Suspended,
+    /// Another device holds the token, or this one let it go.
+    TakenOver,
+    EndedByAdministrator,
+    /// Redis was away for longer than a grant is trusted without it.
+    RedisAway,
 }
 
 impl Ending {
@@ -26,6 +36,60 @@ impl Ending {
             Self::Expired => "expired",
             Self::Revoked => "revoked",
             Self::Suspended => "suspended",
+            Self::TakenOver => "taken_over",
+            Self::EndedByAdministrator => "ended_by_administrator",
+            Self::RedisAway => "redis_away",
+        }
+    }
+}
+
+/// What an answer of Redis means for one who asks, be it a request that comes or one that is open.
+#[derive(Debug)]
+pub enum Verdict {
+    Live(Grant),
+    Ended(Ending),
+    /// Good, but not for this request.
+    Refused(Refusal),
+    /// Redis has never heard of it.
+    Unknown,
+    /// Redis cannot say.
+    Unsure,
+}
+
+/// Why a good token does not open this path for this device now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    Outside(Scope),
+    /// Held by another device since then, in milliseconds of Redis' clock since 1970.
+    InUse {
+        device: Device,
+        started_at_ms: i64,
+    },
+    Throttled {
+        retry_after: Duration,
+    },
+}
+
+impl Verdict {
+    /// The one decision at open (`held` is `None`) and during life.
+    pub fn of(lookup: Lookup, held: Option<&Held>) -> Self {
+        match (lookup, held) {
+            (Lookup::Live(grant), Some(held)) => match held.cut_by(&grant) {
+                Some(ending) => Self::Ended(ending),
+                None => Self::Live(grant),
+            },
+            (Lookup::Live(grant), None) => Self::Live(grant),
+            (Lookup::Revoked, _) => Self::Ended(Ending::Revoked),
+            (Lookup::Suspended, _) => Self::Ended(Ending::Suspended),
+            (Lookup::Expired, _) => Self::Ended(Ending::Expired),
+            (Lookup::Conflict { .. }, Some(_)) => Self::Ended(Ending::TakenOver),
+            (Lookup::Conflict { device, started_at_ms }, None) => {
+                Self::Refused(Refusal::InUse { device, started_at_ms })
+            }
+            (Lookup::Outside(scope), _) => Self::Refused(Refusal::Outside(scope)),
+            (Lookup::Throttled { retry_after }, _) => Self::Refused(Refusal::Throttled { retry_after }),
+            (Lookup::Unknown, _) => Self::Unknown,
+            (Lookup::Partial, _) => Self::Unsure,
         }
     }
 }
@@ -39,7 +103,14 @@ struct Term {
     deadline: Instant,
     duration: Duration,
     activated_at_ms: Option<i64>,
-    ending: Option<Ending>,
+    ended: Option<Ended>,
+}
+
+/// Why it ended, and when that was told to the edges, in milliseconds of Redis' clock since 1970; expiry is not told.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub ending: Ending,
+    pub told_at_ms: Option<u64>,
 }
 
 impl Term {
@@ -49,9 +120,41 @@ impl Term {
             deadline: asked + grant.left,
             duration: grant.duration,
             activated_at_ms: grant.activated_at_ms,
-            ending: None,
+            ended: None,
         }
     }
+
+    fn ended(&self, now: Instant) -> Option<Ended> {
+        let is_over = now >= self.deadline && self.activated_at_ms.is_some();
+        self.ended.or(is_over.then_some(Ended { ending: Ending::Expired, told_at_ms: None }))
+    }
+}
+
+/// Under which a grant is kept: a credential on a device; without a device it only tells the token's state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub digest: Digest,
+    pub device: Option<Device>,
+}
+
+/// The requests that hold a grant now.
+#[derive(Debug, Default)]
+struct Uses {
+    open: u32,
+    /// One of them has reached the upstream, so that the lease stays.
+    has_reached: bool,
+    /// The lease was let go: nobody may begin to use it.
+    is_over: bool,
+    since_renewal: bool,
+}
+
+/// What is to be settled once a request lets go of its grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// It was the last one that was open.
+    pub is_last: bool,
+    /// None of those that were open reached the upstream.
+    pub lets_go: bool,
 }
 
 /// A grant as requests hold it. It is the channel too: what ends it wakes everyone who waits in [`Held::ended`].
@@ -60,22 +163,39 @@ pub struct Held {
     pub token_id: Uuid,
     pub user_id: Uuid,
     pub scope: Scope,
-    pub digest: Digest,
+    pub key: Key,
     pub generation: i64,
+    /// The lease that it was admitted with; `None` without a device.
+    pub lease: Option<Lease>,
+    /// Names the claim of a token that was ready; `None` if it was not.
+    pub claim: Option<Uuid>,
+    cut_generation: i64,
     term: watch::Sender<Term>,
+    uses: Mutex<Uses>,
     index: Arc<Index>,
 }
 
 impl Held {
     /// What Redis, `asked` then, said that a credential opens; found in `index` from here on.
-    pub fn new(digest: Digest, generation: i64, asked: Instant, grant: &Grant, index: &Arc<Index>) -> Arc<Self> {
+    pub fn new(
+        key: Key,
+        generation: i64,
+        claim: Option<Uuid>,
+        asked: Instant,
+        grant: &Grant,
+        index: &Arc<Index>,
+    ) -> Arc<Self> {
         let held = Arc::new(Self {
             token_id: grant.token_id,
             user_id: grant.user_id,
             scope: grant.scope,
-            digest,
+            key,
             generation,
+            lease: grant.lease,
+            claim: claim.filter(|_| grant.activated_at_ms.is_none()),
+            cut_generation: grant.cut.generation,
             term: watch::Sender::new(Term::of(asked, grant)),
+            uses: Mutex::default(),
             index: Arc::clone(index),
         });
         index.add(&held);
@@ -111,17 +231,16 @@ impl Held {
 
     /// Why it has ended, if it has.
     pub fn ending(&self, now: Instant) -> Option<Ending> {
-        let term = self.term.borrow();
-        term.ending.or((now >= term.deadline && term.activated_at_ms.is_some()).then_some(Ending::Expired))
+        self.term.borrow().ended(now).map(|ended| ended.ending)
     }
 
     /// Waits until it has ended, and says why. Safe to drop at any point.
-    pub async fn ended(&self) -> Ending {
+    pub async fn ended(&self) -> Ended {
         let mut changes = self.term.subscribe();
         loop {
             let term = *changes.borrow_and_update();
-            if let Some(ending) = self.ending(Instant::now()) {
-                return ending;
+            if let Some(ended) = term.ended(Instant::now()) {
+                return ended;
             }
             // A ready token has no deadline yet.
             let deadline = term.activated_at_ms.map(|_| term.deadline);
@@ -139,13 +258,13 @@ impl Held {
     }
 
     /// Ends it, for everyone who holds it; the first reason stays.
-    pub fn end(&self, ending: Ending) {
-        self.term.send_modify(|term| term.ending = term.ending.or(Some(ending)));
+    pub fn end(&self, ending: Ending, told_at_ms: Option<u64>) {
+        self.term.send_modify(|term| term.ended = term.ended.or(Some(Ended { ending, told_at_ms })));
     }
 
     /// Takes in what Redis, `asked` then, says of it now.
     pub fn renew(&self, asked: Instant, grant: &Grant) {
-        self.term.send_modify(|term| *term = Term { ending: term.ending, ..Term::of(asked, grant) });
+        self.term.send_modify(|term| *term = Term { ended: term.ended, ..Term::of(asked, grant) });
     }
 
     /// Takes in that its clock runs: since when, and what was left when Redis was `asked`.
@@ -153,6 +272,64 @@ impl Held {
         self.term.send_modify(|term| {
             *term = Term { asked, deadline: asked + left, activated_at_ms: Some(activated_at_ms), ..*term };
         });
+    }
+
+    /// Begins a use of it; `false` if its lease was let go meanwhile.
+    pub fn enter(&self) -> bool {
+        let mut uses = self.lock_uses();
+        if !uses.is_over {
+            uses.open += 1;
+            uses.since_renewal = true;
+        }
+        !uses.is_over
+    }
+
+    /// Notes that the upstream was reached; `true` if the lease must be told so: the first time, of one that is tentative.
+    pub fn reach(&self) -> bool {
+        let is_first = !std::mem::replace(&mut self.lock_uses().has_reached, true);
+        is_first && self.lease.is_some_and(|lease| lease.is_tentative)
+    }
+
+    /// Ends a use of it.
+    pub fn leave(&self) -> Leaving {
+        let mut uses = self.lock_uses();
+        uses.open -= 1;
+        let is_last = uses.open == 0;
+        let is_tentative = self.lease.is_some_and(|lease| lease.is_tentative);
+        let lets_go = is_last && is_tentative && !uses.has_reached;
+        uses.is_over |= lets_go;
+        Leaving { is_last, lets_go }
+    }
+
+    /// Whether a request is open on it.
+    pub fn is_in_use(&self) -> bool {
+        self.lock_uses().open > 0
+    }
+
+    /// Whether it was used since this was last asked, or is in use.
+    pub fn take_used(&self) -> bool {
+        let mut uses = self.lock_uses();
+        std::mem::take(&mut uses.since_renewal) || uses.open > 0
+    }
+
+    /// Whether what Redis says now cuts what was admitted then.
+    fn cut_by(&self, grant: &Grant) -> Option<Ending> {
+        let Cut { generation, reason, device } = &grant.cut;
+        let missed = generation - self.cut_generation;
+        // Where several cuts were missed, one of them may have named this device.
+        let is_met = missed > 1 || missed == 1 && (device.is_none() || *device == self.key.device);
+        if is_met && self.key.device.is_some() {
+            return Some(match reason {
+                Some(CutReason::EndedByAdministrator) => Ending::EndedByAdministrator,
+                Some(CutReason::TakenOver) | None => Ending::TakenOver,
+            });
+        }
+        let is_released = self.lease.is_some_and(|lease| grant.released == Some(lease.session_id));
+        is_released.then_some(Ending::TakenOver)
+    }
+
+    fn lock_uses(&self) -> MutexGuard<'_, Uses> {
+        self.uses.lock().expect("nothing panics while it holds this lock")
     }
 }
 
@@ -176,9 +353,9 @@ impl Index {
         self.lock().get(&token_id).into_iter().flatten().filter_map(Weak::upgrade).collect()
     }
 
-    /// Every token that has a grant here.
-    pub fn tokens(&self) -> Vec<Uuid> {
-        self.lock().keys().copied().collect()
+    /// Every grant that is held here.
+    pub fn all(&self) -> Vec<Arc<Held>> {
+        self.lock().values().flatten().filter_map(Weak::upgrade).collect()
     }
 
     /// Called as a grant goes: drops what is gone.
@@ -201,48 +378,93 @@ impl Index {
 mod tests {
     use super::*;
 
-    fn ready(index: &Arc<Index>) -> Arc<Held> {
-        let hour = Duration::from_secs(3600);
-        let grant = Grant {
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn grant(is_tentative: bool) -> Grant {
+        Grant {
             token_id: Uuid::from_u128(1),
             user_id: Uuid::from_u128(2),
             scope: Scope::Full,
-            duration: hour,
+            duration: HOUR,
             activated_at_ms: None,
-            left: hour,
-        };
-        Held::new(Digest::of(b"a secret"), 1, Instant::now(), &grant, index)
+            left: HOUR,
+            cut: Cut::default(),
+            released: None,
+            lease: Some(Lease { session_id: Uuid::from_u128(3), started_at_ms: 0, is_tentative }),
+        }
+    }
+
+    fn held(grant: &Grant, index: &Arc<Index>) -> Arc<Held> {
+        let key = Key { digest: Digest::of(b"a secret"), device: Some(Device::known("a-device")) };
+        Held::new(key, 1, None, Instant::now(), grant, index)
     }
 
     #[tokio::test]
     async fn a_grant_ends_when_its_time_is_up_and_a_ready_one_has_all_of_it() {
-        let held = ready(&Arc::default());
-        assert_eq!(held.left(Instant::now() + Duration::from_secs(7200)), Duration::from_secs(3600));
+        let held = held(&grant(false), &Arc::default());
+        assert_eq!(held.left(Instant::now() + HOUR * 2), HOUR);
         held.started(Instant::now(), 0, Duration::from_millis(20));
         assert_eq!(held.ending(Instant::now() + Duration::from_millis(20)), Some(Ending::Expired));
-        held.end(Ending::Suspended);
-        assert_eq!(held.ended().await, Ending::Suspended);
+        held.end(Ending::Suspended, None);
+        assert_eq!(held.ended().await.ending, Ending::Suspended);
     }
 
     #[tokio::test]
     async fn an_end_reaches_whoever_waits_already() {
-        let held = ready(&Arc::default());
+        let held = held(&grant(false), &Arc::default());
         let waiting = held.ended();
         tokio::pin!(waiting);
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-        held.end(Ending::Revoked);
-        held.end(Ending::Expired);
-        assert_eq!(waiting.await, Ending::Revoked);
+        held.end(Ending::Revoked, None);
+        held.end(Ending::Expired, None);
+        assert_eq!(waiting.await.ending, Ending::Revoked);
     }
 
     #[test]
     fn the_index_finds_a_grant_for_as_long_as_anybody_holds_it() {
         let index = Arc::<Index>::default();
-        let (one, other) = (ready(&index), ready(&index));
+        let (one, other) = (held(&grant(false), &index), held(&grant(false), &index));
         assert_eq!(index.of(one.token_id).len(), 2);
         drop(other);
         assert_eq!(index.of(one.token_id).len(), 1);
         drop(one);
-        assert!(index.tokens().is_empty());
+        assert!(index.all().is_empty());
+    }
+
+    #[test]
+    fn a_cut_meets_the_device_that_it_names_and_everyone_where_one_was_missed() {
+        let held = held(&grant(false), &Arc::default());
+        let ending = |generation, device: Option<&str>| {
+            let reason = Some(CutReason::EndedByAdministrator);
+            let cut = Cut { generation, reason, device: device.map(Device::known) };
+            match Verdict::of(Lookup::Live(Grant { cut, ..grant(false) }), Some(&held)) {
+                Verdict::Ended(ending) => Some(ending),
+                _ => None,
+            }
+        };
+        assert_eq!(ending(0, Some("a-device")), None);
+        assert_eq!(ending(1, Some("another-device")), None);
+        for (generation, device) in [(1, Some("a-device")), (1, None), (2, Some("another-device"))] {
+            assert_eq!(ending(generation, device), Some(Ending::EndedByAdministrator));
+        }
+    }
+
+    #[test]
+    fn a_lease_is_let_go_by_the_last_of_those_that_never_reached_the_upstream() {
+        let held = held(&grant(true), &Arc::default());
+        assert!(held.enter() && held.enter());
+        assert_eq!(held.leave(), Leaving { is_last: false, lets_go: false });
+        assert_eq!(held.leave(), Leaving { is_last: true, lets_go: true });
+        assert!(!held.enter(), "it is gone");
+    }
+
+    #[test]
+    fn a_lease_stays_once_the_upstream_was_reached_and_is_told_so_once() {
+        let held = held(&grant(true), &Arc::default());
+        assert!(held.enter());
+        assert!(held.reach());
+        assert!(!held.reach());
+        assert_eq!(held.leave(), Leaving { is_last: true, lets_go: false });
+        assert!(held.enter());
     }
 }

@@ -5,12 +5,12 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, Method, Version, header};
 use pingora::{http::RequestHeader, proxy::Session};
-use shared::path::PathFault;
+use shared::{path::PathFault, scope::Scope};
 
 use crate::{
     Edge,
-    admit::{self, DEVICE_HEADER, Denied},
-    credential::{self, Candidate, DEVICE_COOKIE, Source, with_query},
+    admit::{self, Caller, DEVICE_HEADER, Denied, Origination},
+    credential::{self, Candidate, Source, with_query},
     gateway,
     held::Held,
     origin::Origin,
@@ -39,7 +39,8 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
         Route::Health => gateway::health(edge),
         Route::Authenticate => gateway::authenticate(edge, session, &request).await?,
         Route::Status => gateway::status(edge, session).await?,
-        Route::Logout => gateway::logout(edge, session, &request)?,
+        Route::Logout => gateway::logout(edge, session, &request).await?,
+        Route::Release => gateway::release(edge, session, &request).await?,
         Route::SignIn => gateway::sign_in(edge, session, &request).await?,
         Route::Enter => gateway::enter(edge, session, &request).await?,
         Route::Stylesheet => Answer::stylesheet(),
@@ -98,28 +99,58 @@ async fn admit_upstream(
 ) -> Result<Decision, Denied> {
     let head = session.req_header();
     let query = head.uri.query();
-    let device = admit::device(&head.headers)?;
+    let from = admit::origination(&head.headers, request.client)?;
     let candidates = credential::candidates(&head.method, &head.headers, query);
     let has_query_token = matches!(candidates.first(), Some(Candidate { source: Source::Query, .. }));
     if prefixed && !has_query_token && is_browsers_navigation(&head.method, &head.headers) {
         return redirect(&request.public, path, query);
     }
-    let (held, candidate) = edge.choose(candidates).await?;
     let is_upgrade = is_websocket(head);
-    if candidate.source == Source::Cookie {
-        admit::check_cross_site(&head.method, is_upgrade, &head.headers, &request.own_origins())?;
-    }
-    let has_device = device.is_some() || credential::cookie(&head.headers, DEVICE_COOKIE).is_some();
-    admit::authorize(edge.config.device_policy, has_device, held.scope, path)?;
-
     let query = query.map(credential::strip_query).unwrap_or_default();
-    if candidate.source == Source::Query && !is_upgrade {
-        return sign_in_by_query(edge, request, &candidate, &held, path, query.as_deref());
+    if has_query_token && !is_upgrade {
+        let (held, candidate) = edge.choose(candidates).await?;
+        if candidate.source == Source::Query {
+            admit::authorize(edge.config.device_policy, true, held.scope, path)?;
+            return sign_in_by_query(edge, &head.headers, request, &candidate, &held, path, query.as_deref());
+        }
+        return admit_with(edge, session, request, &from, vec![candidate], path, query.as_deref()).await;
     }
-    let target = with_query(path, query.as_deref());
+    admit_with(edge, session, request, &from, candidates, path, query.as_deref()).await
+}
+
+/// Admits a request by the first of these credentials that opens something.
+async fn admit_with(
+    edge: &Edge,
+    session: &Session,
+    request: &Request,
+    from: &Origination,
+    candidates: Vec<Candidate>,
+    path: &str,
+    query: Option<&str>,
+) -> Result<Decision, Denied> {
+    let head = session.req_header();
+    let is_upgrade = is_websocket(head);
+    let policy = edge.config.device_policy;
+    let opens = |scope: &Scope| admit::authorize(policy, from.is_named, *scope, path).is_ok();
+    let scopes: Vec<Scope> = Scope::ALL.into_iter().filter(opens).collect();
+    let check = |candidate: &Candidate| match candidate.source {
+        Source::Cookie => admit::check_cross_site(&head.method, is_upgrade, &head.headers, &request.own_origins()),
+        _ => Ok(()),
+    };
+    if scopes.is_empty() {
+        // No token opens this; but a bad one is told so first, and nothing is taken for it.
+        let (held, candidate) = edge.choose(candidates).await?;
+        check(&candidate)?;
+        return Err(admit::authorize(policy, from.is_named, held.scope, path).err().unwrap_or(Denied::Fault));
+    }
+    let agent = head.headers.get(header::USER_AGENT);
+    let agent = agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
+    let caller = Caller { from: from.clone(), scopes, path, address: request.client, agent };
+    let (permit, candidate) = edge.admit(candidates, &caller, check).await?;
+    let target = with_query(path, query);
     let is_api_client = candidate.source == Source::Header && request.local.is_none();
     let shown = (!is_api_client).then(|| request.shown().clone());
-    let admitted = Admitted { held, source: candidate.source, target, shown };
+    let admitted = Admitted { permit: Arc::new(permit), source: candidate.source, target, shown };
     Ok(if is_upgrade {
         Decision::Tunnel(admitted)
     } else if trailers::announces_trailers(head) {
@@ -132,6 +163,7 @@ async fn admit_upstream(
 /// Takes a token out of the address bar: a cookie for it, and the same page without it.
 fn sign_in_by_query(
     edge: &Edge,
+    headers: &HeaderMap,
     request: &Request,
     candidate: &Candidate,
     held: &Held,
@@ -140,7 +172,7 @@ fn sign_in_by_query(
 ) -> Result<Decision, Denied> {
     let answer = gateway::redirect(request, &with_query(path, query))?;
     let credential = candidate.credential.as_ref().ok_or(Denied::Fault)?;
-    Ok(Decision::Answer(gateway::with_cookie(answer, edge, request, credential, held)))
+    Ok(Decision::Answer(gateway::signed_in_as(answer, edge, headers, request, credential, held)))
 }
 
 /// A refusal as the caller can use it: a page for a browser that navigates, problem JSON for all others.

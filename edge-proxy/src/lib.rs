@@ -3,6 +3,7 @@
 
 pub mod admit;
 pub mod changes;
+pub mod clock;
 pub mod config;
 pub mod credential;
 pub mod cutoff;
@@ -13,8 +14,10 @@ pub mod gateway;
 pub mod grants;
 pub mod held;
 pub mod judge;
+pub mod meter;
 pub mod ops;
 pub mod origin;
+pub mod permit;
 pub mod proxy;
 pub mod redis;
 pub mod request;
@@ -33,7 +36,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use http::StatusCode;
+use chrono::DateTime;
 use pingora::{
     apps::HttpServerOptions,
     connectors::http::v1::Connector,
@@ -51,14 +54,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admit::Denied,
-    config::Config,
+    admit::{Caller, Denied},
+    changes::Follower,
+    clock::Clock,
+    config::{Config, DevicePolicy},
     credential::Candidate,
-    cutoff::Cuttable,
+    cutoff::{Cuts, Cuttable},
     grants::{Grants, Trust, Unfit},
-    held::Held,
+    held::{Held, Refusal},
+    meter::{Meter, Who},
     ops::Ops,
     origin::Origin,
+    permit::{Permit, Settler},
     proxy::Proxy,
     redis::Redis,
     route::Routes,
@@ -69,6 +76,10 @@ use crate::{
 
 /// How often a shutdown looks whether the last request has ended.
 const DRAIN_LOOKS_EVERY: Duration = Duration::from_millis(20);
+/// How often usage is told: what a crash may lose.
+const USAGE_TOLD_EVERY: Duration = Duration::from_secs(2);
+/// How long the last telling may take.
+const TELL_WITHIN: Duration = Duration::from_secs(3);
 /// How many times one request may be tried at the upstream.
 const MAX_TRIES: usize = 3;
 /// What one HTTP/2 stream, and one connection, may send without being read: bounds the memory of an upload that waits for the
@@ -77,6 +88,13 @@ const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// After this long without a stream an HTTP/2 connection is closed.
 const H2_IDLE_FOR: Duration = Duration::from_secs(75);
+
+/// What is made once a runtime exists.
+struct Known {
+    redis: Redis,
+    grants: Arc<Grants>,
+    settler: Arc<Settler>,
+}
 
 /// All that one edge process is made of.
 pub struct Edge {
@@ -93,8 +111,14 @@ pub struct Edge {
     pub draining: CancellationToken,
     /// Cancelled when the time to drain is over: WebSockets end.
     pub draining_ended: CancellationToken,
+    /// Cancelled last, once all that was seen has been told.
+    stopped: CancellationToken,
+    pub cuts: Arc<Cuts>,
+    /// Redis' clock, as far as it was heard.
+    pub clock: Arc<Clock>,
+    pub meter: Arc<Meter>,
     /// Made by the service that runs them, since a runtime exists only from then on.
-    knowledge: OnceLock<(Redis, Arc<Grants>)>,
+    knowledge: OnceLock<Known>,
 }
 
 impl Edge {
@@ -106,28 +130,99 @@ impl Edge {
         let timeout = config.upstream_timeout();
         let zenzefi = Terms { verify: config.zenzefi_tls_verify, authorities, timeout };
         let control = Terms { verify: true, authorities: None, timeout };
+        let (metrics, clock) = (Arc::<Metrics>::default(), Arc::new(Clock::new()));
         Ok(Self {
             routes: Routes::new(config.control_api_url.is_some(), &config.reserved_prefix_off),
             public_origins: config.public_origin.clone().into(),
             zenzefi: Upstream::new(config.zenzefi_url.clone(), zenzefi),
             control: config.control_api_url.clone().map(|origin| Upstream::new(origin, control)),
             tunnels: Connector::new(None),
-            metrics: Arc::default(),
+            cuts: Arc::new(Cuts::new(Arc::clone(&metrics), Arc::clone(&clock))),
+            meter: Arc::new(Meter::new(Arc::clone(&clock), config.lease())),
+            clock,
+            metrics,
             draining: CancellationToken::new(),
             draining_ended: CancellationToken::new(),
+            stopped: CancellationToken::new(),
             knowledge: OnceLock::new(),
             config,
         })
     }
 
+    fn known(&self) -> &Known {
+        self.knowledge.get().expect("requests are served only once the change feed's service has started")
+    }
+
     /// What this edge knows of tokens.
     pub fn grants(&self) -> &Grants {
-        &self.knowledge.get().expect("requests are served only once the change feed's service has started").1
+        &self.known().grants
     }
 
     /// The connection for questions.
     pub fn redis(&self) -> &Redis {
-        &self.knowledge.get().expect("requests are served only once the change feed's service has started").0
+        &self.known().redis
+    }
+
+    /// Admits a request by the first credential that opens something; the one that does must pass `check` before anything is
+    /// taken for it. See [`Edge::choose`] for the order.
+    pub async fn admit(
+        &self,
+        candidates: Vec<Candidate>,
+        caller: &Caller<'_>,
+        check: impl Fn(&Candidate) -> Result<(), Denied>,
+    ) -> Result<(Permit, Candidate), Denied> {
+        if candidates.is_empty() {
+            return Err(Denied::NoCredential);
+        }
+        let mut denied = Denied::BadCredential;
+        for candidate in candidates {
+            let Some(credential) = &candidate.credential else { continue };
+            if check(&candidate).is_err() {
+                // A bad credential is told so first.
+                match self.grants().find(credential.digest()).await {
+                    Ok(_) => check(&candidate)?,
+                    Err(Unfit::Unavailable) => denied = Denied::Unavailable,
+                    Err(_) => {}
+                }
+                continue;
+            }
+            match self.grants().admit(credential.digest(), &caller.from.device, &caller.scopes).await {
+                Ok(held) => return Ok((self.permit(held, caller), candidate)),
+                Err(Unfit::Invalid) => {}
+                Err(Unfit::Unavailable) => denied = Denied::Unavailable,
+                Err(Unfit::Refused(refusal)) => return Err(self.refused(refusal, caller.path)),
+            }
+        }
+        Err(denied)
+    }
+
+    fn permit(&self, held: Arc<Held>, caller: &Caller<'_>) -> Permit {
+        let lease = held.lease.expect("a grant that was admitted for a device has a lease");
+        let who = Who {
+            session_id: lease.session_id,
+            token_id: held.token_id,
+            user_id: held.user_id,
+            device: caller.from.device.clone(),
+            started_at_ms: lease.started_at_ms,
+            address: caller.address,
+            agent: caller.agent.clone(),
+        };
+        Permit::new(held, self.meter.session(who).open(), Arc::clone(&self.known().settler))
+    }
+
+    fn refused(&self, refusal: Refusal, path: &str) -> Denied {
+        match refusal {
+            Refusal::Outside(scope) => match admit::authorize(DevicePolicy::Off, true, scope, path) {
+                Err(denied) => denied,
+                Ok(()) => Denied::Fault,
+            },
+            Refusal::InUse { device, started_at_ms } => Denied::InUse {
+                device: device.shown(),
+                since: DateTime::from_timestamp_millis(started_at_ms),
+                lease: self.config.lease(),
+            },
+            Refusal::Throttled { retry_after } => Denied::Throttled { retry_after },
+        }
     }
 
     /// The first credential that opens something. One that Redis cannot judge does not hide a good one, nor does it count as bad.
@@ -140,24 +235,25 @@ impl Edge {
             let Some(credential) = &candidate.credential else { continue };
             match self.grants().find(credential.digest()).await {
                 Ok(held) => return Ok((held, candidate)),
-                Err(Unfit::Invalid) => {}
                 Err(Unfit::Unavailable) => denied = Denied::Unavailable,
+                Err(Unfit::Invalid | Unfit::Refused(_)) => {}
             }
         }
         Err(denied)
     }
 
-    /// Starts a token's clock if this is its first answer and the upstream was able to give one: before it goes out.
-    pub async fn start_clock(&self, held: &Arc<Held>, status: StatusCode) -> Result<(), Unfit> {
-        if status.is_server_error() || held.activated_at_ms().is_some() {
-            return Ok(());
-        }
-        self.grants().activate(held).await
+    /// Takes the figures that are read rather than counted.
+    pub fn measure(&self) {
+        let metrics = &self.metrics;
+        let silence = self.knowledge.get().and_then(|known| known.grants.silence());
+        metrics.feed_silence.set(silence.map_or(f64::INFINITY, |silence| silence.as_secs_f64()));
+        metrics.clock_offset.set(self.clock.offset_seconds());
+        metrics.usage_pending.set(i64::try_from(self.meter.pending()).unwrap_or(i64::MAX));
     }
 
     /// Whether the change feed was heard of late.
     pub fn is_redis_up(&self) -> bool {
-        let silence = self.knowledge.get().and_then(|(_, grants)| grants.silence());
+        let silence = self.knowledge.get().and_then(|known| known.grants.silence());
         silence.is_some_and(|silence| silence <= Duration::from_secs(self.config.revocation_staleness_seconds))
     }
 }
@@ -208,7 +304,7 @@ fn proxy_service(
     let mut h2 = default_h2_options();
     h2.initial_window_size(H2_STREAM_WINDOW_BYTES).initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES);
     proxy.h2_options = Some(h2);
-    let mut service = Service::new("proxy".to_owned(), Cuttable::new(proxy, Arc::clone(&edge.metrics)));
+    let mut service = Service::new("proxy".to_owned(), Cuttable::new(proxy, Arc::clone(&edge.cuts)));
     service.add_tcp(&edge.config.edge_listen.to_string());
     let config = &edge.config;
     if let (Some(listen), Some(cert), Some(key)) =
@@ -232,15 +328,20 @@ impl BackgroundService for Knowledge {
         let Self(edge) = self;
         let config = &edge.config;
         let url = config.redis_url.expose();
-        let connections = Redis::start(url).and_then(|questions| Ok((questions, Redis::start_feed(url)?)));
+        let (lease, shares_tokens) = (config.lease(), config.device_policy == DevicePolicy::Off);
+        let connections = Redis::start(url, lease, shares_tokens)
+            .and_then(|questions| Ok((questions, Redis::start_feed(url, lease, shares_tokens)?)));
         let (questions, feed) = connections.expect("the URL was checked at start");
         let trust = Trust {
             staleness: Duration::from_secs(config.revocation_staleness_seconds),
             outage_grace: Duration::from_secs(config.redis_outage_grace_seconds),
+            lease,
         };
         let entries = usize::try_from(config.grant_cache_entries).expect("a u32 fits");
         let grants = Arc::new(Grants::new(questions.clone(), trust, entries, Arc::clone(&edge.metrics)));
-        let _ = edge.knowledge.set((questions, Arc::clone(&grants)));
+        let (settler, queued) = Settler::new(Arc::clone(&grants), Arc::clone(&edge.meter), Arc::clone(&edge.clock));
+        let known = Known { redis: questions.clone(), grants: Arc::clone(&grants), settler: Arc::clone(&settler) };
+        let _ = edge.knowledge.set(known);
         // Not waiting for Redis: an edge that starts without it answers 503 and says so.
         ready.notify_ready();
         let probe = async {
@@ -249,8 +350,28 @@ impl BackgroundService for Knowledge {
                 tokio::time::sleep(upstream::PROBE_EVERY).await;
             }
         };
+        let telling = async {
+            loop {
+                tokio::time::sleep(USAGE_TOLD_EVERY).await;
+                if let Err(error) = edge.meter.flush(&questions, false).await {
+                    tracing::warn!(%error, "usage could not be told; it is kept");
+                }
+                edge.meter.forget_old();
+            }
+        };
+        let follower = Follower {
+            redis: feed,
+            grants: Arc::clone(&grants),
+            clock: Arc::clone(&edge.clock),
+            meter: Arc::clone(&edge.meter),
+            metrics: Arc::clone(&edge.metrics),
+            allow_eviction: config.allow_eviction,
+        };
         tokio::select! {
-            () = changes::follow(feed, grants, edge.draining_ended.clone()) => {}
+            () = follower.follow(edge.stopped.clone()) => {}
+            () = grants.watch() => {}
+            () = settler.run(&questions, queued) => {}
+            () = telling => {}
             () = probe => {}
         }
     }
@@ -291,7 +412,21 @@ impl Shutdown {
         edge.draining_ended.cancel();
         let closed = until(|| metrics.open_websockets.get() == 0);
         let _ = tokio::time::timeout(CLOSE_WITHIN * 2, closed).await;
+        let told = tokio::time::timeout(TELL_WITHIN, tell_the_rest(edge)).await;
+        if !matches!(told, Ok(Ok(()))) {
+            tracing::error!("usage of the last moments could not be told");
+        }
+        edge.stopped.cancel();
     }
+}
+
+/// What only this process knows goes out before it ends.
+async fn tell_the_rest(edge: &Edge) -> Result<(), fred::error::Error> {
+    let Some(known) = edge.knowledge.get() else { return Ok(()) };
+    while known.settler.activate_owed().await > 0 {
+        tokio::time::sleep(DRAIN_LOOKS_EVERY).await;
+    }
+    edge.meter.flush(&known.redis, true).await
 }
 
 async fn until(holds: impl Fn() -> bool) {

@@ -35,7 +35,10 @@ impl Ops {
 impl ServeHttp for Ops {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let (status, content_type, body) = match session.req_header().uri.path() {
-            "/metrics" => (StatusCode::OK, "text/plain; version=0.0.4", self.edge.metrics.render()),
+            "/metrics" => {
+                self.edge.measure();
+                (StatusCode::OK, "text/plain; version=0.0.4", self.edge.metrics.render())
+            }
             "/livez" => (StatusCode::OK, "application/json", json!({ "status": "ok" }).to_string()),
             "/readyz" => {
                 let reasons = self.unready();

@@ -19,7 +19,7 @@ use crate::{
     Edge,
     admit::Denied,
     cutoff,
-    exchange::Failure,
+    exchange::{self, Failure},
     forward,
     judge::{Decision, judge, refusal},
     request::{RequestCtx, Target},
@@ -85,7 +85,7 @@ impl ProxyHttp for Proxy {
             }
             Ok(Decision::Forward(target)) => {
                 if let Target::Upstream(admitted) = &target {
-                    cutoff::arm(Arc::clone(&admitted.held), Duration::ZERO);
+                    cutoff::arm(Arc::clone(&admitted.permit.held), Duration::ZERO);
                 }
                 ctx.target = Some(target);
                 // Only a WebSocket may leave HTTP, and it does not come this way.
@@ -93,13 +93,13 @@ impl ProxyHttp for Proxy {
                 Ok(false)
             }
             Ok(Decision::Tunnel(admitted)) => {
-                cutoff::arm(Arc::clone(&admitted.held), tunnel::CLOSE_WITHIN * 2);
+                cutoff::arm(Arc::clone(&admitted.permit.held), tunnel::CLOSE_WITHIN * 2);
                 ctx.target = Some(Target::Upstream(admitted));
                 let ran = tunnel::run(&self.edge, session, ctx).await;
                 self.finish_exchange(session, ctx, ran).await
             }
             Ok(Decision::WithTrailers(admitted)) => {
-                cutoff::arm(Arc::clone(&admitted.held), Duration::ZERO);
+                cutoff::arm(Arc::clone(&admitted.permit.held), Duration::ZERO);
                 ctx.target = Some(Target::Upstream(admitted));
                 let ran = trailers::run(&self.edge, session, ctx).await;
                 self.finish_exchange(session, ctx, ran).await
@@ -128,7 +128,7 @@ impl ProxyHttp for Proxy {
         end_of_stream: bool,
         ctx: &mut RequestCtx,
     ) -> pingora::Result<()> {
-        ctx.bytes_in += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        ctx.count_in(body.as_ref().map_or(0, |chunk| chunk.len() as u64));
         // An empty last piece would be written as a second end of a chunked body (cloudflare/pingora#935).
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
@@ -144,7 +144,11 @@ impl ProxyHttp for Proxy {
     ) -> pingora::Result<()> {
         let request = ctx.request.as_ref().expect("a request that is forwarded was read");
         match &ctx.target {
-            Some(Target::Upstream(admitted)) => forward::to_upstream(head, request, admitted, &self.edge.config),
+            Some(Target::Upstream(admitted)) => {
+                // From here on Pingora writes it.
+                admitted.permit.sent();
+                forward::to_upstream(head, request, admitted, &self.edge.config)
+            }
             _ => {
                 let control = self.edge.control.as_ref().expect("this route exists only where it is configured");
                 forward::to_control(head, request, &control.origin)
@@ -163,7 +167,7 @@ impl ProxyHttp for Proxy {
         }
         ctx.status = Some(head.status);
         let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Ok(()) };
-        self.edge.start_clock(&admitted.held, head.status).await.map_err(|unfit| {
+        admitted.permit.answered(head.status).await.map_err(|unfit| {
             let status = Denied::from(unfit).status().as_u16();
             Error::explain(ErrorType::HTTPStatus(status), "the token's clock could not be started")
         })?;
@@ -177,7 +181,7 @@ impl ProxyHttp for Proxy {
         _end_of_stream: bool,
         ctx: &mut RequestCtx,
     ) -> pingora::Result<Option<Duration>> {
-        ctx.bytes_out += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        ctx.count_out(body.as_ref().map_or(0, |chunk| chunk.len() as u64));
         Ok(None)
     }
 
@@ -198,6 +202,9 @@ impl ProxyHttp for Proxy {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
         let denied = fault(error, ctx);
+        if let (Some(admitted), ErrorSource::Upstream) = (ctx.admitted(), error.esource()) {
+            exchange::failed(&admitted.permit, denied.clone());
+        }
         // A forwarded `100` or `103` is not the answer yet.
         let awaits_answer = session
             .response_written()

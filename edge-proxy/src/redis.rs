@@ -7,19 +7,22 @@ use fred::{
     error::{Error, ErrorKind},
     interfaces::{ClientLike, EventInterface, KeysInterface, StreamsInterface},
     types::{
-        Builder,
+        Builder, InfoKind,
         config::{Config, PerformanceConfig, ReconnectPolicy},
         scripts::Script,
-        streams::{XCap, XCapKind, XCapTrim},
     },
 };
 use shared::{
     credential::{Digest, Handover},
+    device::Device,
     event::{self, Usage},
-    grant::{Activation, Finding, Lookup, Malformed},
+    grant::{Activation, Finding, Lookup, Malformed, Pulse, StreamId},
     redis as contract,
+    scope::Scope,
 };
 use uuid::Uuid;
+
+use crate::held::Held;
 
 /// How long one question may take before Redis counts as down.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -27,6 +30,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 pub const FEED_BLOCKS_FOR: Duration = Duration::from_secs(1);
 /// How many changes one read of the feed brings.
 const FEED_BATCH: u64 = 1_000;
+/// What [`contract::ADMIT`] takes for "any path".
+const ANY_SCOPE: &str = "*";
 
 /// An entry of a stream: its id, then names and values in turn.
 type Entry = (String, Vec<String>);
@@ -35,8 +40,41 @@ type Entry = (String, Vec<String>);
 #[derive(Debug, Default)]
 pub struct Changes {
     /// The id of the newest entry, from which to read on; `None` if there was none.
-    pub last_id: Option<String>,
-    pub tokens: Vec<Uuid>,
+    pub last_id: Option<StreamId>,
+    /// Which tokens changed, and when that was told, in milliseconds of Redis' clock since 1970.
+    pub tokens: Vec<(Uuid, u64)>,
+}
+
+/// A request that asks to be admitted.
+pub struct Taking<'a> {
+    pub device: &'a Device,
+    /// The scopes that open its path.
+    pub scopes: &'a [Scope],
+    /// The session's id, should this be its first request.
+    pub session_id: Uuid,
+    /// Names the claim, should the token be ready.
+    pub claim: Uuid,
+}
+
+/// What an admission held, and what becomes of it; see [`contract::SETTLE`].
+pub struct Settlement {
+    pub token_id: Uuid,
+    pub device: Device,
+    pub session_id: Uuid,
+    /// The claim that ends.
+    pub claim: Option<Uuid>,
+    /// The upstream failed a request that cost nothing.
+    pub is_fault: bool,
+    pub lease: LeaseOutcome,
+}
+
+/// What becomes of a tentative lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseOutcome {
+    Keep,
+    LetGo,
+    /// As it is.
+    Unsettled,
 }
 
 /// A connection to Redis and the contract's scripts.
@@ -44,23 +82,29 @@ pub struct Changes {
 pub struct Redis {
     client: Client,
     find: Script,
-    lookup: Script,
+    admit: Script,
+    settle: Script,
     activate: Script,
+    release: Script,
+    pulse: Script,
+    lease_ms: u64,
+    /// Every device has a lease of its own.
+    shares_tokens: bool,
 }
 
 impl Redis {
     /// Starts a connection for questions, one that comes back by itself. It returns at once, connected or not: while Redis is
     /// down every question fails, at once or within its bound.
-    pub fn start(url: &str) -> Result<Self, Error> {
-        Self::start_with(url, ANSWER_WITHIN)
+    pub fn start(url: &str, lease: Duration, shares_tokens: bool) -> Result<Self, Error> {
+        Self::start_with(url, ANSWER_WITHIN, lease, shares_tokens)
     }
 
     /// Starts a connection for the feed, whose reads block.
-    pub fn start_feed(url: &str) -> Result<Self, Error> {
-        Self::start_with(url, ANSWER_WITHIN + FEED_BLOCKS_FOR)
+    pub fn start_feed(url: &str, lease: Duration, shares_tokens: bool) -> Result<Self, Error> {
+        Self::start_with(url, ANSWER_WITHIN + FEED_BLOCKS_FOR, lease, shares_tokens)
     }
 
-    fn start_with(url: &str, answer_within: Duration) -> Result<Self, Error> {
+    fn start_with(url: &str, answer_within: Duration, lease: Duration, shares_tokens: bool) -> Result<Self, Error> {
         let config = Config { fail_fast: false, ..Config::from_url(url)? };
         let client = Builder::from_config(config)
             .set_performance_config(PerformanceConfig {
@@ -78,8 +122,13 @@ impl Redis {
         Ok(Self {
             client,
             find: Script::from_lua(contract::FIND),
-            lookup: Script::from_lua(contract::LOOKUP),
+            admit: Script::from_lua(contract::ADMIT),
+            settle: Script::from_lua(contract::SETTLE),
             activate: Script::from_lua(contract::ACTIVATE),
+            release: Script::from_lua(contract::RELEASE),
+            pulse: Script::from_lua(contract::PULSE),
+            lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
+            shares_tokens,
         })
     }
 
@@ -111,27 +160,107 @@ impl Redis {
         Finding::parse(&reply).map_err(malformed)
     }
 
-    /// What Redis knows of a token, to a credential of that generation.
-    pub async fn look_up(&self, token_id: Uuid, generation: i64) -> Result<Lookup, Error> {
-        let key = contract::token_key(token_id);
-        let reply: Vec<String> =
-            self.lookup.evalsha_with_reload(self.connected()?, key, generation.to_string()).await?;
+    /// What a credential of that generation may do, without doing anything.
+    pub async fn look(&self, token_id: Uuid, generation: i64) -> Result<Lookup, Error> {
+        let lease = contract::lease_key(token_id, None);
+        let tail = ["look", ANY_SCOPE, "", "", "0", "", "0", "", "0"];
+        self.ask(token_id, lease, generation, tail.map(str::to_owned)).await
+    }
+
+    /// Admits a request, or says why not.
+    pub async fn take(&self, token_id: Uuid, generation: i64, taking: &Taking<'_>) -> Result<Lookup, Error> {
+        let scopes: String = taking.scopes.iter().map(|scope| format!(",{scope}")).chain([",".to_owned()]).collect();
+        let tail = [
+            "take".to_owned(),
+            scopes,
+            taking.device.to_string(),
+            taking.session_id.to_string(),
+            self.lease_ms.to_string(),
+            taking.claim.to_string(),
+            contract::CLAIM_MS.to_string(),
+            String::new(),
+            contract::FAULTS_PER_MINUTE.to_string(),
+        ];
+        self.ask(token_id, self.lease_key(token_id, taking.device), generation, tail).await
+    }
+
+    /// Asks again for a grant that is held, and refreshes its lease and its claim.
+    pub async fn renew(&self, held: &Held) -> Result<Lookup, Error> {
+        let (Some(device), Some(lease)) = (&held.key.device, held.lease) else {
+            return self.look(held.token_id, held.generation).await;
+        };
+        let claim = held.claim.filter(|_| held.activated_at_ms().is_none());
+        let tail = [
+            "renew".to_owned(),
+            ANY_SCOPE.to_owned(),
+            device.to_string(),
+            lease.session_id.to_string(),
+            self.lease_ms.to_string(),
+            claim.map(|claim| claim.to_string()).unwrap_or_default(),
+            contract::CLAIM_MS.to_string(),
+            lease.started_at_ms.to_string(),
+            "0".to_owned(),
+        ];
+        self.ask(held.token_id, self.lease_key(held.token_id, device), held.generation, tail).await
+    }
+
+    async fn ask(&self, token_id: Uuid, lease: String, generation: i64, tail: [String; 9]) -> Result<Lookup, Error> {
+        let keys = vec![contract::token_key(token_id), lease, contract::SNAPSHOT.to_owned()];
+        let arguments: Vec<String> = std::iter::once(generation.to_string()).chain(tail).collect();
+        let reply: Vec<String> = self.admit.evalsha_with_reload(self.connected()?, keys, arguments).await?;
         Lookup::parse(token_id, &reply).map_err(malformed)
     }
 
-    /// Starts a token's clock, unless it runs already, and tells both planes if it was this call that did.
-    pub async fn activate(&self, token_id: Uuid, generation: i64) -> Result<Activation, Error> {
-        let arguments = vec![generation.to_string(), contract::TOMBSTONE_MS.to_string()];
-        let key = contract::token_key(token_id);
-        let reply: Vec<String> = self.activate.evalsha_with_reload(self.connected()?, key, arguments).await?;
-        let activation = Activation::parse(&reply).map_err(malformed)?;
-        if let Activation::Active { first: true, activated_at_ms, .. } = activation {
-            self.tell(&Usage::Activated { token_id, at_ms: activated_at_ms }).await?;
-            let cap: XCap = (XCapKind::MaxLen, XCapTrim::AlmostExact, contract::CHANGES_LENGTH, None).try_into()?;
-            let change = (contract::CHANGES_FIELD, token_id.to_string());
-            let _id: String = self.connected()?.xadd(contract::CHANGES, false, cap, "*", change).await?;
-        }
-        Ok(activation)
+    /// Ends what an admission held.
+    pub async fn settle(&self, settlement: &Settlement) -> Result<(), Error> {
+        let Settlement { token_id, device, session_id, claim, is_fault, lease } = settlement;
+        let keys = vec![contract::token_key(*token_id), self.lease_key(*token_id, device)];
+        let lease = match lease {
+            LeaseOutcome::Keep => "keep",
+            LeaseOutcome::LetGo => "let_go",
+            LeaseOutcome::Unsettled => "",
+        };
+        let arguments = vec![
+            claim.map(|claim| claim.to_string()).unwrap_or_default(),
+            u8::from(*is_fault).to_string(),
+            lease.to_owned(),
+            session_id.to_string(),
+        ];
+        let _freed: i64 = self.settle.evalsha_with_reload(self.connected()?, keys, arguments).await?;
+        Ok(())
+    }
+
+    /// Starts a token's clock, now or at an earlier time of Redis' clock, unless it runs already since before; both planes are
+    /// told in the same instant.
+    pub async fn activate(&self, held: &Held, used_at_ms: Option<i64>) -> Result<Activation, Error> {
+        let token_id = held.token_id;
+        let lease = match &held.key.device {
+            Some(device) => self.lease_key(token_id, device),
+            None => contract::lease_key(token_id, None),
+        };
+        let keys = vec![contract::token_key(token_id), lease, contract::CHANGES.to_owned(), contract::USAGE.to_owned()];
+        let arguments = vec![
+            token_id.to_string(),
+            held.generation.to_string(),
+            contract::TOMBSTONE_MS.to_string(),
+            held.lease.map(|lease| lease.session_id.to_string()).unwrap_or_default(),
+            contract::CHANGES_LENGTH.to_string(),
+            used_at_ms.map(|at| at.to_string()).unwrap_or_default(),
+        ];
+        let reply: Vec<String> = self.activate.evalsha_with_reload(self.connected()?, keys, arguments).await?;
+        Activation::parse(&reply).map_err(malformed)
+    }
+
+    /// Frees a token for other devices; whether this device held it.
+    pub async fn release(&self, token_id: Uuid, device: &Device) -> Result<bool, Error> {
+        let keys = vec![contract::token_key(token_id), self.lease_key(token_id, device), contract::CHANGES.to_owned()];
+        let arguments = vec![token_id.to_string(), device.to_string(), contract::CHANGES_LENGTH.to_string()];
+        let freed: i64 = self.release.evalsha_with_reload(self.connected()?, keys, arguments).await?;
+        Ok(freed == 1)
+    }
+
+    fn lease_key(&self, token_id: Uuid, device: &Device) -> String {
+        contract::lease_key(token_id, self.shares_tokens.then_some(device))
     }
 
     /// Takes the salt of a hand-over, once, and gives back what the browser is to hold.
@@ -148,30 +277,45 @@ impl Redis {
         Ok(())
     }
 
-    /// The id of the newest change, from which to follow the feed.
-    pub async fn newest_change(&self) -> Result<String, Error> {
-        let newest: Vec<Entry> = self.client.xrevrange(contract::CHANGES, "+", "-", Some(1)).await?;
-        Ok(newest.into_iter().next().map_or_else(|| "0-0".to_owned(), |(id, _)| id))
+    /// Tells several things at once; fails if one of them was not taken.
+    pub async fn tell_all(&self, events: &[Usage]) -> Result<(), Error> {
+        futures_util::future::try_join_all(events.iter().map(|event| self.tell(event))).await?;
+        Ok(())
+    }
+
+    /// How many events wait for the control plane.
+    pub async fn usage_backlog(&self) -> Result<u64, Error> {
+        self.connected()?.xlen(contract::USAGE).await
+    }
+
+    /// Which contents Redis has, and how far the feed reaches.
+    pub async fn pulse(&self) -> Result<Pulse, Error> {
+        let keys = vec![contract::SNAPSHOT.to_owned(), contract::CHANGES.to_owned()];
+        let reply: Vec<String> = self.pulse.evalsha_with_reload(self.connected()?, keys, ()).await?;
+        Pulse::parse(&reply).map_err(malformed)
     }
 
     /// Waits for changes after `last_id`, for [`FEED_BLOCKS_FOR`] at most; blocks this connection meanwhile. An entry that is
     /// not of the contract's shape is passed over.
-    pub async fn changes_after(&self, last_id: &str) -> Result<Changes, Error> {
+    pub async fn changes_after(&self, last_id: StreamId) -> Result<Changes, Error> {
         let block_ms = u64::try_from(FEED_BLOCKS_FOR.as_millis()).ok();
         // Redis answers nil, not an empty list, where nothing came.
         let read: Option<Vec<(String, Vec<Entry>)>> =
-            self.client.xread(Some(FEED_BATCH), block_ms, contract::CHANGES, last_id).await?;
+            self.client.xread(Some(FEED_BATCH), block_ms, contract::CHANGES, last_id.to_string()).await?;
         let mut changes = Changes::default();
         for (id, fields) in read.into_iter().flatten().flat_map(|(_, entries)| entries) {
+            let id: StreamId = id.parse().map_err(malformed)?;
             changes.last_id = Some(id);
-            changes.tokens.extend(changed_token(&fields));
+            changes.tokens.extend(changed_token(&fields).map(|token_id| (token_id, id.at_ms)));
         }
         Ok(changes)
     }
 
-    /// Redis' clock, in milliseconds since 1970.
-    pub async fn now_ms(&self) -> Result<i64, Error> {
-        self.find(&Digest::of(b"")).await.map(|finding| finding.now_ms)
+    /// What Redis does when its memory is full; anything but `noeviction` may lose tokens.
+    pub async fn eviction_policy(&self) -> Result<String, Error> {
+        let text: String = self.connected()?.info(Some(InfoKind::Memory)).await?;
+        let policy = text.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
+        policy.map(|policy| policy.trim().to_owned()).ok_or_else(|| malformed(Malformed))
     }
 
     /// Closes the connection.

@@ -10,13 +10,7 @@ use std::{
 use http::StatusCode;
 use uuid::Uuid;
 
-use crate::{
-    credential::Source,
-    held::{Ending, Held},
-    origin::Origin,
-    respond::Answer,
-    telemetry::Metrics,
-};
+use crate::{credential::Source, held::Ending, origin::Origin, permit::Permit, respond::Answer, telemetry::Metrics};
 
 /// Facts of a request's head that no client can choose: what it may name is checked.
 #[derive(Clone, Debug)]
@@ -52,7 +46,7 @@ impl Request {
 /// A request that is let through to the upstream.
 #[derive(Clone, Debug)]
 pub struct Admitted {
-    pub held: Arc<Held>,
+    pub permit: Arc<Permit>,
     /// Where its credential was found.
     pub source: Source,
     /// Path and query as the upstream gets them.
@@ -79,8 +73,8 @@ pub struct RequestCtx {
     pub path: String,
     pub status: Option<StatusCode>,
     pub refused: Option<&'static str>,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
+    bytes_in: u64,
+    bytes_out: u64,
     started: Instant,
     id: Uuid,
     metrics: Arc<Metrics>,
@@ -128,7 +122,23 @@ impl RequestCtx {
     }
 
     fn cut(&self) -> Option<Ending> {
-        self.admitted().and_then(|admitted| admitted.held.ending(Instant::now()))
+        self.admitted().and_then(|admitted| admitted.permit.held.ending(Instant::now()))
+    }
+
+    /// Counts bytes of a body towards the upstream.
+    pub fn count_in(&mut self, bytes: u64) {
+        self.bytes_in += bytes;
+        if let Some(admitted) = self.admitted() {
+            admitted.permit.count_in(bytes);
+        }
+    }
+
+    /// Counts bytes of a body towards the client.
+    pub fn count_out(&mut self, bytes: u64) {
+        self.bytes_out += bytes;
+        if let Some(admitted) = self.admitted() {
+            admitted.permit.count_out(bytes);
+        }
     }
 }
 
@@ -159,8 +169,8 @@ impl Drop for RequestCtx {
             status = self.status.map(|status| status.as_u16()),
             refused = self.refused,
             cut = self.cut().map(Ending::as_str),
-            user_id = admitted.map(|admitted| tracing::field::display(admitted.held.user_id)),
-            token_id = admitted.map(|admitted| tracing::field::display(admitted.held.token_id)),
+            user_id = admitted.map(|admitted| tracing::field::display(admitted.permit.held.user_id)),
+            token_id = admitted.map(|admitted| tracing::field::display(admitted.permit.held.token_id)),
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
             took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

@@ -1,6 +1,8 @@
 //! Requests that announce trailers. Pingora reads a chunked body and forgets what follows it, so such a request is read raw,
 //! taken apart here, and put together again for the upstream: body first, then trailers, then the answer.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use pingora::{
@@ -38,15 +40,19 @@ pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Re
         session.as_mut().write_continue_response().await.map_err(|_| Denied::BrokenBody)?;
     }
     read_raw(session.req_header_mut())?;
-    let mut stream = exchange::connect(edge).await?.into_inner();
+    let permit = Arc::clone(&ctx.admitted().ok_or(Denied::Fault)?.permit);
+    let mut stream = exchange::connect(edge, &permit).await?.into_inner();
+    permit.sent();
     // The bound on each write: an upstream that takes nothing is as good as silent.
     let written = tokio::time::timeout(edge.zenzefi.timeout(), stream.write_all(&wire)).await;
-    written.map_err(|_| Denied::UpstreamSilent)?.map_err(|_| Denied::UpstreamUnreachable)?;
+    let written =
+        written.map_err(|_| Denied::UpstreamSilent).and_then(|done| done.map_err(|_| Denied::UpstreamUnreachable));
+    written.map_err(|denied| exchange::failed(&permit, denied))?;
     let mut body = Chunked::default();
     while !body.is_done() {
         let read = session.read_request_body().await.map_err(|_| Denied::BrokenBody)?;
         let out = body.feed(&read.ok_or(Denied::BrokenBody)?)?;
-        ctx.bytes_in += body.take_count();
+        ctx.count_in(body.take_count());
         if write(&mut stream, &out, edge).await.is_err() {
             // An upstream that reads no further may have said why.
             break;

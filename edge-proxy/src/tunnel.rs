@@ -54,6 +54,9 @@ impl Close {
             Ending::Expired => Self { code: 4001, reason: "token expired" },
             Ending::Revoked => Self { code: 4003, reason: "token revoked" },
             Ending::Suspended => Self { code: 4004, reason: "account suspended" },
+            Ending::TakenOver => Self { code: 4008, reason: "device taken over" },
+            Ending::EndedByAdministrator => Self { code: 4009, reason: "session ended by administrator" },
+            Ending::RedisAway => Self { code: 1013, reason: "try again later" },
         }
     }
 }
@@ -64,9 +67,11 @@ pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Re
         (Some(request), Some(admitted)) => (request.clone(), admitted.clone()),
         _ => return Err(Denied::Fault.into()),
     };
-    let mut upstream = exchange::connect(edge).await?;
+    let mut upstream = exchange::connect(edge, &admitted.permit).await?;
     let head = handshake(session.req_header(), &request, &admitted, edge).map_err(|_| Denied::Fault)?;
-    upstream.write_request_header(Box::new(head)).await.map_err(|_| Denied::UpstreamUnreachable)?;
+    admitted.permit.sent();
+    let written = upstream.write_request_header(Box::new(head)).await;
+    written.map_err(|_| exchange::failed(&admitted.permit, Denied::UpstreamUnreachable))?;
     let status = exchange::answer(edge, session, &mut upstream, ctx).await?;
     if status != StatusCode::SWITCHING_PROTOCOLS {
         return exchange::pass_body(edge, session, &mut upstream, ctx).await;
@@ -169,9 +174,9 @@ impl Tunnel<'_> {
         }
         let close = loop {
             tokio::select! {
-                ending = admitted.held.ended() => {
-                    edge.metrics.cuts.with_label_values(&[ending.as_str()]).inc();
-                    break Close::of(ending);
+                ended = admitted.permit.held.ended() => {
+                    edge.cuts.note(ended);
+                    break Close::of(ended.ending);
                 }
                 () = edge.draining_ended.cancelled() => break Close::GOING_AWAY,
                 moved = self.wait(true, true) => if !self.pass(moved).await { return },
@@ -205,12 +210,12 @@ impl Tunnel<'_> {
     async fn pass(&mut self, moved: Moved) -> bool {
         match moved {
             Moved::FromClient(bytes) => {
-                self.ctx.bytes_in += bytes.len() as u64;
+                self.ctx.count_in(bytes.len() as u64);
                 self.to_upstream.feed(&bytes);
                 self.queue.send(bytes).await.is_ok()
             }
             Moved::FromUpstream(bytes) => {
-                self.ctx.bytes_out += bytes.len() as u64;
+                self.ctx.count_out(bytes.len() as u64);
                 self.to_client.feed(&bytes);
                 self.session.write_response_body(Some(bytes), false).await.is_ok()
             }

@@ -2,23 +2,19 @@
 //! nothing and one that is lost is made good by the next. Counting happens where the bytes pass and in `Drop`, so that what is
 //! cut or aborted is counted to the byte.
 
+mod tally;
+
 use std::{
     collections::{HashMap, VecDeque},
-    net::IpAddr,
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
 use fred::error::Error;
-use shared::{
-    device::Device,
-    event::{SessionFigures, Usage},
-};
+use shared::event::{SessionFigures, Usage};
 use uuid::Uuid;
 
+pub use self::tally::{Open, Tally, Who};
 use crate::{clock::Clock, redis::Redis};
 
 /// How long the figures of a session are kept after its lease has lapsed: a Redis that lost them is told again.
@@ -27,25 +23,10 @@ const KEPT_FOR: Duration = Duration::from_secs(600);
 const ACTIVATION_KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 /// How many activations are kept; the oldest go first.
 const ACTIVATIONS_KEPT: usize = 200_000;
-/// How much of an agent is kept.
-const AGENT_BYTES: usize = 512;
 /// How many events are told at once.
 const BATCH: usize = 500;
 /// How many entries may wait in Redis before figures wait here instead: a stream that nobody reads must not fill Redis.
 const MAX_BACKLOG: u64 = 200_000;
-
-/// Whose session it is, from the first request that this edge saw of it.
-#[derive(Clone, Debug)]
-pub struct Who {
-    pub session_id: Uuid,
-    pub token_id: Uuid,
-    pub user_id: Uuid,
-    pub device: Device,
-    /// In milliseconds of Redis' clock since 1970.
-    pub started_at_ms: i64,
-    pub address: Option<IpAddr>,
-    pub agent: Option<String>,
-}
 
 /// What this edge has counted of every session.
 #[derive(Debug)]
@@ -105,7 +86,7 @@ impl Meter {
         let sessions = self.lock_sessions();
         for figures in figures {
             if let Some(tally) = sessions.tallies.get(&figures.session_id) {
-                *tally.lock_taken() = None;
+                tally.put_back();
             }
         }
     }
@@ -113,7 +94,7 @@ impl Meter {
     /// Takes in that Redis is another one, or has lost what it held: all that is kept is to be told again.
     pub fn retell(&self) {
         for tally in self.tallies() {
-            *tally.lock_taken() = None;
+            tally.put_back();
         }
         self.lock_activations().are_untold = true;
     }
@@ -236,150 +217,10 @@ impl Activations {
     }
 }
 
-/// What this edge has counted of one session.
-#[derive(Debug)]
-pub struct Tally {
-    instance_id: Uuid,
-    who: Who,
-    made: Instant,
-    requests: AtomicU64,
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
-    /// Milliseconds from `made` to the last activity.
-    last_activity_ms: AtomicU64,
-    /// Released by each connection that closes, and acquired first by whoever reads: a closing that is seen brings along all
-    /// that the connection counted.
-    open: AtomicU32,
-    /// What was taken last, and when; `None` if the control plane may not know of it.
-    taken: Mutex<Option<(Counts, Instant)>>,
-}
-
-/// What says that there is news.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Counts {
-    open: u32,
-    requests: u64,
-    bytes_in: u64,
-    bytes_out: u64,
-}
-
-impl Tally {
-    fn new(instance_id: Uuid, mut who: Who) -> Self {
-        if let Some(agent) = &mut who.agent {
-            agent.truncate(agent.floor_char_boundary(AGENT_BYTES));
-        }
-        Self {
-            instance_id,
-            who,
-            made: Instant::now(),
-            requests: AtomicU64::default(),
-            bytes_in: AtomicU64::default(),
-            bytes_out: AtomicU64::default(),
-            last_activity_ms: AtomicU64::default(),
-            open: AtomicU32::default(),
-            taken: Mutex::default(),
-        }
-    }
-
-    /// Counts a request, and its connection as open until what this gives is dropped.
-    pub fn open(self: &Arc<Self>) -> Open {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.note_activity();
-        Open(Arc::clone(self))
-    }
-
-    fn note_activity(&self) {
-        let at_ms = u64::try_from(self.made.elapsed().as_millis()).expect("no process lives for so many years");
-        self.last_activity_ms.fetch_max(at_ms, Ordering::Relaxed);
-    }
-
-    fn last_activity(&self) -> Instant {
-        self.made + Duration::from_millis(self.last_activity_ms.load(Ordering::Relaxed))
-    }
-
-    fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire) > 0
-    }
-
-    fn counts(&self) -> Counts {
-        Counts {
-            open: self.open.load(Ordering::Acquire),
-            requests: self.requests.load(Ordering::Relaxed),
-            bytes_in: self.bytes_in.load(Ordering::Relaxed),
-            bytes_out: self.bytes_out.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Whether something was counted that was not taken.
-    fn has_news(&self) -> bool {
-        let counts = self.counts();
-        counts.requests > 0 && self.lock_taken().is_none_or(|(taken, _)| taken != counts)
-    }
-
-    fn take(&self, clock: &Clock, now: Instant, report_every: Duration) -> Option<SessionFigures> {
-        let counts = self.counts();
-        let last_activity_ms = clock.at(self.last_activity())?.max(self.who.started_at_ms);
-        let reported_at_ms = clock.at(now)?;
-        let mut taken = self.lock_taken();
-        let is_due = match *taken {
-            None => counts.requests > 0,
-            Some((told, at)) => told != counts || counts.open > 0 && now.saturating_duration_since(at) >= report_every,
-        };
-        if !is_due {
-            return None;
-        }
-        *taken = Some((counts, now));
-        Some(SessionFigures {
-            session_id: self.who.session_id,
-            instance_id: self.instance_id,
-            token_id: self.who.token_id,
-            user_id: self.who.user_id,
-            device: self.who.device.to_string(),
-            address: self.who.address,
-            agent: self.who.agent.clone(),
-            started_at_ms: self.who.started_at_ms,
-            last_activity_ms,
-            reported_at_ms,
-            requests: counts.requests,
-            bytes_in: counts.bytes_in,
-            bytes_out: counts.bytes_out,
-            open_connections: counts.open,
-        })
-    }
-
-    fn lock_taken(&self) -> MutexGuard<'_, Option<(Counts, Instant)>> {
-        self.taken.lock().expect("nothing panics while it holds this lock")
-    }
-}
-
-/// One request that is under way; closed when dropped.
-#[derive(Debug)]
-pub struct Open(Arc<Tally>);
-
-impl Open {
-    /// Counts bytes of a body towards the upstream.
-    pub fn add_in(&self, bytes: u64) {
-        self.0.bytes_in.fetch_add(bytes, Ordering::Relaxed);
-        self.0.note_activity();
-    }
-
-    /// Counts bytes of a body towards the client.
-    pub fn add_out(&self, bytes: u64) {
-        self.0.bytes_out.fetch_add(bytes, Ordering::Relaxed);
-        self.0.note_activity();
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.note_activity();
-        self.0.open.fetch_sub(1, Ordering::Release);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use shared::device::Device;
+
     use super::*;
 
     const LEASE: Duration = Duration::from_secs(300);
@@ -549,14 +390,5 @@ mod tests {
         assert_eq!(activations.at_ms.len(), ACTIVATIONS_KEPT);
         activations.forget_old(now + ACTIVATION_KEPT_FOR + Duration::from_millis(1));
         assert_eq!((activations.noted.len(), activations.at_ms.len()), (1, 1));
-    }
-
-    #[test]
-    fn an_agent_is_cut_between_two_characters() {
-        let meter = meter();
-        let tally = meter.session(Who { agent: Some("ж".repeat(300) + "x"), ..who(1) });
-        assert_eq!(tally.who.agent, Some("ж".repeat(256)));
-        let tally = meter.session(Who { agent: Some("x".to_owned() + &"ж".repeat(300)), ..who(2) });
-        assert_eq!(tally.who.agent.as_ref().map(String::len), Some(511));
     }
 }
