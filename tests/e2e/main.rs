@@ -1,17 +1,21 @@
 //! The gateway as people use it: both programs as processes, real Postgres, Redis and Chromium, the stand-in upstream. One test
 //! a promise; each ends with `stack.finish()`, which checks what must hold after any of them.
 
+mod activation;
 mod as_sent;
 mod browser;
 mod control_refusals;
 mod cookie_jar;
 mod credential_order;
+mod cut_off;
+mod devices;
 mod front_door;
 mod handover;
 mod headers;
 mod outages;
 mod programs;
 mod purchase;
+mod refund_races;
 mod refusals;
 mod streaming;
 mod transports;
