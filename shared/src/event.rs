@@ -34,7 +34,7 @@ pub enum Usage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionFigures {
     pub session_id: Uuid,
-    /// The edge process, drawn at its start.
+    /// Drawn by the edge process at its start, and anew whenever it forgets sessions: one that comes back begins at nothing.
     pub instance_id: Uuid,
     pub token_id: Uuid,
     pub user_id: Uuid,
