@@ -35,6 +35,8 @@ pub struct Meter {
     lease: Duration,
     sessions: Mutex<Sessions>,
     activations: Mutex<Activations>,
+    /// One telling at a time: the last one waits for what another has under way.
+    telling: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -58,7 +60,8 @@ impl Meter {
     /// A meter that reckons by this clock, where a device holds a token for `lease` after its last request.
     pub fn new(clock: Arc<Clock>, lease: Duration) -> Self {
         let sessions = Sessions { instance_id: Uuid::new_v4(), tallies: HashMap::new() };
-        Self { clock, lease, sessions: Mutex::new(sessions), activations: Mutex::default() }
+        let (sessions, telling) = (Mutex::new(sessions), tokio::sync::Mutex::default());
+        Self { clock, lease, sessions, activations: Mutex::default(), telling }
     }
 
     /// What is counted of a session, from its first request here on.
@@ -125,6 +128,11 @@ impl Meter {
         self.tallies().iter().filter(|tally| tally.has_news()).count()
     }
 
+    /// How many connections are open in all.
+    pub fn open_connections(&self) -> u64 {
+        self.tallies().iter().map(|tally| tally.open_connections()).sum()
+    }
+
     /// Keeps an activation that Redis knows of (in milliseconds of its clock since 1970), in case that it loses it.
     pub fn activated(&self, token_id: Uuid, at_ms: i64) {
         self.lock_activations().note(Instant::now(), token_id, at_ms);
@@ -142,6 +150,7 @@ impl Meter {
     /// Tells what is new, activations first. Figures wait where too much lies unread in Redis, unless this `is_last`: what this
     /// edge does not tell now is lost. What could not be told is kept for the next time, also where this is dropped half-way.
     pub async fn flush(&self, redis: &Redis, is_last: bool) -> Result<(), Error> {
+        let _telling = self.telling.lock().await;
         let activations = self.activations_to_retell();
         let mut untold = PutBack { meter: self, figures: &[], with_activations: !activations.is_empty() };
         for batch in activations.chunks(BATCH) {
