@@ -93,6 +93,10 @@ impl Tally {
         self.made + Duration::from_millis(self.last_activity_ms.load(Ordering::Relaxed))
     }
 
+    pub(super) fn open_connections(&self) -> u64 {
+        u64::from(self.open.load(Ordering::Acquire))
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire) > 0
     }
