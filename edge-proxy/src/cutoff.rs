@@ -16,6 +16,7 @@ use pingora::{
     server::ShutdownWatch,
 };
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
@@ -44,6 +45,12 @@ pub fn arm(held: Arc<Held>, grace: Duration) {
 }
 
 impl Cut {
+    /// How much time a gentler end gets.
+    fn grace(&self) -> Duration {
+        let armed = self.armed.lock().expect("nothing panics while it holds this lock");
+        armed.as_ref().map_or(Duration::ZERO, |(_, grace)| *grace)
+    }
+
     /// Waits until the grant of this request, whenever it gets one, has ended.
     async fn fired(&self) -> Ended {
         loop {
@@ -64,6 +71,8 @@ impl Cut {
 pub struct Cuttable<App> {
     app: Arc<App>,
     cuts: Arc<Cuts>,
+    /// Cancelled when whatever is still open must end.
+    ending: CancellationToken,
 }
 
 /// Keeps account of what was cut.
@@ -89,8 +98,8 @@ impl Cuts {
 }
 
 impl<App> Cuttable<App> {
-    pub fn new(app: App, cuts: Arc<Cuts>) -> Self {
-        Self { app: Arc::new(app), cuts }
+    pub fn new(app: App, cuts: Arc<Cuts>, ending: CancellationToken) -> Self {
+        Self { app: Arc::new(app), cuts, ending }
     }
 }
 
@@ -109,6 +118,8 @@ impl<App: HttpServerApp + Send + Sync + 'static> HttpServerApp for Cuttable<App>
                 self.cuts.note(ended);
                 None
             }
+            // So that all of it has been counted when the last figures are told.
+            () = async { self.ending.cancelled().await; tokio::time::sleep(cut.grace()).await } => None,
         }
     }
 

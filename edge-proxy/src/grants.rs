@@ -434,14 +434,16 @@ impl Grants {
         })
     }
 
-    /// Asks again for these, and tells those who hold them; `false` if Redis could not say of each.
+    /// Asks again for these, and tells those who hold them; `false` as soon as Redis cannot say: it is not waited for again and
+    /// again.
     async fn look_again(&self, held: Vec<(Arc<Held>, Option<u64>)>) -> bool {
-        let mut is_sure = true;
         for some in held.chunks(LOOKED_AT_ONCE) {
             let looks = some.iter().map(|(held, told_at_ms)| self.look_again_at(held, *told_at_ms));
-            is_sure &= join_all(looks).await.into_iter().all(|is_sure| is_sure);
+            if !join_all(looks).await.into_iter().all(|is_sure| is_sure) {
+                return false;
+            }
         }
-        is_sure
+        true
     }
 
     async fn look_again_at(&self, held: &Arc<Held>, told_at_ms: Option<u64>) -> bool {

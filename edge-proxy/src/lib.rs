@@ -78,6 +78,8 @@ use crate::{
 const DRAIN_LOOKS_EVERY: Duration = Duration::from_millis(20);
 /// How often usage is told: what a crash may lose.
 const USAGE_TOLD_EVERY: Duration = Duration::from_secs(2);
+/// How long the start waits for Redis to say whether it keeps everything.
+const REDIS_ASKED_FOR: Duration = Duration::from_secs(1);
 /// How long the last telling may take.
 const TELL_WITHIN: Duration = Duration::from_secs(3);
 /// How many times one request may be tried at the upstream.
@@ -269,6 +271,7 @@ pub fn run(config: Config) -> Result<(), String> {
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
     let conf = ServerConf { threads, max_retries: MAX_TRIES, ..ServerConf::default() };
+    refuse_eviction(&edge.config)?;
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
 
@@ -292,6 +295,31 @@ fn check_listen(option: &str, listen: SocketAddr) -> Result<(), String> {
     bound.map(drop).map_err(|error| format!("{option}: cannot listen on {listen}: {error}"))
 }
 
+/// Refuses a Redis that may throw tokens away. One that is away is asked once it is there, by the follower of the feed.
+fn refuse_eviction(config: &Config) -> Result<(), String> {
+    if config.allow_eviction {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let policy = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?.block_on(async {
+        let redis = Redis::start(config.redis_url.expose(), config.lease(), false).ok()?;
+        let asked = async {
+            redis.wait_until_connected().await;
+            redis.eviction_policy().await.ok()
+        };
+        let policy = tokio::time::timeout(REDIS_ASKED_FOR, asked).await.ok().flatten();
+        redis.stop().await;
+        policy
+    });
+    match policy {
+        Some(policy) if policy != redis::KEEPS_ALL => Err(format!(
+            "REDIS_URL: Redis may evict keys (maxmemory-policy {policy}); set {}, or pass --allow-eviction",
+            redis::KEEPS_ALL
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn proxy_service(
     edge: &Arc<Edge>,
     server: &Server,
@@ -304,7 +332,8 @@ fn proxy_service(
     let mut h2 = default_h2_options();
     h2.initial_window_size(H2_STREAM_WINDOW_BYTES).initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES);
     proxy.h2_options = Some(h2);
-    let mut service = Service::new("proxy".to_owned(), Cuttable::new(proxy, Arc::clone(&edge.cuts)));
+    let mut service =
+        Service::new("proxy".to_owned(), Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone()));
     service.add_tcp(&edge.config.edge_listen.to_string());
     let config = &edge.config;
     if let (Some(listen), Some(cert), Some(key)) =
@@ -410,8 +439,8 @@ impl Shutdown {
         let finished = until(|| metrics.open_requests.get() <= metrics.open_websockets.get());
         let _ = tokio::time::timeout(time, finished).await;
         edge.draining_ended.cancel();
-        let closed = until(|| metrics.open_websockets.get() == 0);
-        let _ = tokio::time::timeout(CLOSE_WITHIN * 2, closed).await;
+        let closed = until(|| edge.meter.open_connections() == 0);
+        let _ = tokio::time::timeout(CLOSE_WITHIN * 3, closed).await;
         let told = tokio::time::timeout(TELL_WITHIN, tell_the_rest(edge)).await;
         if !matches!(told, Ok(Ok(()))) {
             tracing::error!("usage of the last moments could not be told");

@@ -30,6 +30,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 pub const FEED_BLOCKS_FOR: Duration = Duration::from_secs(1);
 /// How many changes one read of the feed brings.
 const FEED_BATCH: u64 = 1_000;
+/// The one `maxmemory-policy` under which nothing is lost.
+pub const KEEPS_ALL: &str = "noeviction";
 /// What [`contract::ADMIT`] takes for "any path".
 const ANY_SCOPE: &str = "*";
 
