@@ -111,13 +111,10 @@ impl Meter {
     fn forget_old_at(&self, now: Instant) {
         let mut sessions = self.lock_sessions();
         let before = sessions.tallies.len();
-        // Whoever holds a tally may be about to count in it; nobody comes to hold one while this lock is held.
+        // Whoever holds a tally has a request open, or is about to; nobody comes to hold one while this lock is held.
         sessions.tallies.retain(|_, tally| {
             let idle_for = now.saturating_duration_since(tally.last_activity());
-            Arc::strong_count(tally) > 1
-                || tally.has_news()
-                || tally.open_connections() > 0
-                || idle_for < self.lease + KEPT_FOR
+            Arc::strong_count(tally) > 1 || tally.has_news() || idle_for < self.lease + KEPT_FOR
         });
         if sessions.tallies.len() < before {
             sessions.instance_id = Uuid::new_v4();

@@ -97,10 +97,6 @@ impl Tally {
         u64::from(self.open.load(Ordering::Acquire))
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire) > 0
-    }
-
     fn counts(&self) -> Counts {
         Counts {
             open: self.open.load(Ordering::Acquire),
