@@ -21,10 +21,12 @@ use crate::{
 
 /// What each request asks for.
 const PATH: &str = "/status/200";
+/// For as many tokens as anybody seeds.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(300);
 
 impl Stack {
-    /// Makes `count` tokens of `user` that were never used, as so many purchases would have, but in one statement. They are
-    /// published like any other change, which takes its time.
+    /// Makes `count` tokens of `user` that were never used, as so many purchases would have, but in one statement. They
+    /// are published, as any change is, when this returns.
     pub async fn seeds(&self, user: &User, count: usize) -> anyhow::Result<Vec<Token>> {
         // One half of every text, so that the logs can be searched for all of them at once.
         let salt = Uuid::new_v4().simple().to_string();
@@ -40,6 +42,11 @@ impl Stack {
             user.id
         );
         let ids = self.database.query(&statement).await.context("cannot seed tokens")?;
+        let deadline = Instant::now() + PUBLISHED_WITHIN;
+        while self.database.query("SELECT count(*) FROM outbox").await? != "0" {
+            anyhow::ensure!(Instant::now() < deadline, "{count} tokens are not published after {PUBLISHED_WITHIN:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         let token = |(n, id): (usize, &str)| Token { id: id.to_owned(), text: format!("{salt}{:032}", n + 1) };
         Ok(ids.lines().enumerate().map(token).collect())
     }
@@ -49,6 +56,8 @@ impl Stack {
 #[derive(Debug)]
 pub struct Load {
     reach: Arc<AtomicUsize>,
+    /// How many answers in a row were a `200`.
+    calm: Arc<AtomicUsize>,
     stopped: CancellationToken,
     workers: JoinSet<Tally>,
 }
@@ -95,12 +104,12 @@ impl Tally {
 impl Load {
     /// Starts so many workers that share the first `reach` of these tokens.
     pub fn start(edges: &[Edge], tokens: &Arc<[Token]>, reach: usize, workers: usize) -> Self {
-        let (reach, stopped) = (Arc::new(AtomicUsize::new(reach)), CancellationToken::new());
+        let reach = Arc::new(AtomicUsize::new(reach));
+        let mut load = Self { reach, calm: Arc::default(), stopped: CancellationToken::new(), workers: JoinSet::new() };
         let turns = Arc::new(AtomicUsize::new(0));
-        let mut load = Self { reach, stopped, workers: JoinSet::new() };
         for _ in 0..workers {
             let (edges, tokens, turns) = (edges.to_vec(), tokens.clone(), turns.clone());
-            let (reach, stopped) = (load.reach.clone(), load.stopped.clone());
+            let (reach, calm, stopped) = (load.reach.clone(), load.calm.clone(), load.stopped.clone());
             load.workers.spawn(async move {
                 let mut tally = Tally::default();
                 while !stopped.is_cancelled() {
@@ -109,7 +118,12 @@ impl Load {
                     // Another edge each time round.
                     let (token, edge) = (&tokens[turn % reach], &edges[(turn + turn / reach) % edges.len()]);
                     let began = Instant::now();
-                    tally.add(edge.status_for(token, PATH).await, began);
+                    let status = edge.status_for(token, PATH).await;
+                    tally.add(status, began);
+                    match status {
+                        200 => drop(calm.fetch_add(1, Ordering::Relaxed)),
+                        _ => calm.store(0, Ordering::Relaxed),
+                    }
                 }
                 tally
             });
@@ -117,9 +131,15 @@ impl Load {
         load
     }
 
-    /// Uses the first `reach` tokens from now on.
+    /// Uses the first `reach` tokens from now on, and counts anew.
     pub fn reach(&self, reach: usize) {
         self.reach.store(reach, Ordering::Relaxed);
+        self.calm.store(0, Ordering::Relaxed);
+    }
+
+    /// How many answers in a row were a `200` by now; as many as are reached mean that each of them works.
+    pub fn calm(&self) -> usize {
+        self.calm.load(Ordering::Relaxed)
     }
 
     /// Ends it, and waits for the last answers.

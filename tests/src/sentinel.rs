@@ -58,6 +58,15 @@ impl Watched {
         format!("redis-sentinel://127.0.0.1:{}?sentinelServiceName={SERVICE}", self.port)
     }
 
+    /// Lets the replica learn nothing more: what the primary takes from now on dies with it.
+    pub async fn part(&self) -> anyhow::Result<()> {
+        // There is no such user, so the primary refuses it when it comes back.
+        self.replica.command(&["CONFIG", "SET", "masteruser", "nobody"]).await?;
+        self.replica.command(&["CONFIG", "SET", "masterauth", "nothing"]).await?;
+        self.primary.command(&["CLIENT", "KILL", "TYPE", "replica"]).await?;
+        Ok(())
+    }
+
     /// The role that the replica says it has.
     pub async fn role_of_the_replica(&self) -> anyhow::Result<String> {
         let role = self.replica.command(&["ROLE"]).await?;
