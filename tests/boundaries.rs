@@ -154,11 +154,26 @@ const BOUNDARIES: &[Boundary] = &[
         broken_by: ("edge-proxy/src/rewrite/headers.rs", "pub fn f(header: &mut pingora::http::ResponseHeader) {}"),
     },
     Boundary {
-        says: "grants are held without Pingora",
-        within: &["edge-proxy/src/grants.rs", "edge-proxy/src/changes.rs", "edge-proxy/src/redis.rs"],
+        says: "grants are held, and what passes is counted, without Pingora",
+        within: &[
+            "edge-proxy/src/changes.rs",
+            "edge-proxy/src/clock.rs",
+            "edge-proxy/src/grants.rs",
+            "edge-proxy/src/held.rs",
+            "edge-proxy/src/meter/",
+            "edge-proxy/src/permit.rs",
+            "edge-proxy/src/redis.rs",
+        ],
         except: &[],
         forbids: &[Name("pingora")],
         broken_by: ("edge-proxy/src/grants.rs", "use pingora::proxy::Session;"),
+    },
+    Boundary {
+        says: "nothing in the edge goes by its wall clock, which is only shown",
+        within: &["edge-proxy/src/"],
+        except: &["edge-proxy/src/clock.rs", "edge-proxy/src/gateway.rs"],
+        forbids: &[Name("SystemTime"), Name("Utc::now"), Name("Local")],
+        broken_by: ("edge-proxy/src/held.rs", "fn is_over(&self) -> bool { Utc::now() >= self.expires_at }"),
     },
     Boundary {
         says: "the edge writes an answer of its own in respond.rs; others pass on the upstream's",
