@@ -85,3 +85,21 @@ async fn knows_the_replica(port: u16, replica: &Redis) -> Result<(), String> {
     };
     check.await.map_err(|error| format!("{error:#}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eventually;
+
+    #[tokio::test]
+    async fn a_replica_takes_the_place_of_a_dead_primary_without_what_it_never_learnt() {
+        let mut watched = Watched::start().await.expect("servers");
+        watched.primary.command(&["SET", "key", "early"]).await.expect("a write");
+        eventually!(watched.replica.command(&["GET", "key"]).await.expect("a value"), |value| value == "early");
+        watched.part().await.expect("a replica that lags");
+        watched.primary.command(&["SET", "key", "late"]).await.expect("a write");
+        watched.primary.kill().await;
+        eventually!(watched.role_of_the_replica().await.expect("a role"), |role| role == "master");
+        assert_eq!(watched.replica.command(&["GET", "key"]).await.expect("a value"), "early");
+    }
+}
