@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 
 use crate::origin::Origin;
 
@@ -53,21 +53,21 @@ pub enum LogFormat {
 /// The options of `edge-proxy serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Redis, which both programs share: redis://[user:password@]host:port[/database], or its Sentinels: redis-sentinel://[user:password@]host:port[/database]?sentinelServiceName=name
+    /// Redis, which both programs share: redis://[user:password@]host:port[/database], or redis-sentinel://host:port?sentinelServiceName=name
     #[arg(long, env = "REDIS_URL", hide_env_values = true, value_parser = redis_url)]
     pub redis_url: SecretUrl,
 
-    /// Start although Redis may evict keys (a maxmemory-policy other than noeviction)
+    /// Start although Redis may evict keys, and with them tokens that were paid for
     #[arg(long, env = "ALLOW_EVICTION", default_value = "false", num_args = 0..=1, default_missing_value = "true",
-        action = clap::ArgAction::Set)]
+        value_parser = BoolishValueParser::new())]
     pub allow_eviction: bool,
 
-    /// Seconds that a device holds a token after its last request; another number only with DEBUG=true
-    #[arg(long, env = "LEASE_SECONDS", default_value_t = LEASE_SECONDS, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    /// Seconds that a device holds a token after its last request, for both programs; other values only with DEBUG
+    #[arg(long, env = "LEASE_SECONDS", default_value_t = LEASE_SECONDS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub lease_seconds: u64,
 
-    /// Seconds that an hour of a token lasts; another number only with DEBUG=true
-    #[arg(long, env = "TOKEN_HOUR_SECONDS", default_value_t = TOKEN_HOUR_SECONDS, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    /// Seconds that an hour of a token lasts, for both programs; other values only with DEBUG
+    #[arg(long, env = "TOKEN_HOUR_SECONDS", default_value_t = TOKEN_HOUR_SECONDS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub token_hour_seconds: u64,
 
     /// The Zenzefi server: https://host[:port] or http://host[:port]
@@ -182,7 +182,7 @@ impl Config {
             ("TOKEN_HOUR_SECONDS", self.token_hour_seconds, TOKEN_HOUR_SECONDS),
         ] {
             if seconds != sold && !self.debug {
-                return Err(format!("{option} must be {sold} (another number only with DEBUG=true)"));
+                return Err(format!("{option} must be {sold} unless DEBUG is set"));
             }
         }
         for path in [&self.zenzefi_ca_file, &self.edge_tls_cert_file, &self.edge_tls_key_file].into_iter().flatten() {
@@ -264,7 +264,7 @@ fn redis_url(text: &str) -> Result<SecretUrl, String> {
     match (url.scheme(), url.host_str(), fred::types::config::Config::from_url(text)) {
         ("redis" | "redis-sentinel", Some(_), Ok(_)) => Ok(SecretUrl(url)),
         _ => Err("must be redis://[user:password@]host:port[/database], or \
-                  redis-sentinel://[user:password@]host:port[/database]?sentinelServiceName=name"
+                  redis-sentinel://host:port?sentinelServiceName=name"
             .into()),
     }
 }
