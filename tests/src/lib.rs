@@ -20,4 +20,5 @@ pub mod sentinel;
 pub mod socket;
 pub mod stack;
 pub mod standin;
+pub mod strangers;
 pub mod wire;

@@ -1,0 +1,129 @@
+//! Tokens that nobody sold: they are refused, they cost next to nothing, and none of them is remembered for longer than it is true.
+
+use std::time::{Duration, Instant};
+
+use http::Method;
+use shared::{
+    credential::{Credential, Digest},
+    redis::credential_key,
+};
+use testbed::{
+    actors::{Token, User},
+    client::Ask,
+    eventually,
+    redis::Monitor,
+    stack::Stack,
+    strangers,
+};
+use tokio::task::JoinSet;
+
+const STRANGERS: usize = 3_000;
+const AT_ONCE: usize = 100;
+const PAGE: &str = "/users/currentUser";
+/// Less than any growth with the number of tokens would be.
+const MOST_GROWTH_BYTES: u64 = 16 * 1024 * 1024;
+/// For how long at least an edge remembers that a token is unknown.
+const REMEMBERED_FOR: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn redis_is_asked_once_for_each_unknown_token_and_once_a_second_for_one_that_comes_again() {
+    let mut stack = Stack::plan().edge_env("LOG_LEVEL", "info").start().await;
+    stack.settle().await;
+    let cost = strangers::cost(&stack, STRANGERS).await.expect("a cost");
+    assert_eq!((cost.not_401, cost.not_once), (0, 0), "{cost:?}");
+    let seconds = usize::try_from(cost.repeated_for.as_secs()).expect("few seconds");
+    assert!((1..=seconds + 1).contains(&cost.repeated), "{cost:?}");
+    assert!(cost.grown_bytes < MOST_GROWTH_BYTES, "{cost:?}");
+    stack.finish().await;
+}
+
+/// How often the credential was looked up so far.
+async fn looked_up(stack: &Stack, monitor: &Monitor, text: &str) -> usize {
+    let key = credential_key(&Digest::of(text.as_bytes()));
+    let commands = monitor.commands(&stack.redis).await.expect("commands");
+    commands.iter().filter(|command| command.contains(&key)).count()
+}
+
+/// The statuses that many requests at once get on the last edge.
+async fn statuses_at_once(stack: &Stack, token: &Token) -> Vec<u16> {
+    let mut asking = JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let edge = stack.edges.last().expect("an edge");
+        let request = edge.on("device-a-0123456789", token, Method::GET, PAGE);
+        asking.spawn(async move { request.answer().await.status });
+    }
+    asking.join_all().await
+}
+
+#[tokio::test]
+async fn requests_that_miss_the_same_token_at_once_make_one_call() {
+    let mut stack = Stack::plan().edges(2).start().await;
+    stack.settle().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let token = alice.buys(24).await;
+    // Its clock runs, but the other edge has never seen it.
+    let first = stack.edge().on("device-a-0123456789", &token, Method::GET, PAGE).answer().await;
+    assert_eq!(first.status, 200);
+    let unknown = Token { text: Credential::generate().expose().to_owned(), ..Token::stranger() };
+    let monitor = stack.redis.monitor().await.expect("a monitor");
+    for (token, status) in [(&unknown, 401), (&token, 200)] {
+        assert_eq!(statuses_at_once(&stack, token).await, [status; AT_ONCE]);
+        assert_eq!(looked_up(&stack, &monitor, &token.text).await, 1, "of the one that is {status}");
+    }
+    stack.finish().await;
+}
+
+/// Gives an existing token another text, as if it were sold only now.
+async fn publishes(stack: &Stack, token: &Token, text: &str) {
+    let digest = Digest::of(text.as_bytes());
+    let publish = format!(
+        "WITH sold AS (INSERT INTO credentials (digest, token_id, gen, kind)
+            VALUES (decode('{digest}', 'hex'), '{id}', 1, 'text'))
+        INSERT INTO outbox (token_id) VALUES ('{id}')",
+        id = token.id
+    );
+    stack.database.query(&publish).await.expect("a sale");
+    eventually!(stack.database.query("SELECT count(*) FROM outbox").await.expect("a count"), |left| left == "0");
+}
+
+#[tokio::test]
+async fn a_token_published_after_it_was_refused_works_at_once_on_every_edge() {
+    let mut stack = Stack::plan().edges(2).start().await;
+    stack.settle().await;
+    let alice: User = stack.control.user("alice").with_credits(100).await;
+    let token = alice.buys(24).await;
+    let mut quickest = Duration::MAX;
+    for _ in 0..5 {
+        // Nobody knows the text of a token before it is published, so it is one that was made up, and then sold.
+        let text = Credential::generate().expose().to_owned();
+        stack.secrets.remember("token", &text);
+        let made_up = Token { text, ..token.clone() };
+        for edge in &stack.edges {
+            assert_eq!(edge.token_status(&made_up).await, 401);
+        }
+        let refused = Instant::now();
+        publishes(&stack, &token, &made_up.text).await;
+        for edge in &stack.edges {
+            eventually!(edge.token_status(&made_up).await, |status| *status == 200);
+        }
+        quickest = quickest.min(refused.elapsed());
+    }
+    assert!(quickest < REMEMBERED_FOR, "{quickest:?}: it was not published that helped, but that the edge forgot");
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn good_tokens_are_served_while_strangers_knock() {
+    let mut stack = Stack::plan().edge_env("LOG_LEVEL", "info").start().await;
+    stack.settle().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let token = alice.buys(24).await;
+    let good = async {
+        for _ in 0..100 {
+            assert_eq!(stack.edge().status_for(&token, PAGE).await, 200);
+        }
+    };
+    let (cost, ()) = tokio::join!(strangers::cost(&stack, STRANGERS / 10), good);
+    cost.expect("a cost");
+    stack.finish().await;
+}
