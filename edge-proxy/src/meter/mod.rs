@@ -334,6 +334,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_later_says_so_though_redis_clock_was_set_back() {
+        let meter = meter();
+        let open = meter.session(who(1)).open();
+        let before = meter.take_changed().remove(0);
+        meter.clock.sync(Instant::now(), 1_600_000_000_000);
+        open.add_out(1);
+        let after = meter.take_changed().remove(0);
+        assert!(after.reported_at_ms > before.reported_at_ms);
+    }
+
+    #[test]
     fn a_session_is_forgotten_once_it_is_over_told_and_old() {
         let meter = meter();
         let open = meter.session(who(1)).open();

@@ -45,8 +45,16 @@ pub struct Tally {
     /// Released by each connection that closes, and acquired first by whoever reads: a closing that is seen brings along all
     /// that the connection counted.
     open: AtomicU32,
-    /// What was taken last, and when; `None` if the control plane may not know of it.
-    taken: Mutex<Option<(Counts, Instant)>>,
+    taken: Mutex<Taken>,
+}
+
+/// What was taken last.
+#[derive(Debug, Default)]
+struct Taken {
+    /// What, and when; `None` if the control plane may not know of it.
+    counts: Option<(Counts, Instant)>,
+    /// By Redis' clock, and always rising, though that may be set back: the control plane keeps what was reported last.
+    reported_at_ms: i64,
 }
 
 /// What says that there is news.
@@ -109,7 +117,7 @@ impl Tally {
     /// Whether something was counted that was not taken.
     pub(super) fn has_news(&self) -> bool {
         let counts = self.counts();
-        counts.requests > 0 && self.lock_taken().is_none_or(|(taken, _)| taken != counts)
+        counts.requests > 0 && self.lock_taken().counts.is_none_or(|(taken, _)| taken != counts)
     }
 
     /// The figures, if they changed since they were taken last, or a connection is open and they were not taken for so long.
@@ -118,14 +126,14 @@ impl Tally {
         let last_activity_ms = clock.at(self.last_activity())?.max(self.who.started_at_ms);
         let reported_at_ms = clock.at(now)?;
         let mut taken = self.lock_taken();
-        let is_due = match *taken {
+        let is_due = match taken.counts {
             None => counts.requests > 0,
             Some((told, at)) => told != counts || counts.open > 0 && now.saturating_duration_since(at) >= report_every,
         };
         if !is_due {
             return None;
         }
-        *taken = Some((counts, now));
+        *taken = Taken { counts: Some((counts, now)), reported_at_ms: reported_at_ms.max(taken.reported_at_ms + 1) };
         Some(SessionFigures {
             session_id: self.who.session_id,
             instance_id: self.instance_id,
@@ -136,7 +144,7 @@ impl Tally {
             agent: self.who.agent.clone(),
             started_at_ms: self.who.started_at_ms,
             last_activity_ms,
-            reported_at_ms,
+            reported_at_ms: taken.reported_at_ms,
             requests: counts.requests,
             bytes_in: counts.bytes_in,
             bytes_out: counts.bytes_out,
@@ -146,10 +154,10 @@ impl Tally {
 
     /// Takes back what was taken: the control plane may not know of it.
     pub(super) fn put_back(&self) {
-        *self.lock_taken() = None;
+        self.lock_taken().counts = None;
     }
 
-    fn lock_taken(&self) -> MutexGuard<'_, Option<(Counts, Instant)>> {
+    fn lock_taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().expect("nothing panics while it holds this lock")
     }
 }
