@@ -5,6 +5,7 @@
 
 use std::{io::Read, process::ExitCode};
 
+use chrono::Utc;
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 use tokio::{
@@ -12,12 +13,17 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
-    api::{self, Email, FullName, NewPassword, Scalar, Username},
-    config::{self, CommonOptions, Config, ConfigError, DatabaseOptions, ServeOptions},
-    db,
-    domain::{self, accounts, passwords::Passwords},
+    RunError,
+    api::{self, Email, FullName, Method, NewPassword, RequestPath, Scalar, Username},
+    config::{self, CommonOptions, Config, ConfigError, DatabaseOptions, ServeOptions, TokenOptions},
+    db::{
+        self,
+        access_token::{self, Hour},
+    },
+    domain::{self, access, accounts, administration, passwords::Passwords},
     telemetry,
 };
 
@@ -51,8 +57,37 @@ enum Command {
         #[command(subcommand)]
         action: User,
     },
+    /// Tell whether an edge would let a request with a token through, and why not
+    Access {
+        #[command(flatten)]
+        database: DatabaseOptions,
+        #[command(flatten)]
+        token: TokenOptions,
+        /// The token's id
+        #[arg(long)]
+        token_id: Uuid,
+        /// The request's method; a scope opens its paths to every one
+        #[arg(long, default_value = "GET")]
+        method: String,
+        /// The path as Zenzefi would get it
+        #[arg(long)]
+        path: String,
+    },
+    /// The count of restores of Postgres
+    Epoch {
+        #[command(flatten)]
+        database: DatabaseOptions,
+        #[command(subcommand)]
+        action: Epoch,
+    },
     /// Print the OpenAPI document
     Openapi,
+}
+
+#[derive(Subcommand)]
+enum Epoch {
+    /// Note that Postgres was restored from a backup: what Redis was told before is replaced, whatever its version
+    Bump,
 }
 
 #[derive(Subcommand)]
@@ -159,6 +194,12 @@ async fn execute(cli: Cli) -> Result<(), Failure> {
         }
         Command::Migrate { database, action } => migrate(&database, action, debug).await,
         Command::User { database, action } => user(&database, action).await,
+        Command::Access { database, token, token_id, method, path } => {
+            let path = checked::<RequestPath>("--path", path)?;
+            checked::<Method>("--method", method)?;
+            access(&database, token.hour(debug)?, token_id, &path.0).await
+        }
+        Command::Epoch { database, action: Epoch::Bump } => bump_epoch(&database).await,
         Command::Openapi => openapi(),
     }
 }
@@ -179,7 +220,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let mut running = std::pin::pin!(crate::run(config, listener, ops_listener, stop.clone()));
     loop {
         tokio::select! {
-            done = &mut running => return done.map_err(failed),
+            done = &mut running => return done.map_err(|error| match error {
+                RunError::RedisMayEvict { .. } => Failure::Option(error.to_string()),
+                error => failed(error),
+            }),
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
@@ -255,6 +299,24 @@ fn read_password() -> Result<NewPassword, Failure> {
         }
     };
     NewPassword::check(text).map_err(|fault| Failure::Option(format!("password: {fault}")))
+}
+
+async fn access(database: &DatabaseOptions, hour: Hour, token_id: Uuid, path: &str) -> Result<(), Failure> {
+    let pool = db::connect(database.url()?.expose(), 1).await.map_err(failed)?;
+    let owned = access_token::find(&pool, token_id).await.map_err(failed)?;
+    let owned = owned.ok_or_else(|| Failure::Failed("there is no such token".to_owned()))?;
+    println!("{}", api::access_json(access::dry_run(&owned, hour, path, Utc::now())));
+    Ok(())
+}
+
+async fn bump_epoch(database: &DatabaseOptions) -> Result<(), Failure> {
+    let pool = db::connect(database.url()?.expose(), 1).await.map_err(failed)?;
+    let epoch = administration::bump_epoch(&pool).await.map_err(failed)?;
+    println!(
+        "The epoch is {epoch} now. Within a second a running control-api publishes every token anew, and removes from Redis"
+    );
+    println!("what this database does not hold; until it has, edges let in nobody whom they do not know yet (503).");
+    Ok(())
 }
 
 fn openapi() -> Result<(), Failure> {

@@ -7,9 +7,10 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
 use rust_decimal::Decimal;
+use shared::redis::{ACTIVATIONS_RETOLD_WITHIN_MS, LEASE_MS};
 use url::Url;
 
-use crate::domain::prices::Prices;
+use crate::{db::access_token::Hour, domain::prices::Prices};
 
 /// A value that is never shown.
 #[derive(Clone)]
@@ -96,14 +97,52 @@ impl DatabaseOptions {
     }
 }
 
+/// What the state of a token depends on.
+#[derive(Args, Debug)]
+pub struct TokenOptions {
+    /// Seconds that an hour of a token lasts, for both programs; other values only with DEBUG
+    #[arg(long, env = "TOKEN_HOUR_SECONDS", default_value_t = TOKEN_HOUR_SECONDS)]
+    token_hour_seconds: u64,
+}
+
+impl TokenOptions {
+    /// How long an hour of a token lasts.
+    pub fn hour(&self, debug: bool) -> Result<Hour, ConfigError> {
+        seconds("TOKEN_HOUR_SECONDS", self.token_hour_seconds, TOKEN_HOUR_SECONDS, debug).map(Hour)
+    }
+}
+
+/// Seconds that are what they are but for who tries things out, and at least one.
+fn seconds(option: &'static str, given: u64, sold: u64, debug: bool) -> Result<Duration, ConfigError> {
+    if !(1..=MOST_SECONDS).contains(&given) {
+        return Err(wrong(option, format!("must be from 1 to {MOST_SECONDS}")));
+    }
+    if given != sold && !debug {
+        return Err(wrong(option, format!("must be {sold} (another number only with DEBUG=true)")));
+    }
+    Ok(Duration::from_secs(given))
+}
+
 /// What `serve` and `check-config` take.
 #[derive(Args, Debug)]
 pub struct ServeOptions {
     #[command(flatten)]
     pub database: DatabaseOptions,
-    /// Redis, which both programs share: redis://[user:password@]host:port[/database]
+    /// Redis, which both programs share: redis://[user:password@]host:port[/database], or redis-sentinel://host:port?sentinelServiceName=name
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     redis_url: Option<Secret>,
+    /// Start although Redis may evict keys, and with them tokens that were paid for
+    #[arg(long, env = "ALLOW_EVICTION", default_value = "false", num_args = 0..=1, default_missing_value = "true",
+        value_parser = BoolishValueParser::new())]
+    allow_eviction: bool,
+    /// Seconds that a device holds a token after its last request, for both programs; other values only with DEBUG
+    #[arg(long, env = "LEASE_SECONDS", default_value_t = LEASE_SECONDS)]
+    lease_seconds: u64,
+    #[command(flatten)]
+    token: TokenOptions,
+    /// Seconds without refunds once Redis was filled anew, for edges to tell what it lost; other values only with DEBUG
+    #[arg(long, env = "REFUND_HOLD_SECONDS", default_value_t = REFUND_HOLD_SECONDS)]
+    refund_hold_seconds: u64,
     /// Signs logins: at least 32 random bytes, the same for every replica
     #[arg(long, env = "SECRET_KEY", hide_env_values = true)]
     secret_key: Option<Secret>,
@@ -153,6 +192,13 @@ pub struct Config {
     pub database_url: Secret,
     pub database_max_connections: u32,
     pub redis_url: Secret,
+    /// Whether to serve though Redis may evict keys.
+    pub allow_eviction: bool,
+    /// How long a device holds a token after its last request.
+    pub lease: Duration,
+    pub hour: Hour,
+    /// How long after Redis was filled an activation that it lost may still be on its way.
+    pub refund_hold: Duration,
     pub secret_key: Secret,
     pub listen: SocketAddr,
     pub ops_listen: SocketAddr,
@@ -165,6 +211,10 @@ pub struct Config {
 }
 
 const SECRET_KEY_BYTES: usize = 32;
+const TOKEN_HOUR_SECONDS: u64 = 3_600;
+const LEASE_SECONDS: u64 = LEASE_MS / 1_000;
+const REFUND_HOLD_SECONDS: u64 = ACTIVATIONS_RETOLD_WITHIN_MS.unsigned_abs() / 1_000;
+const MOST_SECONDS: u64 = 86_400;
 
 /// Parts of sample keys that were published, with this product or the one before it.
 const SAMPLE_KEY_PARTS: [&str; 6] = ["change-me", "changeme", "change_me", "change-this", "your-secret-key", "example"];
@@ -188,6 +238,10 @@ impl ServeOptions {
             database_url: self.database.url()?.clone(),
             database_max_connections: self.database.database_max_connections,
             redis_url,
+            allow_eviction: self.allow_eviction,
+            lease: seconds("LEASE_SECONDS", self.lease_seconds, LEASE_SECONDS, debug)?,
+            hour: self.token.hour(debug)?,
+            refund_hold: seconds("REFUND_HOLD_SECONDS", self.refund_hold_seconds, REFUND_HOLD_SECONDS, debug)?,
             secret_key: self.secret_key()?,
             listen: self.control_listen,
             ops_listen: self.control_ops_listen,
@@ -304,6 +358,9 @@ mod tests {
             ("--public-origin", "https://other.example/path", "PUBLIC_ORIGIN"),
             ("--token-price-24h", "0.001", "TOKEN_PRICE_24H"),
             ("--cors-origins", "*", "CORS_ORIGINS"),
+            ("--lease-seconds", "17", "LEASE_SECONDS"),
+            ("--token-hour-seconds", "17", "TOKEN_HOUR_SECONDS"),
+            ("--refund-hold-seconds", "17", "REFUND_HOLD_SECONDS"),
         ] {
             let error = check(&[(option, value)]).expect_err(option).to_string();
             assert!(error.starts_with(named), "{error}");

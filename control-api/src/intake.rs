@@ -1,12 +1,16 @@
 //! From the edges to Postgres: reads the usage stream as one consumer of a group that all replicas share, and forgets an
 //! entry only behind its commit. Reading one twice changes nothing.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use fred::{interfaces::TransactionInterface, prelude::*, types::streams::XReadResponse};
 use shared::{
-    event::{self, Usage},
+    credential::Digest,
+    event::{self, SessionFigures, Usage},
     redis,
 };
 use tokio::time::{Instant, error::Elapsed, timeout};
@@ -15,7 +19,10 @@ use uuid::Uuid;
 
 use crate::{
     ROUND_WITHIN,
-    db::{self, access_token, credential},
+    db::{
+        self, access_token, credential,
+        session::{self, Figures},
+    },
     outbox, publisher,
     telemetry::Metrics,
 };
@@ -31,6 +38,10 @@ const DEAD_AFTER_MS: u64 = 30_000;
 /// How often the entries of the dead are looked for.
 const CLAIM_EVERY: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_millis(500);
+/// A consumer that was not heard of for so long has a process no more; there is a new one for each start.
+const GONE_AFTER: Duration = Duration::from_secs(600);
+/// The most characters of a device's name or an agent that are kept.
+const TEXT_CHARS: usize = 512;
 
 type Entry = (String, HashMap<String, String>);
 
@@ -97,6 +108,7 @@ impl Intake {
             return Err(error.into());
         }
         self.take_over().await?;
+        self.drop_gone().await?;
         while self.read(Entries::Kept).await? > 0 {}
         let until = Instant::now() + CLAIM_EVERY;
         while Instant::now() < until && !self.stop.is_cancelled() {
@@ -149,6 +161,16 @@ impl Intake {
         Ok(())
     }
 
+    /// Drops the names of processes that are gone, of which there would be one more with every start.
+    async fn drop_gone(&self) -> Result<(), IntakeError> {
+        let consumers: Vec<HashMap<String, Value>> =
+            self.client.xinfo_consumers(redis::USAGE, redis::USAGE_GROUP).await?;
+        for gone in consumers.into_iter().filter_map(Consumer::parse).filter(Consumer::is_gone) {
+            self.client.xgroup_delconsumer::<(), _, _, _>(redis::USAGE, redis::USAGE_GROUP, gone.name).await?;
+        }
+        Ok(())
+    }
+
     /// Writes what the entries tell in one transaction; then, and only then, forgets them. Both halves of forgetting are one
     /// step: an entry acknowledged and not deleted would count as unread for ever, and nobody would see to it.
     async fn commit(&self, entries: Vec<Entry>) -> Result<(), IntakeError> {
@@ -165,37 +187,174 @@ impl Intake {
     }
 }
 
+/// Lock order, as everywhere: tokens, then sessions, then credentials, each in the order of their ids. What is told of a token
+/// that Postgres does not have is skipped, for it would hold up all that comes with it.
 async fn record_all(db: &db::Pool, entries: &[Entry]) -> Result<(), db::Error> {
-    let mut told = Vec::with_capacity(entries.len());
-    for (id, fields) in entries {
-        match fields.get(event::FIELD).map(|text| Usage::decode(text)) {
-            Some(Ok(usage)) => told.push(usage),
-            Some(Err(_)) | None => tracing::error!(id, "an entry of the usage stream is malformed; skipped"),
+    let told = Told::read(entries);
+    let tx = db::begin(db).await?;
+    let known: HashSet<Uuid> = access_token::keep(&tx, &told.token_ids()).await?.into_iter().collect();
+    let is_known = |token_id: &Uuid| {
+        let is_known = known.contains(token_id);
+        if !is_known {
+            tracing::error!(%token_id, "an edge told of a token that does not exist; skipped");
+        }
+        is_known
+    };
+    for (token_id, at) in told.activations.iter().filter(|(token_id, _)| is_known(token_id)) {
+        if access_token::record_activation(&tx, *token_id, *at).await?.is_some() {
+            outbox::push(&tx, &[*token_id]).await?;
         }
     }
-    // Tokens are locked in the order of their ids, as everywhere, and then credentials.
-    told.sort_by_key(|usage| match usage {
-        Usage::Activated { token_id, .. } => (0, *token_id, None),
-        Usage::Redeemed { digest } => (1, Uuid::nil(), Some(*digest.as_bytes())),
-        Usage::Unknown => (2, Uuid::nil(), None),
-    });
-    let tx = db::begin(db).await?;
-    for usage in &told {
-        record(&tx, usage).await?;
+    let figures: Vec<_> = told.figures.into_values().filter(|figures| is_known(&figures.token_id)).collect();
+    session::record(&tx, &figures).await?;
+    for digest in told.redemptions.values() {
+        credential::record_redemption(&tx, digest).await?;
     }
     tx.commit().await
 }
 
-async fn record(tx: &db::Tx, usage: &Usage) -> Result<(), db::Error> {
-    match usage {
-        Usage::Activated { token_id, at_ms } => {
-            let Some(at) = DateTime::from_timestamp_millis(*at_ms) else { return Ok(()) };
-            if access_token::record_activation(tx, *token_id, at).await?.is_some() {
-                outbox::push(tx, &[*token_id]).await?;
+/// What some entries tell, each thing once.
+#[derive(Default)]
+struct Told {
+    /// The earliest of each token.
+    activations: BTreeMap<Uuid, DateTime<Utc>>,
+    /// The latest of each session and edge process.
+    figures: BTreeMap<(Uuid, Uuid), Figures>,
+    redemptions: BTreeMap<[u8; 32], Digest>,
+}
+
+impl Told {
+    fn read(entries: &[Entry]) -> Self {
+        let mut told = Self::default();
+        for (id, fields) in entries {
+            match fields.get(event::FIELD).map(|text| Usage::decode(text)) {
+                Some(Ok(usage)) => told.add(usage),
+                Some(Err(_)) | None => tracing::error!(id, "an entry of the usage stream is malformed; skipped"),
             }
-            Ok(())
         }
-        Usage::Redeemed { digest } => credential::record_redemption(tx, digest).await,
-        Usage::Unknown => Ok(()),
+        told
+    }
+
+    fn add(&mut self, usage: Usage) {
+        match usage {
+            Usage::Activated { token_id, at_ms } => {
+                let Some(at) = DateTime::from_timestamp_millis(at_ms) else { return };
+                self.activations.entry(token_id).and_modify(|known| *known = at.min(*known)).or_insert(at);
+            }
+            Usage::Session(figures) => {
+                let Some(figures) = figures_of(figures) else { return };
+                let key = (figures.session_id, figures.instance_id);
+                if self.figures.get(&key).is_none_or(|known| known.reported_at_ms < figures.reported_at_ms) {
+                    self.figures.insert(key, figures);
+                }
+            }
+            Usage::Redeemed { digest } => {
+                self.redemptions.insert(*digest.as_bytes(), digest);
+            }
+            Usage::Unknown => {}
+        }
+    }
+
+    fn token_ids(&self) -> Vec<Uuid> {
+        let of_sessions = self.figures.values().map(|figures| figures.token_id);
+        let ids: BTreeSet<Uuid> = self.activations.keys().copied().chain(of_sessions).collect();
+        ids.into_iter().collect()
+    }
+}
+
+/// Figures as Postgres can hold them; `None` where a time is none.
+fn figures_of(told: SessionFigures) -> Option<Figures> {
+    for ms in [told.started_at_ms, told.last_activity_ms, told.reported_at_ms] {
+        DateTime::from_timestamp_millis(ms)?;
+    }
+    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    Some(Figures {
+        session_id: told.session_id,
+        instance_id: told.instance_id,
+        token_id: told.token_id,
+        device_id: plain(&told.device),
+        ip_address: told.address.map(|address| address.to_string()),
+        user_agent: told.agent.as_deref().map(plain),
+        started_at_ms: told.started_at_ms,
+        last_activity_ms: told.last_activity_ms,
+        reported_at_ms: told.reported_at_ms,
+        requests: count(told.requests),
+        bytes_in: count(told.bytes_in),
+        bytes_out: count(told.bytes_out),
+        open_connections: i32::try_from(told.open_connections).unwrap_or(i32::MAX),
+    })
+}
+
+/// A text of a client's as it is kept: Postgres takes no NUL, and nobody reads more.
+fn plain(text: &str) -> String {
+    text.chars().filter(|char| !char.is_control()).take(TEXT_CHARS).collect()
+}
+
+/// A consumer of the group, as Redis tells of it.
+#[derive(Debug)]
+struct Consumer {
+    name: String,
+    pending: u64,
+    idle: Duration,
+}
+
+impl Consumer {
+    fn parse(mut fields: HashMap<String, Value>) -> Option<Self> {
+        Some(Self {
+            name: fields.remove("name")?.as_string()?,
+            pending: fields.remove("pending")?.as_u64()?,
+            idle: Duration::from_millis(fields.remove("idle")?.as_u64()?),
+        })
+    }
+
+    /// Whether its process is gone, and nothing is left of what it was given: every live one reads each second.
+    fn is_gone(&self) -> bool {
+        self.pending == 0 && self.idle > GONE_AFTER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(reported_at_ms: i64, requests: u64) -> SessionFigures {
+        SessionFigures {
+            session_id: Uuid::nil(),
+            instance_id: Uuid::nil(),
+            token_id: Uuid::nil(),
+            user_id: Uuid::nil(),
+            device: "a-device".to_owned(),
+            address: None,
+            agent: Some("an\0agent".to_owned()),
+            started_at_ms: 1,
+            last_activity_ms: 2,
+            reported_at_ms,
+            requests,
+            bytes_in: u64::MAX,
+            bytes_out: 0,
+            open_connections: 1,
+        }
+    }
+
+    #[test]
+    fn of_several_reports_of_a_session_the_latest_counts_and_of_activations_the_earliest() {
+        let mut told = Told::default();
+        for (at, requests) in [(3, 30), (5, 50), (4, 40)] {
+            told.add(Usage::Session(figures(at, requests)));
+            told.add(Usage::Activated { token_id: Uuid::nil(), at_ms: at });
+        }
+        told.add(Usage::Session(figures(i64::MAX, 60)));
+        let kept = &told.figures[&(Uuid::nil(), Uuid::nil())];
+        assert_eq!((kept.requests, kept.bytes_in, kept.user_agent.as_deref()), (50, i64::MAX, Some("anagent")));
+        assert_eq!(told.activations[&Uuid::nil()].timestamp_millis(), 3);
+        assert_eq!(told.token_ids(), [Uuid::nil()]);
+    }
+
+    #[test]
+    fn a_consumer_is_gone_once_it_is_silent_for_long_and_owes_nothing() {
+        let consumer = |pending, idle| Consumer { name: "a".to_owned(), pending, idle };
+        assert!(consumer(0, GONE_AFTER * 2).is_gone());
+        assert!(!consumer(1, GONE_AFTER * 2).is_gone());
+        assert!(!consumer(0, GONE_AFTER / 2).is_gone());
     }
 }

@@ -5,6 +5,7 @@
 //! and `snapshot` tell Redis, and `intake` reads what the edges tell.
 
 mod api;
+mod batch;
 pub mod cli;
 pub mod config;
 mod db;
@@ -27,6 +28,8 @@ use crate::{
     config::Config,
     domain::{jwt, passwords::Passwords, prices::Prices},
     publisher::Publisher,
+    snapshot::Watch,
+    sweeper::Sweeper,
     telemetry::Metrics,
 };
 
@@ -35,6 +38,10 @@ use crate::{
 const ROUND_WITHIN: Duration = Duration::from_secs(30);
 /// How long tasks have to end once the program is told to stop: longer than open requests have.
 const STOP_WITHIN: Duration = serve::DRAIN_WITHIN.saturating_add(Duration::from_secs(3));
+
+/// How long the program waits for Redis at its start, to see whether it may evict keys.
+const CONTACT_WITHIN: Duration = Duration::from_secs(1);
+const CONTACT_EVERY: Duration = Duration::from_millis(250);
 
 /// What every request and task works with.
 pub struct App {
@@ -56,6 +63,8 @@ pub enum RunError {
     Database(#[from] db::Error),
     #[error("REDIS_URL: {0}")]
     Redis(#[from] fred::error::Error),
+    #[error("REDIS_URL: Redis may evict keys (maxmemory-policy {policy}); set noeviction, or pass --allow-eviction")]
+    RedisMayEvict { policy: String },
     #[error("a task of the program ended by itself")]
     TaskEnded,
 }
@@ -66,7 +75,7 @@ impl App {
         Ok(Arc::new(Self {
             prices: config.prices.clone(),
             db: db::connect(config.database_url.expose(), config.database_max_connections).await?,
-            publisher: Publisher::connect(config.redis_url.expose())?,
+            publisher: Publisher::connect(config.redis_url.expose(), config.hour)?,
             passwords: Passwords::new(),
             keys: jwt::Keys::new(config.secret_key.expose(), config.jwt_lifetime),
             metrics: Metrics::new(),
@@ -88,24 +97,62 @@ pub async fn run(
     let tasks = Tasks { tracker: TaskTracker::new(), stop: stop.clone(), failed: CancellationToken::new() };
 
     let (db, publisher, metrics) = (&app.db, &app.publisher, &app.metrics);
+    if !app.config.allow_eviction {
+        match tokio::time::timeout(CONTACT_WITHIN, refuse_eviction(publisher)).await {
+            Ok(answered) => answered?,
+            // Redis is away: what it is shows at the first contact.
+            Err(_) => tasks.spawn("eviction check", |stop| check_eviction(publisher.clone(), stop)),
+        }
+    }
     let database_url = app.config.database_url.clone();
     let redis_url = app.config.redis_url.clone();
     let (relay_db, relay_publisher, relay_metrics) = (db.clone(), publisher.clone(), metrics.clone());
     tasks.spawn("relay", |stop| async move {
         outbox::relay(relay_db, database_url.expose(), relay_publisher, relay_metrics, stop).await;
     });
-    tasks.spawn("snapshot", |stop| snapshot::watch(db.clone(), publisher.clone(), metrics.clone(), stop));
+    let watch = Watch { db: db.clone(), publisher: publisher.clone(), hour: app.config.hour, metrics: metrics.clone() };
+    tasks.spawn("snapshot", |stop| watch.clone().watch(stop));
+    tasks.spawn("ghosts", |stop| watch.haunt(stop));
     let (intake_db, intake_metrics) = (db.clone(), metrics.clone());
     tasks.spawn("intake", |stop| async move {
         intake::read(intake_db, redis_url.expose(), intake_metrics, stop).await;
     });
-    tasks.spawn("sweeper", |stop| sweeper::sweep(db.clone(), publisher.clone(), stop));
+    let sweeper = Sweeper {
+        db: db.clone(),
+        publisher: publisher.clone(),
+        metrics: metrics.clone(),
+        refund_hold: app.config.refund_hold,
+        lease: app.config.lease,
+    };
+    tasks.spawn("sweeper", |stop| sweeper.sweep(stop));
     let ops = api::ops::endpoint(Arc::clone(&app));
     tasks.spawn("private listener", |stop| serve::serve(ops_listener, ops, metrics.clone(), stop));
     let public = api::endpoint(Arc::clone(&app));
     tasks.spawn("listener", |stop| serve::serve(listener, public, metrics.clone(), stop));
 
     tasks.ended().await
+}
+
+/// Returns once Redis has answered, with an error if it may evict keys.
+async fn refuse_eviction(publisher: &Publisher) -> Result<(), RunError> {
+    loop {
+        match publisher.server().await {
+            Ok(server) if server.maxmemory_policy == "noeviction" => return Ok(()),
+            Ok(server) => return Err(RunError::RedisMayEvict { policy: server.maxmemory_policy }),
+            Err(_) => tokio::time::sleep(CONTACT_EVERY).await,
+        }
+    }
+}
+
+/// The same for as long as it takes; ends before its time, and the program with it, if Redis may.
+async fn check_eviction(publisher: Publisher, stop: CancellationToken) {
+    tokio::select! {
+        answered = refuse_eviction(&publisher) => match answered {
+            Ok(()) => stop.cancelled().await,
+            Err(error) => tracing::error!(%error, "will not serve on this Redis"),
+        },
+        () = stop.cancelled() => {}
+    }
 }
 
 struct Tasks {

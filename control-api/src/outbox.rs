@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::{
     ROUND_WITHIN,
-    db::{self, outbox},
-    publisher::{PublishError, Publisher},
+    db::{self, access_token, outbox},
+    publisher::{Learned, PublishError, Publisher},
     telemetry::Metrics,
 };
 
@@ -58,9 +58,23 @@ async fn deliver_rows(db: &db::Pool, publisher: &Publisher, token_id: Uuid) -> R
     if rows.is_empty() {
         return Ok(());
     }
-    publisher.publish(&tx, &[token_id]).await?;
+    let published = publisher.publish_each(&tx, &[token_id]).await?;
+    let learned = published.into_iter().map(|(_, learned)| learned).collect::<Result<Vec<_>, _>>()?;
     outbox::delete(&tx, &rows).await?;
+    learn(&tx, learned.into_iter().flatten().collect()).await?;
     Ok(tx.commit().await?)
+}
+
+/// Records activations that only Redis knew, and has them published: a hash could be lost any time.
+pub async fn learn(tx: &db::Tx, mut learned: Vec<Learned>) -> Result<(), db::Error> {
+    // Tokens are locked in the order of their ids, as everywhere.
+    learned.sort_unstable_by_key(|learned| learned.token_id);
+    for Learned { token_id, activated_at } in learned {
+        if access_token::record_activation(tx, token_id, activated_at).await?.is_some() {
+            push(tx, &[token_id]).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Delivers the oldest rows that nobody else holds; how many. A token that cannot be published keeps its rows, and the
@@ -74,14 +88,18 @@ async fn deliver_batch(db: &db::Pool, publisher: &Publisher) -> Result<usize, Pu
     let mut token_ids: Vec<Uuid> = rows.iter().map(|row| row.token_id).collect();
     token_ids.sort_unstable();
     token_ids.dedup();
-    let mut failure = None;
+    let (mut learned, mut failure) = (Vec::new(), None);
     for (token_id, published) in publisher.publish_each(&tx, &token_ids).await? {
-        if let Err(error) = published {
-            rows.retain(|row| row.token_id != token_id);
-            failure = Some(error);
+        match published {
+            Ok(better) => learned.extend(better),
+            Err(error) => {
+                rows.retain(|row| row.token_id != token_id);
+                failure = Some(error);
+            }
         }
     }
     outbox::delete(&tx, &rows).await?;
+    learn(&tx, learned).await?;
     tx.commit().await?;
     failure.map_or(Ok(rows.len()), Err)
 }

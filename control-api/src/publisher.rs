@@ -3,10 +3,11 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use chrono::{DateTime, Utc};
 use fred::{
     prelude::*,
     types::{
-        CustomCommand, Expiration, InfoKind,
+        CustomCommand, Expiration, FromValue, InfoKind,
         config::{Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig},
         scripts::Script,
         streams::XCapKind,
@@ -15,14 +16,20 @@ use fred::{
 use futures_util::future::{join_all, try_join_all};
 use shared::{
     credential::Digest,
-    grant::{Bar, Malformed},
+    device::Device,
+    grant::{Bar, Contents, Malformed, Pulse, StreamId},
     redis,
 };
 use tokio::time::error::Elapsed;
 use uuid::Uuid;
 
 use crate::{
-    db::{self, access_token, credential, settings},
+    batch::Batch,
+    db::{
+        self,
+        access_token::{self, Hour},
+        credential,
+    },
     domain::tokens,
 };
 
@@ -35,6 +42,13 @@ const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(5);
 const UNRESPONSIVE_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries to connect, in milliseconds: from, to, and by how much they grow.
 const RECONNECT_DELAY_MS: (u32, u32, u32) = (50, 1_000, 2);
+
+/// What the edges told may wait so long to be taken in before refunds must.
+const USAGE_LAG_WITHIN: Duration = Duration::from_secs(5);
+/// Keys that one look of a scan goes past, about.
+const SCAN_PAGE: u32 = 1_000;
+/// The cursor that a scan begins at, and comes back to.
+const SCAN_START: &str = "0";
 
 /// Why something was not published.
 #[derive(Debug, thiserror::Error)]
@@ -78,44 +92,62 @@ pub fn connect(url: &str, command_timeout: Duration) -> Result<Client, Error> {
     Ok(client)
 }
 
+/// When Redis says that a token was activated, where Postgres does not know it, or knows a later time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learned {
+    pub token_id: Uuid,
+    pub activated_at: DateTime<Utc>,
+}
+
+/// What a put did.
+enum Put {
+    Done(Option<Learned>),
+    /// A newer state stands, whose publisher sees to the credentials as well.
+    Outdated,
+}
+
 /// The one writer of tokens, credentials, changes, hand-overs and the snapshot.
 #[derive(Clone)]
 pub struct Publisher {
     client: Client,
+    hour: Hour,
     put: Script,
+    put_credential: Script,
     bar: Script,
+    pulse: Script,
+    begin_rebuild: Script,
+    finish_rebuild: Script,
 }
 
 impl Publisher {
-    pub fn connect(url: &str) -> Result<Self, Error> {
+    pub fn connect(url: &str, hour: Hour) -> Result<Self, Error> {
         Ok(Self {
             client: connect(url, COMMAND_TIMEOUT)?,
+            hour,
             put: Script::from_lua(redis::PUT),
+            put_credential: Script::from_lua(redis::PUT_CREDENTIAL),
             bar: Script::from_lua(redis::BAR),
+            pulse: Script::from_lua(redis::PULSE),
+            begin_rebuild: Script::from_lua(redis::BEGIN_REBUILD),
+            finish_rebuild: Script::from_lua(redis::FINISH_REBUILD),
         })
     }
 
-    /// Puts these tokens as Postgres has them now: the token first, so that a credential never names what is not there;
-    /// then its credentials; then a change, for the edges to look again.
-    pub async fn publish(&self, db: &impl db::Connection, token_ids: &[Uuid]) -> Result<(), PublishError> {
-        self.publish_each(db, token_ids).await?.into_iter().try_for_each(|(_, published)| published)
+    async fn run<R: FromValue>(&self, script: &Script, keys: Vec<String>, arguments: Vec<String>) -> Result<R, Error> {
+        script.evalsha_with_reload(&self.client, keys, arguments).await
     }
 
-    /// The same, telling of each token whether it was published, so that one that cannot be holds no other up.
+    /// Puts these tokens as Postgres has them now: the token first, so that a credential never names what is not there;
+    /// then its credentials; then a change, for the edges to look again. Tells of each token whether it was published, so
+    /// that one that cannot be holds no other up, and what Redis knew better.
     pub async fn publish_each(
         &self,
         db: &impl db::Connection,
         token_ids: &[Uuid],
-    ) -> Result<Vec<(Uuid, Result<(), PublishError>)>, PublishError> {
-        let epoch = settings::epoch(db).await?;
-        let mut credentials: HashMap<Uuid, Vec<credential::Model>> = HashMap::new();
-        let tokens = access_token::list_by_ids(db, token_ids).await?;
-        for credential in credential::list_of_tokens(db, token_ids).await? {
-            credentials.entry(credential.token_id).or_default().push(credential);
-        }
-        let published = tokens.iter().map(async |owned| {
-            let of_token = credentials.get(&owned.token.id).map_or(&[][..], Vec::as_slice);
-            (owned.token.id, self.publish_one(epoch, owned, of_token).await)
+    ) -> Result<Vec<(Uuid, Result<Option<Learned>, PublishError>)>, PublishError> {
+        let batch = Batch::of(db, token_ids).await?;
+        let published = batch.tokens.iter().map(async |owned| {
+            (owned.token.id, self.publish_one(batch.epoch, owned, batch.credentials_of(owned.token.id)).await)
         });
         Ok(join_all(published).await)
     }
@@ -125,56 +157,89 @@ impl Publisher {
         epoch: i64,
         owned: &access_token::Owned,
         credentials: &[credential::Model],
-    ) -> Result<(), PublishError> {
+    ) -> Result<Option<Learned>, PublishError> {
         let token = &owned.token;
-        if self.put(epoch, owned).await? {
-            try_join_all(credentials.iter().map(|credential| self.put_credential(token, credential))).await?;
-        }
-        self.announce(token.id).await
+        let learned = match self.put(epoch, owned).await? {
+            Put::Done(learned) => {
+                try_join_all(credentials.iter().map(|credential| self.put_credential(token, credential))).await?;
+                learned
+            }
+            Put::Outdated => None,
+        };
+        self.announce(token.id).await?;
+        Ok(learned)
     }
 
-    /// Whether the state was put: `false` if a newer one stands, whose publisher sees to the credentials as well.
-    async fn put(&self, epoch: i64, owned: &access_token::Owned) -> Result<bool, PublishError> {
+    /// Puts a batch in two strides, every token and then every credential, without a change for each: whoever fills Redis
+    /// announces a new build, at which edges look everything up again. What Redis knew better.
+    pub async fn fill(&self, batch: &Batch) -> Result<Vec<Learned>, PublishError> {
+        let put = try_join_all(batch.tokens.iter().map(|owned| self.put(batch.epoch, owned))).await?;
+        let mut learned = Vec::new();
+        let mut credentials = Vec::new();
+        for (owned, put) in batch.tokens.iter().zip(put) {
+            let Put::Done(better) = put else { continue };
+            learned.extend(better);
+            let of_token = batch.credentials_of(owned.token.id).iter();
+            credentials.extend(of_token.map(|credential| self.put_credential(&owned.token, credential)));
+        }
+        try_join_all(credentials).await?;
+        Ok(learned)
+    }
+
+    async fn put(&self, epoch: i64, owned: &access_token::Owned) -> Result<Put, PublishError> {
         let token = &owned.token;
-        let activated_at = token.activated_at.map(|at| at.timestamp_millis().to_string()).unwrap_or_default();
+        let activated_at = token.activated_at.map(|at| at.timestamp_millis());
         let arguments = vec![
             epoch.to_string(),
             token.version.to_string(),
             token.user_id.to_string(),
             token.scope.clone(),
-            tokens::duration_ms(token).to_string(),
+            token.duration(self.hour).num_milliseconds().to_string(),
             tokens::standing(token, owned.user_is_active).as_str().to_owned(),
             token.credential_gen.to_string(),
-            activated_at,
+            activated_at.map(|at| at.to_string()).unwrap_or_default(),
             u8::from(token.refund_requested_at.is_some()).to_string(),
             redis::TOMBSTONE_MS.to_string(),
+            token.cut_gen.to_string(),
+            token.cut_code.map(|code| code.to_string()).unwrap_or_default(),
+            token.cut_device.clone().unwrap_or_default(),
         ];
-        let keys = vec![redis::token_key(token.id)];
-        let put: i64 = self.put.evalsha_with_reload(&self.client, keys, arguments).await?;
-        Ok(put == 1)
+        let cut_device = token.cut_device.as_deref().map(Device::known);
+        let leases = [None, cut_device.as_ref()].map(|device| redis::lease_key(token.id, device));
+        let keys = [redis::token_key(token.id)].into_iter().chain(leases).collect();
+        let reply: Vec<String> = self.run(&self.put, keys, arguments).await?;
+        let [done, known_at] = &reply[..] else { return Err(Malformed.into()) };
+        if done != "1" {
+            return Ok(Put::Outdated);
+        }
+        if known_at.is_empty() {
+            return Ok(Put::Done(None));
+        }
+        let known_at: i64 = known_at.parse().map_err(|_| Malformed)?;
+        let is_news = activated_at.is_none_or(|at| known_at < at);
+        let known_at = DateTime::from_timestamp_millis(known_at).filter(|_| is_news);
+        Ok(Put::Done(known_at.map(|activated_at| Learned { token_id: token.id, activated_at })))
     }
 
-    /// A credential's key ends with its token's hash. One of an older generation stands a while, so that an edge finds it
-    /// revoked, which cuts what it opened, and not merely unknown; any other that has ended goes at once.
+    /// A credential's key ends with its token's hash. One that has ended stands for a while as a tombstone, which no late write
+    /// replaces, and by which an edge finds it revoked and not merely unknown.
     async fn put_credential(
         &self,
         token: &access_token::Model,
         credential: &credential::Model,
     ) -> Result<(), PublishError> {
         let Some(digest) = Digest::from_bytes(&credential.digest) else { return Ok(()) };
-        let key = redis::credential_key(&digest);
-        let is_older = credential.r#gen < token.credential_gen;
-        if credential.ended_at.is_some() && !is_older {
-            return Ok(self.client.del::<(), _>(key).await?);
-        }
-        let value = redis::credential_value(token.id, credential.r#gen);
-        let ends = match (token.expires_at(), token.revoked_at) {
-            _ if is_older => Some(Expiration::PX(redis::TOMBSTONE_MS)),
-            (Some(expires_at), _) => Some(Expiration::PXAT(expires_at.timestamp_millis() + redis::TOMBSTONE_MS)),
-            (None, Some(_)) => Some(Expiration::PX(redis::TOMBSTONE_MS)),
-            (None, None) => None,
+        let has_ended = credential.ended_at.is_some() || credential.r#gen < token.credential_gen;
+        let generation = if has_ended { redis::ENDED_GENERATION } else { credential.r#gen };
+        let (how, ends_ms) = match (token.expires_at(self.hour), token.revoked_at) {
+            _ if has_ended => ("PX", redis::TOMBSTONE_MS),
+            (Some(expires_at), _) => ("PXAT", expires_at.timestamp_millis().saturating_add(redis::TOMBSTONE_MS)),
+            (None, Some(_)) => ("PX", redis::TOMBSTONE_MS),
+            (None, None) => ("", 0),
         };
-        Ok(self.client.set::<(), _, _>(key, value, ends, None, false).await?)
+        let value = redis::credential_value(token.id, generation);
+        let arguments = vec![value, redis::ENDED_SUFFIX.to_owned(), how.to_owned(), ends_ms.to_string()];
+        Ok(self.run(&self.put_credential, vec![redis::credential_key(&digest)], arguments).await?)
     }
 
     /// Appends a change, so that every edge looks the token up again.
@@ -187,10 +252,23 @@ impl Publisher {
     /// Bars a token whose refund was asked for in this version, unless it was used.
     pub async fn bar(&self, token_id: Uuid, version: i64) -> Result<Bar, PublishError> {
         let (keys, arguments) = (vec![redis::token_key(token_id)], vec![version.to_string()]);
-        let reply: Vec<String> = self.bar.evalsha_with_reload(&self.client, keys, arguments).await?;
+        let reply: Vec<String> = self.run(&self.bar, keys, arguments).await?;
         let bar = Bar::parse(&reply)?;
         self.announce(token_id).await?;
         Ok(bar)
+    }
+
+    /// Which filling of Redis can be asked whether a token was used; `None` while it cannot say: it is not whole, was filled
+    /// less than `hold` ago, or an edge has told of activations that Postgres has not taken in for so long.
+    pub async fn ground_for_refunds(&self, hold: Duration) -> Result<Option<Contents>, PublishError> {
+        let keys = vec![redis::SNAPSHOT.to_owned(), redis::CHANGES.to_owned()];
+        let reply: Vec<String> = self.run(&self.pulse, keys, Vec::new()).await?;
+        let pulse = Pulse::parse(&reply)?;
+        let built_at: Option<i64> = self.client.hget(redis::SNAPSHOT, redis::SNAPSHOT_BUILT_AT).await?;
+        let hold_ms = i64::try_from(hold.as_millis()).unwrap_or(i64::MAX);
+        let is_settled = built_at.is_none_or(|at| pulse.now_ms.saturating_sub(at) >= hold_ms);
+        let is_firm = pulse.is_whole && is_settled && self.usage_lag().await? <= USAGE_LAG_WITHIN;
+        Ok(is_firm.then_some(pulse.contents))
     }
 
     /// Keeps a hand-over's salt until its browser comes for it, or its time is over.
@@ -223,11 +301,24 @@ impl Publisher {
         Ok(epoch.zip(run_id))
     }
 
-    /// Says that Redis holds all that Postgres knows. What an earlier snapshot said of being caught up goes, and goes first.
-    pub async fn write_snapshot(&self, epoch: i64, run_id: &str) -> Result<(), PublishError> {
-        self.client.hdel::<(), _, _>(redis::SNAPSHOT, redis::SNAPSHOT_CAUGHT_UP_AT).await?;
-        let fields = vec![(redis::SNAPSHOT_EPOCH, epoch.to_string()), (redis::SNAPSHOT_RUN_ID, run_id.to_owned())];
-        Ok(self.client.hset::<(), _, _>(redis::SNAPSHOT, fields).await?)
+    /// Says that Redis is not whole, and which build is filling it.
+    pub async fn begin_rebuild(&self, build: Uuid) -> Result<(), PublishError> {
+        Ok(self.run(&self.begin_rebuild, vec![redis::SNAPSHOT.to_owned()], vec![build.to_string()]).await?)
+    }
+
+    /// Says that Redis holds all that Postgres knows; `false` if it lost something since this build began. Where there was
+    /// a token to publish, it could have been used before, and its activation still be on its way.
+    pub async fn finish_rebuild(
+        &self,
+        build: Uuid,
+        epoch: i64,
+        run_id: &str,
+        published: usize,
+    ) -> Result<bool, PublishError> {
+        let holds_tokens = u8::from(published > 0).to_string();
+        let arguments = vec![build.to_string(), epoch.to_string(), run_id.to_owned(), holds_tokens];
+        let finished: i64 = self.run(&self.finish_rebuild, vec![redis::SNAPSHOT.to_owned()], arguments).await?;
+        Ok(finished == 1)
     }
 
     /// Says that no change was waiting to be published at this time of Redis' clock.
@@ -236,8 +327,47 @@ impl Publisher {
         Ok(self.client.hset::<(), _, _>(redis::SNAPSHOT, field).await?)
     }
 
-    /// How many events of the edges wait to be read; those that are being read count too.
-    pub async fn unread_usage(&self) -> Result<u64, PublishError> {
-        Ok(self.client.xlen(redis::USAGE).await?)
+    /// How long the oldest event of the edges has waited to be taken in.
+    pub async fn usage_lag(&self) -> Result<Duration, PublishError> {
+        let oldest: Vec<(String, HashMap<String, String>)> =
+            self.client.xrange_values(redis::USAGE, "-", "+", Some(1)).await?;
+        let Some((id, _)) = oldest.first() else { return Ok(Duration::ZERO) };
+        let told_at: StreamId = id.parse()?;
+        let now_ms = u64::try_from(self.now_ms().await?).unwrap_or_default();
+        Ok(Duration::from_millis(now_ms.saturating_sub(told_at.at_ms)))
+    }
+
+    /// Looks at some of the keys that match, from where an earlier look ended; where the next one begins (`None` at the end).
+    pub async fn scan(
+        &self,
+        matching: &str,
+        from: Option<String>,
+    ) -> Result<(Option<String>, Vec<String>), PublishError> {
+        let from = from.unwrap_or_else(|| SCAN_START.to_owned());
+        let (next, keys): (String, Vec<String>) = self.client.scan_page(from, matching, Some(SCAN_PAGE), None).await?;
+        Ok(((next != SCAN_START).then_some(next), keys))
+    }
+
+    /// Removes tokens that Postgres does not have, or that ended long ago.
+    pub async fn forget_tokens(&self, token_ids: &[Uuid]) -> Result<(), PublishError> {
+        try_join_all(token_ids.iter().map(async |&token_id| {
+            self.client.del::<(), _>(redis::token_key(token_id)).await?;
+            self.announce(token_id).await
+        }))
+        .await
+        .map(drop)
+    }
+
+    /// Removes credentials that Postgres does not have, or that belong to such tokens.
+    pub async fn forget_credentials(&self, digests: &[Digest]) -> Result<(), PublishError> {
+        try_join_all(digests.iter().map(async |digest| {
+            let named: Option<String> = self.client.getdel(redis::credential_key(digest)).await?;
+            match named.as_deref().and_then(redis::parse_credential_value) {
+                Some((token_id, generation)) if generation != redis::ENDED_GENERATION => self.announce(token_id).await,
+                _ => Ok(()),
+            }
+        }))
+        .await
+        .map(drop)
     }
 }

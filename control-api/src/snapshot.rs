@@ -1,72 +1,220 @@
 //! Keeps Redis whole: notices a server that was flushed, restarted, failed over or restored, and fills it again. Edges call a
 //! credential invalid only while the snapshot says that Redis holds all that Postgres knows.
 
-use std::{future::Future, time::Duration};
+use std::{collections::HashSet, future::Future, time::Duration};
 
+use shared::{credential::Digest, redis};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
     ROUND_WITHIN,
-    db::{self, access_token, outbox, settings},
+    batch::{Batch, TOMBSTONE},
+    db::{
+        self,
+        access_token::{self, Hour},
+        credential, outbox, settings,
+    },
+    outbox::learn,
     publisher::{PublishError, Publisher},
     telemetry::Metrics,
 };
 
 /// Names the advisory lock of the one replica that watches: the letters `snapshot` as bytes.
 const LOCK: i64 = 0x736e_6170_7368_6f74;
+/// The same for the one that looks for ghosts: the letters `ghosts`.
+const GHOSTS_LOCK: i64 = 0x6768_6f73_7473;
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+const GHOSTS_EVERY: Duration = Duration::from_secs(3_600);
+/// After a look for ghosts that failed, as at the start while Redis is away.
+const GHOSTS_REST: Duration = Duration::from_secs(10);
 /// How old the oldest waiting change may be for Redis to count as caught up.
 const CAUGHT_UP_SECONDS: f64 = 1.0;
 /// Tokens that a rebuild publishes at once.
-const PAGE: u64 = 500;
+const PAGE: u64 = 2_000;
+/// How often a rebuild that Redis lost under it begins anew before the next check does.
+const ATTEMPTS: usize = 3;
 
-/// Checks each second, until cancelled. Runs in every replica; the lock lets one do it.
-pub async fn watch(db: db::Pool, publisher: Publisher, metrics: Metrics, stop: CancellationToken) {
-    let mut failing = false;
-    while !stop.is_cancelled() {
-        // A check that is cut short is made anew by the next process.
-        let checked = tokio::select! {
-            checked = check(&db, &publisher, &metrics) => checked,
-            () = stop.cancelled() => break,
-        };
-        match checked {
-            Ok(()) => failing = false,
-            Err(error) => {
-                if !failing {
-                    tracing::warn!(%error, "cannot tell whether Redis is whole; tries on");
-                }
-                failing = true;
-            }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(CHECK_EVERY) => {}
-            () = stop.cancelled() => {}
-        }
-    }
+/// What every check needs.
+#[derive(Clone)]
+pub struct Watch {
+    pub db: db::Pool,
+    pub publisher: Publisher,
+    pub hour: Hour,
+    pub metrics: Metrics,
 }
 
-async fn check(db: &db::Pool, publisher: &Publisher, metrics: &Metrics) -> Result<(), PublishError> {
-    // First of all, so that every replica tells it, and while Redis is away too.
-    let (rows, oldest_seconds) = within(outbox::backlog(db)).await?;
-    metrics.backlog(rows, oldest_seconds);
-    let tx = within(db::begin(db)).await?;
-    if !within(db::try_lock(&tx, LOCK)).await? {
-        return Ok(());
+impl Watch {
+    /// Checks each second, until cancelled. Runs in every replica; the lock lets one do it.
+    pub async fn watch(self, stop: CancellationToken) {
+        let mut failing = false;
+        while !stop.is_cancelled() {
+            // A check that is cut short is made anew by the next process.
+            let checked = tokio::select! {
+                checked = self.check() => checked,
+                () = stop.cancelled() => break,
+            };
+            match checked {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    if !failing {
+                        tracing::warn!(%error, "cannot tell whether Redis is whole; tries on");
+                    }
+                    failing = true;
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(CHECK_EVERY) => {}
+                () = stop.cancelled() => {}
+            }
+        }
     }
-    let epoch = within(settings::epoch(&tx)).await?;
-    let run_id = publisher.server().await?.run_id;
-    if publisher.snapshot().await?.as_ref() != Some(&(epoch, run_id.clone())) {
-        rebuild(&tx, publisher, epoch, &run_id).await?;
+
+    async fn check(&self) -> Result<(), PublishError> {
+        // First of all, so that every replica tells it, and while Redis is away too.
+        let (rows, oldest_seconds) = within(outbox::backlog(&self.db)).await?;
+        self.metrics.backlog(rows, oldest_seconds);
+        let tx = within(db::begin(&self.db)).await?;
+        if !within(db::try_lock(&tx, LOCK)).await? {
+            return Ok(());
+        }
+        let epoch = within(settings::epoch(&tx)).await?;
+        let run_id = self.publisher.server().await?.run_id;
+        if self.publisher.snapshot().await?.as_ref() != Some(&(epoch, run_id.clone()))
+            && !self.rebuild(&tx, epoch, &run_id).await?
+        {
+            return Ok(());
+        }
+        // The clock first: a change that comes after it must not be covered by it.
+        let now_ms = self.publisher.now_ms().await?;
+        let (_, oldest_seconds) = within(outbox::backlog(&tx)).await?;
+        if oldest_seconds < CAUGHT_UP_SECONDS {
+            self.publisher.write_caught_up(now_ms).await?;
+        }
+        Ok(())
     }
-    // The clock first: a change that comes after it must not be covered by it.
-    let now_ms = publisher.now_ms().await?;
-    let (_, oldest_seconds) = within(outbox::backlog(&tx)).await?;
-    if oldest_seconds < CAUGHT_UP_SECONDS {
-        publisher.write_caught_up(now_ms).await?;
+
+    /// Publishes every token that Redis must know, while relays go on publishing; whether Redis is whole now. A flush in the
+    /// middle takes the build's note with it, and all begins anew.
+    async fn rebuild(&self, tx: &db::Tx, epoch: i64, run_id: &str) -> Result<bool, PublishError> {
+        for _ in 0..ATTEMPTS {
+            let build = Uuid::new_v4();
+            tracing::info!(run_id, %build, "Redis is not whole: publishing every token");
+            self.publisher.begin_rebuild(build).await?;
+            // Before anything is published, for after a flush there is next to nothing to look through.
+            let ghosts = self.remove_ghosts(tx).await?;
+            let published = self.publish_all(tx, epoch).await?;
+            if self.publisher.finish_rebuild(build, epoch, run_id, published).await? {
+                tracing::info!(published, ghosts, "Redis is whole");
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
-    Ok(())
+
+    /// Reads a page while the one before it is being written; how many tokens there were.
+    async fn publish_all(&self, tx: &db::Tx, epoch: i64) -> Result<usize, PublishError> {
+        let next = async |after| within(Batch::after(tx, epoch, self.hour, after, PAGE)).await;
+        let mut batch = next(Uuid::nil()).await?;
+        let mut published = 0;
+        while let Some(last) = batch.last() {
+            let (following, learned) =
+                futures_util::future::try_join(next(last), within(self.publisher.fill(&batch))).await?;
+            published += batch.tokens.len();
+            if !learned.is_empty() {
+                within(self.record(learned)).await?;
+            }
+            batch = following;
+        }
+        Ok(published)
+    }
+
+    /// In a transaction of its own: this one lasts as long as the rebuild.
+    async fn record(&self, learned: Vec<crate::publisher::Learned>) -> Result<(), db::Error> {
+        let tx = db::begin(&self.db).await?;
+        learn(&tx, learned).await?;
+        tx.commit().await
+    }
+
+    /// Looks for ghosts at the start and then every hour, until cancelled: what a restored dump or a restored Postgres left.
+    /// The lock lets one replica do it at a time.
+    pub async fn haunt(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let looked = tokio::select! {
+                looked = self.look_for_ghosts() => looked,
+                () = stop.cancelled() => break,
+            };
+            let rest = match looked {
+                Ok(removed) => {
+                    if removed > 0 {
+                        tracing::warn!(removed, "Redis held what Postgres does not know");
+                    }
+                    GHOSTS_EVERY
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "cannot look for what has no reason to be in Redis; tries on");
+                    GHOSTS_REST
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    async fn look_for_ghosts(&self) -> Result<usize, PublishError> {
+        let tx = within(db::begin(&self.db)).await?;
+        if within(db::try_lock(&tx, GHOSTS_LOCK)).await? { self.remove_ghosts(&tx).await } else { Ok(0) }
+    }
+
+    /// Removes tokens and credentials that Redis must not know, each after a look in Postgres: what was published meanwhile is
+    /// there. How many.
+    async fn remove_ghosts(&self, tx: &db::Tx) -> Result<usize, PublishError> {
+        let mut removed = 0;
+        let mut from = None;
+        loop {
+            let (next, keys) = self.publisher.scan(redis::TOKEN_KEYS, from).await?;
+            let ids: Vec<Uuid> = keys.iter().filter_map(|key| redis::tagged(key)?.parse().ok()).collect();
+            let ghosts = within(self.ghosts_among_tokens(tx, ids)).await?;
+            self.publisher.forget_tokens(&ghosts).await?;
+            removed += ghosts.len();
+            from = next;
+            if from.is_none() {
+                break;
+            }
+        }
+        loop {
+            let (next, keys) = self.publisher.scan(redis::CREDENTIAL_KEYS, from).await?;
+            let digests: Vec<Digest> = keys.iter().filter_map(|key| redis::tagged(key)?.parse().ok()).collect();
+            let ghosts = within(self.ghosts_among_credentials(tx, digests)).await?;
+            self.publisher.forget_credentials(&ghosts).await?;
+            removed += ghosts.len();
+            from = next;
+            if from.is_none() {
+                return Ok(removed);
+            }
+        }
+    }
+
+    async fn ghosts_among_tokens(&self, tx: &db::Tx, mut ids: Vec<Uuid>) -> Result<Vec<Uuid>, db::Error> {
+        if !ids.is_empty() {
+            let known = access_token::filter_publishable(tx, self.hour, TOMBSTONE, &ids).await?;
+            let known: HashSet<Uuid> = known.into_iter().collect();
+            ids.retain(|id| !known.contains(id));
+        }
+        Ok(ids)
+    }
+
+    async fn ghosts_among_credentials(&self, tx: &db::Tx, mut digests: Vec<Digest>) -> Result<Vec<Digest>, db::Error> {
+        if !digests.is_empty() {
+            let known = credential::filter_publishable(tx, self.hour, TOMBSTONE, &digests).await?;
+            let known: HashSet<Digest> = known.into_iter().collect();
+            digests.retain(|digest| !known.contains(digest));
+        }
+        Ok(digests)
+    }
 }
 
 /// Bounds a step rather than the check, for a rebuild takes the longer the more tokens there are.
@@ -75,23 +223,4 @@ where
     PublishError: From<E>,
 {
     Ok(timeout(ROUND_WITHIN, step).await??)
-}
-
-/// Publishes every token that Redis must know, while relays go on publishing; the snapshot comes last, and only if the
-/// server is still the one that was filled.
-async fn rebuild(tx: &db::Tx, publisher: &Publisher, epoch: i64, run_id: &str) -> Result<(), PublishError> {
-    tracing::info!(run_id, "Redis is not whole: publishing every token");
-    let tombstone = chrono::Duration::milliseconds(shared::redis::TOMBSTONE_MS);
-    let (mut after, mut published) = (Uuid::nil(), 0);
-    loop {
-        let page = within(access_token::list_publishable(tx, after, tombstone, PAGE)).await?;
-        let Some(&last) = page.last() else { break };
-        within(publisher.publish(tx, &page)).await?;
-        (after, published) = (last, published + page.len());
-    }
-    if publisher.server().await?.run_id == run_id {
-        publisher.write_snapshot(epoch, run_id).await?;
-        tracing::info!(published, "Redis is whole");
-    }
-    Ok(())
 }

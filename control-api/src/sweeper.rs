@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     ROUND_WITHIN,
-    db::{self, credential, ended_jwt, password_link},
+    db::{self, credential, ended_jwt, password_link, session},
     domain::{self, refunds},
     outbox,
     publisher::Publisher,
+    telemetry::Metrics,
 };
 
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -24,30 +25,70 @@ const EXPIRED_FOR: chrono::Duration = chrono::Duration::minutes(5);
 /// How long the row of an ended credential is kept, for Redis to be told.
 const ENDED_FOR: chrono::Duration = chrono::Duration::hours(1);
 
-/// Sweeps at start and then regularly, until cancelled.
-pub async fn sweep(db: db::Pool, publisher: Publisher, stop: CancellationToken) {
-    // At the start nothing is in this process' hands, and what another replica works on may be repeated.
-    let mut orphaned_after = chrono::Duration::zero();
-    while !stop.is_cancelled() {
-        match timeout(ROUND_WITHIN, round(&db, &publisher, orphaned_after)).await {
-            Ok(Ok(())) => orphaned_after = REFUND_ORPHANED_AFTER,
-            Ok(Err(error)) => tracing::warn!(%error, "sweeping failed; tries again"),
-            Err(_) => tracing::warn!("sweeping took too long; tries again"),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(SWEEP_EVERY) => {}
-            () = stop.cancelled() => {}
-        }
-    }
+/// How long an edge's report may wait to be taken in for what it tells to count as known.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
+/// Sessions that are ended at once.
+const SESSIONS_AT_ONCE: u64 = 1_000;
+
+/// What every round needs.
+pub struct Sweeper {
+    pub db: db::Pool,
+    pub publisher: Publisher,
+    pub metrics: Metrics,
+    /// How long after a rebuild no refund is settled.
+    pub refund_hold: Duration,
+    pub lease: Duration,
 }
 
-async fn round(db: &db::Pool, publisher: &Publisher, orphaned_after: chrono::Duration) -> Result<(), domain::Error> {
-    let settled = refunds::settle_standing(db, publisher, Utc::now() - orphaned_after).await?;
-    if settled > 0 {
-        tracing::info!(settled, "finished refunds that were left standing");
+impl Sweeper {
+    /// Sweeps at start and then regularly, until cancelled.
+    pub async fn sweep(self, stop: CancellationToken) {
+        // At the start nothing is in this process' hands, and what another replica works on may be repeated.
+        let mut orphaned_after = chrono::Duration::zero();
+        let every = SWEEP_EVERY.min(self.lease);
+        while !stop.is_cancelled() {
+            match timeout(ROUND_WITHIN, self.round(orphaned_after)).await {
+                Ok(Ok(())) => orphaned_after = REFUND_ORPHANED_AFTER,
+                Ok(Err(error)) => tracing::warn!(%error, "sweeping failed; tries again"),
+                Err(_) => tracing::warn!("sweeping took too long; tries again"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                () = stop.cancelled() => {}
+            }
+        }
     }
-    forget(db).await?;
-    end_unredeemed(db, publisher).await
+
+    async fn round(&self, orphaned_after: chrono::Duration) -> Result<(), domain::Error> {
+        let Self { db, publisher, metrics, .. } = self;
+        metrics.sessions_open(session::count_open(db).await?);
+        let before = Utc::now() - orphaned_after;
+        let settled = refunds::settle_standing(db, publisher, self.refund_hold, before).await?;
+        if settled > 0 {
+            tracing::info!(settled, "finished refunds that were left standing");
+        }
+        forget(db).await?;
+        // Without Redis nobody knows what the edges have told meanwhile.
+        let Ok(lag) = publisher.usage_lag().await else { return Ok(()) };
+        metrics.usage_lag(lag);
+        if lag <= KNOWN_WITHIN {
+            end_unredeemed(db).await?;
+            self.end_idle_sessions().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends sessions whose lease has lapsed. The edges tell times by Redis' clock, and so it is Redis that says what time it is.
+    async fn end_idle_sessions(&self) -> Result<(), domain::Error> {
+        let now_ms = self.publisher.now_ms().await?;
+        let since = |span: Duration| {
+            let ms = now_ms.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
+            DateTime::from_timestamp_millis(ms).unwrap_or_default()
+        };
+        let tx = db::begin(&self.db).await?;
+        session::end_idle(&tx, since(self.lease), since(session::silence(self.lease)), SESSIONS_AT_ONCE).await?;
+        Ok(tx.commit().await?)
+    }
 }
 
 async fn forget(db: &db::Pool) -> Result<(), domain::Error> {
@@ -60,12 +101,9 @@ async fn forget(db: &db::Pool) -> Result<(), domain::Error> {
 }
 
 /// Ends browser credentials that nobody took. An edge may have told that one was taken and not been read yet, so this waits
-/// until all that was told has been.
-async fn end_unredeemed(db: &db::Pool, publisher: &Publisher) -> Result<(), domain::Error> {
+/// until all that was told in time has been.
+async fn end_unredeemed(db: &db::Pool) -> Result<(), domain::Error> {
     let drawn_before = Utc::now() - UNREDEEMED_FOR;
-    if !matches!(publisher.unread_usage().await, Ok(0)) {
-        return Ok(());
-    }
     let tx = db::begin(db).await?;
     let mut token_ids = credential::end_unredeemed(&tx, drawn_before).await?;
     token_ids.sort_unstable();

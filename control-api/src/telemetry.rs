@@ -33,6 +33,8 @@ pub struct Metrics {
     outbox_rows: IntGauge,
     outbox_oldest_seconds: Gauge,
     usage_entries: IntCounter,
+    usage_lag_seconds: Gauge,
+    sessions_open: IntGauge,
 }
 
 impl Metrics {
@@ -57,13 +59,20 @@ impl Metrics {
             outbox_oldest_seconds: Gauge::new("control_outbox_oldest_seconds", "How long the oldest row has waited.")
                 .expect("the name is valid"),
             usage_entries: counter("control_usage_entries_total", "Entries of the usage stream taken in."),
+            usage_lag_seconds: Gauge::new(
+                "control_usage_lag_seconds",
+                "How long the oldest entry of the usage stream has waited.",
+            )
+            .expect("the name is valid"),
+            sessions_open: IntGauge::new("control_sessions_open", "Sessions that have not ended.")
+                .expect("the name is valid"),
         };
         metrics.register();
         metrics
     }
 
     fn register(&self) {
-        let collectors: [Box<dyn prometheus::core::Collector>; 8] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 10] = [
             Box::new(self.requests.clone()),
             Box::new(self.request_seconds.clone()),
             Box::new(self.connections.clone()),
@@ -72,6 +81,8 @@ impl Metrics {
             Box::new(self.outbox_rows.clone()),
             Box::new(self.outbox_oldest_seconds.clone()),
             Box::new(self.usage_entries.clone()),
+            Box::new(self.usage_lag_seconds.clone()),
+            Box::new(self.sessions_open.clone()),
         ];
         for collector in collectors {
             self.registry.register(collector).expect("each name is registered once");
@@ -109,6 +120,16 @@ impl Metrics {
     /// So many entries of the usage stream were taken in.
     pub fn taken_in(&self, entries: usize) {
         self.usage_entries.inc_by(entries as u64);
+    }
+
+    /// The oldest entry of the usage stream has waited so long.
+    pub fn usage_lag(&self, lag: Duration) {
+        self.usage_lag_seconds.set(lag.as_secs_f64());
+    }
+
+    /// So many sessions have not ended.
+    pub fn sessions_open(&self, sessions: i64) {
+        self.sessions_open.set(sessions);
     }
 
     /// All of them, in Prometheus' text format.

@@ -42,7 +42,8 @@ macro_rules! step {
 }
 
 /// The steps in the order in which they apply. Only ever appended to.
-const STEPS: [Step; 3] = [step!("m000001_users"), step!("m000002_access_tokens"), step!("m000003_publishing")];
+const STEPS: [Step; 4] =
+    [step!("m000001_users"), step!("m000002_access_tokens"), step!("m000003_publishing"), step!("m000004_sessions")];
 
 impl MigrationName for Step {
     fn name(&self) -> &str {

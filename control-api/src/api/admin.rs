@@ -156,7 +156,7 @@ impl Admin {
             is_superuser: body.0.is_superuser.map(|flag| flag.0),
             balance: body.0.currency_balance.map(|amount| amount.0),
         };
-        let user = administration::change_user(&app.db, id.0.0, change).await?;
+        let user = administration::change_user(&app.db, app.config.hour, id.0.0, change).await?;
         tracing::info!(by = %superuser.0.user.id, user_id = %user.id, reason, "an account was changed");
         Ok(Json(user.into()))
     }
@@ -188,13 +188,13 @@ impl Admin {
         /// Whether to hide what is revoked or expired; true if absent
         active_only: Query<Option<Flag>>,
     ) -> Result<Json<TokenPage>, ApiError> {
-        let now = Utc::now();
+        let (hour, now) = (app.config.hour, Utc::now());
         let (limit, offset) = (limit.0.unwrap_or(LIMIT).0, offset.0.unwrap_or(OFFSET).0);
         let live_at = active_only.0.is_none_or(|only| only.0).then_some(now);
         let filter = access_token::Filter { user_id: user_id.0.map(|id| id.0), live_at };
-        let (owned, total) = access_token::list(&app.db, &filter, limit, offset).await?;
+        let (owned, total) = access_token::list(&app.db, hour, &filter, limit, offset).await?;
         let items = owned.into_iter().map(|owned| TokenForAdmin {
-            token: Token::new(&owned.token, owned.user_is_active, now),
+            token: Token::new(&owned.token, hour, owned.user_is_active, now),
             user_id: Id(owned.token.user_id),
             revoked_at: owned.token.revoked_at.map(Timestamp),
             user_email: owned.user_email,

@@ -3,18 +3,24 @@
 use serde_json::{Map, Value, json};
 
 /// Refusals that only some operations can answer. All others follow from an operation's shape.
-const PARTICULAR: [(&str, &[&str]); 6] = [
+const PARTICULAR: [(&str, &[&str]); 8] = [
     ("login", &["401"]),
     ("purchase_token", &["402"]),
-    ("refund_token", &["404"]),
+    ("refund_token", &["404", "409"]),
     ("extend_token", &["402", "404"]),
     ("rotate_token", &["404"]),
     ("open_token", &["404"]),
+    ("release_device", &["404"]),
+    ("try_access", &["404"]),
 ];
 
 /// The same for what superusers call.
-const PARTICULAR_TO_ADMINS: [(&str, &[&str]); 3] =
-    [("change_user", &["404", "409"]), ("draw_password_link", &["404"]), ("revoke_token", &["404"])];
+const PARTICULAR_TO_ADMINS: [(&str, &[&str]); 4] = [
+    ("change_user", &["404", "409"]),
+    ("draw_password_link", &["404"]),
+    ("revoke_token", &["404"]),
+    ("end_session", &["404"]),
+];
 
 /// The document of this build, as `/openapi.json` serves it.
 pub fn document() -> String {

@@ -184,6 +184,8 @@ impl From<domain::Error> for ApiError {
             Error::TokenActivated => {
                 Self::bad_request("Cannot revoke activated token. Refunds are only available for non-activated tokens.")
             }
+            Error::TokenInUse => Self::conflict("Token is being used"),
+            Error::SessionNotFound => Self::not_found("Session not found"),
             Error::TokenExpired => Self::bad_request("Token has expired"),
             Error::TokenTooLong => Self::bad_request("Token cannot be extended any further"),
             Error::UserNotFound => Self::not_found("User not found"),

@@ -12,6 +12,7 @@ pub mod ops;
 mod pages;
 mod password_page;
 mod scalar;
+mod sessions;
 mod tokens;
 mod users;
 
@@ -21,7 +22,8 @@ use poem::{Endpoint, EndpointExt, Response};
 use poem_openapi::{OpenApi, OpenApiService, Tags};
 
 pub use document::document;
-pub use scalar::{Email, FullName, NewPassword, Scalar, Username};
+pub use scalar::{Email, FullName, Method, NewPassword, RequestPath, Scalar, Username};
+pub use tokens::access_json;
 
 use crate::App;
 
@@ -40,7 +42,7 @@ enum Tag {
 }
 
 fn service() -> OpenApiService<impl OpenApi, ()> {
-    let apis = (auth::Auth, users::Users, tokens::Tokens, currency::Currency, admin::Admin);
+    let apis = (auth::Auth, users::Users, tokens::Tokens, currency::Currency, admin::Admin, sessions::Sessions);
     OpenApiService::new(apis, "Zenzefi Gateway", env!("CARGO_PKG_VERSION"))
 }
 

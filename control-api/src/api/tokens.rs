@@ -8,6 +8,7 @@ use poem_openapi::{
     ApiResponse, Object, OpenApi,
     param::{Path, Query},
     payload::Json,
+    types::ToJSON,
 };
 use shared::{credential::Handover, grant::State, scope};
 
@@ -16,12 +17,12 @@ use super::{
     body::{Body, body},
     error::ApiError,
     guard::CurrentUser,
-    scalar::{Flag, Hours, Id, Scope, Timestamp, Znc, znc},
+    scalar::{Flag, Hours, Id, Method, RequestPath, Scope, Timestamp, Znc, znc},
 };
 use crate::{
     App,
-    db::access_token,
-    domain::{refunds, tokens},
+    db::access_token::{self, Hour},
+    domain::{access, refunds, tokens},
     outbox::{self, Delivery},
 };
 
@@ -87,8 +88,8 @@ pub struct Token {
 }
 
 impl Token {
-    pub fn new(token: &access_token::Model, user_is_active: bool, now: DateTime<Utc>) -> Self {
-        let state = tokens::state(token, user_is_active, now);
+    pub fn new(token: &access_token::Model, hour: Hour, user_is_active: bool, now: DateTime<Utc>) -> Self {
+        let state = tokens::state(token, hour, user_is_active, now);
         Self {
             id: Id(token.id),
             token_prefix: token.token_prefix.clone(),
@@ -97,16 +98,16 @@ impl Token {
             cost_znc: Znc(token.cost),
             created_at: Timestamp(token.created_at),
             activated_at: token.activated_at.map(Timestamp),
-            expires_at: token.expires_at().map(Timestamp),
+            expires_at: token.expires_at(hour).map(Timestamp),
             is_active: matches!(state, State::Ready | State::Active),
             state: state.as_str().to_owned(),
         }
     }
 }
 
-impl From<tokens::Issued> for IssuedToken {
-    fn from(issued: tokens::Issued) -> Self {
-        let token = Token::new(&issued.token, true, Utc::now());
+impl IssuedToken {
+    fn new(issued: &tokens::Issued, hour: Hour) -> Self {
+        let token = Token::new(&issued.token, hour, true, Utc::now());
         Self {
             id: token.id,
             token: issued.text.expose().to_owned(),
@@ -141,6 +142,39 @@ struct Opened {
     url: String,
 }
 
+#[derive(Object)]
+struct Released {
+    /// Always true.
+    released: bool,
+    token_id: Id,
+    /// Present and true while the edges have not been told yet.
+    #[oai(skip_serializing_if_is_none)]
+    pending: Option<bool>,
+}
+
+/// What an edge would say to a request.
+#[derive(Object)]
+struct Access {
+    allowed: bool,
+    /// A sentence.
+    reason: String,
+    scope: String,
+    /// `ready`, `active`, `expired`, `revoked` or `suspended`.
+    state: String,
+}
+
+impl From<access::Access> for Access {
+    fn from(access: access::Access) -> Self {
+        let state = access.state.as_str().to_owned();
+        Self { allowed: access.allowed, reason: access.reason, scope: access.scope, state }
+    }
+}
+
+/// The answer of a dry run as a command prints it.
+pub fn access_json(access: access::Access) -> String {
+    Access::from(access).to_json_string()
+}
+
 #[derive(ApiResponse)]
 enum Purchased {
     /// The token.
@@ -160,11 +194,11 @@ impl Tokens {
         user: CurrentUser,
         body: Body<Purchase>,
     ) -> Result<Purchased, ApiError> {
-        let App { db, prices, publisher, .. } = &***app;
+        let App { db, prices, publisher, config, .. } = &***app;
         let scope = body.0.scope.map_or(scope::Scope::Full, |scope| scope.0);
         let issued = tokens::purchase(db, prices, user.0.user.id, body.0.duration_hours.0, scope).await?;
         outbox::deliver(db, publisher, issued.token.id).await;
-        Ok(Purchased::Created(Json(issued.into())))
+        Ok(Purchased::Created(Json(IssuedToken::new(&issued, config.hour))))
     }
 
     /// The tokens of whoever calls, newest first
@@ -176,19 +210,19 @@ impl Tokens {
         /// Whether to hide what is revoked or expired; true if absent
         active_only: Query<Option<Flag>>,
     ) -> Result<Json<Vec<Token>>, ApiError> {
-        let now = Utc::now();
+        let (hour, now) = (app.config.hour, Utc::now());
         let live_at = active_only.0.is_none_or(|only| only.0).then_some(now);
         let filter = access_token::Filter { user_id: Some(user.0.user.id), live_at };
-        let (owned, _) = access_token::list(&app.db, &filter, MINE_MAX, 0).await?;
-        Ok(Json(owned.iter().map(|owned| Token::new(&owned.token, owned.user_is_active, now)).collect()))
+        let (owned, _) = access_token::list(&app.db, hour, &filter, MINE_MAX, 0).await?;
+        Ok(Json(owned.iter().map(|owned| Token::new(&owned.token, hour, owned.user_is_active, now)).collect()))
     }
 
     /// Gives back a token that was never used, for what was paid for it
     #[oai(path = "/:id", method = "delete", operation_id = "refund_token")]
     async fn refund(&self, app: Data<&Arc<App>>, user: CurrentUser, id: Path<Id>) -> Result<Json<Refunded>, ApiError> {
-        let App { db, publisher, .. } = &***app;
+        let App { db, publisher, config, .. } = &***app;
         let id = id.0.0;
-        let refund = refunds::refund(db, publisher, user.0.user.id, id).await?;
+        let refund = refunds::refund(db, publisher, config.refund_hold, user.0.user.id, id).await?;
         let delivery = outbox::deliver(db, publisher, id).await;
         Ok(Json(Refunded {
             revoked: true,
@@ -210,12 +244,12 @@ impl Tokens {
         id: Path<Id>,
         body: Body<Extend>,
     ) -> Result<Json<Token>, ApiError> {
-        let App { db, prices, publisher, .. } = &***app;
+        let App { db, prices, publisher, config, .. } = &***app;
         let now = Utc::now();
         let hours = body.0.duration_hours.0;
-        let token = tokens::extend(db, prices, user.0.user.id, id.0.0, hours, now).await?;
+        let token = tokens::extend(db, prices, config.hour, user.0.user.id, id.0.0, hours, now).await?;
         outbox::deliver(db, publisher, token.id).await;
-        Ok(Json(Token::new(&token, true, now)))
+        Ok(Json(Token::new(&token, config.hour, true, now)))
     }
 
     /// Gives a token a new text
@@ -228,10 +262,10 @@ impl Tokens {
         user: CurrentUser,
         id: Path<Id>,
     ) -> Result<Json<IssuedToken>, ApiError> {
-        let App { db, publisher, .. } = &***app;
-        let issued = tokens::rotate(db, user.0.user.id, id.0.0, Utc::now()).await?;
+        let App { db, publisher, config, .. } = &***app;
+        let issued = tokens::rotate(db, config.hour, user.0.user.id, id.0.0, Utc::now()).await?;
         outbox::deliver(db, publisher, issued.token.id).await;
-        Ok(Json(issued.into()))
+        Ok(Json(IssuedToken::new(&issued, config.hour)))
     }
 
     /// Hands a token over to a browser
@@ -239,16 +273,52 @@ impl Tokens {
     /// The browser that opens the URL gets a credential of its own.
     #[oai(path = "/:id/open", method = "post", operation_id = "open_token")]
     async fn open(&self, app: Data<&Arc<App>>, user: CurrentUser, id: Path<Id>) -> Result<Json<Opened>, ApiError> {
-        let App { db, publisher, .. } = &***app;
+        let App { db, publisher, config, .. } = &***app;
         let id = id.0.0;
-        let handover = tokens::open(db, user.0.user.id, id, Utc::now()).await?;
+        let handover = tokens::open(db, config.hour, user.0.user.id, id, Utc::now()).await?;
         if outbox::deliver(db, publisher, id).await == Delivery::Pending {
             return Err(ApiError::unavailable());
         }
         let code = handover.code();
         let kept = publisher.hand_over(&Handover::code_digest(&code), &handover.salt()).await;
         kept.map_err(crate::domain::Error::from)?;
-        Ok(Json(Opened { url: format!("{}/_gateway/enter?code={code}", app.config.public_origin) }))
+        Ok(Json(Opened { url: format!("{}/_gateway/enter?code={code}", config.public_origin) }))
+    }
+
+    /// Takes a token away from the device that holds it
+    ///
+    /// What is open there ends, and the next device that comes has the token.
+    #[oai(path = "/:id/release-device", method = "post", operation_id = "release_device")]
+    async fn release_device(
+        &self,
+        app: Data<&Arc<App>>,
+        user: CurrentUser,
+        id: Path<Id>,
+    ) -> Result<Json<Released>, ApiError> {
+        let App { db, publisher, config, .. } = &***app;
+        let id = id.0.0;
+        tokens::release_device(db, config.hour, user.0.user.id, id, Utc::now()).await?;
+        let delivery = outbox::deliver(db, publisher, id).await;
+        Ok(Json(Released { released: true, token_id: Id(id), pending: pending(delivery) }))
+    }
+
+    /// Tells whether a request with a token would be let through, and why not
+    #[oai(path = "/:id/access", method = "get", operation_id = "try_access")]
+    async fn access(
+        &self,
+        app: Data<&Arc<App>>,
+        user: CurrentUser,
+        id: Path<Id>,
+        /// The request's method; a scope opens its paths to every one
+        #[oai(name = "method")]
+        _method: Query<Option<Method>>,
+        /// The path as Zenzefi would get it
+        path: Query<RequestPath>,
+    ) -> Result<Json<Access>, ApiError> {
+        let owned = access_token::find(&app.db, id.0.0).await?;
+        let owned = owned.filter(|owned| owned.token.user_id == user.0.user.id);
+        let owned = owned.ok_or(crate::domain::Error::TokenNotFound)?;
+        Ok(Json(access::dry_run(&owned, app.config.hour, &path.0.0, Utc::now()).into()))
     }
 }
 

@@ -1,8 +1,11 @@
 //! The table `access_tokens`: what people bought, and how it stands.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{FromQueryResult, entity::prelude::*};
+use shared::grant::CutReason;
 
 use super::{Connection, Error, Tx, sql};
 
@@ -27,6 +30,12 @@ pub struct Model {
     /// Stands while a refund is being settled.
     pub refund_requested_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
+    /// Counts the cuts of what is open.
+    pub cut_gen: i64,
+    /// Why the last one was: the code of a WebSocket's close frame.
+    pub cut_code: Option<i32>,
+    /// Whom it met; `None` for every device.
+    pub cut_device: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -34,10 +43,26 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
+/// How long an hour of a token lasts: 3600 seconds, unless somebody tries what happens at its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Hour(pub Duration);
+
+impl Hour {
+    pub fn seconds(self) -> Value {
+        self.0.as_secs_f64().into()
+    }
+}
+
 impl Model {
+    /// How long it lasts from its activation.
+    pub fn duration(&self, hour: Hour) -> chrono::Duration {
+        let ms = i64::try_from(hour.0.as_millis()).unwrap_or(i64::MAX);
+        chrono::Duration::milliseconds(ms.saturating_mul(self.duration_hours.into()))
+    }
+
     /// When its time is over; `None` before its activation.
-    pub fn expires_at(&self) -> Option<DateTime<Utc>> {
-        self.activated_at.map(|activated| activated + chrono::Duration::hours(self.duration_hours.into()))
+    pub fn expires_at(&self, hour: Hour) -> Option<DateTime<Utc>> {
+        self.activated_at.map(|activated| activated + self.duration(hour))
     }
 }
 
@@ -62,7 +87,8 @@ const OWNED: &str = "SELECT t.*, u.email AS user_email, u.username AS user_usern
     FROM access_tokens t JOIN users u ON u.id = t.user_id";
 
 const LISTED: &str = "($1::uuid IS NULL OR t.user_id = $1) AND ($2::timestamptz IS NULL
-    OR t.revoked_at IS NULL AND (t.activated_at IS NULL OR t.activated_at + t.duration_hours * interval '1 hour' > $2))";
+    OR t.revoked_at IS NULL
+        AND (t.activated_at IS NULL OR t.activated_at + t.duration_hours * make_interval(secs => $3) > $2))";
 
 pub async fn find(db: &impl Connection, id: Uuid) -> Result<Option<Owned>, Error> {
     Owned::find_by_statement(sql(&format!("{OWNED} WHERE t.id = $1"), [id.into()])).one(db).await
@@ -85,33 +111,54 @@ pub async fn list_by_ids(db: &impl Connection, ids: &[Uuid]) -> Result<Vec<Owned
 }
 
 /// A page of tokens, newest first, and how many there are in all.
-pub async fn list(db: &impl Connection, filter: &Filter, limit: u64, offset: u64) -> Result<(Vec<Owned>, u64), Error> {
+pub async fn list(
+    db: &impl Connection,
+    hour: Hour,
+    filter: &Filter,
+    limit: u64,
+    offset: u64,
+) -> Result<(Vec<Owned>, u64), Error> {
+    let (user_id, live_at) = (Value::from(filter.user_id), Value::from(filter.live_at));
     let query = format!("SELECT count(*) FROM access_tokens t WHERE {LISTED}");
-    let total: i64 = match db.query_one_raw(sql(&query, [filter.user_id.into(), filter.live_at.into()])).await? {
+    let total: i64 = match db.query_one_raw(sql(&query, [user_id.clone(), live_at.clone(), hour.seconds()])).await? {
         Some(row) => row.try_get_by_index(0)?,
         None => 0,
     };
-    let query = format!("{OWNED} WHERE {LISTED} ORDER BY t.id DESC LIMIT $3 OFFSET $4");
-    let values = [filter.user_id.into(), filter.live_at.into(), as_bigint(limit).into(), as_bigint(offset).into()];
+    let query = format!("{OWNED} WHERE {LISTED} ORDER BY t.id DESC LIMIT $4 OFFSET $5");
+    let values = [user_id, live_at, hour.seconds(), as_bigint(limit).into(), as_bigint(offset).into()];
     let items = Owned::find_by_statement(sql(&query, values)).all(db).await?;
     Ok((items, u64::try_from(total).unwrap_or_default()))
 }
 
-/// A page of the tokens that Redis must know, in the order of their ids: those that still work or may work again, and those
-/// that ended less than `tombstone` ago.
+/// What Redis must know of the tokens `t`: those that still work or may work again, and those that ended a tombstone's time ago
+/// at most. Parameters: the seconds of an hour ($1) and of a tombstone ($2).
+pub const PUBLISHABLE: &str = "(t.revoked_at IS NULL OR t.revoked_at > now() - make_interval(secs => $2))
+    AND (t.activated_at IS NULL
+        OR t.activated_at + t.duration_hours * make_interval(secs => $1) > now() - make_interval(secs => $2))";
+
+/// A page of the tokens that Redis must know, in the order of their ids.
 pub async fn list_publishable(
     db: &impl Connection,
+    hour: Hour,
+    tombstone: Duration,
     after: Uuid,
-    tombstone: chrono::Duration,
     limit: u64,
+) -> Result<Vec<Owned>, Error> {
+    let query = format!("{OWNED} WHERE {PUBLISHABLE} AND t.id > $3 ORDER BY t.id LIMIT $4");
+    let values = [hour.seconds(), tombstone.as_secs_f64().into(), after.into(), as_bigint(limit).into()];
+    Owned::find_by_statement(sql(&query, values)).all(db).await
+}
+
+/// Which of these tokens Redis must know.
+pub async fn filter_publishable(
+    db: &impl Connection,
+    hour: Hour,
+    tombstone: Duration,
+    ids: &[Uuid],
 ) -> Result<Vec<Uuid>, Error> {
-    let query = "SELECT id FROM access_tokens WHERE id > $1
-        AND (revoked_at IS NULL OR revoked_at > now() - make_interval(secs => $2))
-        AND (activated_at IS NULL
-            OR activated_at + duration_hours * interval '1 hour' > now() - make_interval(secs => $2))
-        ORDER BY id LIMIT $3";
-    let seconds = tombstone.as_seconds_f64();
-    let rows = db.query_all_raw(sql(query, [after.into(), seconds.into(), as_bigint(limit).into()])).await?;
+    let query = format!("SELECT t.id FROM access_tokens t WHERE {PUBLISHABLE} AND t.id = ANY($3)");
+    let values = [hour.seconds(), tombstone.as_secs_f64().into(), ids.to_vec().into()];
+    let rows = db.query_all_raw(sql(&query, values)).await?;
     rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }
 
@@ -119,6 +166,13 @@ pub async fn list_publishable(
 pub async fn list_unsettled(db: &impl Connection, before: DateTime<Utc>, limit: u64) -> Result<Vec<Uuid>, Error> {
     let query = "SELECT id FROM access_tokens WHERE refund_requested_at < $1 ORDER BY refund_requested_at LIMIT $2";
     let rows = db.query_all_raw(sql(query, [before.into(), as_bigint(limit).into()])).await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+/// Keeps these tokens, in the order of their ids, from being locked by others until the transaction ends; those that exist.
+pub async fn keep(tx: &Tx, ids: &[Uuid]) -> Result<Vec<Uuid>, Error> {
+    let query = "SELECT id FROM access_tokens WHERE id = ANY($1) ORDER BY id FOR KEY SHARE";
+    let rows = tx.query_all_raw(sql(query, [ids.to_vec().into()])).await?;
     rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }
 
@@ -160,6 +214,13 @@ pub async fn rotate(tx: &Tx, id: Uuid, token_prefix: &str) -> Result<Model, Erro
     returned(by(tx, query, [id.into(), token_prefix.into()]).await)
 }
 
+/// Cuts what is open on a token, for this reason: on one device, or on every one.
+pub async fn cut(tx: &Tx, id: Uuid, reason: CutReason, device: Option<&str>) -> Result<Model, Error> {
+    let query = "UPDATE access_tokens SET cut_gen = cut_gen + 1, cut_code = $2, cut_device = $3, version = version + 1
+        WHERE id = $1 RETURNING *";
+    returned(by(tx, query, [id.into(), i32::from(reason.code()).into(), device.map(str::to_owned).into()]).await)
+}
+
 /// Notes that a refund is asked for. A request that stands already stays as it is, version and all.
 pub async fn request_refund(tx: &Tx, id: Uuid) -> Result<Model, Error> {
     let query = "UPDATE access_tokens SET refund_requested_at = coalesce(refund_requested_at, now()),
@@ -185,11 +246,11 @@ pub async fn record_activation(tx: &Tx, id: Uuid, at: DateTime<Utc>) -> Result<O
 
 /// Makes every token of a user that has not ended be published anew, because the user's own state changed. They are locked in
 /// the order of their ids, as everywhere that several are.
-pub async fn touch_of_user(tx: &Tx, user_id: Uuid) -> Result<Vec<Uuid>, Error> {
+pub async fn touch_of_user(tx: &Tx, hour: Hour, user_id: Uuid) -> Result<Vec<Uuid>, Error> {
     let lock = "SELECT id FROM access_tokens WHERE user_id = $1 AND revoked_at IS NULL
-            AND (activated_at IS NULL OR activated_at + duration_hours * interval '1 hour' > now())
+            AND (activated_at IS NULL OR activated_at + duration_hours * make_interval(secs => $2) > now())
         ORDER BY id FOR UPDATE";
-    let rows = tx.query_all_raw(sql(lock, [user_id.into()])).await?;
+    let rows = tx.query_all_raw(sql(lock, [user_id.into(), hour.seconds()])).await?;
     let ids: Vec<Uuid> = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
     let touch = "UPDATE access_tokens SET version = version + 1 WHERE id = ANY($1)";
     tx.execute_raw(sql(touch, [ids.clone().into()])).await?;

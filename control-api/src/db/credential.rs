@@ -1,10 +1,16 @@
 //! The table `credentials`: the digests of what requests may carry to name a token.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{FromQueryResult, entity::prelude::*};
 use shared::credential::Digest;
 
-use super::{Connection, Error, Tx, sql};
+use super::{
+    Connection, Error, Tx,
+    access_token::{Hour, PUBLISHABLE},
+    sql,
+};
 
 /// The browser credentials that a token keeps; older ones make room for newer ones.
 const BROWSERS_KEPT: i64 = 10;
@@ -40,6 +46,24 @@ pub enum Kind {
 pub async fn list_of_tokens(db: &impl Connection, token_ids: &[Uuid]) -> Result<Vec<Model>, Error> {
     let query = "SELECT * FROM credentials WHERE token_id = ANY($1)";
     Model::find_by_statement(sql(query, [token_ids.to_vec().into()])).all(db).await
+}
+
+/// Which of these credentials Redis must know: their tokens are among those that it must.
+pub async fn filter_publishable(
+    db: &impl Connection,
+    hour: Hour,
+    tombstone: Duration,
+    digests: &[Digest],
+) -> Result<Vec<Digest>, Error> {
+    let query = format!(
+        "SELECT c.digest FROM credentials c JOIN access_tokens t ON t.id = c.token_id
+        WHERE {PUBLISHABLE} AND c.digest = ANY($3)"
+    );
+    let digests: Vec<Vec<u8>> = digests.iter().map(|digest| digest.as_bytes().to_vec()).collect();
+    let values = [hour.seconds(), tombstone.as_secs_f64().into(), digests.into()];
+    let rows = db.query_all_raw(sql(&query, values)).await?;
+    let known: Vec<Vec<u8>> = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, Error>>()?;
+    Ok(known.iter().filter_map(|digest| Digest::from_bytes(digest)).collect())
 }
 
 pub async fn insert(tx: &Tx, digest: &Digest, token_id: Uuid, generation: i64, kind: Kind) -> Result<(), Error> {

@@ -8,6 +8,7 @@ pub mod credential;
 pub mod ended_jwt;
 pub mod outbox;
 pub mod password_link;
+pub mod session;
 pub mod settings;
 pub mod user;
 

@@ -7,7 +7,11 @@ use uuid::Uuid;
 
 use super::{Error, passwords::Passwords};
 use crate::{
-    db::{self, access_token, password_link, user},
+    db::{
+        self,
+        access_token::{self, Hour},
+        password_link, settings, user,
+    },
     outbox,
 };
 
@@ -31,7 +35,7 @@ pub struct PasswordLink {
 
 /// Changes an account. Disabling it ends its logins and suspends its tokens; enabling it restores them, as far
 /// as their time has not run out meanwhile.
-pub async fn change_user(db: &db::Pool, id: Uuid, change: UserChange) -> Result<user::Model, Error> {
+pub async fn change_user(db: &db::Pool, hour: Hour, id: Uuid, change: UserChange) -> Result<user::Model, Error> {
     let tx = db::begin(db).await?;
     if change.is_active == Some(false) || change.is_superuser == Some(false) {
         let superusers = user::lock_active_superusers(&tx).await?;
@@ -50,7 +54,7 @@ pub async fn change_user(db: &db::Pool, id: Uuid, change: UserChange) -> Result<
     };
     let user = user::update(&tx, id, after).await?;
     if toggled {
-        outbox::push(&tx, &access_token::touch_of_user(&tx, id).await?).await?;
+        outbox::push(&tx, &access_token::touch_of_user(&tx, hour, id).await?).await?;
     }
     tx.commit().await?;
     Ok(user)
@@ -65,6 +69,15 @@ pub async fn revoke_token(db: &db::Pool, id: Uuid) -> Result<(), Error> {
         outbox::push(&tx, &[id]).await?;
     }
     Ok(tx.commit().await?)
+}
+
+/// Notes that Postgres was restored from a backup; the epoch that begins with it. What was published before is then replaced,
+/// whatever its version.
+pub async fn bump_epoch(db: &db::Pool) -> Result<i64, Error> {
+    let tx = db::begin(db).await?;
+    let epoch = settings::bump_epoch(&tx).await?;
+    tx.commit().await?;
+    Ok(epoch)
 }
 
 /// Draws a link by which a user sets a password once; an earlier one of theirs ends.

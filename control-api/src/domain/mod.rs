@@ -1,11 +1,13 @@
 //! The rules. One public function is one transaction with its outbox rows; it knows nothing of HTTP and answers in facts.
 
+pub mod access;
 pub mod accounts;
 pub mod administration;
 pub mod jwt;
 pub mod passwords;
 pub mod prices;
 pub mod refunds;
+pub mod sessions;
 pub mod tokens;
 
 use rust_decimal::Decimal;
@@ -41,6 +43,10 @@ pub enum Error {
     TokenNotFoundOrRevoked,
     #[error("the token was used")]
     TokenActivated,
+    #[error("a first request is using the token")]
+    TokenInUse,
+    #[error("no such session")]
+    SessionNotFound,
     #[error("the token's time is over")]
     TokenExpired,
     #[error("the token would last longer than any may")]

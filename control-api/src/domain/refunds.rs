@@ -3,6 +3,11 @@
 //! Only Redis knows whether a token was used, and it cannot take part in a transaction. So a refund is three steps, each of
 //! which can be repeated: (1) Postgres notes the request, (2) Redis bars the token or says that it was used, (3) Postgres
 //! settles. Whoever finds a request standing goes on from (2), be it another call, the start-up or the sweeper.
+//!
+//! What Redis says counts only if it held all along what it was told: it must be whole, filled long enough ago for the edges to
+//! have told it again of activations that it lost, and the same before and after it was asked.
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -33,10 +38,18 @@ enum Settled {
 }
 
 /// Revokes a token of this user that was never used, and gives back what it cost.
-pub async fn refund(db: &db::Pool, publisher: &Publisher, user_id: Uuid, id: Uuid) -> Result<Refund, Error> {
+///
+/// `hold` is how long after Redis was filled an activation may still be on its way.
+pub async fn refund(
+    db: &db::Pool,
+    publisher: &Publisher,
+    hold: Duration,
+    user_id: Uuid,
+    id: Uuid,
+) -> Result<Refund, Error> {
     for _ in 0..ATTEMPTS {
         request(db, user_id, id).await?;
-        if let Settled::Refunded(refund) = settle(db, publisher, id).await? {
+        if let Settled::Refunded(refund) = settle(db, publisher, hold, id).await? {
             return Ok(refund);
         }
     }
@@ -45,13 +58,18 @@ pub async fn refund(db: &db::Pool, publisher: &Publisher, user_id: Uuid, id: Uui
 
 /// Finishes refunds that were asked for before then: their process died, or lost Redis or Postgres on the way. How many it
 /// finished, one way or the other.
-pub async fn settle_standing(db: &db::Pool, publisher: &Publisher, before: DateTime<Utc>) -> Result<usize, Error> {
+pub async fn settle_standing(
+    db: &db::Pool,
+    publisher: &Publisher,
+    hold: Duration,
+    before: DateTime<Utc>,
+) -> Result<usize, Error> {
     const AT_ONCE: u64 = 100;
     let standing = access_token::list_unsettled(db, before, AT_ONCE).await?;
     let mut finished = 0;
     for id in standing {
-        match settle(db, publisher, id).await {
-            Ok(Settled::Refunded(_)) | Err(Error::TokenActivated) => finished += 1,
+        match settle(db, publisher, hold, id).await {
+            Ok(Settled::Refunded(_)) | Err(Error::TokenActivated | Error::TokenInUse) => finished += 1,
             Ok(Settled::Changed) | Err(Error::TokenNotFoundOrRevoked | Error::RedisUnavailable) => {}
             Err(error) => return Err(error),
         }
@@ -74,26 +92,32 @@ async fn request(db: &db::Pool, user_id: Uuid, id: Uuid) -> Result<(), Error> {
 /// (2) and (3) for a token whose refund was asked for. The bar is set for the very version that carries the request and
 /// settled only if that version still stands, so that neither a late bar nor a late settlement meets a token that came back
 /// into use.
-async fn settle(db: &db::Pool, publisher: &Publisher, id: Uuid) -> Result<Settled, Error> {
+async fn settle(db: &db::Pool, publisher: &Publisher, hold: Duration, id: Uuid) -> Result<Settled, Error> {
     let owned = access_token::find(db, id).await?.ok_or(Error::TokenNotFoundOrRevoked)?;
     let token = owned.token;
     if token.refund_requested_at.is_none() {
         return if token.revoked_at.is_some() { Err(Error::TokenNotFoundOrRevoked) } else { Ok(Settled::Changed) };
     }
-    match bar(db, publisher, &token).await {
+    match bar(publisher, db, hold, &token).await {
         Ok(Bar::Barred) => revoke(db, &token).await,
         Ok(Bar::Activated { at_ms }) => {
             clear(db, &token, DateTime::from_timestamp_millis(at_ms), Error::TokenActivated).await
         }
+        Ok(Bar::Claimed) => clear(db, &token, None, Error::TokenInUse).await,
         Ok(Bar::Unknown) | Err(Error::RedisUnavailable) => clear(db, &token, None, Error::RedisUnavailable).await,
         Err(error) => Err(error),
     }
 }
 
 /// (2) Publishes the token with its request, so that no older state can lift the bar, and bars it.
-async fn bar(db: &db::Pool, publisher: &Publisher, token: &access_token::Model) -> Result<Bar, Error> {
-    publisher.publish(db, &[token.id]).await?;
-    Ok(publisher.bar(token.id, token.version).await?)
+async fn bar(publisher: &Publisher, db: &db::Pool, hold: Duration, token: &access_token::Model) -> Result<Bar, Error> {
+    let Some(before) = publisher.ground_for_refunds(hold).await? else { return Ok(Bar::Unknown) };
+    for (_, published) in publisher.publish_each(db, &[token.id]).await? {
+        published?;
+    }
+    let bar = publisher.bar(token.id, token.version).await?;
+    let is_sure = publisher.ground_for_refunds(hold).await?.as_ref() == Some(&before);
+    Ok(if is_sure || matches!(bar, Bar::Activated { .. }) { bar } else { Bar::Unknown })
 }
 
 /// (3) where Redis barred the token.

@@ -5,14 +5,18 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use shared::{
     credential::{Credential, Handover},
-    grant::{Standing, State},
+    grant::{CutReason, Standing, State},
     scope::Scope,
 };
 use uuid::Uuid;
 
 use super::{Error, prices::Prices};
 use crate::{
-    db::{self, access_token, credential, user},
+    db::{
+        self,
+        access_token::{self, Hour},
+        credential, user,
+    },
     outbox,
 };
 
@@ -35,18 +39,13 @@ pub fn standing(token: &access_token::Model, user_is_active: bool) -> Standing {
 }
 
 /// The state of a token, as people see it.
-pub fn state(token: &access_token::Model, user_is_active: bool, now: DateTime<Utc>) -> State {
+pub fn state(token: &access_token::Model, hour: Hour, user_is_active: bool, now: DateTime<Utc>) -> State {
     State::at(
         now.timestamp_millis(),
         standing(token, user_is_active),
         token.activated_at.map(|at| at.timestamp_millis()),
-        duration_ms(token),
+        token.duration(hour).num_milliseconds(),
     )
-}
-
-/// How long a token lasts, in milliseconds.
-pub fn duration_ms(token: &access_token::Model) -> i64 {
-    i64::from(token.duration_hours) * 3_600_000
 }
 
 /// Sells a token: the price leaves the balance and the token exists, or neither.
@@ -73,6 +72,7 @@ pub async fn purchase(
 pub async fn extend(
     db: &db::Pool,
     prices: &Prices,
+    hour: Hour,
     user_id: Uuid,
     id: Uuid,
     duration_hours: i64,
@@ -81,7 +81,7 @@ pub async fn extend(
     let price = prices.of(duration_hours).ok_or(Error::InvalidDuration)?;
     let tx = db::begin(db).await?;
     user::find_for_update(&tx, user_id).await?;
-    let token = usable(&tx, user_id, id, now).await?;
+    let token = usable(&tx, hour, user_id, id, now).await?;
     let hours = sold_hours(duration_hours)?;
     if token.duration_hours.saturating_add(hours) > LONGEST_HOURS {
         return Err(Error::TokenTooLong);
@@ -94,10 +94,10 @@ pub async fn extend(
 }
 
 /// Gives a token a new text; everything that named it before opens nothing any more.
-pub async fn rotate(db: &db::Pool, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<Issued, Error> {
+pub async fn rotate(db: &db::Pool, hour: Hour, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<Issued, Error> {
     let text = Credential::generate();
     let tx = db::begin(db).await?;
-    usable(&tx, user_id, id, now).await?;
+    usable(&tx, hour, user_id, id, now).await?;
     let token = access_token::rotate(&tx, id, text.prefix()).await?;
     credential::end_older_than(&tx, id, token.credential_gen).await?;
     credential::insert(&tx, &text.digest(), id, token.credential_gen, credential::Kind::Text).await?;
@@ -107,10 +107,10 @@ pub async fn rotate(db: &db::Pool, user_id: Uuid, id: Uuid, now: DateTime<Utc>) 
 }
 
 /// Draws a credential for one browser. Postgres gets its digest; what joins it again travels in two halves.
-pub async fn open(db: &db::Pool, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<Handover, Error> {
+pub async fn open(db: &db::Pool, hour: Hour, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<Handover, Error> {
     let handover = Handover::generate();
     let tx = db::begin(db).await?;
-    let token = usable(&tx, user_id, id, now).await?;
+    let token = usable(&tx, hour, user_id, id, now).await?;
     let digest = handover.secret().digest();
     credential::insert(&tx, &digest, id, token.credential_gen, credential::Kind::Browser).await?;
     credential::end_surplus_browsers(&tx, id).await?;
@@ -119,14 +119,35 @@ pub async fn open(db: &db::Pool, user_id: Uuid, id: Uuid, now: DateTime<Utc>) ->
     Ok(handover)
 }
 
+/// Takes a token away from whichever device holds it: what is open there ends, and the next device that comes has it.
+pub async fn release_device(
+    db: &db::Pool,
+    hour: Hour,
+    user_id: Uuid,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let tx = db::begin(db).await?;
+    usable(&tx, hour, user_id, id, now).await?;
+    access_token::cut(&tx, id, CutReason::TakenOver, None).await?;
+    outbox::push(&tx, &[id]).await?;
+    Ok(tx.commit().await?)
+}
+
 /// Locks a token of this user that is ready or active.
-async fn usable(tx: &db::Tx, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<access_token::Model, Error> {
+async fn usable(
+    tx: &db::Tx,
+    hour: Hour,
+    user_id: Uuid,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<access_token::Model, Error> {
     let token = access_token::find_of_user_for_update(tx, user_id, id).await?;
     let token = token.ok_or(Error::TokenNotFoundOrRevoked)?;
     if token.refund_requested_at.is_some() {
         return Err(Error::TokenNotFoundOrRevoked);
     }
-    match state(&token, true, now) {
+    match state(&token, hour, true, now) {
         State::Ready | State::Active => Ok(token),
         State::Expired => Err(Error::TokenExpired),
         State::Revoked | State::Suspended => Err(Error::TokenNotFoundOrRevoked),

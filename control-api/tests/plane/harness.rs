@@ -156,13 +156,9 @@ impl Control {
         text(&self.get(person, "/currency/balance").answer().await.expect(200), "balance")
     }
 
-    /// What an edge finds for a credential.
+    /// What an edge finds for a credential, without asking to use it.
     pub async fn lookup(&self, credential: &Digest) -> Lookup {
-        let named = self.redis.command(&["GET", &redis::credential_key(credential)]).await.expect("a reply");
-        let Some((token_id, generation)) = redis::parse_credential_value(&named) else { return Lookup::Unknown };
-        let (key, generation) = (redis::token_key(token_id), generation.to_string());
-        let reply = self.redis.command(&["EVAL", redis::LOOKUP, "1", &key, &generation]).await.expect("a reply");
-        Lookup::parse(token_id, &lines(&reply)).expect("a reply of the contract's shape")
+        self.admit(credential, "look", None).await
     }
 
     /// Whether an edge would let a credential through.
@@ -170,13 +166,61 @@ impl Control {
         matches!(self.lookup(credential).await, Lookup::Live(_))
     }
 
-    /// Starts a token's clock in Redis as an edge does, telling nobody.
+    /// Admits a request of this device as an edge does: it takes the lease, and claims a token that is ready.
+    pub async fn takes(&self, token: &Token, device: &str) -> Lookup {
+        self.admit(&token.digest(), "take", Some(device)).await
+    }
+
+    async fn admit(&self, credential: &Digest, mode: &str, device: Option<&str>) -> Lookup {
+        let named = self.redis.command(&["GET", &redis::credential_key(credential)]).await.expect("a reply");
+        let Some((token_id, generation)) = redis::parse_credential_value(&named) else { return Lookup::Unknown };
+        let keys = [redis::token_key(token_id), redis::lease_key(token_id, None), redis::SNAPSHOT.to_owned()];
+        let (session, claim) = match device {
+            Some(_) => (Uuid::new_v4().to_string(), "a-claim"),
+            None => (String::new(), ""),
+        };
+        let arguments = [
+            generation.to_string(),
+            mode.to_owned(),
+            "*".to_owned(),
+            device.unwrap_or_default().to_owned(),
+            session,
+            redis::LEASE_MS.to_string(),
+            claim.to_owned(),
+            redis::CLAIM_MS.to_string(),
+            String::new(),
+            "0".to_owned(),
+        ];
+        let reply = self.eval(redis::ADMIT, &keys, &arguments).await;
+        Lookup::parse(token_id, &reply).expect("a reply of the contract's shape")
+    }
+
+    /// Starts a token's clock in Redis as an edge does; what it tells of that on the way is lost.
     pub async fn activate(&self, token: &Token) -> Activation {
-        let (key, tombstone) = (redis::token_key(token.id), redis::TOMBSTONE_MS.to_string());
-        let generation = self.field(token, "credential_gen").await;
-        let script = &["EVAL", redis::ACTIVATE, "1", &key, &generation, &tombstone];
-        let reply = self.redis.command(script).await.expect("a reply");
-        Activation::parse(&lines(&reply)).expect("a reply of the contract's shape")
+        let keys = [
+            redis::token_key(token.id),
+            redis::lease_key(token.id, None),
+            "lost-changes".to_owned(),
+            "lost-usage".to_owned(),
+        ];
+        let arguments = [
+            token.id.to_string(),
+            self.field(token, "credential_gen").await,
+            redis::TOMBSTONE_MS.to_string(),
+            String::new(),
+            redis::CHANGES_LENGTH.to_string(),
+            String::new(),
+        ];
+        let reply = self.eval(redis::ACTIVATE, &keys, &arguments).await;
+        Activation::parse(&reply).expect("a reply of the contract's shape")
+    }
+
+    async fn eval(&self, script: &str, keys: &[String], arguments: &[String]) -> Vec<String> {
+        let count = keys.len().to_string();
+        let words = ["EVAL", script, &count].into_iter().chain(keys.iter().chain(arguments).map(String::as_str));
+        let words: Vec<&str> = words.collect();
+        let reply = self.redis.command(&words).await.expect("a reply");
+        reply.split('\n').map(str::to_owned).collect()
     }
 
     /// A field of a token's hash in Redis; empty if it is not there.
@@ -213,10 +257,6 @@ async fn start_plane(name: &str, folder: &Folder, database: &Database, redis: &R
         Plane::start(Program::ControlApi, name, folder.path(), ports, &variables).await
     });
     started.await.expect("a control plane")
-}
-
-fn lines(reply: &str) -> Vec<String> {
-    reply.split('\n').map(str::to_owned).collect()
 }
 
 #[track_caller]

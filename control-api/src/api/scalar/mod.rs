@@ -58,7 +58,7 @@ macro_rules! parameter_types {
 mod text;
 mod value;
 
-pub use text::{Email, FullName, NewPassword, Password, Reason, ReferralCode, Search, Username};
+pub use text::{Email, FullName, Method, NewPassword, Password, Reason, ReferralCode, RequestPath, Search, Username};
 pub use value::{Flag, Hours, Id, Limit, Offset, Scope, Timestamp, Znc, znc};
 
 /// One kind of value.

@@ -5,10 +5,12 @@ use serde_json::Value;
 
 use super::Scalar;
 
-openapi_types!(Email, FullName, NewPassword, Password, Reason, ReferralCode, Search, Username);
+openapi_types!(Email, FullName, Method, NewPassword, Password, Reason, ReferralCode, RequestPath, Search, Username);
 
 parameter_types!(
+    Method: |text| Self::read(Value::from(text)),
     ReferralCode: |text| Self::read(Value::from(text)),
+    RequestPath: |text| Self::read(Value::from(text)),
     Search: |text| Self::read(Value::from(text)),
 );
 
@@ -63,6 +65,53 @@ texts!(
     Search: 0 to 254,
     ReferralCode: 0 to 100,
 );
+
+/// The method of a request.
+#[derive(Clone)]
+pub struct Method(pub String);
+
+const METHOD_CHARS: usize = 32;
+
+impl Scalar for Method {
+    fn schema() -> MetaSchema {
+        MetaSchema { pattern: Some("^[A-Za-z-]+$".to_owned()), ..text_schema(1, METHOD_CHARS) }
+    }
+
+    fn read(value: Value) -> Result<Self, &'static str> {
+        let text = read_text(value, 1, METHOD_CHARS)?;
+        let is_name = text.chars().all(|char| char.is_ascii_alphabetic() || char == '-');
+        if is_name { Ok(Self(text)) } else { Err("must be the name of a method") }
+    }
+
+    fn render(&self) -> Value {
+        self.0.clone().into()
+    }
+}
+
+/// The path of a request, whatever it holds: what a token would be refused for can be asked about.
+#[derive(Clone)]
+pub struct RequestPath(pub String);
+
+const PATH_CHARS: usize = 4_096;
+
+impl Scalar for RequestPath {
+    fn schema() -> MetaSchema {
+        text_schema(1, PATH_CHARS)
+    }
+
+    fn read(value: Value) -> Result<Self, &'static str> {
+        match value {
+            Value::String(text) if text.is_empty() => Err("is too short"),
+            Value::String(text) if text.chars().count() > PATH_CHARS => Err("is too long"),
+            Value::String(text) => Ok(Self(text)),
+            _ => Err("must be a text"),
+        }
+    }
+
+    fn render(&self) -> Value {
+        self.0.clone().into()
+    }
+}
 
 /// An e-mail address, as given.
 #[derive(Clone)]

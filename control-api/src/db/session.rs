@@ -1,0 +1,192 @@
+//! The tables `proxy_sessions` and `proxy_session_figures`: who used a token from where, and how much.
+//!
+//! Lock order, here and wherever both are written: tokens, then sessions, each in the order of their ids.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{FromQueryResult, entity::prelude::*};
+use serde::Serialize;
+
+use super::{Connection, Error, Tx, sql};
+
+/// A session as it stands: its row, and the sum of what the edges counted.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct Session {
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub token_id: Uuid,
+    pub device_id: String,
+    pub ip_address: Option<String>,
+    pub user_agent: Option<String>,
+    pub started_at: DateTime<Utc>,
+    pub last_activity: DateTime<Utc>,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub requests: i64,
+    /// Of bodies, towards the upstream.
+    pub bytes_in: i64,
+    /// Of bodies, towards the client.
+    pub bytes_out: i64,
+    pub open_connections: i64,
+}
+
+/// What one edge process has counted of a session so far. Times are milliseconds since 1970.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    pub session_id: Uuid,
+    pub instance_id: Uuid,
+    pub token_id: Uuid,
+    pub device_id: String,
+    pub ip_address: Option<String>,
+    pub user_agent: Option<String>,
+    pub started_at_ms: i64,
+    pub last_activity_ms: i64,
+    pub reported_at_ms: i64,
+    pub requests: i64,
+    pub bytes_in: i64,
+    pub bytes_out: i64,
+    pub open_connections: i32,
+}
+
+/// Which sessions a list shows.
+#[derive(Default)]
+pub struct Filter {
+    pub user_id: Option<Uuid>,
+    pub token_id: Option<Uuid>,
+    /// Hides what has ended.
+    pub active_only: bool,
+}
+
+const LISTED: &str = "($1::uuid IS NULL OR s.user_id = $1) AND ($2::uuid IS NULL OR s.token_id = $2)
+    AND (NOT $3 OR s.ended_at IS NULL)";
+
+/// A page of sessions, newest first, and how many there are in all. Connections count as open if their edge has reported
+/// since `reported_since`: one that died closes none.
+pub async fn list(
+    db: &impl Connection,
+    filter: &Filter,
+    reported_since: DateTime<Utc>,
+    limit: u64,
+    offset: u64,
+) -> Result<(Vec<Session>, u64), Error> {
+    let filters = || [filter.user_id.into(), filter.token_id.into(), filter.active_only.into()];
+    let query = format!("SELECT count(*) FROM proxy_sessions s WHERE {LISTED}");
+    let total: i64 = match db.query_one_raw(sql(&query, filters())).await? {
+        Some(row) => row.try_get_by_index(0)?,
+        None => 0,
+    };
+    let query = format!(
+        "SELECT s.*, f.* FROM (
+            SELECT * FROM proxy_sessions s WHERE {LISTED} ORDER BY s.started_at DESC, s.id DESC LIMIT $4 OFFSET $5) s,
+        LATERAL (SELECT coalesce(sum(requests), 0)::bigint AS requests, coalesce(sum(bytes_in), 0)::bigint AS bytes_in,
+                coalesce(sum(bytes_out), 0)::bigint AS bytes_out,
+                coalesce(sum(open_connections) FILTER (WHERE reported_at >= $6 AND s.ended_at IS NULL), 0)::bigint
+                    AS open_connections
+            FROM proxy_session_figures WHERE session_id = s.id) f
+        ORDER BY s.started_at DESC, s.id DESC"
+    );
+    let [user_id, token_id, active_only] = filters();
+    let page = [limit, offset].map(|number| Value::from(i64::try_from(number).unwrap_or(i64::MAX)));
+    let [limit, offset] = page;
+    let values = [user_id, token_id, active_only, limit, offset, reported_since.into()];
+    let items = Session::find_by_statement(sql(&query, values)).all(db).await?;
+    Ok((items, u64::try_from(total).unwrap_or_default()))
+}
+
+/// How many have not ended.
+pub async fn count_open(db: &impl Connection) -> Result<i64, Error> {
+    match db.query_one_raw(sql("SELECT count(*) FROM proxy_sessions WHERE ended_at IS NULL", [])).await? {
+        Some(row) => row.try_get_by_index(0),
+        None => Ok(0),
+    }
+}
+
+/// Which device a session is of.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct Holder {
+    pub token_id: Uuid,
+    pub device_id: String,
+}
+
+pub async fn find(db: &impl Connection, id: Uuid) -> Result<Option<Holder>, Error> {
+    let query = "SELECT token_id, device_id FROM proxy_sessions WHERE id = $1";
+    Holder::find_by_statement(sql(query, [id.into()])).one(db).await
+}
+
+/// Ends an open session for good; whether it was open.
+pub async fn end(tx: &Tx, id: Uuid) -> Result<bool, Error> {
+    let query = "UPDATE proxy_sessions SET ended_at = now(), ended_by_administrator = true
+        WHERE id = $1 AND ended_at IS NULL";
+    Ok(tx.execute_raw(sql(query, [id.into()])).await?.rows_affected() > 0)
+}
+
+/// How the rows of a report reach Postgres: as one JSON text.
+const REPORT: &str = "jsonb_to_recordset($1::jsonb) AS r (session_id uuid, instance_id uuid, token_id uuid, device_id text,
+    ip_address text, user_agent text, started_at_ms bigint, last_activity_ms bigint, reported_at_ms bigint, requests bigint,
+    bytes_in bigint, bytes_out bigint, open_connections integer)";
+
+/// Takes in what the edges counted, one row for each session and instance, of tokens that exist. What is known already, or older
+/// than that, changes nothing. A session that only idleness ended goes on if it was used since, or is still connected.
+pub async fn record(tx: &Tx, figures: &[Figures]) -> Result<(), Error> {
+    if figures.is_empty() {
+        return Ok(());
+    }
+    let report = || Value::from(serde_json::to_string(figures).expect("figures have only texts and numbers"));
+    let sessions = format!(
+        "INSERT INTO proxy_sessions AS s
+            (id, token_id, user_id, device_id, ip_address, user_agent, started_at, last_activity)
+        SELECT DISTINCT ON (r.session_id) r.session_id, t.id, t.user_id, r.device_id, r.ip_address, r.user_agent,
+            to_timestamp(min(r.started_at_ms) OVER every / 1000.0), to_timestamp(max(r.last_activity_ms) OVER every / 1000.0)
+        FROM {REPORT} JOIN access_tokens t ON t.id = r.token_id
+        WINDOW every AS (PARTITION BY r.session_id)
+        ORDER BY r.session_id, r.started_at_ms
+        ON CONFLICT (id) DO UPDATE SET started_at = least(s.started_at, excluded.started_at),
+            last_activity = greatest(s.last_activity, excluded.last_activity)"
+    );
+    tx.execute_raw(sql(&sessions, [report()])).await?;
+    let counted = format!(
+        "INSERT INTO proxy_session_figures AS f
+            (session_id, instance_id, requests, bytes_in, bytes_out, last_activity, reported_at, open_connections)
+        SELECT r.session_id, r.instance_id, r.requests, r.bytes_in, r.bytes_out, to_timestamp(r.last_activity_ms / 1000.0),
+            to_timestamp(r.reported_at_ms / 1000.0), r.open_connections
+        FROM {REPORT} JOIN access_tokens t ON t.id = r.token_id
+        ORDER BY r.session_id, r.instance_id
+        ON CONFLICT (session_id, instance_id) DO UPDATE SET requests = greatest(f.requests, excluded.requests),
+            bytes_in = greatest(f.bytes_in, excluded.bytes_in), bytes_out = greatest(f.bytes_out, excluded.bytes_out),
+            last_activity = greatest(f.last_activity, excluded.last_activity),
+            reported_at = excluded.reported_at, open_connections = excluded.open_connections
+        WHERE excluded.reported_at > f.reported_at
+        RETURNING session_id, open_connections > 0"
+    );
+    let rows = tx.query_all_raw(sql(&counted, [report()])).await?;
+    let told = |row: &QueryResult| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
+    let told: Vec<(Uuid, bool)> = rows.iter().map(told).collect::<Result<_, Error>>()?;
+    let connected: Vec<Uuid> = told.iter().filter(|(_, is_open)| *is_open).map(|(id, _)| *id).collect();
+    let told: Vec<Uuid> = told.into_iter().map(|(id, _)| id).collect();
+    let reopen = "UPDATE proxy_sessions SET ended_at = NULL
+        WHERE id = ANY($1) AND NOT ended_by_administrator AND (last_activity > ended_at OR ended_at IS NOT NULL AND id = ANY($2))";
+    tx.execute_raw(sql(reopen, [told.into(), connected.into()])).await.map(drop)
+}
+
+/// Ends sessions that have been idle since before `idle_since` and have no connection open at an edge that has reported since
+/// `reported_since`; how many. Those that a report is being taken in for wait for the next round.
+pub async fn end_idle(
+    tx: &Tx,
+    idle_since: DateTime<Utc>,
+    reported_since: DateTime<Utc>,
+    limit: u64,
+) -> Result<u64, Error> {
+    let query = "UPDATE proxy_sessions SET ended_at = last_activity WHERE id IN (
+        SELECT id FROM proxy_sessions s WHERE ended_at IS NULL AND last_activity < $1
+            AND NOT EXISTS (SELECT FROM proxy_session_figures f
+                WHERE f.session_id = s.id AND f.open_connections > 0 AND f.reported_at >= $2)
+        ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values = [idle_since.into(), reported_since.into(), limit.into()];
+    Ok(tx.execute_raw(sql(query, values)).await?.rows_affected())
+}
+
+/// How long the edges may be silent about a session's connections before those count as closed, given how long a lease is.
+pub fn silence(lease: Duration) -> Duration {
+    lease.saturating_mul(3).min(Duration::from_secs(180))
+}

@@ -1,0 +1,54 @@
+//! A dry run: what an edge would say to a request with a token, by the very matcher of the edge.
+
+use chrono::{DateTime, Utc};
+use shared::{
+    grant::State,
+    scope::{Closed, Scope},
+};
+
+use super::tokens;
+use crate::db::access_token::{Hour, Owned};
+
+/// Whether a token would be let through, and why not.
+pub struct Access {
+    pub allowed: bool,
+    /// A sentence.
+    pub reason: String,
+    pub scope: String,
+    pub state: State,
+}
+
+/// Decides on `path`, as it would be forwarded; a query behind it changes nothing. A scope opens its paths to every method.
+pub fn dry_run(owned: &Owned, hour: Hour, path: &str, now: DateTime<Utc>) -> Access {
+    let state = tokens::state(&owned.token, hour, owned.user_is_active, now);
+    let path = path.split('?').next().unwrap_or_default();
+    let refusal = refusal_for(state).or_else(|| refusal_of(&owned.token.scope, path));
+    Access {
+        allowed: refusal.is_none(),
+        reason: refusal.unwrap_or_else(|| "The token opens this path".to_owned()),
+        scope: owned.token.scope.clone(),
+        state,
+    }
+}
+
+fn refusal_for(state: State) -> Option<String> {
+    let reason = match state {
+        State::Ready | State::Active => return None,
+        State::Expired => "The token has expired",
+        State::Revoked => "The token was revoked",
+        State::Suspended => "The account is suspended",
+    };
+    Some(reason.to_owned())
+}
+
+fn refusal_of(scope: &str, path: &str) -> Option<String> {
+    // A scope that this build does not know opens nothing.
+    let opened = scope.parse::<Scope>().map_or(Err(Closed::Outside), |scope| scope.opens(path));
+    match opened {
+        Ok(()) => None,
+        Err(Closed::Fault(fault)) => Some(fault.to_string()),
+        Err(Closed::Outside) => {
+            Some(format!("Access denied: your token scope ('{scope}') does not allow access to '{path}'"))
+        }
+    }
+}
