@@ -45,6 +45,10 @@ pub enum Denied {
     Throttled {
         retry_after: Duration,
     },
+    /// This address has tried too many tokens that opened nothing.
+    TooManyUnknown {
+        retry_after: Duration,
+    },
     NotFound,
     MethodNotAllowed {
         allow: &'static str,
@@ -76,7 +80,7 @@ impl Denied {
             Self::NoCredential | Self::BadCredential | Self::HandoverGone => StatusCode::UNAUTHORIZED,
             Self::DeviceRequired | Self::OutsideScope { .. } | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::InUse { .. } => StatusCode::CONFLICT,
-            Self::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Throttled { .. } | Self::TooManyUnknown { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::MalformedBody(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -120,6 +124,7 @@ impl Denied {
             Self::Throttled { .. } => {
                 "Too many requests that Zenzefi could not answer; please wait before you try again".into()
             }
+            Self::TooManyUnknown { .. } => "Too many unknown access tokens; please wait before you try again".into(),
             Self::NotFound => "Not found".into(),
             Self::MethodNotAllowed { allow } => format!("Method not allowed; use {allow}"),
             Self::TokenMissing => "Token is required in request body".into(),
@@ -152,6 +157,7 @@ impl Denied {
             Self::CrossSite => "cross_site",
             Self::InUse { .. } => "in_use",
             Self::Throttled { .. } => "throttled",
+            Self::TooManyUnknown { .. } => "too_many_unknown",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::TokenMissing => "token_missing",

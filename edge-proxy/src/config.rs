@@ -150,6 +150,10 @@ pub struct Config {
     #[arg(long, env = "REDIS_OUTAGE_GRACE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub redis_outage_grace_seconds: u64,
 
+    /// How many unknown tokens an address may try a minute; 0 for no limit
+    #[arg(long, env = "UNKNOWN_TOKENS_PER_MINUTE", default_value_t = 20)]
+    pub unknown_tokens_per_minute: u32,
+
     /// How many grants are kept in memory
     #[arg(long, env = "GRANT_CACHE_ENTRIES", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..))]
     pub grant_cache_entries: u32,

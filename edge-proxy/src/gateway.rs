@@ -14,7 +14,6 @@ use crate::{
     admit::{self, Denied},
     config::SameSite,
     credential::{self, Source},
-    grants::Unfit,
     held::Held,
     request::Request,
     respond::Answer,
@@ -58,7 +57,7 @@ pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Request)
         Some(Value::String(text)) => Credential::parse(text.trim()).ok_or(Denied::BadCredential)?,
         Some(_) => return Err(Denied::MalformedBody("The token must be a string")),
     };
-    let held = edge.grants().find(credential.digest()).await?;
+    let held = edge.inspect(&credential, request.client).await?;
     let left = held.left(Instant::now()).as_secs();
     let answer = Answer::json(&json!({
         "authenticated": true,
@@ -74,11 +73,11 @@ pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Request)
 }
 
 /// `GET /api/v1/proxy/status`: a token's state, by cookie or header. Does not activate.
-pub async fn status(edge: &Edge, session: &Session) -> Result<Answer, Denied> {
+pub async fn status(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    let (held, candidate) = edge.choose(candidates).await?;
+    let (held, candidate) = edge.choose(candidates, request.client).await?;
     Ok(state(&held, candidate.source, edge.config.token_hour()))
 }
 
@@ -122,7 +121,7 @@ async fn free(edge: &Edge, session: &Session, request: &Request) -> Result<bool,
     let head = session.req_header();
     let from = admit::origination(&head.headers, request.client)?;
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    let (held, _) = edge.choose(candidates).await?;
+    let (held, _) = edge.choose(candidates, request.client).await?;
     edge.redis().release(held.token_id, &from.device).await.map_err(|error| {
         tracing::warn!(%error, "a device could not be freed");
         Denied::Unavailable
@@ -160,7 +159,7 @@ async fn signed_in(
     next: &str,
 ) -> Result<Answer, Denied> {
     let credential = Credential::parse_token_text(token).ok_or(Denied::BadCredential)?;
-    let held = edge.grants().find(credential.digest()).await?;
+    let held = edge.inspect(&credential, request.client).await?;
     Ok(signed_in_as(redirect(request, next)?, edge, headers, request, &credential, &held))
 }
 
@@ -174,7 +173,7 @@ pub async fn enter(edge: &Edge, session: &Session, request: &Request) -> Result<
         Denied::Unavailable
     })?;
     let credential = redeemed.ok_or(Denied::HandoverGone)?.secret();
-    let held = edge.grants().find(credential.digest()).await?;
+    let held = edge.inspect(&credential, request.client).await?;
     if let Err(error) = edge.redis().tell(&Usage::Redeemed { digest: credential.digest() }).await {
         // Untold, the credential would be taken for one that nobody fetched, and removed.
         tracing::warn!(%error, "a hand-over could not be told");
@@ -269,15 +268,4 @@ fn expires_at(held: &Held) -> Option<String> {
 
 fn rfc3339(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-impl From<Unfit> for Denied {
-    fn from(unfit: Unfit) -> Self {
-        match unfit {
-            Unfit::Invalid => Self::BadCredential,
-            // Without a request of its own there is nothing to refuse.
-            Unfit::Refused(_) => Self::Fault,
-            Unfit::Unavailable => Self::Unavailable,
-        }
-    }
 }

@@ -68,6 +68,10 @@ pub enum Refusal {
     Throttled {
         retry_after: Duration,
     },
+    /// Not looked up: this address has tried too many that opened nothing.
+    TooManyUnknown {
+        retry_after: Duration,
+    },
 }
 
 impl Verdict {

@@ -38,7 +38,7 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
     let answer = match route {
         Route::Health => gateway::health(edge),
         Route::Authenticate => gateway::authenticate(edge, session, &request).await?,
-        Route::Status => gateway::status(edge, session).await?,
+        Route::Status => gateway::status(edge, session, &request).await?,
         Route::Logout => gateway::logout(edge, session, &request).await?,
         Route::Release => gateway::release(edge, session, &request).await?,
         Route::SignIn => gateway::sign_in(edge, session, &request).await?,
@@ -108,7 +108,7 @@ async fn admit_upstream(
     let is_upgrade = is_websocket(head);
     let query = query.map(credential::strip_query).unwrap_or_default();
     if has_query_token && !is_upgrade {
-        let (held, candidate) = edge.choose(candidates).await?;
+        let (held, candidate) = edge.choose(candidates, request.client).await?;
         if candidate.source == Source::Query {
             admit::authorize(edge.config.device_policy, true, held.scope, path)?;
             return sign_in_by_query(edge, &head.headers, request, &candidate, &held, path, query.as_deref());
@@ -139,7 +139,7 @@ async fn admit_with(
     };
     if scopes.is_empty() {
         // No token opens this; but a bad one is told so first, and nothing is taken for it.
-        let (held, candidate) = edge.choose(candidates).await?;
+        let (held, candidate) = edge.choose(candidates, request.client).await?;
         check(&candidate)?;
         return Err(admit::authorize(policy, from.is_named, held.scope, path).err().unwrap_or(Denied::Fault));
     }

@@ -1,6 +1,7 @@
 //! The data plane: checks each request against what Redis knows of its token, and streams it to Zenzefi and back. ARCHITECTURE.md
 //! tells the life of a request.
 
+pub mod admission;
 pub mod admit;
 pub mod changes;
 pub mod clock;
@@ -24,6 +25,7 @@ pub mod request;
 pub mod respond;
 pub mod rewrite;
 pub mod route;
+pub mod strangers;
 pub mod telemetry;
 pub mod trailers;
 pub mod tunnel;
@@ -36,7 +38,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use chrono::DateTime;
 use pingora::{
     apps::HttpServerOptions,
     connectors::http::v1::Connector,
@@ -54,21 +55,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admit::{Caller, Denied},
     changes::Follower,
     clock::Clock,
     config::{Config, DevicePolicy},
-    credential::Candidate,
     cutoff::{Cuts, Cuttable},
-    grants::{Grants, Trust, Unfit},
-    held::{Held, Refusal},
-    meter::{Meter, Who},
+    grants::{Grants, Trust},
+    meter::Meter,
     ops::Ops,
     origin::Origin,
-    permit::{Permit, Settler},
+    permit::Settler,
     proxy::Proxy,
     redis::Redis,
     route::Routes,
+    strangers::Strangers,
     telemetry::Metrics,
     tunnel::CLOSE_WITHIN,
     upstream::{Terms, Upstream},
@@ -119,6 +118,7 @@ pub struct Edge {
     /// Redis' clock, as far as it was heard.
     pub clock: Arc<Clock>,
     pub meter: Arc<Meter>,
+    pub strangers: Strangers,
     /// Made by the service that runs them, since a runtime exists only from then on.
     knowledge: OnceLock<Known>,
 }
@@ -140,6 +140,7 @@ impl Edge {
             control: config.control_api_url.clone().map(|origin| Upstream::new(origin, control)),
             tunnels: Connector::new(None),
             cuts: Arc::new(Cuts::new(Arc::clone(&metrics), Arc::clone(&clock))),
+            strangers: Strangers::new(config.unknown_tokens_per_minute),
             meter: Arc::new(Meter::new(Arc::clone(&clock), config.lease())),
             clock,
             metrics,
@@ -160,88 +161,13 @@ impl Edge {
         &self.known().grants
     }
 
+    fn settler(&self) -> &Arc<Settler> {
+        &self.known().settler
+    }
+
     /// The connection for questions.
     pub fn redis(&self) -> &Redis {
         &self.known().redis
-    }
-
-    /// Admits a request by the first credential that opens something; the one that does must pass `check` before anything is
-    /// taken for it. See [`Edge::choose`] for the order.
-    pub async fn admit(
-        &self,
-        candidates: Vec<Candidate>,
-        caller: &Caller<'_>,
-        check: impl Fn(&Candidate) -> Result<(), Denied>,
-    ) -> Result<(Permit, Candidate), Denied> {
-        if candidates.is_empty() {
-            return Err(Denied::NoCredential);
-        }
-        let mut denied = Denied::BadCredential;
-        for candidate in candidates {
-            let Some(credential) = &candidate.credential else { continue };
-            if check(&candidate).is_err() {
-                // A bad credential is told so first.
-                match self.grants().find(credential.digest()).await {
-                    Ok(_) => check(&candidate)?,
-                    Err(Unfit::Unavailable) => denied = Denied::Unavailable,
-                    Err(_) => {}
-                }
-                continue;
-            }
-            match self.grants().admit(credential.digest(), &caller.from.device, &caller.scopes).await {
-                Ok(held) => return Ok((self.permit(held, caller), candidate)),
-                Err(Unfit::Invalid) => {}
-                Err(Unfit::Unavailable) => denied = Denied::Unavailable,
-                Err(Unfit::Refused(refusal)) => return Err(self.refused(refusal, caller.path)),
-            }
-        }
-        Err(denied)
-    }
-
-    fn permit(&self, held: Arc<Held>, caller: &Caller<'_>) -> Permit {
-        let lease = held.lease.expect("a grant that was admitted for a device has a lease");
-        let who = Who {
-            session_id: lease.session_id,
-            token_id: held.token_id,
-            user_id: held.user_id,
-            device: caller.from.device.clone(),
-            started_at_ms: lease.started_at_ms,
-            address: caller.address,
-            agent: caller.agent.clone(),
-        };
-        Permit::new(held, self.meter.session(who).open(), Arc::clone(&self.known().settler))
-    }
-
-    fn refused(&self, refusal: Refusal, path: &str) -> Denied {
-        match refusal {
-            Refusal::Outside(scope) => match admit::authorize(DevicePolicy::Off, true, scope, path) {
-                Err(denied) => denied,
-                Ok(()) => Denied::Fault,
-            },
-            Refusal::InUse { device, started_at_ms } => Denied::InUse {
-                device: device.shown(),
-                since: DateTime::from_timestamp_millis(started_at_ms),
-                lease: self.config.lease(),
-            },
-            Refusal::Throttled { retry_after } => Denied::Throttled { retry_after },
-        }
-    }
-
-    /// The first credential that opens something. One that Redis cannot judge does not hide a good one, nor does it count as bad.
-    pub async fn choose(&self, candidates: Vec<Candidate>) -> Result<(Arc<Held>, Candidate), Denied> {
-        if candidates.is_empty() {
-            return Err(Denied::NoCredential);
-        }
-        let mut denied = Denied::BadCredential;
-        for candidate in candidates {
-            let Some(credential) = &candidate.credential else { continue };
-            match self.grants().find(credential.digest()).await {
-                Ok(held) => return Ok((held, candidate)),
-                Err(Unfit::Unavailable) => denied = Denied::Unavailable,
-                Err(Unfit::Invalid | Unfit::Refused(_)) => {}
-            }
-        }
-        Err(denied)
     }
 
     /// Takes the figures that are read rather than counted.

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use crate::{
+    admit::Denied,
     clock::Clock,
     grants::{Grants, Unfit},
     held::Held,
@@ -92,14 +93,17 @@ impl Permit {
     }
 
     /// The upstream answers: starts the token's clock if this is its first answer, before that answer goes out.
-    pub async fn answered(&self, status: StatusCode) -> Result<(), Unfit> {
+    pub async fn answered(&self, status: StatusCode) -> Result<(), Denied> {
         if status.is_server_error() {
             self.settle_fault();
             self.set(Stage::Failed);
             return Ok(());
         }
         if self.held.activated_at_ms().is_none() {
-            let activated = self.settler.grants.activate(&self.held, None).await;
+            let activated = self.settler.grants.activate(&self.held, None).await.map_err(|unfit| match unfit {
+                Unfit::Unavailable => Denied::Unavailable,
+                Unfit::Invalid | Unfit::Refused(_) => Denied::BadCredential,
+            });
             // A client that is refused instead got nothing.
             self.set(Stage::Failed);
             self.settler.meter.activated(self.held.token_id, activated?);

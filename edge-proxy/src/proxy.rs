@@ -167,8 +167,8 @@ impl ProxyHttp for Proxy {
         }
         ctx.status = Some(head.status);
         let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Ok(()) };
-        admitted.permit.answered(head.status).await.map_err(|unfit| {
-            let status = Denied::from(unfit).status().as_u16();
+        admitted.permit.answered(head.status).await.map_err(|denied| {
+            let status = denied.status().as_u16();
             Error::explain(ErrorType::HTTPStatus(status), "the token's clock could not be started")
         })?;
         forward::from_upstream(head, request, admitted, &self.edge.zenzefi.origin, Instant::now())

@@ -265,7 +265,12 @@ impl Wiring<'_> {
 
     fn edge(&self, public_origin: &str, control_url: &str, folder: &Path) -> anyhow::Result<Environment> {
         let mut edge = self.both(public_origin);
-        edge.extend(environment([("CONTROL_API_URL", control_url), ("EDGE_THREADS", "2"), ("DRAIN_SECONDS", "2")]));
+        edge.extend(environment([
+            ("CONTROL_API_URL", control_url),
+            ("EDGE_THREADS", "2"),
+            ("DRAIN_SECONDS", "2"),
+            ("UNKNOWN_TOKENS_PER_MINUTE", "0"),
+        ]));
         let (https, http) = (self.standin.url(), self.standin.http_url());
         edge.extend(match self.plan.upstream {
             Upstream::Unverified => environment([("ZENZEFI_URL", &https), ("ZENZEFI_TLS_VERIFY", "false")]),

@@ -1,0 +1,138 @@
+//! Which of the credentials that a request carries opens something: each is tried in turn, and the first good one decides.
+
+use std::{future::Future, net::IpAddr, sync::Arc, time::Instant};
+
+use chrono::DateTime;
+use shared::credential::Credential;
+
+use crate::{
+    Edge,
+    admit::{self, Caller, Denied},
+    config::DevicePolicy,
+    credential::Candidate,
+    grants::Unfit,
+    held::{Held, Refusal},
+    meter::Who,
+    permit::Permit,
+};
+
+impl Edge {
+    /// Admits a request by the first credential that opens something; the one that does must pass `check` before anything is
+    /// taken for it. See [`Edge::choose`] for the order.
+    pub async fn admit(
+        &self,
+        candidates: Vec<Candidate>,
+        caller: &Caller<'_>,
+        check: impl Fn(&Candidate) -> Result<(), Denied>,
+    ) -> Result<(Permit, Candidate), Denied> {
+        let mut denied = refusal_of_none(&candidates);
+        for candidate in candidates {
+            let Some(credential) = &candidate.credential else { continue };
+            let digest = credential.digest();
+            let outcome = if check(&candidate).is_ok() {
+                let ask = self.grants().admit(digest, &caller.from.device, &caller.scopes);
+                self.bounded(credential, caller.address, ask).await
+            } else {
+                // A bad credential is told so first.
+                self.find(credential, caller.address).await
+            };
+            match outcome {
+                Ok(held) => {
+                    check(&candidate)?;
+                    return Ok((self.permit(held, caller), candidate));
+                }
+                Err(unfit) => self.go_on(unfit, caller.path, &mut denied)?,
+            }
+        }
+        Err(denied)
+    }
+
+    /// The first credential that opens something. One that Redis cannot judge does not hide a good one, nor does it count as bad.
+    pub async fn choose(
+        &self,
+        candidates: Vec<Candidate>,
+        address: Option<IpAddr>,
+    ) -> Result<(Arc<Held>, Candidate), Denied> {
+        let mut denied = refusal_of_none(&candidates);
+        for candidate in candidates {
+            let Some(credential) = &candidate.credential else { continue };
+            match self.find(credential, address).await {
+                Ok(held) => return Ok((held, candidate)),
+                Err(unfit) => self.go_on(unfit, "", &mut denied)?,
+            }
+        }
+        Err(denied)
+    }
+
+    /// What one credential opens, without using it.
+    pub async fn inspect(&self, credential: &Credential, address: Option<IpAddr>) -> Result<Arc<Held>, Denied> {
+        let mut denied = Denied::BadCredential;
+        match self.find(credential, address).await {
+            Ok(held) => Ok(held),
+            Err(unfit) => {
+                self.go_on(unfit, "", &mut denied)?;
+                Err(denied)
+            }
+        }
+    }
+
+    async fn find(&self, credential: &Credential, address: Option<IpAddr>) -> Result<Arc<Held>, Unfit> {
+        self.bounded(credential, address, self.grants().find(credential.digest())).await
+    }
+
+    /// Asks, within the bound of what an address may try.
+    async fn bounded(
+        &self,
+        credential: &Credential,
+        address: Option<IpAddr>,
+        ask: impl Future<Output = Result<Arc<Held>, Unfit>>,
+    ) -> Result<Arc<Held>, Unfit> {
+        let tried = self.strangers.begin(address, credential.digest(), Instant::now());
+        let tried = tried.map_err(|retry_after| Unfit::Refused(Refusal::TooManyUnknown { retry_after }))?;
+        let outcome = ask.await;
+        match &outcome {
+            Ok(_) | Err(Unfit::Refused(_)) => tried.found_good(),
+            Err(Unfit::Unavailable) => tried.unjudged(),
+            Err(Unfit::Invalid) => tried.found_bad(),
+        }
+        outcome
+    }
+
+    /// What a credential that opens nothing means for the others: `Err` if it ends the search, otherwise what is told if none is
+    /// better.
+    fn go_on(&self, unfit: Unfit, path: &str, denied: &mut Denied) -> Result<(), Denied> {
+        match unfit {
+            Unfit::Invalid => {}
+            Unfit::Unavailable => *denied = Denied::Unavailable,
+            Unfit::Refused(Refusal::TooManyUnknown { retry_after }) => *denied = Denied::TooManyUnknown { retry_after },
+            Unfit::Refused(Refusal::Outside(scope)) => {
+                admit::authorize(DevicePolicy::Off, true, scope, path)?;
+                return Err(Denied::Fault);
+            }
+            Unfit::Refused(Refusal::InUse { device, started_at_ms }) => {
+                let since = DateTime::from_timestamp_millis(started_at_ms);
+                return Err(Denied::InUse { device: device.shown(), since, lease: self.config.lease() });
+            }
+            Unfit::Refused(Refusal::Throttled { retry_after }) => return Err(Denied::Throttled { retry_after }),
+        }
+        Ok(())
+    }
+
+    fn permit(&self, held: Arc<Held>, caller: &Caller<'_>) -> Permit {
+        let lease = held.lease.expect("a grant that was admitted for a device has a lease");
+        let who = Who {
+            session_id: lease.session_id,
+            token_id: held.token_id,
+            user_id: held.user_id,
+            device: caller.from.device.clone(),
+            started_at_ms: lease.started_at_ms,
+            address: caller.address,
+            agent: caller.agent.clone(),
+        };
+        Permit::new(held, self.meter.session(who).open(), Arc::clone(self.settler()))
+    }
+}
+
+fn refusal_of_none(candidates: &[Candidate]) -> Denied {
+    if candidates.is_empty() { Denied::NoCredential } else { Denied::BadCredential }
+}

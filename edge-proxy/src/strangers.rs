@@ -1,0 +1,155 @@
+//! Bounds how many unknown tokens an address may try. Past the bound a credential that this edge has not seen open something is
+//! not even looked up; those that it has are never affected.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use quick_cache::sync::Cache;
+use shared::credential::Digest;
+
+/// How many addresses, and how many good credentials, are remembered; the oldest give way.
+const ADDRESSES: usize = 50_000;
+const GOOD: usize = 200_000;
+
+/// What one address may still try. A token bucket: it fills steadily and holds a minute's worth.
+#[derive(Debug)]
+struct Bucket {
+    tries: f64,
+    filled: Instant,
+}
+
+impl Bucket {
+    /// Takes one try, or says how long to wait for it.
+    fn take(&mut self, now: Instant, per_minute: f64) -> Result<(), Duration> {
+        let per_second = per_minute / 60.0;
+        let grown = now.saturating_duration_since(self.filled).as_secs_f64() * per_second;
+        (self.tries, self.filled) = ((self.tries + grown).min(per_minute), now);
+        if self.tries < 1.0 {
+            return Err(Duration::from_secs_f64((1.0 - self.tries) / per_second));
+        }
+        self.tries -= 1.0;
+        Ok(())
+    }
+}
+
+/// The unknown tokens of each address.
+pub struct Strangers {
+    /// `0` for no bound.
+    per_minute: u32,
+    buckets: Cache<IpAddr, Arc<Mutex<Bucket>>>,
+    good: Cache<Digest, ()>,
+}
+
+/// A look-up that may turn out to be of an unknown token: counted from the start, so that many at once do not slip through.
+pub struct Try<'a> {
+    strangers: &'a Strangers,
+    digest: Digest,
+    bucket: Option<Arc<Mutex<Bucket>>>,
+}
+
+impl Strangers {
+    pub fn new(per_minute: u32) -> Self {
+        Self { per_minute, buckets: Cache::new(ADDRESSES), good: Cache::new(GOOD) }
+    }
+
+    /// Begins a look-up for this address; or says after how long it may be tried.
+    pub fn begin(&self, address: Option<IpAddr>, digest: Digest, now: Instant) -> Result<Try<'_>, Duration> {
+        let address = address.filter(|_| self.per_minute > 0 && self.good.get(&digest).is_none());
+        let per_minute = f64::from(self.per_minute);
+        let bucket = address.map(|address| {
+            let made =
+                || Ok::<_, std::convert::Infallible>(Arc::new(Mutex::new(Bucket { tries: per_minute, filled: now })));
+            let Ok(bucket) = self.buckets.get_or_insert_with(&network(address), made);
+            bucket
+        });
+        if let Some(bucket) = &bucket {
+            bucket.lock().expect("nothing panics while it holds this lock").take(now, per_minute)?;
+        }
+        Ok(Try { strangers: self, digest, bucket })
+    }
+}
+
+impl Try<'_> {
+    /// The credential opens something.
+    pub fn found_good(self) {
+        if self.strangers.per_minute > 0 {
+            self.strangers.good.insert(self.digest, ());
+        }
+        self.unjudged();
+    }
+
+    /// Redis could not say: that is nobody's fault.
+    pub fn unjudged(self) {
+        if let Some(bucket) = &self.bucket {
+            bucket.lock().expect("nothing panics while it holds this lock").tries += 1.0;
+        }
+    }
+
+    /// It opens nothing.
+    pub fn found_bad(self) {
+        self.strangers.good.remove(&self.digest);
+    }
+}
+
+/// What one household or host has: a whole IPv6 /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
+    fn digest(number: u32) -> Digest {
+        Digest::of(&number.to_be_bytes())
+    }
+
+    #[test]
+    fn an_address_tries_so_many_unknown_tokens_a_minute_and_others_go_on() {
+        let (strangers, now) = (Strangers::new(20), Instant::now());
+        for number in 0..20 {
+            strangers.begin(ADDRESS, digest(number), now).expect("within the bound").found_bad();
+        }
+        let wait = strangers.begin(ADDRESS, digest(20), now).err().expect("past the bound");
+        assert!(wait <= Duration::from_secs(3), "{wait:?}");
+        let other = "192.0.2.7".parse().ok();
+        assert!(strangers.begin(other, digest(21), now).is_ok());
+        assert!(strangers.begin(ADDRESS, digest(22), now + Duration::from_secs(4)).is_ok(), "one more in time");
+    }
+
+    #[test]
+    fn good_tokens_of_a_flooding_address_are_not_affected() {
+        let (strangers, now) = (Strangers::new(20), Instant::now());
+        strangers.begin(ADDRESS, digest(0), now).expect("the first").found_good();
+        while let Ok(one) = strangers.begin(ADDRESS, digest(1), now) {
+            one.found_bad();
+        }
+        assert!(strangers.begin(ADDRESS, digest(0), now).is_ok());
+    }
+
+    #[test]
+    fn what_redis_could_not_judge_does_not_count() {
+        let (strangers, now) = (Strangers::new(1), Instant::now());
+        for _ in 0..5 {
+            strangers.begin(ADDRESS, digest(0), now).expect("given back").unjudged();
+        }
+    }
+
+    #[test]
+    fn a_whole_ipv6_network_counts_as_one() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        assert_eq!(network(address("2001:db8::1")), network(address("2001:db8::2:3")));
+        assert_ne!(network(address("2001:db8::1")), network(address("2001:db8:0:1::1")));
+    }
+}
