@@ -1,6 +1,9 @@
 //! One token, one device at a time: which device gets it, for how long, and how it changes hands.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use http::Method;
 use reqwest::{Client, RequestBuilder};
@@ -67,7 +70,9 @@ async fn of_50_devices_that_race_for_a_fresh_token_exactly_one_gets_it() {
     lost.iter().for_each(assert_conflict);
     assert_eq!(stack.standin.seen(PAGE).requests, 1);
     let told = stack.redis.command(&["XRANGE", USAGE, "-", "+"]).await.expect("what was told");
-    assert_eq!(told.matches(r#""kind":"activated""#).count(), 1, "{told}");
+    // An edge may tell the same activation again.
+    let activations: BTreeSet<&str> = told.lines().filter(|line| line.contains(r#""kind":"activated""#)).collect();
+    assert_eq!(activations.len(), 1, "{told}");
 
     stack.control.plane.start_again().await.expect("a start");
     let sessions = eventually!(stack.control.admin.sessions_of(&token).await, |sessions| !sessions.is_empty());
