@@ -113,6 +113,41 @@ async fn a_token_published_after_it_was_refused_works_at_once_on_every_edge() {
 }
 
 #[tokio::test]
+async fn an_address_that_tries_too_many_is_told_to_wait_and_good_tokens_from_there_go_on() {
+    const PER_MINUTE: usize = 20;
+    let mut stack = Stack::plan().edge_env("UNKNOWN_TOKENS_PER_MINUTE", &PER_MINUTE.to_string()).start().await;
+    stack.settle().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let token = alice.buys(24).await;
+    assert_eq!(stack.edge().status_for(&token, PAGE).await, 200);
+    let monitor = stack.redis.monitor().await.expect("a monitor");
+    let (began, mut tried, mut unheard) = (Instant::now(), 0, Vec::new());
+    for _ in 0..3 * PER_MINUTE {
+        let unknown = Token { text: Credential::generate().expose().to_owned(), ..Token::stranger() };
+        let refused = stack.edge().with(&unknown, Method::GET, PAGE).answer().await;
+        match refused.status {
+            401 => tried += 1,
+            429 => {
+                refused.problem();
+                let seconds: u64 = refused.header("retry-after").parse().expect("seconds");
+                assert!((1..=60).contains(&seconds), "{seconds}");
+                unheard.push(unknown);
+            }
+            503 => {}
+            other => panic!("{other}"),
+        }
+        assert_eq!(stack.edge().status_for(&token, PAGE).await, 200);
+    }
+    let grown = usize::try_from(began.elapsed().as_secs()).expect("few seconds") * PER_MINUTE / 60;
+    assert!(tried <= PER_MINUTE + grown + 1, "{tried} were tried");
+    assert!(unheard.len() >= PER_MINUTE, "{} were refused", unheard.len());
+    for unknown in &unheard {
+        assert_eq!(looked_up(&stack, &monitor, &unknown.text).await, 0);
+    }
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn good_tokens_are_served_while_strangers_knock() {
     let mut stack = Stack::plan().edge_env("LOG_LEVEL", "info").start().await;
     stack.settle().await;
