@@ -117,6 +117,7 @@ impl Follower {
         let contents = pulse.contents.clone();
         let newest = pulse.last_change.unwrap_or_default();
         let was = place.take();
+        let is_first = was.is_none();
         let is_other = was.as_ref().is_none_or(|place| place.contents != contents);
         let has_gap = was.as_ref().is_some_and(|place| pulse.may_have_trimmed_after(place.before));
         let mut at = match was {
@@ -127,7 +128,7 @@ impl Follower {
                 Place { contents, last: newest, before: newest, is_sure: false }
             }
         };
-        if is_other {
+        if is_other && !is_first {
             self.meter.retell();
         }
         // While Redis is being filled it cannot say; but what lives in Redis alone is brought back at once, before anybody else is

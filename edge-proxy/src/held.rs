@@ -173,7 +173,8 @@ pub struct Held {
     pub lease: Option<Lease>,
     /// Names the claim of a token that was ready; `None` if it was not.
     pub claim: Option<Uuid>,
-    cut_generation: i64,
+    /// How often what is open on the token had been cut when it was admitted.
+    pub cut_generation: i64,
     term: watch::Sender<Term>,
     uses: Mutex<Uses>,
     index: Arc<Index>,

@@ -165,7 +165,7 @@ impl Redis {
     /// What a credential of that generation may do, without doing anything.
     pub async fn look(&self, token_id: Uuid, generation: i64) -> Result<Lookup, Error> {
         let lease = contract::lease_key(token_id, None);
-        let tail = ["look", ANY_SCOPE, "", "", "0", "", "0", "", "0"];
+        let tail = ["look", ANY_SCOPE, "", "", "0", "", "0", "", "0", "0"];
         self.ask(token_id, lease, generation, tail.map(str::to_owned)).await
     }
 
@@ -182,6 +182,7 @@ impl Redis {
             contract::CLAIM_MS.to_string(),
             String::new(),
             contract::FAULTS_PER_MINUTE.to_string(),
+            String::new(),
         ];
         self.ask(token_id, self.lease_key(token_id, taking.device), generation, tail).await
     }
@@ -202,11 +203,12 @@ impl Redis {
             contract::CLAIM_MS.to_string(),
             lease.started_at_ms.to_string(),
             "0".to_owned(),
+            held.cut_generation.to_string(),
         ];
         self.ask(held.token_id, self.lease_key(held.token_id, device), held.generation, tail).await
     }
 
-    async fn ask(&self, token_id: Uuid, lease: String, generation: i64, tail: [String; 9]) -> Result<Lookup, Error> {
+    async fn ask(&self, token_id: Uuid, lease: String, generation: i64, tail: [String; 10]) -> Result<Lookup, Error> {
         let keys = vec![contract::token_key(token_id), lease, contract::SNAPSHOT.to_owned()];
         let arguments: Vec<String> = std::iter::once(generation.to_string()).chain(tail).collect();
         let reply: Vec<String> = self.admit.evalsha_with_reload(self.connected()?, keys, arguments).await?;

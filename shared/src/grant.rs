@@ -258,6 +258,8 @@ pub struct Pulse {
     pub first_change: Option<StreamId>,
     /// The last id that the feed gave, whether its entry is still there or not; `None` if there is no feed.
     pub last_change: Option<StreamId>,
+    /// An entry of the feed was removed, ever.
+    pub has_removed: bool,
 }
 
 /// What tells one filling of Redis from another. Compared, never read.
@@ -271,7 +273,9 @@ pub struct Contents {
 impl Pulse {
     /// Reads the reply of [`crate::redis::PULSE`].
     pub fn parse(reply: &[String]) -> Result<Self, Malformed> {
-        let [whole, run_id, epoch, build, caught_up_at, now, first, last] = reply else { return Err(Malformed) };
+        let [whole, run_id, epoch, build, caught_up_at, now, first, last, removed] = reply else {
+            return Err(Malformed);
+        };
         Ok(Self {
             is_whole: whole == "1",
             contents: Contents { run_id: run_id.clone(), epoch: epoch.clone(), build: build.clone() },
@@ -279,6 +283,7 @@ impl Pulse {
             now_ms: number(now)?,
             first_change: optional(first)?,
             last_change: optional(last)?,
+            has_removed: removed == "1",
         })
     }
 
@@ -286,6 +291,8 @@ impl Pulse {
     /// trimmed before it was read. (`max-deleted-entry-id` knows of single deletions only; trimming does not set it.)
     pub fn may_have_trimmed_after(&self, from: StreamId) -> bool {
         match (self.first_change, self.last_change) {
+            // There was no feed then: all of it is still there, or not.
+            _ if from == StreamId::default() => self.has_removed,
             (Some(first), _) => first > from,
             (None, Some(last)) => last > from,
             (None, None) => from > StreamId::default(),
@@ -452,15 +459,18 @@ mod tests {
     #[test]
     fn a_reader_knows_whether_something_was_trimmed_before_it_read_it() {
         let id = |at_ms| StreamId { at_ms, sequence: 0 };
-        let pulse = |first: &str, last: &str| {
-            let reply = ["1", "a", "1", "b", "", "5", first, last].map(str::to_owned);
+        let pulse_of = |first: &str, last: &str, removed: &str| {
+            let reply = ["1", "a", "1", "b", "", "5", first, last, removed].map(str::to_owned);
             Pulse::parse(&reply).expect("a pulse")
         };
+        let pulse = |first, last| pulse_of(first, last, "1");
         assert!(!pulse("3-0", "9-0").may_have_trimmed_after(id(3)));
         assert!(pulse("4-0", "9-0").may_have_trimmed_after(id(3)));
         assert!(pulse("", "9-0").may_have_trimmed_after(id(3)));
         assert!(!pulse("", "9-0").may_have_trimmed_after(id(9)));
         assert!(pulse("", "").may_have_trimmed_after(id(9)), "another stream");
+        assert!(!pulse_of("4-0", "9-0", "0").may_have_trimmed_after(id(0)), "the feed's very first entries");
+        assert!(pulse_of("4-0", "9-0", "1").may_have_trimmed_after(id(0)));
     }
 
     #[test]

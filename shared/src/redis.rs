@@ -138,7 +138,8 @@ mod tests {
         assert_eq!(token_key(token_id), format!("zenzefi:v1:token:{{{token_id}}}"));
         assert!(credential_key(&Digest::of(b"x")).ends_with('}'));
         assert_eq!(tagged(&token_key(token_id)), Some(token_id.to_string().as_str()));
-        for (pattern, key) in [(TOKEN_KEYS, token_key(token_id)), (CREDENTIAL_KEYS, credential_key(&Digest::of(b"x")))] {
+        for (pattern, key) in [(TOKEN_KEYS, token_key(token_id)), (CREDENTIAL_KEYS, credential_key(&Digest::of(b"x")))]
+        {
             assert_eq!(pattern.split_once('*').map(|(before, _)| key.starts_with(before)), Some(true), "{pattern}");
         }
     }

@@ -11,7 +11,7 @@
 -- KEYS: token, lease, snapshot.
 -- ARGV: credential_gen, mode, scopes that open the path (`,full,` or `*`), device (empty with `look`), session id (proposed, or
 -- the one that is renewed), lease_ms, claim's nonce (or empty), claim_ms, started_at of a renewed session,
--- faults a minute, or 0 for no limit.
+-- faults a minute, or 0 for no limit, the cut generation that the renewed session was admitted with.
 -- Replies as grant::Lookup::parse reads.
 local mode, device, session = ARGV[2], ARGV[4], ARGV[5]
 local time = redis.call('TIME')
@@ -21,8 +21,13 @@ local token = redis.call('HMGET', KEYS[1], 'state', 'credential_gen', 'user_id',
 local lease = mode ~= 'look' and redis.call('GET', KEYS[2]) or ''
 local holds, started, pending, holder = string.match(lease, '^([^|]*)|([^|]*)|([^|]*)|(.*)$')
 
+-- A session that was cut, or that let the token go, does not take it back.
+local missed_cuts = tonumber(token[8] or '0') - (tonumber(ARGV[11]) or 0)
+local is_cut = token[11] == session
+  or missed_cuts > 1 or (missed_cuts == 1 and (token[10] == '' or token[10] == device))
 local function renew()
-  if not holds and token[11] ~= session then
+  if is_cut then return end
+  if not holds then
     redis.call('SET', KEYS[2], session .. '|' .. ARGV[9] .. '|u|' .. device, 'PX', ARGV[6])
   elseif holds == session then
     redis.call('SET', KEYS[2], session .. '|' .. started .. '|u|' .. device, 'PX', ARGV[6])
@@ -48,7 +53,7 @@ if ARGV[3] ~= '*' and not string.find(ARGV[3], ',' .. token[4] .. ',', 1, true) 
 local at, tentative = '', '0'
 if mode == 'renew' then
   if holds and holds ~= session then return {'conflict', holder, started} end
-  if token[11] ~= session then renew() end
+  renew()
   at = started or ARGV[9]
 elseif mode == 'take' then
   if holder and holder ~= device then return {'conflict', holder, started} end
