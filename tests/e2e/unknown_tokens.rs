@@ -1,11 +1,14 @@
 //! Tokens that nobody sold: they are refused, they cost next to nothing, and none of them is remembered for longer than it is true.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use http::Method;
 use shared::{
     credential::{Credential, Digest},
-    redis::credential_key,
+    redis::{CHANGES, credential_key},
 };
 use testbed::{
     actors::{Token, User},
@@ -44,6 +47,18 @@ async fn looked_up(stack: &Stack, monitor: &Monitor, text: &str) -> usize {
     commands.iter().filter(|command| command.contains(&key)).count()
 }
 
+/// Waits until every edge reads on behind the newest change: each one makes it forget some of what it knows.
+async fn all_changes_are_heard(stack: &Stack, monitor: &Monitor) {
+    let newest = stack.redis.command(&["XREVRANGE", CHANGES, "+", "-", "COUNT", "1"]).await.expect("a change");
+    let newest = newest.lines().next().expect("an id").to_owned();
+    let readers = async || {
+        let commands = monitor.commands(&stack.redis).await.expect("commands");
+        let reads = commands.iter().filter(|command| command.contains("\"XREAD\"") && command.contains(&newest));
+        reads.filter_map(|read| read.split(['[', ']']).nth(1).map(str::to_owned)).collect::<BTreeSet<String>>()
+    };
+    eventually!(readers().await, |readers| readers.len() == stack.edges.len());
+}
+
 /// The statuses that many requests at once get on the last edge.
 async fn statuses_at_once(stack: &Stack, token: &Token) -> Vec<u16> {
     let mut asking = JoinSet::new();
@@ -66,6 +81,7 @@ async fn requests_that_miss_the_same_token_at_once_make_one_call() {
     assert_eq!(first.status, 200);
     let unknown = Token { text: Credential::generate().expose().to_owned(), ..Token::stranger() };
     let monitor = stack.redis.monitor().await.expect("a monitor");
+    all_changes_are_heard(&stack, &monitor).await;
     for (token, status) in [(&unknown, 401), (&token, 200)] {
         assert_eq!(statuses_at_once(&stack, token).await, [status; AT_ONCE]);
         assert_eq!(looked_up(&stack, &monitor, &token.text).await, 1, "of the one that is {status}");
