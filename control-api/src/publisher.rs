@@ -20,7 +20,7 @@ use shared::{
     grant::{Bar, Contents, Malformed, Pulse, StreamId},
     redis,
 };
-use tokio::time::error::Elapsed;
+use tokio::{sync::Semaphore, time::error::Elapsed};
 use uuid::Uuid;
 
 use crate::{
@@ -45,6 +45,8 @@ const RECONNECT_DELAY_MS: (u32, u32, u32) = (50, 1_000, 2);
 
 /// What the edges told may wait so long to be taken in before refunds must.
 const USAGE_LAG_WITHIN: Duration = Duration::from_secs(5);
+/// Commands that wait for their answers at once while much is written.
+const IN_FLIGHT: usize = 200;
 /// Keys that one look of a scan goes past, about.
 const SCAN_PAGE: u32 = 1_000;
 /// The cursor that a scan begins at, and comes back to.
@@ -104,6 +106,19 @@ enum Put {
     Done(Option<Learned>),
     /// A newer state stands, whose publisher sees to the credentials as well.
     Outdated,
+}
+
+/// Has many commands answered, in their order. Not all at once: one that is sent behind thousands of others would be given up
+/// before its turn came.
+async fn in_flight<T>(
+    commands: impl IntoIterator<Item = impl Future<Output = Result<T, PublishError>>>,
+) -> Result<Vec<T>, PublishError> {
+    let places = Semaphore::new(IN_FLIGHT);
+    try_join_all(commands.into_iter().map(async |command| {
+        let _place = places.acquire().await.expect("the semaphore is never closed");
+        command.await
+    }))
+    .await
 }
 
 /// The one writer of tokens, credentials, changes, hand-overs and the snapshot.
@@ -173,7 +188,7 @@ impl Publisher {
     /// Puts a batch in two strides, every token and then every credential, without a change for each: whoever fills Redis
     /// announces a new build, at which edges look everything up again. What Redis knew better.
     pub async fn fill(&self, batch: &Batch) -> Result<Vec<Learned>, PublishError> {
-        let put = try_join_all(batch.tokens.iter().map(|owned| self.put(batch.epoch, owned))).await?;
+        let put = in_flight(batch.tokens.iter().map(|owned| self.put(batch.epoch, owned))).await?;
         let mut learned = Vec::new();
         let mut credentials = Vec::new();
         for (owned, put) in batch.tokens.iter().zip(put) {
@@ -182,7 +197,7 @@ impl Publisher {
             let of_token = batch.credentials_of(owned.token.id).iter();
             credentials.extend(of_token.map(|credential| self.put_credential(&owned.token, credential)));
         }
-        try_join_all(credentials).await?;
+        in_flight(credentials).await?;
         Ok(learned)
     }
 
@@ -350,7 +365,7 @@ impl Publisher {
 
     /// Removes tokens that Postgres does not have, or that ended long ago.
     pub async fn forget_tokens(&self, token_ids: &[Uuid]) -> Result<(), PublishError> {
-        try_join_all(token_ids.iter().map(async |&token_id| {
+        in_flight(token_ids.iter().map(async |&token_id| {
             self.client.del::<(), _>(redis::token_key(token_id)).await?;
             self.announce(token_id).await
         }))
@@ -360,7 +375,7 @@ impl Publisher {
 
     /// Removes credentials that Postgres does not have, or that belong to such tokens.
     pub async fn forget_credentials(&self, digests: &[Digest]) -> Result<(), PublishError> {
-        try_join_all(digests.iter().map(async |digest| {
+        in_flight(digests.iter().map(async |digest| {
             let named: Option<String> = self.client.getdel(redis::credential_key(digest)).await?;
             match named.as_deref().and_then(redis::parse_credential_value) {
                 Some((token_id, generation)) if generation != redis::ENDED_GENERATION => self.announce(token_id).await,

@@ -56,7 +56,7 @@ async fn reasons(app: &App) -> Vec<String> {
         Ok(Err(_)) | Err(_) => reasons.push("postgres does not answer".to_owned()),
     }
     match redis {
-        Ok(Ok(server)) if server.maxmemory_policy == "noeviction" => {}
+        Ok(Ok(server)) if server.maxmemory_policy == "noeviction" || app.config.allow_eviction => {}
         Ok(Ok(server)) => {
             reasons.push(format!("redis may evict keys: maxmemory-policy is {}", server.maxmemory_policy))
         }

@@ -5,7 +5,16 @@ use std::{
     process::{Output, Stdio},
 };
 
-use testbed::{folder::Folder, postgres::Database, process::built_program};
+use serde_json::json;
+use shared::redis;
+use testbed::{
+    client::{Ask, client},
+    eventually,
+    folder::Folder,
+    postgres::Database,
+    process::{built_program, free_port},
+    redis::Redis,
+};
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::harness::{Control, SECRET_KEY};
@@ -136,4 +145,78 @@ async fn the_document_is_printed_without_any_configuration() {
     assert!(printed.status.success(), "{}", stderr(&printed));
     let document: serde_json::Value = serde_json::from_slice(&printed.stdout).expect("JSON");
     assert_eq!(document["openapi"], "3.0.0");
+}
+
+#[tokio::test]
+async fn an_operator_bumps_the_epoch_after_a_restore_and_what_redis_was_told_before_is_replaced() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "30").await;
+    let token = control.buys(&alice, 24).await;
+    control.redis.command(&["HSET", &redis::token_key(token.id), "version", "900", "state", "revoked"]).await.unwrap();
+    let bumped = run(&["epoch", "bump"], &[("DATABASE_URL", control.database.url())], "").await;
+    assert!(bumped.status.success(), "{}", stderr(&bumped));
+    assert!(stdout(&bumped).starts_with("The epoch is 2 now."), "{}", stdout(&bumped));
+    eventually!(control.is_live(&token.digest()).await, |live| *live);
+}
+
+#[tokio::test]
+async fn an_operator_asks_what_a_token_opens() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "30").await;
+    let token = control.buys(&alice, 24).await;
+    let environment = [("DATABASE_URL", control.database.url())];
+    let id = token.id.to_string();
+    let told = run(&["access", "--token-id", &id, "--method", "POST", "--path", "/a/../b"], &environment, "").await;
+    assert!(told.status.success(), "{}", stderr(&told));
+    let expected = json!({
+        "allowed": false, "reason": "The path contains a dot segment", "scope": "full", "state": "ready"
+    });
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&stdout(&told)).expect("JSON"), expected);
+    let nobody = ["access", "--token-id", "00000000-0000-0000-0000-000000000000", "--path", "/"];
+    assert_eq!(run(&nobody, &environment, "").await.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn the_program_does_not_serve_on_a_redis_that_may_evict_unless_it_is_told_to() {
+    let (database, redis) = tokio::try_join!(Database::create(), Redis::start_temporary()).expect("servers");
+    redis.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.expect("a reply");
+    let good = [
+        ("DATABASE_URL", database.url()),
+        ("REDIS_URL", &redis.url()),
+        ("SECRET_KEY", SECRET_KEY),
+        ("PUBLIC_ORIGIN", "https://gateway.example"),
+        ("CONTROL_LISTEN", "127.0.0.1:0"),
+        ("CONTROL_OPS_LISTEN", "127.0.0.1:0"),
+    ];
+    let refused = run(&["serve"], &good, "").await;
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    let expected = "error: REDIS_URL: Redis may evict keys (maxmemory-policy allkeys-lru); \
+        set noeviction, or pass --allow-eviction\n";
+    assert!(stderr(&refused).ends_with(expected), "{}", stderr(&refused));
+    let control = Control::start_on(database, redis, [("ALLOW_EVICTION", "true")]).await;
+    control.http.get(control.url("/health")).answer().await.expect(200);
+}
+
+#[tokio::test]
+async fn a_redis_that_answers_late_and_may_evict_ends_the_program() {
+    let (database, redis) = tokio::try_join!(Database::create(), Redis::start_temporary()).expect("servers");
+    redis.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.expect("a reply");
+    redis.pause();
+    let ops = format!("127.0.0.1:{}", free_port().expect("a port"));
+    let options = [
+        ("DATABASE_URL", database.url()),
+        ("REDIS_URL", &redis.url()),
+        ("SECRET_KEY", SECRET_KEY),
+        ("PUBLIC_ORIGIN", "https://gateway.example"),
+        ("CONTROL_LISTEN", "127.0.0.1:0"),
+        ("CONTROL_OPS_LISTEN", &ops),
+    ];
+    let http = client().build().expect("a client");
+    let (ended, ()) = tokio::join!(run(&["serve"], &options, ""), async {
+        let livez = async || http.get(format!("http://{ops}/livez")).send().await.is_ok();
+        eventually!(livez().await, |lives| *lives);
+        redis.resume();
+    });
+    assert_eq!(ended.status.code(), Some(1), "{}", stderr(&ended));
+    assert!(stderr(&ended).contains("maxmemory-policy allkeys-lru"), "{}", stderr(&ended));
 }

@@ -66,8 +66,13 @@ impl Control {
 
     /// Starts one with more in its environment.
     pub async fn start_with<const N: usize>(more: [(&str, &str); N]) -> Self {
-        let folder = Folder::temporary().expect("a folder");
         let (database, redis) = tokio::try_join!(Database::create(), Redis::start_temporary()).expect("servers");
+        Self::start_on(database, redis, more).await
+    }
+
+    /// Starts one on these servers.
+    pub async fn start_on<const N: usize>(database: Database, redis: Redis, more: [(&str, &str); N]) -> Self {
+        let folder = Folder::temporary().expect("a folder");
         let plane = start_plane("control-api", &folder, &database, &redis, environment(more)).await;
         let variables = environment([("DATABASE_URL", database.url())]);
         create_superuser(ADMIN_EMAIL, ADMIN_PASSWORD, folder.path(), &variables).await.expect("a superuser");

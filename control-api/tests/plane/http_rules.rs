@@ -230,10 +230,15 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
         ("/api/v1/users/me", "patch", "200 400 401 403 408 413 415 422 500 503"),
         ("/api/v1/tokens/purchase", "post", "201 400 401 402 403 408 413 415 422 500 503"),
         ("/api/v1/tokens/my-tokens", "get", "200 400 401 403 408 413 422 500 503"),
-        ("/api/v1/tokens/{id}", "delete", "200 400 401 403 404 408 413 422 500 503"),
+        ("/api/v1/tokens/{id}", "delete", "200 400 401 403 404 408 409 413 422 500 503"),
         ("/api/v1/tokens/{id}/extend", "post", "200 400 401 402 403 404 408 413 415 422 500 503"),
         ("/api/v1/tokens/{id}/rotate", "post", "200 400 401 403 404 408 413 422 500 503"),
         ("/api/v1/tokens/{id}/open", "post", "200 400 401 403 404 408 413 422 500 503"),
+        ("/api/v1/tokens/{id}/release-device", "post", "200 400 401 403 404 408 413 422 500 503"),
+        ("/api/v1/tokens/{id}/access", "get", "200 400 401 403 404 408 413 422 500 503"),
+        ("/api/v1/users/me/sessions", "get", "200 400 401 403 408 413 422 500 503"),
+        ("/api/v1/admin/sessions", "get", "200 400 401 403 408 413 422 500 503"),
+        ("/api/v1/admin/sessions/{id}", "delete", "200 400 401 403 404 408 413 422 500 503"),
         ("/api/v1/currency/balance", "get", "200 400 401 403 408 413 500 503"),
         ("/api/v1/admin/users", "get", "200 400 401 403 408 413 422 500 503"),
         ("/api/v1/admin/users/{id}", "patch", "200 400 401 403 404 408 409 413 415 422 500 503"),
@@ -245,7 +250,7 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
     }
     let calls: usize =
         document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
-    assert_eq!(calls, 17);
+    assert_eq!(calls, 22);
     let of_error = &document["paths"]["/api/v1/users/me"]["get"]["responses"]["401"]["content"];
     assert!(of_error["application/problem+json"].is_object(), "{of_error}");
 }

@@ -10,4 +10,5 @@ mod logins;
 mod publishing;
 mod recovery;
 mod refunds;
+mod sessions;
 mod tokens;

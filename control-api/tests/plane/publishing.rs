@@ -1,7 +1,11 @@
 //! What Redis is told, and when.
 
 use serde_json::json;
-use shared::{event::Usage, grant::Lookup, redis};
+use shared::{
+    event::Usage,
+    grant::{Activation, Lookup},
+    redis,
+};
 use testbed::{client::Ask, eventually};
 
 use crate::harness::{Control, Token};
@@ -81,6 +85,35 @@ async fn what_the_edges_told_is_forgotten_only_once_it_is_known() {
     control.tell(&Usage::Activated { token_id: token.id, at_ms: 1_900_000_000_000 }).await;
     eventually!(control.redis.command(&["XLEN", redis::USAGE]).await.unwrap(), |left| left == "0");
     assert_eq!(control.query("SELECT count(activated_at) FROM access_tokens").await, "1");
+}
+
+#[tokio::test]
+async fn a_token_whose_hours_are_short_is_over_soon() {
+    let control = Control::start_with([("DEBUG", "true"), ("TOKEN_HOUR_SECONDS", "2")]).await;
+    let alice = control.person_with("alice", "100").await;
+    let token = control.buys(&alice, 1).await;
+    let Activation::Active { left, .. } = control.activate(&token).await else { panic!("it was ready") };
+    assert_eq!(left.as_secs(), 2);
+    eventually!(control.lookup(&token.digest()).await, |found| *found == Lookup::Expired);
+    let path = format!("/tokens/{}/extend", token.id);
+    let extend = control.post(&alice, &path).json(&json!({ "duration_hours": 24 })).answer().await;
+    assert!([200, 400].contains(&extend.status), "{}", extend.status);
+    let mine = control.get(&alice, "/tokens/my-tokens?active_only=false").answer().await.expect(200);
+    assert_eq!(mine[0]["duration_hours"].as_i64().map(|hours| hours % 24), Some(1), "the ledger counts hours");
+}
+
+#[tokio::test]
+async fn a_credential_that_was_ended_stays_so_whatever_is_written_late() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "100").await;
+    let token = control.buys(&alice, 24).await;
+    control.post(&alice, &format!("/tokens/{}/rotate", token.id)).answer().await.expect(200);
+    let key = redis::credential_key(&token.digest());
+    assert_eq!(control.redis.command(&["GET", &key]).await.unwrap(), redis::credential_value(token.id, 0));
+    let late = redis::credential_value(token.id, 1);
+    let script = ["EVAL", redis::PUT_CREDENTIAL, "1", &key, &late, redis::ENDED_SUFFIX, "", "0"];
+    assert_eq!(control.redis.command(&script).await.unwrap(), "0");
+    assert_eq!(control.lookup(&token.digest()).await, Lookup::Revoked);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use shared::redis;
+use shared::{grant::Activation, redis};
 use testbed::{client::Ask, eventually};
 
 use crate::harness::{Control, Token};
@@ -119,6 +119,77 @@ async fn what_restored_postgres_says_replaces_newer_versions_once_the_epoch_is_b
     control.query("UPDATE settings SET epoch = epoch + 1").await;
     eventually!(control.is_live(&token.digest()).await, |live| *live);
     eventually!(snapshot(&control).await, |fields| fields[0] == "2");
+}
+
+#[tokio::test]
+async fn what_postgres_does_not_have_is_removed_from_redis_at_a_rebuild_and_at_the_start() {
+    let mut control = Control::start().await;
+    let alice = control.person_with("alice", "100").await;
+    let [kept, ghost, long_over] =
+        [control.buys(&alice, 24).await, control.buys(&alice, 24).await, control.buys(&alice, 1).await];
+    // As after a restore of Postgres from a backup; and a key that lost its end.
+    control.query(&format!("DELETE FROM access_tokens WHERE id = '{}'", ghost.id)).await;
+    control
+        .query(&format!(
+            "UPDATE access_tokens SET activated_at = now() - interval '9 days' WHERE id = '{}'",
+            long_over.id
+        ))
+        .await;
+    let before = control.changes().await;
+    control.query("UPDATE settings SET epoch = epoch + 1").await;
+    for gone in [&ghost, &long_over] {
+        for key in [redis::token_key(gone.id), redis::credential_key(&gone.digest())] {
+            eventually!(control.redis.command(&["EXISTS", &key]).await.unwrap(), |stands| stands == "0");
+        }
+    }
+    assert!(control.changes().await >= before + 2, "the edges are told of each");
+    eventually!(control.is_live(&kept.digest()).await, |live| *live);
+
+    control.redis.command(&["HSET", &redis::token_key(ghost.id), "state", "live"]).await.unwrap();
+    control.plane.stop().await.expect("a stop");
+    control.plane.start_again().await.expect("a control plane");
+    let key = redis::token_key(ghost.id);
+    eventually!(control.redis.command(&["EXISTS", &key]).await.unwrap(), |stands| stands == "0");
+    eventually!(control.is_live(&kept.digest()).await, |live| *live);
+}
+
+#[tokio::test]
+async fn an_activation_that_only_redis_knows_is_recorded_when_the_token_is_published() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "100").await;
+    let token = control.buys(&alice, 24).await;
+    let Activation::Active { activated_at_ms, .. } = control.activate(&token).await else { panic!("it was ready") };
+    let extend = control.post(&alice, &format!("/tokens/{}/extend", token.id)).json(&json!({ "duration_hours": 1 }));
+    extend.answer().await.expect(200);
+    let known = "SELECT round(extract(epoch FROM activated_at) * 1000) FROM access_tokens";
+    eventually!(control.query(known).await, |known| *known == activated_at_ms.to_string());
+}
+
+#[tokio::test]
+async fn a_flush_in_the_middle_of_a_rebuild_makes_it_begin_again() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "100000").await;
+    let token = control.buys(&alice, 24).await;
+    control
+        .query(&format!(
+            "INSERT INTO access_tokens (id, user_id, token_prefix, scope, duration_hours, cost)
+            SELECT gen_random_uuid(), '{}', 'prefix', 'full', 24, 0 FROM generate_series(1, 6000)",
+            alice.id
+        ))
+        .await;
+    control.redis.flush().await.expect("a flush");
+    for _ in 0..3 {
+        let keys = async || control.redis.command(&["DBSIZE"]).await.unwrap().parse::<u64>().unwrap();
+        eventually!(keys().await, |keys| *keys > 1_000);
+        control.redis.flush().await.expect("a flush");
+    }
+    let run_id = run_id(&control).await;
+    eventually!(snapshot(&control).await, |fields| fields.get(1) == Some(&run_id));
+    let tokens = "return #redis.call('KEYS', ARGV[1])";
+    let all = control.redis.command(&["EVAL", tokens, "0", redis::TOKEN_KEYS]).await.unwrap();
+    assert_eq!(all, "6001", "Redis is not whole while a token is missing");
+    assert!(control.is_live(&token.digest()).await);
+    assert!(control.changes().await < 6_000, "a rebuild announces itself, not every token");
 }
 
 #[tokio::test]

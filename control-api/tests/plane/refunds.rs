@@ -2,7 +2,11 @@
 
 use futures_util::future::join_all;
 use serde_json::json;
-use shared::{event::Usage, grant::Activation};
+use shared::{
+    event::{self, Usage},
+    grant::{Activation, Lookup},
+    redis,
+};
 use testbed::{client::Ask, eventually};
 
 use crate::harness::Control;
@@ -69,7 +73,7 @@ async fn a_token_that_postgres_knows_to_be_used_is_not_refunded() {
 
 #[tokio::test]
 async fn without_redis_nothing_is_refunded_and_the_token_works_once_it_is_back() {
-    let mut control = Control::start().await;
+    let mut control = Control::start_with([("DEBUG", "true"), ("REFUND_HOLD_SECONDS", "1")]).await;
     let alice = control.person_with("alice", "30").await;
     let token = control.buys(&alice, 24).await;
     control.redis.kill().await;
@@ -106,4 +110,68 @@ async fn a_refund_whose_process_died_is_finished_by_the_next() {
     assert_eq!(control.balance(&alice).await, "82.00");
     eventually!(control.is_live(&used.digest()).await, |live| *live);
     assert!(!control.is_live(&unused.digest()).await);
+}
+
+#[tokio::test]
+async fn a_token_that_is_being_used_for_the_first_time_is_not_refunded() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "30").await;
+    let token = control.buys(&alice, 24).await;
+    assert!(matches!(control.takes(&token, "a-device").await, Lookup::Live(_)));
+    let refund = async || control.delete(&alice, &format!("/tokens/{}", token.id)).answer().await;
+    let refused = refund().await;
+    assert_eq!((refused.status, refused.problem().as_str()), (409, "Token is being used"));
+    assert_eq!(control.query("SELECT count(*) FROM access_tokens WHERE refund_requested_at IS NOT NULL").await, "0");
+    eventually!(control.field(&token, "state").await, |state| state == "live");
+    // The first request failed after all.
+    control.redis.command(&["HDEL", &redis::token_key(token.id), "claim:a-claim"]).await.unwrap();
+    assert_eq!(refund().await.expect(200)["new_balance"], "30.00");
+}
+
+#[tokio::test]
+async fn nothing_is_refunded_while_an_activation_that_redis_lost_may_be_on_its_way() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "30").await;
+    let token = control.buys(&alice, 24).await;
+    control.redis.flush().await.expect("a flush");
+    eventually!(control.is_live(&token.digest()).await, |live| *live);
+    let refund = async || control.delete(&alice, &format!("/tokens/{}", token.id)).answer().await;
+    let refused = refund().await;
+    assert_eq!(refused.status, 503);
+    assert!(!refused.header("retry-after").is_empty());
+    // As it is once the time is over.
+    control.redis.command(&["HINCRBY", redis::SNAPSHOT, redis::SNAPSHOT_BUILT_AT, "-30000"]).await.unwrap();
+    assert_eq!(refund().await.expect(200)["new_balance"], "30.00");
+}
+
+#[tokio::test]
+async fn nothing_is_refunded_while_what_the_edges_told_waits_to_be_read() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "30").await;
+    let token = control.buys(&alice, 24).await;
+    control.query("ALTER TABLE credentials RENAME COLUMN redeemed_at TO away").await;
+    let told = Usage::Redeemed { digest: token.digest() }.encode();
+    // Told a minute ago by Redis' clock, and not taken in since.
+    let script =
+        "local id = (redis.call('TIME')[1] - 60) * 1000 return redis.call('XADD', KEYS[1], id, ARGV[1], ARGV[2])";
+    control.redis.command(&["EVAL", script, "1", redis::USAGE, event::FIELD, &told]).await.unwrap();
+    let refund = async || control.delete(&alice, &format!("/tokens/{}", token.id)).answer().await;
+    assert_eq!(refund().await.status, 503);
+    control.query("ALTER TABLE credentials RENAME COLUMN away TO redeemed_at").await;
+    let refunded = eventually!(refund().await, |answer| answer.status == 200);
+    assert_eq!(refunded.json()["new_balance"], "30.00");
+}
+
+#[tokio::test]
+async fn a_flush_does_not_lift_the_bar_of_a_refund_that_stands() {
+    let mut control = Control::start().await;
+    let alice = control.person_with("alice", "30").await;
+    let token = control.buys(&alice, 24).await;
+    control.plane.kill().await;
+    control
+        .query("UPDATE access_tokens SET refund_requested_at = now() + interval '1 hour', version = version + 1")
+        .await;
+    control.redis.flush().await.expect("a flush");
+    control.plane.start_again().await.expect("a control plane");
+    eventually!(control.field(&token, "state").await, |state| state == "barred");
 }
