@@ -25,8 +25,8 @@ const PATH: &str = "/status/200";
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(300);
 
 impl Stack {
-    /// Makes `count` tokens of `user` that were never used, as so many purchases would have, but in one statement. They
-    /// are published, as any change is, when this returns.
+    /// Makes `count` tokens of an hour each that were never used, as so many purchases of `user` would have, but in one
+    /// statement. They are published, as any change is, when this returns.
     pub async fn seeds(&self, user: &User, count: usize) -> anyhow::Result<Vec<Token>> {
         // One half of every text, so that the logs can be searched for all of them at once.
         let salt = Uuid::new_v4().simple().to_string();
@@ -34,7 +34,7 @@ impl Stack {
         let statement = format!(
             "WITH drawn AS MATERIALIZED (SELECT gen_random_uuid() AS id, n FROM generate_series(1, {count}) AS n),
                 tokens AS (INSERT INTO access_tokens (id, user_id, token_prefix, scope, duration_hours, cost)
-                    SELECT id, '{}', left('{salt}', 8), 'full', 24, 0 FROM drawn),
+                    SELECT id, '{}', left('{salt}', 8), 'full', 1, 0 FROM drawn),
                 texts AS (INSERT INTO credentials (digest, token_id, gen, kind)
                     SELECT sha256(('{salt}' || lpad(n::text, 32, '0'))::bytea), id, 1, 'text' FROM drawn),
                 changes AS (INSERT INTO outbox (token_id) SELECT id FROM drawn)

@@ -8,7 +8,7 @@ mod run;
 use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, builder::FalseyValueParser};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -46,7 +46,11 @@ enum Command {
     },
     Stack(run::Options),
     /// Measure what is promised in figures, print it and write prove/report.md in the build folder.
-    Prove,
+    Prove {
+        /// Measure what takes ten minutes, too.
+        #[arg(long, env = "PROVE_LONG", value_parser = FalseyValueParser::new())]
+        long: bool,
+    },
 }
 
 #[tokio::main]
@@ -55,7 +59,7 @@ async fn main() -> ExitCode {
         Command::WithPostgres { command } => with_postgres(&command).await,
         Command::Standin { https, http } => standin(https, http).await,
         Command::Stack(options) => run::run(&options).await.map(|()| ExitCode::SUCCESS),
-        Command::Prove => bench::prove().await.map(|()| ExitCode::SUCCESS),
+        Command::Prove { long } => bench::prove(long).await.map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("testbed: {error:#}");
