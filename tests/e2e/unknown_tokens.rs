@@ -47,8 +47,12 @@ async fn looked_up(stack: &Stack, monitor: &Monitor, text: &str) -> usize {
     commands.iter().filter(|command| command.contains(&key)).count()
 }
 
-/// Waits until every edge reads on behind the newest change: each one makes it forget some of what it knows.
-async fn all_changes_are_heard(stack: &Stack, monitor: &Monitor) {
+/// Waits until the edges have heard of everything that became of the user's first token: each change makes them forget some of
+/// what they know.
+async fn all_changes_are_heard(stack: &Stack, alice: &User, monitor: &Monitor) {
+    // What an edge told comes back as a change once Postgres knows it.
+    eventually!(alice.tokens().await, |tokens| tokens[0]["state"] == "active");
+    eventually!(stack.database.query("SELECT count(*) FROM outbox").await.expect("a count"), |left| left == "0");
     let newest = stack.redis.command(&["XREVRANGE", CHANGES, "+", "-", "COUNT", "1"]).await.expect("a change");
     let newest = newest.lines().next().expect("an id").to_owned();
     let readers = async || {
@@ -81,7 +85,7 @@ async fn requests_that_miss_the_same_token_at_once_make_one_call() {
     assert_eq!(first.status, 200);
     let unknown = Token { text: Credential::generate().expose().to_owned(), ..Token::stranger() };
     let monitor = stack.redis.monitor().await.expect("a monitor");
-    all_changes_are_heard(&stack, &monitor).await;
+    all_changes_are_heard(&stack, &alice, &monitor).await;
     for (token, status) in [(&unknown, 401), (&token, 200)] {
         assert_eq!(statuses_at_once(&stack, token).await, [status; AT_ONCE]);
         assert_eq!(looked_up(&stack, &monitor, &token.text).await, 1, "of the one that is {status}");
