@@ -203,15 +203,10 @@ impl Grants {
 
     async fn find_on(&self, question: Question) -> Outcome {
         let key = question.key.clone();
-        if self.silence().is_some_and(|silence| silence <= self.trust.staleness) {
-            if let Some(held) = self.cached(&key).filter(|held| self.is_sure(held)) {
-                self.metrics.grants.with_label_values(&["hit"]).inc();
-                return Ok(held);
-            }
-            if self.negatives.get(&key.digest).is_some_and(|until| Instant::now() < until) {
-                self.metrics.grants.with_label_values(&["negative"]).inc();
-                return Err(Unfit::Invalid);
-            }
+        if let Some(known) = self.known(&key) {
+            let outcome = if known.is_ok() { "hit" } else { "negative" };
+            self.metrics.grants.with_label_values(&[outcome]).inc();
+            return known;
         }
         self.metrics.grants.with_label_values(&["miss"]).inc();
         let outcome = self.ask_once(question).await;
@@ -355,6 +350,16 @@ impl Grants {
         self.held.get(key).filter(|held| held.ending(Instant::now()).is_none())
     }
 
+    /// What can be said without asking Redis.
+    fn known(&self, key: &Key) -> Option<Outcome> {
+        self.silence().filter(|silence| *silence <= self.trust.staleness)?;
+        if let Some(held) = self.cached(key).filter(|held| self.is_sure(held)) {
+            return Some(Ok(held));
+        }
+        let is_negative = self.negatives.get(&key.digest).is_some_and(|until| Instant::now() < until);
+        is_negative.then_some(Err(Unfit::Invalid))
+    }
+
     /// Asks Redis, once for all who ask at the same time.
     async fn ask_once(&self, question: Question) -> Outcome {
         let outcome = Arc::clone(self.lock_flights().entry(question.clone()).or_default());
@@ -372,6 +377,10 @@ impl Grants {
 
     async fn ask(&self, question: &Question) -> Outcome {
         let key = &question.key;
+        // The question may have been answered between the caller's look and the beginning of this flight.
+        if let Some(known) = self.known(key) {
+            return known;
+        }
         for _ in 0..MAX_ASKS {
             let told = self.lock_recent().told;
             let outcome = match self.ask_redis(question).await {
