@@ -461,6 +461,9 @@ impl Grants {
         let ending = match Verdict::of(lookup, Some(held)) {
             Verdict::Live(grant) => {
                 held.renew(asked, &grant);
+                if grant.activated_at_ms.is_some() {
+                    self.held.insert(held.key.clone(), Arc::clone(held));
+                }
                 return true;
             }
             Verdict::Ended(ending) => ending,

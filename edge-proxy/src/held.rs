@@ -269,7 +269,14 @@ impl Held {
 
     /// Takes in what Redis, `asked` then, says of it now.
     pub fn renew(&self, asked: Instant, grant: &Grant) {
-        self.term.send_modify(|term| *term = Term { ended: term.ended, ..Term::of(asked, grant) });
+        self.term.send_if_modified(|term| {
+            // An answer that was overtaken by a later question's says nothing new.
+            let is_newer = asked >= term.asked;
+            if is_newer {
+                *term = Term { ended: term.ended, ..Term::of(asked, grant) };
+            }
+            is_newer
+        });
     }
 
     /// Takes in that its clock runs: since when, and what was left when Redis was `asked`.

@@ -34,8 +34,10 @@ use crate::{
     request::{Admitted, Request, RequestCtx},
 };
 
-/// How long a peer may take to let a tunnel end gently.
-pub const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// How long a peer may take to let a tunnel end gently; it gets this twice at most, within the second that a cut may take.
+pub const CLOSE_WITHIN: Duration = Duration::from_millis(400);
+/// How long what an upstream said before it went may take to reach the client.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 /// How much is read from the upstream at once.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -127,7 +129,7 @@ async fn write_to_upstream(mut upstream: WriteHalf<Stream>, mut queued: mpsc::Re
         };
         if written.await.is_err() {
             // Its last words may still be on their way to the client.
-            return tokio::time::sleep(CLOSE_WITHIN).await;
+            return tokio::time::sleep(LAST_WORDS_WITHIN).await;
         }
     }
 }
@@ -224,30 +226,34 @@ impl Tunnel<'_> {
     }
 
     /// Finishes the frame that is under way in each direction, puts a close frame behind it, and waits for the client to say
-    /// the same: closing a socket with bytes unread could take the close frame back. The upstream is not waited for.
+    /// the same: closing a socket with bytes unread could take the close frame back. Neither side waits for the other's frame.
     async fn close(&mut self, close: Close) {
-        while !(self.to_client.is_between_frames() && self.to_upstream.is_between_frames()) {
-            let of_client = !self.to_upstream.is_between_frames();
-            let of_upstream = !self.to_client.is_between_frames();
-            let moved = self.wait(of_client, of_upstream).await;
+        while !self.to_client.is_between_frames() {
+            let moved = self.wait(!self.to_upstream.is_between_frames(), true).await;
             if !self.pass(moved).await {
                 return;
             }
         }
-        let random = Uuid::new_v4().into_bytes();
-        let mask = [random[0], random[1], random[2], random[3]];
-        let farewell = frames::client_close(Close::GOING_AWAY.code, Close::GOING_AWAY.reason, mask);
         let to_client = Bytes::from(frames::server_close(close.code, close.reason));
-        // An upstream that does not read must not keep the client from hearing why.
-        let _ = self.queue.try_send(Bytes::from(farewell));
         if self.session.write_response_body(Some(to_client), false).await.is_err() {
             return;
         }
-        while let Ok(Some(bytes)) = self.session.read_request_body().await {
-            self.to_upstream.feed(&bytes);
-            if self.to_upstream.has_closed() {
+        while !self.to_upstream.is_between_frames() {
+            let moved = self.wait(true, false).await;
+            if !self.pass(moved).await {
                 return;
             }
+        }
+        if !self.to_upstream.has_closed() {
+            let random = Uuid::new_v4().into_bytes();
+            let mask = [random[0], random[1], random[2], random[3]];
+            let farewell = frames::client_close(Close::GOING_AWAY.code, Close::GOING_AWAY.reason, mask);
+            // An upstream that does not read is cut.
+            let _ = self.queue.try_send(Bytes::from(farewell));
+        }
+        while !self.to_upstream.has_closed() {
+            let Ok(Some(bytes)) = self.session.read_request_body().await else { return };
+            self.to_upstream.feed(&bytes);
         }
     }
 }
