@@ -20,8 +20,6 @@ const TOKENS: usize = 100_000;
 const SEEN: usize = 20_000;
 const WORKERS: usize = 16;
 const WELL_WITHIN: Duration = Duration::from_secs(5);
-/// When a load that is never well again is given up.
-const GIVEN_UP_AFTER: Duration = Duration::from_secs(180);
 const SHORT_PAUSE: Duration = Duration::from_secs(3);
 const LONG_PAUSE: Duration = Duration::from_secs(90);
 /// `REDIS_OUTAGE_GRACE_SECONDS` and `REVOCATION_STALENESS_SECONDS`, which are at their defaults.
@@ -48,11 +46,11 @@ async fn flush(stack: &Stack, alice: &User, report: &mut Report) -> anyhow::Resu
     let tokens: Arc<[Token]> = stack.seeds(alice, TOKENS).await?.into();
     report.figure(&format!("{TOKENS} new tokens published"), &seconds(started.elapsed()));
     let load = Load::start(&stack.edges, &tokens, SEEN, WORKERS);
-    calm(&load, SEEN).await?;
+    load.calms(SEEN).await?;
     stack.redis.flush().await?;
     let flushed = Instant::now();
     load.reach(TOKENS);
-    calm(&load, TOKENS).await?;
+    load.calms(TOKENS).await?;
     let tally = load.stop().await;
     let well_after = trouble(&tally, flushed);
     report.figure("Answers of that load", &statuses(&tally));
@@ -70,13 +68,13 @@ async fn short_pause(stack: &Stack, tokens: &Arc<[Token]>, report: &mut Report) 
     report.section("Redis silent for 3 s");
     let load = Load::start(&stack.edges, tokens, HOLDERS, WORKERS);
     // Each of them is held by both edges then.
-    calm(&load, 4 * HOLDERS).await?;
+    load.calms(4 * HOLDERS).await?;
     let socket = idle_socket(stack, &tokens[0]).await?;
     stack.redis.pause();
     sleep(SHORT_PAUSE).await;
     stack.redis.resume();
     load.reach(HOLDERS);
-    calm(&load, 4 * HOLDERS).await?;
+    load.calms(4 * HOLDERS).await?;
     let tally = load.stop().await;
     report.figure("Answers of tokens in use", &statuses(&tally));
     let is_kept = tally.of(200) == tally.total() && tally.slowest < Duration::from_secs(1);
@@ -88,7 +86,7 @@ async fn short_pause(stack: &Stack, tokens: &Arc<[Token]>, report: &mut Report) 
 async fn long_pause(stack: &Stack, tokens: &Arc<[Token]>, report: &mut Report) -> anyhow::Result<()> {
     report.section("Redis silent for 90 s");
     let load = Load::start(&stack.edges, tokens, HOLDERS, WORKERS);
-    calm(&load, 4 * HOLDERS).await?;
+    load.calms(4 * HOLDERS).await?;
     let socket = idle_socket(stack, &tokens[0]).await?;
     stack.redis.pause();
     let paused = Instant::now();
@@ -96,7 +94,7 @@ async fn long_pause(stack: &Stack, tokens: &Arc<[Token]>, report: &mut Report) -
     stack.redis.resume();
     let resumed = Instant::now();
     load.reach(HOLDERS);
-    calm(&load, 4 * HOLDERS).await?;
+    load.calms(4 * HOLDERS).await?;
     let tally = load.stop().await;
     let (code, reason) = ending.close.unwrap_or_default();
     let lived_on = ending.at.saturating_duration_since(paused);
@@ -116,16 +114,6 @@ async fn idle_socket(stack: &Stack, token: &Token) -> anyhow::Result<Socket> {
     let mut socket = opened.map_err(|status| anyhow::anyhow!("a WebSocket is refused with {status}"))?;
     socket.next().await;
     Ok(socket)
-}
-
-/// Waits until so many answers in a row were good.
-async fn calm(load: &Load, answers: usize) -> anyhow::Result<()> {
-    let deadline = Instant::now() + GIVEN_UP_AFTER;
-    while load.calm() < answers {
-        anyhow::ensure!(Instant::now() < deadline, "not well after {}", seconds(GIVEN_UP_AFTER));
-        sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
 }
 
 /// For how long there was trouble since then.

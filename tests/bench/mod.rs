@@ -2,6 +2,7 @@
 
 mod bodies;
 mod cost;
+mod crowd;
 mod cuts;
 mod delays;
 mod lease;
@@ -44,5 +45,6 @@ async fn measure(report: &mut Report) -> anyhow::Result<()> {
     cuts::revocations(&stack, &alice, report).await?;
     stack.finish().await;
     cuts::expiries(report).await?;
+    crowd::measure(report).await?;
     losses::measure(report).await
 }

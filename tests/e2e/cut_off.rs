@@ -22,9 +22,10 @@ use testbed::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::JoinSet,
-    time::timeout,
+    time::{sleep_until, timeout},
 };
 use tokio_tungstenite::{MaybeTlsStream, connect_async, tungstenite::Message};
+use tokio_util::sync::CancellationToken;
 
 /// From the answer that a token has ended, or from its last millisecond, to the end of everything that it opened.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
@@ -33,6 +34,8 @@ const ROUNDING: Duration = Duration::from_millis(2);
 const DEVICE: &str = "workshop-laptop-1";
 const QUIET: &str = "every_ms=3600000";
 const MIB: u64 = 1024 * 1024;
+/// Bytes; a long download takes half a minute so.
+const READ_PER_SECOND: f64 = 2.0 * 1024.0 * 1024.0;
 
 async fn quiet_socket(edge: &Edge, token: &Token) -> Socket {
     let mut socket = Socket::open(upgrade(edge, token, Some(DEVICE), QUIET)).await.expect("an upgrade");
@@ -121,25 +124,33 @@ fn endless() -> impl Stream<Item = io::Result<Bytes>> {
     })
 }
 
-/// Reads on, as slowly, until the answer is cut.
-async fn cut(mut answer: Response) -> (Instant, reqwest::Error) {
+/// Reads on until the answer is cut: slowly, so that nothing here comes to its own end, but then what is left at once.
+async fn cut(mut answer: Response, hurry: CancellationToken) -> (Instant, reqwest::Error) {
     loop {
         match answer.chunk().await {
-            Ok(Some(_)) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Ok(Some(block)) => {
+                let pause = Duration::from_secs_f64(block.len() as f64 / READ_PER_SECOND);
+                hurry.run_until_cancelled(tokio::time::sleep(pause)).await;
+            }
             Ok(None) => panic!("a body that was cut passed for a whole one"),
             Err(error) => return (Instant::now(), error),
         }
     }
 }
 
-/// When each thing ended, and what it was.
-type Open = JoinSet<(String, Instant)>;
+/// Many things that are open.
+#[derive(Default)]
+struct Open {
+    /// What each is, and when it ended.
+    ends: JoinSet<(String, Instant)>,
+    hurry: CancellationToken,
+}
 
 /// Opens one of each thing that a token can open on an edge, with bytes moving and without.
 async fn open_one_of_each(stack: &Stack, edge: &Edge, token: &Token, close: (u16, &'static str)) -> Open {
-    let mut open = Open::new();
+    let mut open = Open::default();
     let socket = quiet_socket(edge, token).await;
-    open.spawn(async move {
+    open.ends.spawn(async move {
         let ending = socket.ended().await;
         ending.expect(close.0, close.1);
         ("an idle WebSocket".to_owned(), ending.at)
@@ -154,7 +165,8 @@ async fn open_one_of_each(stack: &Stack, edge: &Edge, token: &Token, close: (u16
             let mut answer = ask(Method::GET, path).send().await.expect("an answer");
             assert!(answer.chunk().await.expect("a chunk").is_some(), "{path}");
             let name = format!("{path} by {version}");
-            open.spawn(async move { (name, cut(answer).await.0) });
+            let hurry = open.hurry.clone();
+            open.ends.spawn(async move { (name, cut(answer, hurry).await.0) });
         }
         let a_little = stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"a little"))]);
         for (name, request) in [
@@ -163,7 +175,7 @@ async fn open_one_of_each(stack: &Stack, edge: &Edge, token: &Token, close: (u16
             ("a request without an answer", ask(Method::GET, "/slow/600000")),
         ] {
             let name = format!("{name} by {version}");
-            open.spawn(async move {
+            open.ends.spawn(async move {
                 let answer = request.send().await;
                 assert!(answer.is_err(), "{name} was answered: {answer:?}");
                 (name, Instant::now())
@@ -177,7 +189,9 @@ async fn open_one_of_each(stack: &Stack, edge: &Edge, token: &Token, close: (u16
 
 /// Checks that everything ended within a second of `ended_at` and not before it, and that no upload passed for a whole one.
 async fn all_ended(stack: &Stack, open: Open, ended_at: Instant, not_before: Instant) {
-    for (name, at) in open.join_all().await {
+    sleep_until(ended_at.into()).await;
+    open.hurry.cancel();
+    for (name, at) in open.ends.join_all().await {
         let delay = at.saturating_duration_since(ended_at);
         assert!(delay < CUT_WITHIN, "{name} lived on for {delay:?}");
         assert!(at >= not_before, "{name} was cut {:?} early", not_before - at);
@@ -225,7 +239,7 @@ async fn a_cut_resets_one_http_2_stream_and_spares_those_of_other_tokens_beside_
     };
     let (cut_short, mut goes_on) = (ticks(&ended).await, ticks(&spared).await);
     let answered = revoke(&stack, &ended).await;
-    let (at, error) = cut(cut_short).await;
+    let (at, error) = cut(cut_short, CancellationToken::new()).await;
     assert!(at.saturating_duration_since(answered) < CUT_WITHIN);
     assert!(format!("{error:?}").contains("Reset("), "no reset of a stream: {error:?}");
     for _ in 0..20 {

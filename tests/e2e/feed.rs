@@ -14,6 +14,7 @@ use testbed::{
     stack::Stack,
 };
 use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::Message;
 
 /// From the moment at which an edge can hear again.
 const LEARNS_WITHIN: Duration = Duration::from_secs(5);
@@ -50,7 +51,7 @@ async fn a_gap_is_noticed(left: &str) {
     assert!(ending.at - back < LEARNS_WITHIN, "{:?}", ending.at - back);
     assert_eq!(stack.edge().status_for(&revoked, "/").await, 401);
     assert_eq!(stack.edge().status_for(&good, "/").await, 200);
-    spared.send(tokio_tungstenite::tungstenite::Message::text("still here")).await;
+    spared.send(Message::text("still here")).await;
     assert_eq!(spared.next().await.into_text().expect("a text"), "still here");
     drop(spared);
     stack.finish().await;
@@ -101,7 +102,7 @@ async fn an_edge_cut_off_catches_up(part: impl Fn(&Link), is_trimmed: bool) {
         let (first, second) = (&stack.edges[0], &stack.edges[1]);
         [quiet_socket(first, &revoked).await, quiet_socket(second, &revoked).await]
     };
-    assert_eq!(stack.edge().status_for(&good, "/").await, 200);
+    let held = quiet_socket(stack.edge(), &good).await;
     let link = stack.link.as_ref().expect("a link");
     part(link);
     revoke(&stack, &revoked).await;
@@ -116,7 +117,7 @@ async fn an_edge_cut_off_catches_up(part: impl Fn(&Link), is_trimmed: bool) {
     let silence = async || stack.edge_planes[0].metric("edge_feed_silence_seconds", "").await;
     eventually!(silence().await, |silence| *silence > 6.0);
     assert_eq!(stack.edge().status_for(&good, "/").await, 200);
-    lagging.send(tokio_tungstenite::tungstenite::Message::text("still here")).await;
+    lagging.send(Message::text("still here")).await;
     assert_eq!(lagging.next().await.into_text().expect("a text"), "still here");
 
     link.mend();
@@ -126,6 +127,7 @@ async fn an_edge_cut_off_catches_up(part: impl Fn(&Link), is_trimmed: bool) {
     assert!(ending.at - mended < LEARNS_WITHIN, "{:?}", ending.at - mended);
     eventually!(stack.edge().status_for(&revoked, "/").await, |status| *status == 401);
     assert_eq!(stack.edge().status_for(&good, "/").await, 200);
+    drop(held);
     stack.finish().await;
 }
 

@@ -23,6 +23,8 @@ use crate::{
 const PATH: &str = "/status/200";
 /// For as many tokens as anybody seeds.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(300);
+/// For as many tokens as anybody reaches.
+const CALMS_WITHIN: Duration = Duration::from_secs(120);
 
 impl Stack {
     /// Makes `count` tokens of an hour each that were never used, as so many purchases of `user` would have, but in one
@@ -137,9 +139,20 @@ impl Load {
         self.calm.store(0, Ordering::Relaxed);
     }
 
-    /// How many answers in a row were a `200` by now; as many as are reached mean that each of them works.
-    pub fn calm(&self) -> usize {
-        self.calm.load(Ordering::Relaxed)
+    /// Waits until so many answers in a row were a `200`; as many as are reached mean that each of them works.
+    pub async fn calms(&self, answers: usize) -> anyhow::Result<()> {
+        let deadline = Instant::now() + CALMS_WITHIN;
+        loop {
+            let calm = self.calm.load(Ordering::Relaxed);
+            if calm >= answers {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "{calm} good answers in a row, not {answers}, after {CALMS_WITHIN:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Ends it, and waits for the last answers.
