@@ -352,7 +352,12 @@ mod tests {
 
     #[test]
     fn a_consumer_is_gone_once_it_is_silent_for_long_and_owes_nothing() {
-        let consumer = |pending, idle| Consumer { name: "a".to_owned(), pending, idle };
+        let consumer = |pending: i64, idle: Duration| {
+            let idle_ms = i64::try_from(idle.as_millis()).expect("a short time");
+            let fields = [("name", Value::from("a")), ("pending", pending.into()), ("idle", idle_ms.into())];
+            let fields = fields.map(|(name, value)| (name.to_owned(), value));
+            Consumer::parse(HashMap::from(fields)).expect("a consumer, as Redis tells of it")
+        };
         assert!(consumer(0, GONE_AFTER * 2).is_gone());
         assert!(!consumer(1, GONE_AFTER * 2).is_gone());
         assert!(!consumer(0, GONE_AFTER / 2).is_gone());

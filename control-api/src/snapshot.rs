@@ -17,7 +17,7 @@ use crate::{
         credential, outbox, settings,
     },
     outbox::learn,
-    publisher::{PublishError, Publisher},
+    publisher::{Learned, PublishError, Publisher},
     telemetry::Metrics,
 };
 
@@ -131,7 +131,7 @@ impl Watch {
     }
 
     /// In a transaction of its own: this one lasts as long as the rebuild.
-    async fn record(&self, learned: Vec<crate::publisher::Learned>) -> Result<(), db::Error> {
+    async fn record(&self, learned: Vec<Learned>) -> Result<(), db::Error> {
         let tx = db::begin(&self.db).await?;
         learn(&tx, learned).await?;
         tx.commit().await
@@ -172,29 +172,36 @@ impl Watch {
     /// Removes tokens and credentials that Redis must not know, each after a look in Postgres: what was published meanwhile is
     /// there. How many.
     async fn remove_ghosts(&self, tx: &db::Tx) -> Result<usize, PublishError> {
-        let mut removed = 0;
-        let mut from = None;
+        Ok(self.remove_ghost_tokens(tx).await? + self.remove_ghost_credentials(tx).await?)
+    }
+
+    async fn remove_ghost_tokens(&self, tx: &db::Tx) -> Result<usize, PublishError> {
+        let (mut removed, mut from) = (0, None);
         loop {
             let (next, keys) = self.publisher.scan(redis::TOKEN_KEYS, from).await?;
             let ids: Vec<Uuid> = keys.iter().filter_map(|key| redis::tagged(key)?.parse().ok()).collect();
             let ghosts = within(self.ghosts_among_tokens(tx, ids)).await?;
             self.publisher.forget_tokens(&ghosts).await?;
             removed += ghosts.len();
-            from = next;
-            if from.is_none() {
-                break;
+            if next.is_none() {
+                return Ok(removed);
             }
+            from = next;
         }
+    }
+
+    async fn remove_ghost_credentials(&self, tx: &db::Tx) -> Result<usize, PublishError> {
+        let (mut removed, mut from) = (0, None);
         loop {
             let (next, keys) = self.publisher.scan(redis::CREDENTIAL_KEYS, from).await?;
             let digests: Vec<Digest> = keys.iter().filter_map(|key| redis::tagged(key)?.parse().ok()).collect();
             let ghosts = within(self.ghosts_among_credentials(tx, digests)).await?;
             self.publisher.forget_credentials(&ghosts).await?;
             removed += ghosts.len();
-            from = next;
-            if from.is_none() {
+            if next.is_none() {
                 return Ok(removed);
             }
+            from = next;
         }
     }
 
