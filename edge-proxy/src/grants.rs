@@ -254,8 +254,13 @@ impl Grants {
             .iter()
             .flat_map(|&(token_id, at_ms)| self.index.of(token_id).into_iter().map(move |held| (held, Some(at_ms))));
         let in_use = held.filter(|(held, _)| {
-            self.held.remove(&held.key);
-            held.is_in_use()
+            // What is in use stays, for while Redis cannot say it goes on.
+            held.doubt();
+            let is_in_use = held.is_in_use();
+            if !is_in_use {
+                self.held.remove(&held.key);
+            }
+            is_in_use
         });
         self.look_again(in_use.collect()).await
     }
@@ -288,7 +293,11 @@ impl Grants {
                 self.look_again(used.into_iter().map(|held| (held, None)).collect()).await;
             } else if now - claims_renewed >= CLAIMS_RENEWED_EVERY {
                 claims_renewed = now;
-                let first = self.index.all().into_iter().filter(|held| held.claim.is_some() && held.is_in_use());
+                let first = self
+                    .index
+                    .all()
+                    .into_iter()
+                    .filter(|held| held.claim.is_some() && held.activated_at_ms().is_none() && held.is_in_use());
                 self.look_again(first.map(|held| (held, None)).collect()).await;
             } else if !is_sound && now - looked >= self.trust.staleness {
                 looked = now;
@@ -330,20 +339,21 @@ impl Grants {
     /// after Redis was last asked for it.
     fn is_within_grace(&self, held: &Held) -> bool {
         let grace = self.trust.outage_grace.max(self.trust.staleness);
-        let doubted_for = self.doubted.lock().expect("nothing panics while it holds this lock").elapsed();
         let is_heard = self.silence().is_some_and(|silence| silence <= grace);
-        held.asked().elapsed() <= grace || is_heard && (!self.is_doubtful(held) || doubted_for <= grace)
+        let is_doubt_young = self.doubted(held).is_none_or(|doubted| doubted.elapsed() <= grace);
+        held.asked().elapsed() <= grace || is_heard && is_doubt_young
     }
 
     /// Whether a held grant can be used without a question: nothing was missed since Redis was asked for it, and its lease stands.
     fn is_sure(&self, held: &Held) -> bool {
         let is_leased = held.lease.is_none() || held.asked().elapsed() <= self.trust.leases_for();
-        is_leased && !self.is_doubtful(held)
+        is_leased && self.doubted(held).is_none()
     }
 
-    /// Whether changes may have been missed since Redis was asked for it.
-    fn is_doubtful(&self, held: &Held) -> bool {
-        held.asked() < *self.doubted.lock().expect("nothing panics while it holds this lock")
+    /// Since when what is known of it may be wrong: a change was told, or some may have been missed, since Redis was asked.
+    fn doubted(&self, held: &Held) -> Option<Instant> {
+        let all = *self.doubted.lock().expect("nothing panics while it holds this lock");
+        held.doubted().or((held.asked() < all).then_some(all))
     }
 
     fn cached(&self, key: &Key) -> Option<Arc<Held>> {

@@ -107,6 +107,8 @@ struct Term {
     deadline: Instant,
     duration: Duration,
     activated_at_ms: Option<i64>,
+    /// When a change was told that no answer has taken in yet.
+    doubted: Option<Instant>,
     ended: Option<Ended>,
 }
 
@@ -124,8 +126,19 @@ impl Term {
             deadline: asked + grant.left,
             duration: grant.duration,
             activated_at_ms: grant.activated_at_ms,
+            doubted: None,
             ended: None,
         }
+    }
+
+    /// The same after a later question.
+    fn renewed(self, asked: Instant, grant: &Grant) -> Self {
+        let new = Self::of(asked, grant);
+        let is_same = new.activated_at_ms == self.activated_at_ms && new.duration == self.duration;
+        // An answer takes its time to come, so each deadline is early by that: the later of two is the better.
+        let deadline = if is_same { new.deadline.max(self.deadline) } else { new.deadline };
+        let doubted = self.doubted.filter(|&doubted| doubted > asked);
+        Self { deadline, doubted, ended: self.ended, ..new }
     }
 
     fn ended(&self, now: Instant) -> Option<Ended> {
@@ -273,10 +286,20 @@ impl Held {
             // An answer that was overtaken by a later question's says nothing new.
             let is_newer = asked >= term.asked;
             if is_newer {
-                *term = Term { ended: term.ended, ..Term::of(asked, grant) };
+                *term = term.renewed(asked, grant);
             }
             is_newer
         });
+    }
+
+    /// Takes in that something changed: what is known may be wrong until Redis was asked again.
+    pub fn doubt(&self) {
+        self.term.send_modify(|term| term.doubted = Some(Instant::now()));
+    }
+
+    /// When a change was told that no answer has taken in yet.
+    pub fn doubted(&self) -> Option<Instant> {
+        self.term.borrow().doubted
     }
 
     /// Takes in that its clock runs: since when, and what was left when Redis was `asked`.
