@@ -234,6 +234,11 @@ impl Grants {
         }
     }
 
+    /// Keeps a grant whose clock runs, while it is in use: any change since Redis was asked has found it.
+    pub fn keep(&self, held: &Arc<Held>) {
+        self.held.insert(held.key.clone(), Arc::clone(held));
+    }
+
     /// Forgets a grant whose lease was let go.
     pub fn forget(&self, held: &Held) {
         self.held.remove(&held.key);
@@ -472,7 +477,7 @@ impl Grants {
             Verdict::Live(grant) => {
                 held.renew(asked, &grant);
                 if grant.activated_at_ms.is_some() {
-                    self.held.insert(held.key.clone(), Arc::clone(held));
+                    self.keep(held);
                 }
                 return true;
             }

@@ -107,6 +107,7 @@ impl Permit {
             // A client that is refused instead got nothing.
             self.set(Stage::Failed);
             self.settler.meter.activated(self.held.token_id, activated?);
+            self.settler.grants.keep(&self.held);
         }
         self.set(Stage::Answered);
         Ok(())
