@@ -191,7 +191,7 @@ The gateway is running.
   Upstream       {}
   Superuser      {SUPERUSER_EMAIL}   {password}
   Access token   {token}
-  Rate limits    none: they are not built yet
+  Rate limits    1000 unknown tokens a minute for an address; others are not built yet
 
 All of this stands in {folder}/stack.json, logs are in {folder}/logs/. Try, in another shell:
 
@@ -236,6 +236,7 @@ impl Configuration<'_> {
             ("ZENZEFI_URL", upstream),
             ("PUBLIC_ORIGIN", &self.public_origin()),
             ("CONTROL_API_URL", control_url),
+            ("UNKNOWN_TOKENS_PER_MINUTE", "1000"),
         ]);
         if self.options.upstream.is_none() {
             edge.insert("ZENZEFI_TLS_VERIFY".to_owned(), "false".to_owned());
