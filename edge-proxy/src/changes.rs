@@ -14,13 +14,7 @@ use fred::error::{Error, ErrorKind};
 use shared::grant::{Contents, Pulse, StreamId};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    clock::Clock,
-    grants::Grants,
-    meter::Meter,
-    redis::{self, Redis},
-    telemetry::Metrics,
-};
+use crate::{clock::Clock, grants::Grants, meter::Meter, redis::Redis, telemetry::Metrics};
 
 /// How long to wait before what failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -70,10 +64,9 @@ impl Follower {
     /// Follows the feed until the connection breaks; never returns `Ok`.
     async fn follow_one_connection(&self, place: &mut Option<Place>) -> Result<(), Error> {
         let mut reconnections = self.redis.reconnections();
-        let policy = self.redis.eviction_policy().await?;
-        if policy != redis::KEEPS_ALL && !self.allow_eviction {
-            let why =
-                format!("Redis may evict keys (maxmemory-policy {policy}); set noeviction, or ALLOW_EVICTION=true");
+        if !self.allow_eviction
+            && let Some(why) = self.redis.may_evict().await?
+        {
             return Err(Error::new(ErrorKind::Config, why));
         }
         let pulse = self.pulse().await?;

@@ -289,7 +289,7 @@ impl Grants {
         loop {
             tokio::time::sleep(WATCHED_EVERY).await;
             let now = Instant::now();
-            let is_sound = self.silence().is_some_and(|silence| silence <= self.trust.staleness);
+            let is_sound = self.is_sound();
             if now - leases_renewed >= self.trust.renews_every() {
                 leases_renewed = now;
                 let used: Vec<_> =
@@ -298,11 +298,7 @@ impl Grants {
                 self.look_again(used.into_iter().map(|held| (held, None)).collect()).await;
             } else if now - claims_renewed >= CLAIMS_RENEWED_EVERY {
                 claims_renewed = now;
-                let first = self
-                    .index
-                    .all()
-                    .into_iter()
-                    .filter(|held| held.claim.is_some() && held.activated_at_ms().is_none() && held.is_in_use());
+                let first = self.index.all().into_iter().filter(|held| held.open_claim().is_some() && held.is_in_use());
                 self.look_again(first.map(|held| (held, None)).collect()).await;
             } else if !is_sound && now - looked >= self.trust.staleness {
                 looked = now;
@@ -340,6 +336,11 @@ impl Grants {
         Some(self.hearing.start.elapsed().saturating_sub(Duration::from_millis(heard_ms)))
     }
 
+    /// Whether the feed was sound a moment ago, so that what is held can be used without a question.
+    pub fn is_sound(&self) -> bool {
+        self.silence().is_some_and(|silence| silence <= self.trust.staleness)
+    }
+
     /// Whether what is held may go on although Redis cannot say: for so long after the last word, or after the doubt began, or
     /// after Redis was last asked for it.
     fn is_within_grace(&self, held: &Held) -> bool {
@@ -367,7 +368,9 @@ impl Grants {
 
     /// What can be said without asking Redis.
     fn known(&self, key: &Key) -> Option<Outcome> {
-        self.silence().filter(|silence| *silence <= self.trust.staleness)?;
+        if !self.is_sound() {
+            return None;
+        }
         if let Some(held) = self.cached(key).filter(|held| self.is_sure(held)) {
             return Some(Ok(held));
         }

@@ -185,7 +185,7 @@ pub struct Held {
     /// The lease that it was admitted with; `None` without a device.
     pub lease: Option<Lease>,
     /// Names the claim of a token that was ready; `None` if it was not.
-    pub claim: Option<Uuid>,
+    claim: Option<Uuid>,
     /// How often what is open on the token had been cut when it was admitted.
     pub cut_generation: i64,
     term: watch::Sender<Term>,
@@ -307,6 +307,11 @@ impl Held {
         self.term.send_modify(|term| {
             *term = Term { asked, deadline: asked + left, activated_at_ms: Some(activated_at_ms), ..*term };
         });
+    }
+
+    /// Names the claim for as long as it matters: until the token's clock runs.
+    pub fn open_claim(&self) -> Option<Uuid> {
+        self.claim.filter(|_| self.activated_at_ms().is_none())
     }
 
     /// Begins a use of it; `false` if its lease was let go meanwhile.

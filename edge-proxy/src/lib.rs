@@ -181,8 +181,7 @@ impl Edge {
 
     /// Whether the change feed was heard of late.
     pub fn is_redis_up(&self) -> bool {
-        let silence = self.knowledge.get().and_then(|known| known.grants.silence());
-        silence.is_some_and(|silence| silence <= Duration::from_secs(self.config.revocation_staleness_seconds))
+        self.knowledge.get().is_some_and(|known| known.grants.is_sound())
     }
 }
 
@@ -227,23 +226,17 @@ fn refuse_eviction(config: &Config) -> Result<(), String> {
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let policy = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?.block_on(async {
+    let why = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?.block_on(async {
         let redis = Redis::start(config.redis_url.expose(), config.lease(), false).ok()?;
         let asked = async {
             redis.wait_until_connected().await;
-            redis.eviction_policy().await.ok()
+            redis.may_evict().await.ok().flatten()
         };
-        let policy = tokio::time::timeout(REDIS_ASKED_FOR, asked).await.ok().flatten();
+        let why = tokio::time::timeout(REDIS_ASKED_FOR, asked).await.ok().flatten();
         redis.stop().await;
-        policy
+        why
     });
-    match policy {
-        Some(policy) if policy != redis::KEEPS_ALL => Err(format!(
-            "REDIS_URL: Redis may evict keys (maxmemory-policy {policy}); set {}, or pass --allow-eviction",
-            redis::KEEPS_ALL
-        )),
-        _ => Ok(()),
-    }
+    why.map_or(Ok(()), |why| Err(format!("REDIS_URL: {why}")))
 }
 
 fn proxy_service(

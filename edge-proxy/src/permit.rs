@@ -140,7 +140,7 @@ impl Drop for Permit {
         if leaving.lets_go {
             self.settler.grants.forget(held);
         }
-        let claim = held.claim.filter(|_| is_ready && leaving.is_last);
+        let claim = held.open_claim().filter(|_| leaving.is_last);
         if leaving.lets_go || claim.is_some() {
             self.settler.settle(held, claim, false, lease);
         }

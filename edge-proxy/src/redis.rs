@@ -31,7 +31,7 @@ pub const FEED_BLOCKS_FOR: Duration = Duration::from_secs(1);
 /// How many changes one read of the feed brings.
 const FEED_BATCH: u64 = 1_000;
 /// The one `maxmemory-policy` under which nothing is lost.
-pub const KEEPS_ALL: &str = "noeviction";
+const KEEPS_ALL: &str = "noeviction";
 /// What [`contract::ADMIT`] takes for "any path".
 const ANY_SCOPE: &str = "*";
 
@@ -192,14 +192,13 @@ impl Redis {
         let (Some(device), Some(lease)) = (&held.key.device, held.lease) else {
             return self.look(held.token_id, held.generation).await;
         };
-        let claim = held.claim.filter(|_| held.activated_at_ms().is_none());
         let tail = [
             "renew".to_owned(),
             ANY_SCOPE.to_owned(),
             device.to_string(),
             lease.session_id.to_string(),
             self.lease_ms.to_string(),
-            claim.map(|claim| claim.to_string()).unwrap_or_default(),
+            held.open_claim().map(|claim| claim.to_string()).unwrap_or_default(),
             contract::CLAIM_MS.to_string(),
             lease.started_at_ms.to_string(),
             "0".to_owned(),
@@ -315,11 +314,15 @@ impl Redis {
         Ok(changes)
     }
 
-    /// What Redis does when its memory is full; anything but `noeviction` may lose tokens.
-    pub async fn eviction_policy(&self) -> Result<String, Error> {
+    /// Says so where Redis may throw tokens away once its memory is full, and what to do about it.
+    pub async fn may_evict(&self) -> Result<Option<String>, Error> {
         let text: String = self.connected()?.info(Some(InfoKind::Memory)).await?;
         let policy = text.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
-        policy.map(|policy| policy.trim().to_owned()).ok_or_else(|| malformed(Malformed))
+        let policy = policy.ok_or_else(|| malformed(Malformed))?.trim();
+        let may_evict = policy != KEEPS_ALL;
+        Ok(may_evict.then(|| {
+            format!("Redis may evict keys (maxmemory-policy {policy}); set {KEEPS_ALL}, or pass --allow-eviction")
+        }))
     }
 
     /// Closes the connection.
