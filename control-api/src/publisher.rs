@@ -27,7 +27,7 @@ use crate::{
     batch::Batch,
     db::{
         self,
-        access_token::{self, Hour},
+        access_token::{self, Hour, Owned},
         credential,
     },
     domain::tokens,
@@ -47,6 +47,9 @@ const RECONNECT_DELAY_MS: (u32, u32, u32) = (50, 1_000, 2);
 const USAGE_LAG_WITHIN: Duration = Duration::from_secs(5);
 /// Commands that wait for their answers at once while much is written.
 const IN_FLIGHT: usize = 200;
+/// Tokens, or credentials, that one command puts while Redis is filled: a command costs as much as several puts, yet while
+/// one runs nobody else is answered.
+const PUT_AT_ONCE: usize = 50;
 /// Keys that one look of a scan goes past, about.
 const SCAN_PAGE: u32 = 1_000;
 /// The cursor that a scan begins at, and comes back to.
@@ -108,6 +111,23 @@ enum Put {
     Outdated,
 }
 
+impl Put {
+    /// Reads what [`redis::PUT`] replies for one token.
+    fn parse(token: &access_token::Model, reply: &[String]) -> Result<Self, PublishError> {
+        let [done, known_at] = reply else { return Err(Malformed.into()) };
+        if done != "1" {
+            return Ok(Self::Outdated);
+        }
+        if known_at.is_empty() {
+            return Ok(Self::Done(None));
+        }
+        let known_at = known_at.parse().ok().and_then(DateTime::from_timestamp_millis).ok_or(Malformed)?;
+        // Redis' clock counts in milliseconds.
+        let is_news = token.activated_at.is_none_or(|at| known_at.timestamp_millis() < at.timestamp_millis());
+        Ok(Self::Done(is_news.then_some(Learned { token_id: token.id, activated_at: known_at })))
+    }
+}
+
 /// Has many commands answered, in their order. Not all at once: one that is sent behind thousands of others would be given up
 /// before its turn came.
 async fn in_flight<T>(
@@ -127,7 +147,7 @@ pub struct Publisher {
     client: Client,
     hour: Hour,
     put: Script,
-    put_credential: Script,
+    put_credentials: Script,
     bar: Script,
     pulse: Script,
     begin_rebuild: Script,
@@ -140,7 +160,7 @@ impl Publisher {
             client: connect(url, COMMAND_TIMEOUT)?,
             hour,
             put: Script::from_lua(redis::PUT),
-            put_credential: Script::from_lua(redis::PUT_CREDENTIAL),
+            put_credentials: Script::from_lua(redis::PUT_CREDENTIALS),
             bar: Script::from_lua(redis::BAR),
             pulse: Script::from_lua(redis::PULSE),
             begin_rebuild: Script::from_lua(redis::BEGIN_REBUILD),
@@ -170,14 +190,15 @@ impl Publisher {
     async fn publish_one(
         &self,
         epoch: i64,
-        owned: &access_token::Owned,
+        owned: &Owned,
         credentials: &[credential::Model],
     ) -> Result<Option<Learned>, PublishError> {
         let token = &owned.token;
-        let learned = match self.put(epoch, owned).await? {
+        let [put] = &self.put(epoch, std::slice::from_ref(owned)).await?[..] else { return Err(Malformed.into()) };
+        let learned = match put {
             Put::Done(learned) => {
-                try_join_all(credentials.iter().map(|credential| self.put_credential(token, credential))).await?;
-                learned
+                self.put_credentials(credentials.iter().map(|credential| (token, credential))).await?;
+                *learned
             }
             Put::Outdated => None,
         };
@@ -188,73 +209,73 @@ impl Publisher {
     /// Puts a batch in two strides, every token and then every credential, without a change for each: whoever fills Redis
     /// announces a new build, at which edges look everything up again. What Redis knew better.
     pub async fn fill(&self, batch: &Batch) -> Result<Vec<Learned>, PublishError> {
-        let put = in_flight(batch.tokens.iter().map(|owned| self.put(batch.epoch, owned))).await?;
-        let mut learned = Vec::new();
-        let mut credentials = Vec::new();
-        for (owned, put) in batch.tokens.iter().zip(put) {
+        let put = in_flight(batch.tokens.chunks(PUT_AT_ONCE).map(|some| self.put(batch.epoch, some))).await?;
+        let (mut learned, mut credentials) = (Vec::new(), Vec::new());
+        for (owned, put) in batch.tokens.iter().zip(put.into_iter().flatten()) {
             let Put::Done(better) = put else { continue };
             learned.extend(better);
             let of_token = batch.credentials_of(owned.token.id).iter();
-            credentials.extend(of_token.map(|credential| self.put_credential(&owned.token, credential)));
+            credentials.extend(of_token.map(|credential| (&owned.token, credential)));
         }
-        in_flight(credentials).await?;
+        in_flight(credentials.chunks(PUT_AT_ONCE).map(|some| self.put_credentials(some.iter().copied()))).await?;
         Ok(learned)
     }
 
-    async fn put(&self, epoch: i64, owned: &access_token::Owned) -> Result<Put, PublishError> {
-        let token = &owned.token;
-        let activated_at = token.activated_at.map(|at| at.timestamp_millis());
-        let arguments = vec![
-            epoch.to_string(),
-            token.version.to_string(),
-            token.user_id.to_string(),
-            token.scope.clone(),
-            token.duration(self.hour).num_milliseconds().to_string(),
-            tokens::standing(token, owned.user_is_active).as_str().to_owned(),
-            token.credential_gen.to_string(),
-            activated_at.map(|at| at.to_string()).unwrap_or_default(),
-            u8::from(token.refund_requested_at.is_some()).to_string(),
-            redis::TOMBSTONE_MS.to_string(),
-            token.cut_gen.to_string(),
-            token.cut_code.map(|code| code.to_string()).unwrap_or_default(),
-            token.cut_device.clone().unwrap_or_default(),
-        ];
-        let cut_device = token.cut_device.as_deref().map(Device::known);
-        let leases = [None, cut_device.as_ref()].map(|device| redis::lease_key(token.id, device));
-        let keys = [redis::token_key(token.id)].into_iter().chain(leases).collect();
+    async fn put(&self, epoch: i64, tokens: &[Owned]) -> Result<Vec<Put>, PublishError> {
+        let (mut keys, mut arguments) = (Vec::new(), Vec::new());
+        for Owned { token, user_is_active, .. } in tokens {
+            let cut_device = token.cut_device.as_deref().map(Device::known);
+            keys.push(redis::token_key(token.id));
+            keys.extend([None, cut_device.as_ref()].map(|device| redis::lease_key(token.id, device)));
+            let activated_at = token.activated_at.map(|at| at.timestamp_millis().to_string());
+            arguments.extend([
+                epoch.to_string(),
+                token.version.to_string(),
+                token.user_id.to_string(),
+                token.scope.clone(),
+                token.duration(self.hour).num_milliseconds().to_string(),
+                tokens::standing(token, *user_is_active).as_str().to_owned(),
+                token.credential_gen.to_string(),
+                activated_at.unwrap_or_default(),
+                u8::from(token.refund_requested_at.is_some()).to_string(),
+                redis::TOMBSTONE_MS.to_string(),
+                token.cut_gen.to_string(),
+                token.cut_code.map(|code| code.to_string()).unwrap_or_default(),
+                token.cut_device.clone().unwrap_or_default(),
+            ]);
+        }
         let reply: Vec<String> = self.run(&self.put, keys, arguments).await?;
-        let [done, known_at] = &reply[..] else { return Err(Malformed.into()) };
-        if done != "1" {
-            return Ok(Put::Outdated);
+        if reply.len() != 2 * tokens.len() {
+            return Err(Malformed.into());
         }
-        if known_at.is_empty() {
-            return Ok(Put::Done(None));
-        }
-        let known_at: i64 = known_at.parse().map_err(|_| Malformed)?;
-        let is_news = activated_at.is_none_or(|at| known_at < at);
-        let known_at = DateTime::from_timestamp_millis(known_at).filter(|_| is_news);
-        Ok(Put::Done(known_at.map(|activated_at| Learned { token_id: token.id, activated_at })))
+        tokens.iter().zip(reply.chunks_exact(2)).map(|(owned, reply)| Put::parse(&owned.token, reply)).collect()
     }
 
     /// A credential's key ends with its token's hash. One that has ended stands for a while as a tombstone, which no late write
     /// replaces, and by which an edge finds it revoked and not merely unknown.
-    async fn put_credential(
+    async fn put_credentials(
         &self,
-        token: &access_token::Model,
-        credential: &credential::Model,
+        credentials: impl Iterator<Item = (&access_token::Model, &credential::Model)>,
     ) -> Result<(), PublishError> {
-        let Some(digest) = Digest::from_bytes(&credential.digest) else { return Ok(()) };
-        let has_ended = credential.ended_at.is_some() || credential.r#gen < token.credential_gen;
-        let generation = if has_ended { redis::ENDED_GENERATION } else { credential.r#gen };
-        let (how, ends_ms) = match (token.expires_at(self.hour), token.revoked_at) {
-            _ if has_ended => ("PX", redis::TOMBSTONE_MS),
-            (Some(expires_at), _) => ("PXAT", expires_at.timestamp_millis().saturating_add(redis::TOMBSTONE_MS)),
-            (None, Some(_)) => ("PX", redis::TOMBSTONE_MS),
-            (None, None) => ("", 0),
-        };
-        let value = redis::credential_value(token.id, generation);
-        let arguments = vec![value, redis::ENDED_SUFFIX.to_owned(), how.to_owned(), ends_ms.to_string()];
-        Ok(self.run(&self.put_credential, vec![redis::credential_key(&digest)], arguments).await?)
+        let (mut keys, mut arguments) = (Vec::new(), vec![redis::ENDED_SUFFIX.to_owned()]);
+        for (token, credential) in credentials {
+            let Some(digest) = Digest::from_bytes(&credential.digest) else { continue };
+            let has_ended = credential.ended_at.is_some() || credential.r#gen < token.credential_gen;
+            let generation = if has_ended { redis::ENDED_GENERATION } else { credential.r#gen };
+            let (how, ends_ms) = match (token.expires_at(self.hour), token.revoked_at) {
+                _ if has_ended => ("PX", redis::TOMBSTONE_MS),
+                (Some(expires_at), _) => ("PXAT", expires_at.timestamp_millis().saturating_add(redis::TOMBSTONE_MS)),
+                (None, Some(_)) => ("PX", redis::TOMBSTONE_MS),
+                (None, None) => ("", 0),
+            };
+            keys.push(redis::credential_key(&digest));
+            arguments.extend([
+                redis::credential_value(token.id, generation),
+                how.to_owned(),
+                ends_ms.to_string(),
+            ]);
+        }
+        Ok(self.run(&self.put_credentials, keys, arguments).await?)
     }
 
     /// Appends a change, so that every edge looks the token up again.

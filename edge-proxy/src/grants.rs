@@ -295,7 +295,9 @@ impl Grants {
                 let used: Vec<_> =
                     self.index.all().into_iter().filter(|held| held.lease.is_some() && held.take_used()).collect();
                 self.metrics.leases.set(i64::try_from(used.len()).unwrap_or(i64::MAX));
-                self.look_again(used.into_iter().map(|held| (held, None)).collect()).await;
+                if !self.look_again(used.iter().map(|held| (Arc::clone(held), None)).collect()).await {
+                    used.iter().for_each(|held| held.renewal_failed());
+                }
             } else if now - claims_renewed >= CLAIMS_RENEWED_EVERY {
                 claims_renewed = now;
                 let first = self.index.all().into_iter().filter(|held| held.open_claim().is_some() && held.is_in_use());

@@ -346,6 +346,11 @@ impl Held {
         self.lock_uses().open > 0
     }
 
+    /// Takes in that its lease could not be renewed: that is due still.
+    pub fn renewal_failed(&self) {
+        self.lock_uses().since_renewal = true;
+    }
+
     /// Whether it was used since this was last asked, or is in use.
     pub fn take_used(&self) -> bool {
         let mut uses = self.lock_uses();

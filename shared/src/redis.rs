@@ -57,7 +57,7 @@ pub const FAULTS_PER_MINUTE: u32 = 20;
 pub const ACTIVATIONS_RETOLD_WITHIN_MS: i64 = 30_000;
 /// The generation of a credential that was ended: no token has it.
 pub const ENDED_GENERATION: i64 = 0;
-/// How the value of an ended credential ends, as [`PUT_CREDENTIAL`] asks.
+/// How the value of an ended credential ends, as [`PUT_CREDENTIALS`] asks.
 pub const ENDED_SUFFIX: &str = ":0";
 
 /// What a credential names: `token_id:gen`.
@@ -105,10 +105,10 @@ pub fn parse_credential_value(value: &str) -> Option<(Uuid, i64)> {
     Some((token_id.parse().ok()?, generation.parse().ok()?))
 }
 
-/// Puts a token's state as Postgres has it now; see the script's own head for its keys, arguments and reply, as for all below.
+/// Puts the states of tokens as Postgres has them now; see the script's own head for its keys, arguments and reply, as for all below.
 pub const PUT: &str = include_str!("redis/put.lua");
-/// Puts what a credential names.
-pub const PUT_CREDENTIAL: &str = include_str!("redis/put_credential.lua");
+/// Puts what credentials name.
+pub const PUT_CREDENTIALS: &str = include_str!("redis/put_credentials.lua");
 /// Tells what a credential names, and what that answer is worth.
 pub const FIND: &str = include_str!("redis/find.lua");
 /// Decides what a credential may do now.
