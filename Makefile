@@ -30,7 +30,7 @@ lint: ## Checks formatting, lints, dependencies and the boundaries between modul
 	cargo deny --locked check bans licenses sources
 	cargo test --locked --workspace --test boundaries
 
-prove: ## Measures what has a figure, on a release build, alone on the machine; writes target/prove/report.md; PROVE_LONG=1
+prove: ## Measures what has a figure, on a release build, alone on the machine; writes target/prove/report.md; PROVE_ONLY=losses,crowd PROVE_LONG=1
 	@$(INSTALL) prove
 	cargo build --locked --release --workspace
 	@exec $(TARGET)/release/testbed prove

@@ -14,6 +14,7 @@ use fred::{
     },
 };
 use futures_util::future::{join_all, try_join_all};
+use serde::Serialize;
 use shared::{
     credential::Digest,
     device::Device,
@@ -128,6 +129,38 @@ impl Put {
     }
 }
 
+/// A token's state, as [`redis::PUT`] reads it. Numbers are texts: a script's own lose their last digits.
+#[derive(Serialize)]
+struct State<'a> {
+    version: String,
+    user_id: Uuid,
+    scope: &'a str,
+    duration_ms: String,
+    state: &'static str,
+    credential_gen: String,
+    /// In milliseconds since 1970, or empty.
+    activated_at: String,
+    is_refund_pending: bool,
+    /// The last time that what was open on it was cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cut: Option<Cut<'a>>,
+}
+
+#[derive(Serialize)]
+struct Cut<'a> {
+    r#gen: String,
+    code: String,
+    /// Empty for every device.
+    device: &'a str,
+    /// The keys that a cut looks at.
+    lease: String,
+    device_lease: String,
+}
+
+fn as_json(value: &impl Serialize) -> Result<String, PublishError> {
+    serde_json::to_string(value).map_err(|_| Malformed.into())
+}
+
 /// Has many commands answered, in their order. Not all at once: one that is sent behind thousands of others would be given up
 /// before its turn came.
 async fn in_flight<T>(
@@ -222,33 +255,35 @@ impl Publisher {
     }
 
     async fn put(&self, epoch: i64, tokens: &[Owned]) -> Result<Vec<Put>, PublishError> {
-        let (mut keys, mut arguments) = (Vec::new(), Vec::new());
-        for Owned { token, user_is_active, .. } in tokens {
-            let cut_device = token.cut_device.as_deref().map(Device::known);
-            keys.push(redis::token_key(token.id));
-            keys.extend([None, cut_device.as_ref()].map(|device| redis::lease_key(token.id, device)));
-            let activated_at = token.activated_at.map(|at| at.timestamp_millis().to_string());
-            arguments.extend([
-                epoch.to_string(),
-                token.version.to_string(),
-                token.user_id.to_string(),
-                token.scope.clone(),
-                token.duration(self.hour).num_milliseconds().to_string(),
-                tokens::standing(token, *user_is_active).as_str().to_owned(),
-                token.credential_gen.to_string(),
-                activated_at.unwrap_or_default(),
-                u8::from(token.refund_requested_at.is_some()).to_string(),
-                redis::TOMBSTONE_MS.to_string(),
-                token.cut_gen.to_string(),
-                token.cut_code.map(|code| code.to_string()).unwrap_or_default(),
-                token.cut_device.clone().unwrap_or_default(),
-            ]);
-        }
+        let states: Vec<State<'_>> = tokens.iter().map(|owned| self.state(owned)).collect();
+        let keys = tokens.iter().map(|owned| redis::token_key(owned.token.id)).collect();
+        let arguments = vec![epoch.to_string(), redis::TOMBSTONE_MS.to_string(), as_json(&states)?];
         let reply: Vec<String> = self.run(&self.put, keys, arguments).await?;
         if reply.len() != 2 * tokens.len() {
             return Err(Malformed.into());
         }
         tokens.iter().zip(reply.chunks_exact(2)).map(|(owned, reply)| Put::parse(&owned.token, reply)).collect()
+    }
+
+    fn state<'a>(&self, Owned { token, user_is_active, .. }: &'a Owned) -> State<'a> {
+        let cut_device = token.cut_device.as_deref();
+        State {
+            version: token.version.to_string(),
+            user_id: token.user_id,
+            scope: &token.scope,
+            duration_ms: token.duration(self.hour).num_milliseconds().to_string(),
+            state: tokens::standing(token, *user_is_active).as_str(),
+            credential_gen: token.credential_gen.to_string(),
+            activated_at: token.activated_at.map(|at| at.timestamp_millis().to_string()).unwrap_or_default(),
+            is_refund_pending: token.refund_requested_at.is_some(),
+            cut: (token.cut_gen > 0).then(|| Cut {
+                r#gen: token.cut_gen.to_string(),
+                code: token.cut_code.map(|code| code.to_string()).unwrap_or_default(),
+                device: cut_device.unwrap_or_default(),
+                lease: redis::lease_key(token.id, None),
+                device_lease: redis::lease_key(token.id, cut_device.map(Device::known).as_ref()),
+            }),
+        }
     }
 
     /// A credential's key ends with its token's hash. One that has ended stands for a while as a tombstone, which no late write
@@ -257,7 +292,7 @@ impl Publisher {
         &self,
         credentials: impl Iterator<Item = (&access_token::Model, &credential::Model)>,
     ) -> Result<(), PublishError> {
-        let (mut keys, mut arguments) = (Vec::new(), vec![redis::ENDED_SUFFIX.to_owned()]);
+        let (mut keys, mut puts) = (Vec::new(), Vec::new());
         for (token, credential) in credentials {
             let Some(digest) = Digest::from_bytes(&credential.digest) else { continue };
             let has_ended = credential.ended_at.is_some() || credential.r#gen < token.credential_gen;
@@ -269,12 +304,9 @@ impl Publisher {
                 (None, None) => ("", 0),
             };
             keys.push(redis::credential_key(&digest));
-            arguments.extend([
-                redis::credential_value(token.id, generation),
-                how.to_owned(),
-                ends_ms.to_string(),
-            ]);
+            puts.push((redis::credential_value(token.id, generation), how, ends_ms.to_string()));
         }
+        let arguments = vec![redis::ENDED_SUFFIX.to_owned(), as_json(&puts)?];
         Ok(self.run(&self.put_credentials, keys, arguments).await?)
     }
 

@@ -25,7 +25,7 @@ use crate::{
 const LOCK: i64 = 0x736e_6170_7368_6f74;
 /// The same for the one that looks for ghosts: the letters `ghosts`.
 const GHOSTS_LOCK: i64 = 0x6768_6f73_7473;
-const CHECK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_millis(500);
 const GHOSTS_EVERY: Duration = Duration::from_secs(3_600);
 /// After a look for ghosts that failed, as at the start while Redis is away.
 const GHOSTS_REST: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Checks each second, until cancelled. Runs in every replica; the lock lets one do it.
+    /// Checks twice a second, until cancelled. Runs in every replica; the lock lets one do it.
     pub async fn watch(self, stop: CancellationToken) {
         let mut failing = false;
         while !stop.is_cancelled() {

@@ -19,7 +19,13 @@ use std::{
 
 use futures_util::future::join_all;
 use quick_cache::sync::Cache;
-use shared::{credential::Digest, device::Device, grant::Activation, redis::CLAIM_MS, scope::Scope};
+use shared::{
+    credential::Digest,
+    device::Device,
+    grant::{Activation, Finding},
+    redis::CLAIM_MS,
+    scope::Scope,
+};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -35,6 +41,10 @@ const NEGATIVE_FOR: Duration = Duration::from_secs(1);
 const NEGATIVE_ENTRIES: usize = 10_000;
 /// How often a question is asked again because its token changed meanwhile.
 const MAX_ASKS: usize = 4;
+/// A question waits so long for a Redis that is just being filled: better than an error at once.
+const FILLED_WITHIN: Duration = Duration::from_secs(1);
+/// How often it looks meanwhile.
+const FILLED_LOOKED_EVERY: Duration = Duration::from_millis(100);
 /// How many grants are asked for again at once.
 const LOOKED_AT_ONCE: usize = 1_000;
 /// How many changes are noted; an answer that took longer than these is not kept.
@@ -384,7 +394,8 @@ impl Grants {
     async fn ask_once(&self, question: Question) -> Outcome {
         let outcome = Arc::clone(self.lock_flights().entry(question.clone()).or_default());
         let flight = Flight { grants: self, question, outcome };
-        flight.outcome.get_or_init(|| self.ask(&flight.question)).await.clone()
+        // Boxed, so that requests that need no question do not carry room for one.
+        flight.outcome.get_or_init(|| Box::pin(self.ask(&flight.question))).await.clone()
     }
 
     fn lock_recent(&self) -> MutexGuard<'_, RecentChanges> {
@@ -434,9 +445,8 @@ impl Grants {
     }
 
     async fn ask_redis(&self, question: &Question) -> Result<Outcome, fred::error::Error> {
-        let asked = Instant::now();
         let Question { key, scopes } = question;
-        let finding = self.redis.find(&key.digest).await?;
+        let finding = self.find_in_whole(key).await?;
         if !finding.is_whole {
             return Ok(Err(Unfit::Unavailable));
         }
@@ -445,7 +455,7 @@ impl Grants {
             if finding.proves_absence(connected_at_ms) { Unfit::Invalid } else { Unfit::Unavailable }
         };
         let Some((token_id, generation)) = finding.names else { return Ok(Err(absent())) };
-        let claim = Uuid::new_v4();
+        let (asked, claim) = (Instant::now(), Uuid::new_v4());
         let lookup = match &key.device {
             Some(device) => {
                 let taking = Taking { device, scopes, session_id: Uuid::now_v7(), claim };
@@ -461,6 +471,20 @@ impl Grants {
             Verdict::Unknown => Err(absent()),
             Verdict::Unsure => Err(Unfit::Unavailable),
         })
+    }
+
+    /// What a credential names in a Redis that is whole, if it is or becomes so in a moment.
+    async fn find_in_whole(&self, key: &Key) -> Result<Finding, fred::error::Error> {
+        let until = Instant::now() + FILLED_WITHIN;
+        loop {
+            let finding = self.redis.find(&key.digest).await?;
+            // What is held goes on meanwhile.
+            let can_go_on = || self.cached(key).is_some_and(|held| self.is_within_grace(&held));
+            if finding.is_whole || Instant::now() >= until || can_go_on() {
+                return Ok(finding);
+            }
+            tokio::time::sleep(FILLED_LOOKED_EVERY).await;
+        }
     }
 
     /// Asks again for these, and tells those who hold them; `false` as soon as Redis cannot say: it is not waited for again and

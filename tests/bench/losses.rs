@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use shared::redis;
 use testbed::{
     actors::{Token, User},
     load::{Load, Tally},
@@ -21,6 +22,7 @@ const SEEN: usize = 20_000;
 const WORKERS: usize = 16;
 const WELL_WITHIN: Duration = Duration::from_secs(5);
 const SHORT_PAUSE: Duration = Duration::from_secs(3);
+const LOOKED_EVERY: Duration = Duration::from_millis(50);
 const LONG_PAUSE: Duration = Duration::from_secs(90);
 /// `REDIS_OUTAGE_GRACE_SECONDS` and `REVOCATION_STALENESS_SECONDS`, which are at their defaults.
 const GRACE: Duration = Duration::from_secs(60);
@@ -45,6 +47,12 @@ async fn flush(stack: &Stack, alice: &User, report: &mut Report) -> anyhow::Resu
     let started = Instant::now();
     let tokens: Arc<[Token]> = stack.seeds(alice, TOKENS).await?.into();
     report.figure(&format!("{TOKENS} new tokens published"), &seconds(started.elapsed()));
+    stack.redis.flush().await?;
+    let flushed = Instant::now();
+    while stack.redis.command(&["HGET", redis::SNAPSHOT, redis::SNAPSHOT_BUILT_AT]).await?.is_empty() {
+        sleep(LOOKED_EVERY).await;
+    }
+    report.figure("Emptied without load: filled again after", &seconds(flushed.elapsed()));
     let load = Load::start(&stack.edges, &tokens, SEEN, WORKERS);
     load.calms(SEEN).await?;
     stack.redis.flush().await?;

@@ -12,19 +12,39 @@ mod report;
 use std::fs;
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use testbed::{process::build_folder, stack::Stack};
 
 use report::Report;
 
-/// Measures everything, prints it and writes `prove/report.md` in the build folder; an error where a promise is broken. What takes
-/// more than a few minutes is left out unless `is_long`.
-pub async fn prove(is_long: bool) -> anyhow::Result<()> {
+/// A part of what is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Section {
+    /// A gibibyte down and one up.
+    Bodies,
+    /// How soon a purchase and a revocation count.
+    Delays,
+    /// What the edge adds to a small request.
+    Cost,
+    /// What is open when its token is revoked.
+    Revocations,
+    /// What is open when its token's time is up.
+    Expiries,
+    /// Made-up tokens.
+    Crowd,
+    /// Redis emptied, and silent.
+    Losses,
+}
+
+/// Measures these sections, or all if none is named, prints what it finds and writes `prove/report.md` in the build folder; an
+/// error where a promise is broken. What takes more than a few minutes is left out unless `is_long`.
+pub async fn prove(sections: &[Section], is_long: bool) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         bail!("figures of a debug build say nothing: use `make prove`");
     }
     let mut report = Report::new()?;
     let beside = async || if is_long { Ok(Some(lease::hold().await?)) } else { anyhow::Ok(None) };
-    let (held, ()) = tokio::try_join!(beside(), measure(&mut report))?;
+    let (held, ()) = tokio::try_join!(beside(), measure(sections, &mut report))?;
     if let Some(held) = held {
         lease::tell(&held, &mut report);
     }
@@ -36,15 +56,33 @@ pub async fn prove(is_long: bool) -> anyhow::Result<()> {
     report.verdict()
 }
 
-async fn measure(report: &mut Report) -> anyhow::Result<()> {
-    let stack = Stack::plan().edges(2).control_env("LOG_LEVEL", "info").edge_env("LOG_LEVEL", "info").start().await;
-    let alice = stack.control.user("alice").with_credits(100_000).await;
-    bodies::measure(&stack, &alice, report).await?;
-    delays::measure(&stack, &alice, report).await?;
-    cost::measure(&stack, &alice, report).await?;
-    cuts::revocations(&stack, &alice, report).await?;
-    stack.finish().await;
-    cuts::expiries(report).await?;
-    crowd::measure(report).await?;
-    losses::measure(report).await
+async fn measure(sections: &[Section], report: &mut Report) -> anyhow::Result<()> {
+    let is_asked = |section| sections.is_empty() || sections.contains(&section);
+    if [Section::Bodies, Section::Delays, Section::Cost, Section::Revocations].into_iter().any(is_asked) {
+        let stack = Stack::plan().edges(2).control_env("LOG_LEVEL", "info").edge_env("LOG_LEVEL", "info").start().await;
+        let alice = stack.control.user("alice").with_credits(100_000).await;
+        if is_asked(Section::Bodies) {
+            bodies::measure(&stack, &alice, report).await?;
+        }
+        if is_asked(Section::Delays) {
+            delays::measure(&stack, &alice, report).await?;
+        }
+        if is_asked(Section::Cost) {
+            cost::measure(&stack, &alice, report).await?;
+        }
+        if is_asked(Section::Revocations) {
+            cuts::revocations(&stack, &alice, report).await?;
+        }
+        stack.finish().await;
+    }
+    if is_asked(Section::Expiries) {
+        cuts::expiries(report).await?;
+    }
+    if is_asked(Section::Crowd) {
+        crowd::measure(report).await?;
+    }
+    if is_asked(Section::Losses) {
+        losses::measure(report).await?;
+    }
+    Ok(())
 }

@@ -24,7 +24,7 @@ const PATH: &str = "/status/200";
 /// For as many tokens as anybody seeds.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(300);
 /// For as many tokens as anybody reaches.
-const CALMS_WITHIN: Duration = Duration::from_secs(120);
+const CALMS_WITHIN: Duration = Duration::from_secs(300);
 
 impl Stack {
     /// Makes `count` tokens of an hour each that were never used, as so many purchases of `user` would have, but in one

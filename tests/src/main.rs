@@ -48,6 +48,9 @@ enum Command {
     /// Measure what is promised in figures, print it and write prove/report.md in the build folder.
     Prove {
         /// Measure what takes ten minutes, too.
+        /// What to measure; everything if nothing is named.
+        #[arg(value_enum, env = "PROVE_ONLY", value_delimiter = ',')]
+        sections: Vec<bench::Section>,
         #[arg(long, env = "PROVE_LONG", value_parser = FalseyValueParser::new())]
         long: bool,
     },
@@ -59,7 +62,7 @@ async fn main() -> ExitCode {
         Command::WithPostgres { command } => with_postgres(&command).await,
         Command::Standin { https, http } => standin(https, http).await,
         Command::Stack(options) => run::run(&options).await.map(|()| ExitCode::SUCCESS),
-        Command::Prove { long } => bench::prove(long).await.map(|()| ExitCode::SUCCESS),
+        Command::Prove { sections, long } => bench::prove(&sections, long).await.map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("testbed: {error:#}");

@@ -111,7 +111,8 @@ async fn a_credential_that_was_ended_stays_so_whatever_is_written_late() {
     let key = redis::credential_key(&token.digest());
     assert_eq!(control.redis.command(&["GET", &key]).await.unwrap(), redis::credential_value(token.id, 0));
     let late = redis::credential_value(token.id, 1);
-    let script = ["EVAL", redis::PUT_CREDENTIALS, "1", &key, redis::ENDED_SUFFIX, &late, "", "0"];
+    let late = json!([[late, "", "0"]]).to_string();
+    let script = ["EVAL", redis::PUT_CREDENTIALS, "1", &key, redis::ENDED_SUFFIX, &late];
     assert_eq!(control.redis.command(&script).await.unwrap(), "0");
     assert_eq!(control.lookup(&token.digest()).await, Lookup::Revoked);
 }
