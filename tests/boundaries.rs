@@ -95,7 +95,7 @@ const BOUNDARIES: &[Boundary] = &[
         says: "only the publisher and the intake speak to Redis",
         within: &["control-api/src/"],
         except: &[
-            "control-api/src/publisher.rs",
+            "control-api/src/publisher/",
             "control-api/src/intake.rs",
             // These name its errors and check its URL.
             "control-api/src/lib.rs",
@@ -158,11 +158,15 @@ const BOUNDARIES: &[Boundary] = &[
         within: &[
             "edge-proxy/src/changes.rs",
             "edge-proxy/src/clock.rs",
+            "edge-proxy/src/flights.rs",
             "edge-proxy/src/grants.rs",
+            "edge-proxy/src/hearing.rs",
             "edge-proxy/src/held.rs",
+            "edge-proxy/src/index.rs",
             "edge-proxy/src/meter/",
             "edge-proxy/src/permit.rs",
             "edge-proxy/src/redis.rs",
+            "edge-proxy/src/verdict.rs",
         ],
         except: &[],
         forbids: &[Name("pingora")],

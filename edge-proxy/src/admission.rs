@@ -10,10 +10,10 @@ use crate::{
     admit::{self, Caller, Denied},
     config::DevicePolicy,
     credential::Candidate,
-    grants::Unfit,
-    held::{Held, Refusal},
+    held::Held,
     meter::Who,
     permit::Permit,
+    verdict::{Refusal, Unfit},
 };
 
 impl Edge {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use fred::error::{Error, ErrorKind};
-use shared::grant::{Contents, Pulse, StreamId};
+use shared::pulse::{Contents, Pulse, StreamId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{clock::Clock, grants::Grants, meter::Meter, redis::Redis, telemetry::Metrics};
@@ -70,7 +70,7 @@ impl Follower {
             return Err(Error::new(ErrorKind::Config, why));
         }
         let pulse = self.pulse().await?;
-        self.grants.connected(pulse.now_ms);
+        self.grants.hearing.connected(pulse.now_ms);
         // Connected now: what was told of this up to here is not a break.
         while reconnections.try_recv().is_ok() {}
         tracing::info!("following the change feed");
@@ -93,7 +93,7 @@ impl Follower {
                 self.note_lag(last);
             }
             if place.is_sure {
-                self.grants.heard();
+                self.grants.hearing.heard();
             }
         }
     }
@@ -117,7 +117,7 @@ impl Follower {
             Some(place) if !is_other && !has_gap => place,
             _ => {
                 self.grants.lost_track();
-                self.grants.connected(pulse.now_ms);
+                self.grants.hearing.connected(pulse.now_ms);
                 Place { contents, last: newest, before: newest, is_sure: false }
             }
         };

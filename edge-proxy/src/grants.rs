@@ -9,11 +9,7 @@
 //! After [`Trust::staleness`] it is asked for again; where Redis cannot say, it goes on for [`Trust::outage_grace`] and then ends.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicI64, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -26,13 +22,16 @@ use shared::{
     redis::CLAIM_MS,
     scope::Scope,
 };
-use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::{
-    held::{Ending, Held, Index, Key, Refusal, Verdict},
+    flights::{Flights, Outcome, Question},
+    hearing::{Hearing, RecentChanges, Trust},
+    held::{Held, Key},
+    index::Index,
     redis::{Redis, Taking},
     telemetry::Metrics,
+    verdict::{Ending, Refusal, Unfit, Verdict},
 };
 
 /// How long "there is no such token" is remembered.
@@ -47,111 +46,10 @@ const FILLED_WITHIN: Duration = Duration::from_secs(1);
 const FILLED_LOOKED_EVERY: Duration = Duration::from_millis(100);
 /// How many grants are asked for again at once.
 const LOOKED_AT_ONCE: usize = 1_000;
-/// How many changes are noted; an answer that took longer than these is not kept.
-const NOTED_CHANGES: usize = 4_096;
-/// How often a lease is renewed in its life.
-const RENEWALS_PER_LEASE: u32 = 5;
 /// How often the claims of open first requests are renewed: before a rebuild lets refunds go on without them.
 pub const CLAIMS_RENEWED_EVERY: Duration = Duration::from_millis(CLAIM_MS / 8);
 /// How often it is looked whether what is held may go on.
 const WATCHED_EVERY: Duration = Duration::from_millis(250);
-
-/// Why a credential opens nothing at this moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unfit {
-    /// Unknown, revoked, suspended, rotated away or expired.
-    Invalid,
-    /// Good, but not for this request.
-    Refused(Refusal),
-    /// Redis cannot say.
-    Unavailable,
-}
-
-/// The last changes that the feed told, so that an answer can be recognised as overtaken.
-#[derive(Debug, Default)]
-struct RecentChanges {
-    told: u64,
-    tokens: VecDeque<Uuid>,
-}
-
-impl RecentChanges {
-    fn note(&mut self, token_id: Uuid) {
-        self.told += 1;
-        if self.tokens.len() == NOTED_CHANGES {
-            self.tokens.pop_front();
-        }
-        self.tokens.push_back(token_id);
-    }
-
-    /// Whether the token changed since `told` changes had been told, as far as is noted; yes if that is not known.
-    fn may_have_changed(&self, token_id: Uuid, told: u64) -> bool {
-        let since = usize::try_from(self.told - told).unwrap_or(usize::MAX);
-        since > self.tokens.len() || self.tokens.iter().rev().take(since).any(|&changed| changed == token_id)
-    }
-}
-
-/// When the feed was last sound, and when this edge last (re)connected.
-#[derive(Debug)]
-struct Hearing {
-    /// Milliseconds since `Grants` was made, plus one; `0` if never.
-    heard_ms: AtomicU64,
-    /// Redis' clock at the last connection.
-    connected_at_ms: AtomicI64,
-    start: Instant,
-}
-
-/// How long what is held can be trusted without a word from Redis, and how long a device holds a token.
-#[derive(Clone, Copy, Debug)]
-pub struct Trust {
-    /// Without a word from the feed for so long, cached grants are asked for again.
-    pub staleness: Duration,
-    /// While Redis is down, grants that are held go on for so long.
-    pub outage_grace: Duration,
-    pub lease: Duration,
-}
-
-impl Trust {
-    /// How often leases are renewed.
-    pub fn renews_every(&self) -> Duration {
-        self.lease / RENEWALS_PER_LEASE
-    }
-
-    /// For how long after a question a lease is sure to be renewed before it lapses.
-    fn leases_for(&self) -> Duration {
-        self.lease - 2 * self.renews_every()
-    }
-}
-
-type Outcome = Result<Arc<Held>, Unfit>;
-
-/// Those who ask the same share one answer: the credential on its device, and the scopes that open the path.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Question {
-    key: Key,
-    scopes: Vec<Scope>,
-}
-
-type Flights = HashMap<Question, Arc<OnceCell<Outcome>>>;
-
-/// One caller's part in a question that is on its way.
-struct Flight<'a> {
-    grants: &'a Grants,
-    question: Question,
-    outcome: Arc<OnceCell<Outcome>>,
-}
-
-impl Drop for Flight<'_> {
-    /// Ends the question once it is answered, so that the next caller asks anew, or once nobody waits for it any more.
-    fn drop(&mut self) {
-        let mut flights = self.grants.lock_flights();
-        let stands = flights.get(&self.question).is_some_and(|standing| Arc::ptr_eq(standing, &self.outcome));
-        // One is ours, one the map's.
-        let is_last = Arc::strong_count(&self.outcome) == 2;
-        if stands && (is_last || self.outcome.initialized()) {
-            flights.remove(&self.question);
-        }
-    }
-}
 
 /// The grants of this edge.
 pub struct Grants {
@@ -160,12 +58,12 @@ pub struct Grants {
     held: Cache<Key, Arc<Held>>,
     /// Credentials that open nothing, and until when that is believed.
     negatives: Cache<Digest, Instant>,
-    flights: Mutex<Flights>,
+    flights: Flights,
     index: Arc<Index>,
     recent: Mutex<RecentChanges>,
     /// What Redis said before this instant may have been overtaken unheard.
     doubted: Mutex<Instant>,
-    hearing: Hearing,
+    pub hearing: Hearing,
     metrics: Arc<Metrics>,
 }
 
@@ -177,15 +75,11 @@ impl Grants {
             trust,
             held: Cache::new(entries),
             negatives: Cache::new(NEGATIVE_ENTRIES),
-            flights: Mutex::default(),
+            flights: Flights::default(),
             index: Arc::default(),
             recent: Mutex::default(),
             doubted: Mutex::new(Instant::now()),
-            hearing: Hearing {
-                heard_ms: AtomicU64::new(0),
-                connected_at_ms: AtomicI64::new(i64::MAX),
-                start: Instant::now(),
-            },
+            hearing: Hearing::default(),
             metrics,
         }
     }
@@ -331,33 +225,16 @@ impl Grants {
         });
     }
 
-    /// Notes that the feed was heard just now, with or without a change.
-    pub fn heard(&self) {
-        let now_ms = u64::try_from(self.hearing.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.hearing.heard_ms.store(now_ms + 1, Ordering::Release);
-    }
-
-    /// Notes a (re)connection: by Redis' clock, from when on "caught up" counts for this edge.
-    pub fn connected(&self, redis_now_ms: i64) {
-        self.hearing.connected_at_ms.store(redis_now_ms, Ordering::Release);
-    }
-
-    /// How long the feed has been silent; `None` if it was never heard.
-    pub fn silence(&self) -> Option<Duration> {
-        let heard_ms = self.hearing.heard_ms.load(Ordering::Acquire).checked_sub(1)?;
-        Some(self.hearing.start.elapsed().saturating_sub(Duration::from_millis(heard_ms)))
-    }
-
     /// Whether the feed was sound a moment ago, so that what is held can be used without a question.
     pub fn is_sound(&self) -> bool {
-        self.silence().is_some_and(|silence| silence <= self.trust.staleness)
+        self.hearing.silence().is_some_and(|silence| silence <= self.trust.staleness)
     }
 
     /// Whether what is held may go on although Redis cannot say: for so long after the last word, or after the doubt began, or
     /// after Redis was last asked for it.
     fn is_within_grace(&self, held: &Held) -> bool {
         let grace = self.trust.outage_grace.max(self.trust.staleness);
-        let is_heard = self.silence().is_some_and(|silence| silence <= grace);
+        let is_heard = self.hearing.silence().is_some_and(|silence| silence <= grace);
         let is_doubt_young = self.doubted(held).is_none_or(|doubted| doubted.elapsed() <= grace);
         held.asked().elapsed() <= grace || is_heard && is_doubt_young
     }
@@ -392,18 +269,13 @@ impl Grants {
 
     /// Asks Redis, once for all who ask at the same time.
     async fn ask_once(&self, question: Question) -> Outcome {
-        let outcome = Arc::clone(self.lock_flights().entry(question.clone()).or_default());
-        let flight = Flight { grants: self, question, outcome };
+        let flight = self.flights.join(question);
         // Boxed, so that requests that need no question do not carry room for one.
         flight.outcome.get_or_init(|| Box::pin(self.ask(&flight.question))).await.clone()
     }
 
     fn lock_recent(&self) -> MutexGuard<'_, RecentChanges> {
         self.recent.lock().expect("nothing panics while it holds this lock")
-    }
-
-    fn lock_flights(&self) -> MutexGuard<'_, Flights> {
-        self.flights.lock().expect("nothing panics while it holds this lock")
     }
 
     async fn ask(&self, question: &Question) -> Outcome {
@@ -451,8 +323,7 @@ impl Grants {
             return Ok(Err(Unfit::Unavailable));
         }
         let absent = || {
-            let connected_at_ms = self.hearing.connected_at_ms.load(Ordering::Acquire);
-            if finding.proves_absence(connected_at_ms) { Unfit::Invalid } else { Unfit::Unavailable }
+            if finding.proves_absence(self.hearing.connected_at_ms()) { Unfit::Invalid } else { Unfit::Unavailable }
         };
         let Some((token_id, generation)) = finding.names else { return Ok(Err(absent())) };
         let (asked, claim) = (Instant::now(), Uuid::new_v4());
@@ -518,31 +389,5 @@ impl Grants {
         self.held.remove(&held.key);
         held.end(ending, told_at_ms);
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_is_overtaken_only_by_a_change_of_its_own_token() {
-        let (mine, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let mut recent = RecentChanges::default();
-        recent.note(mine);
-        let told = recent.told;
-        assert!(!recent.may_have_changed(mine, told));
-        recent.note(other);
-        assert!(!recent.may_have_changed(mine, told));
-        recent.note(mine);
-        assert!(recent.may_have_changed(mine, told));
-    }
-
-    #[test]
-    fn an_answer_that_took_longer_than_the_notes_reach_counts_as_overtaken() {
-        let mut recent = RecentChanges::default();
-        (0..=NOTED_CHANGES).for_each(|_| recent.note(Uuid::nil()));
-        assert!(recent.may_have_changed(Uuid::from_u128(1), 0));
-        assert_eq!(recent.tokens.len(), NOTED_CHANGES);
     }
 }

@@ -2,101 +2,20 @@
 //! everyone who holds it. Whoever learns something of a token finds its grants in the [`Index`].
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, Weak},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
 use shared::{
     credential::Digest,
     device::Device,
-    grant::{Cut, CutReason, Grant, Lease, Lookup},
+    grant::{Cut, CutReason, Grant, Lease},
     scope::Scope,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// Why a grant ends while requests hold it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    Expired,
-    Revoked,
-    Suspended,
-    /// Another device holds the token, or this one let it go.
-    TakenOver,
-    EndedByAdministrator,
-    /// Redis was away for longer than a grant is trusted without it.
-    RedisAway,
-}
-
-impl Ending {
-    /// A word for logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-            Self::Suspended => "suspended",
-            Self::TakenOver => "taken_over",
-            Self::EndedByAdministrator => "ended_by_administrator",
-            Self::RedisAway => "redis_away",
-        }
-    }
-}
-
-/// What an answer of Redis means for one who asks, be it a request that comes or one that is open.
-#[derive(Debug)]
-pub enum Verdict {
-    Live(Grant),
-    Ended(Ending),
-    /// Good, but not for this request.
-    Refused(Refusal),
-    /// Redis has never heard of it.
-    Unknown,
-    /// Redis cannot say.
-    Unsure,
-}
-
-/// Why a good token does not open this path for this device now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    Outside(Scope),
-    /// Held by another device since then, in milliseconds of Redis' clock since 1970.
-    InUse {
-        device: Device,
-        started_at_ms: i64,
-    },
-    Throttled {
-        retry_after: Duration,
-    },
-    /// Not looked up: this address has tried too many that opened nothing.
-    TooManyUnknown {
-        retry_after: Duration,
-    },
-}
-
-impl Verdict {
-    /// The one decision at open (`held` is `None`) and during life.
-    pub fn of(lookup: Lookup, held: Option<&Held>) -> Self {
-        match (lookup, held) {
-            (Lookup::Live(grant), Some(held)) => match held.cut_by(&grant) {
-                Some(ending) => Self::Ended(ending),
-                None => Self::Live(grant),
-            },
-            (Lookup::Live(grant), None) => Self::Live(grant),
-            (Lookup::Revoked, _) => Self::Ended(Ending::Revoked),
-            (Lookup::Suspended, _) => Self::Ended(Ending::Suspended),
-            (Lookup::Expired, _) => Self::Ended(Ending::Expired),
-            (Lookup::Conflict { .. }, Some(_)) => Self::Ended(Ending::TakenOver),
-            (Lookup::Conflict { device, started_at_ms }, None) => {
-                Self::Refused(Refusal::InUse { device, started_at_ms })
-            }
-            (Lookup::Outside(scope), _) => Self::Refused(Refusal::Outside(scope)),
-            (Lookup::Throttled { retry_after }, _) => Self::Refused(Refusal::Throttled { retry_after }),
-            (Lookup::Unknown, _) => Self::Unknown,
-            (Lookup::Partial, _) => Self::Unsure,
-        }
-    }
-}
+use crate::{index::Index, verdict::Ending};
 
 /// How long a grant lasts, as far as is known.
 #[derive(Clone, Copy, Debug)]
@@ -358,7 +277,7 @@ impl Held {
     }
 
     /// Whether what Redis says now cuts what was admitted then.
-    fn cut_by(&self, grant: &Grant) -> Option<Ending> {
+    pub fn cut_by(&self, grant: &Grant) -> Option<Ending> {
         let Cut { generation, reason, device } = &grant.cut;
         let missed = generation - self.cut_generation;
         // Where several cuts were missed, one of them may have named this device.
@@ -384,44 +303,12 @@ impl Drop for Held {
     }
 }
 
-/// Every grant of this edge by its token, for the feed to find; those that only a request still holds, too.
-#[derive(Debug, Default)]
-pub struct Index(Mutex<HashMap<Uuid, Vec<Weak<Held>>>>);
-
-impl Index {
-    fn add(&self, held: &Arc<Held>) {
-        self.lock().entry(held.token_id).or_default().push(Arc::downgrade(held));
-    }
-
-    /// The grants of a token.
-    pub fn of(&self, token_id: Uuid) -> Vec<Arc<Held>> {
-        self.lock().get(&token_id).into_iter().flatten().filter_map(Weak::upgrade).collect()
-    }
-
-    /// Every grant that is held here.
-    pub fn all(&self) -> Vec<Arc<Held>> {
-        self.lock().values().flatten().filter_map(Weak::upgrade).collect()
-    }
-
-    /// Called as a grant goes: drops what is gone.
-    fn forget(&self, token_id: Uuid) {
-        let mut by_token = self.lock();
-        if let Some(held) = by_token.get_mut(&token_id) {
-            held.retain(|held| held.strong_count() > 0);
-            if held.is_empty() {
-                by_token.remove(&token_id);
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Vec<Weak<Held>>>> {
-        self.0.lock().expect("nothing panics while it holds this lock")
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use shared::grant::Lookup;
+
     use super::*;
+    use crate::verdict::Verdict;
 
     const HOUR: Duration = Duration::from_secs(3600);
 

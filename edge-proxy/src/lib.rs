@@ -9,11 +9,14 @@ pub mod config;
 pub mod credential;
 pub mod cutoff;
 pub mod exchange;
+pub mod flights;
 pub mod forward;
 pub mod frames;
 pub mod gateway;
 pub mod grants;
+pub mod hearing;
 pub mod held;
+pub mod index;
 pub mod judge;
 pub mod meter;
 pub mod ops;
@@ -30,6 +33,7 @@ pub mod telemetry;
 pub mod trailers;
 pub mod tunnel;
 pub mod upstream;
+pub mod verdict;
 
 use std::{
     net::SocketAddr,
@@ -59,7 +63,8 @@ use crate::{
     clock::Clock,
     config::{Config, DevicePolicy},
     cutoff::{Cuts, Cuttable},
-    grants::{Grants, Trust},
+    grants::Grants,
+    hearing::Trust,
     meter::Meter,
     ops::Ops,
     origin::Origin,
@@ -173,7 +178,7 @@ impl Edge {
     /// Takes the figures that are read rather than counted.
     pub fn measure(&self) {
         let metrics = &self.metrics;
-        let silence = self.knowledge.get().and_then(|known| known.grants.silence());
+        let silence = self.knowledge.get().and_then(|known| known.grants.hearing.silence());
         metrics.feed_silence.set(silence.map_or(f64::INFINITY, |silence| silence.as_secs_f64()));
         metrics.clock_offset.set(self.clock.offset_seconds());
         metrics.usage_pending.set(i64::try_from(self.meter.pending()).unwrap_or(i64::MAX));

@@ -21,10 +21,11 @@ use uuid::Uuid;
 use crate::{
     admit::Denied,
     clock::Clock,
-    grants::{Grants, Unfit},
+    grants::Grants,
     held::Held,
     meter::{Meter, Open},
     redis::{LeaseOutcome, Redis, Settlement},
+    verdict::Unfit,
 };
 
 /// How many settlements may wait; what does not fit lapses by itself, within minutes.

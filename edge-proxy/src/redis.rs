@@ -16,7 +16,8 @@ use shared::{
     credential::{Digest, Handover},
     device::Device,
     event::{self, Usage},
-    grant::{Activation, Finding, Lookup, Malformed, Pulse, StreamId},
+    grant::{Activation, Finding, Lookup, Malformed},
+    pulse::{Pulse, StreamId},
     redis as contract,
     scope::Scope,
 };

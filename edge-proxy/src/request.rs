@@ -10,7 +10,7 @@ use std::{
 use http::StatusCode;
 use uuid::Uuid;
 
-use crate::{credential::Source, held::Ending, origin::Origin, permit::Permit, respond::Answer, telemetry::Metrics};
+use crate::{credential::Source, origin::Origin, permit::Permit, respond::Answer, telemetry::Metrics, verdict::Ending};
 
 /// Facts of a request's head that no client can choose: what it may name is checked.
 #[derive(Clone, Debug)]

@@ -30,8 +30,8 @@ use crate::{
     exchange::{self, Failure},
     forward,
     frames::{self, Boundary},
-    held::Ending,
     request::{Admitted, Request, RequestCtx},
+    verdict::Ending,
 };
 
 /// How long a peer may take to let a tunnel end gently; it gets this twice at most, within the second that a cut may take.

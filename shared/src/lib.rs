@@ -9,5 +9,6 @@ pub mod device;
 pub mod event;
 pub mod grant;
 pub mod path;
+pub mod pulse;
 pub mod redis;
 pub mod scope;
