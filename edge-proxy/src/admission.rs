@@ -92,7 +92,8 @@ impl Edge {
         let outcome = ask.await;
         match &outcome {
             Ok(_) | Err(Unfit::Refused(_)) => tried.found_good(),
-            Err(Unfit::Unavailable) => tried.unjudged(),
+            // Redis could not say: that is nobody's fault.
+            Err(Unfit::Unavailable) => drop(tried),
             Err(Unfit::Invalid) => tried.found_bad(),
         }
         outcome

@@ -30,6 +30,7 @@ use crate::{
     held::{Held, Key},
     index::Index,
     redis::{Redis, Taking},
+    settlement::{Settlements, Taken},
     telemetry::Metrics,
     verdict::{Ending, Refusal, Unfit, Verdict},
 };
@@ -61,6 +62,7 @@ pub struct Grants {
     flights: Flights,
     index: Arc<Index>,
     recent: Mutex<RecentChanges>,
+    settlements: Settlements,
     /// What Redis said before this instant may have been overtaken unheard.
     doubted: Mutex<Instant>,
     pub hearing: Hearing,
@@ -69,7 +71,7 @@ pub struct Grants {
 
 impl Grants {
     /// Nothing held yet; `entries` bounds how many grants are kept.
-    pub fn new(redis: Redis, trust: Trust, entries: usize, metrics: Arc<Metrics>) -> Self {
+    pub fn new(redis: Redis, trust: Trust, entries: usize, settlements: Settlements, metrics: Arc<Metrics>) -> Self {
         Self {
             redis,
             trust,
@@ -78,6 +80,7 @@ impl Grants {
             flights: Flights::default(),
             index: Arc::default(),
             recent: Mutex::default(),
+            settlements,
             doubted: Mutex::new(Instant::now()),
             hearing: Hearing::default(),
             metrics,
@@ -94,13 +97,20 @@ impl Grants {
     pub async fn admit(&self, digest: Digest, device: &Device, scopes: &[Scope]) -> Outcome {
         let question = Question { key: Key { digest, device: Some(device.clone()) }, scopes: scopes.to_vec() };
         for _ in 0..MAX_ASKS {
+            let began = Instant::now();
             let held = self.find_on(question.clone()).await?;
             if !scopes.contains(&held.scope) {
                 return Err(Unfit::Refused(Refusal::Outside(held.scope)));
             }
-            if held.enter() {
-                return Ok(held);
+            if !held.enter() {
+                self.forget(&held);
+                continue;
             }
+            // A change that came before the use began did not see it, and so did not look the token up.
+            if self.doubted(&held).is_some_and(|doubted| doubted >= began) {
+                self.look_again_at(&held, None).await;
+            }
+            return Ok(held);
         }
         Err(Unfit::Unavailable)
     }
@@ -148,8 +158,8 @@ impl Grants {
         self.held.remove(&held.key);
     }
 
-    /// Takes in what the feed told: what is held of these tokens is looked up again where a request is open on it, and
-    /// forgotten where none is. `false` if Redis could not say of each: then track is lost.
+    /// Takes in what the feed told: what is held of these tokens is looked up again where a request is open on it or its lease
+    /// is still to be renewed, and forgotten otherwise. `false` if Redis could not say of each: then track is lost.
     pub async fn changed(&self, tokens: &[(Uuid, u64)]) -> bool {
         {
             let mut recent = self.lock_recent();
@@ -162,16 +172,16 @@ impl Grants {
         let held = tokens
             .iter()
             .flat_map(|&(token_id, at_ms)| self.index.of(token_id).into_iter().map(move |held| (held, Some(at_ms))));
-        let in_use = held.filter(|(held, _)| {
+        let wanted = held.filter(|(held, _)| {
             // What is in use stays, for while Redis cannot say it goes on.
             held.doubt();
-            let is_in_use = held.is_in_use();
-            if !is_in_use {
+            let is_wanted = held.is_wanted();
+            if !is_wanted {
                 self.held.remove(&held.key);
             }
-            is_in_use
+            is_wanted
         });
-        self.look_again(in_use.collect()).await
+        self.look_again(wanted.collect()).await
     }
 
     /// Takes in that changes may have been missed: everything that is held is asked for again, at its next use or, by
@@ -326,17 +336,21 @@ impl Grants {
             if finding.proves_absence(self.hearing.connected_at_ms()) { Unfit::Invalid } else { Unfit::Unavailable }
         };
         let Some((token_id, generation)) = finding.names else { return Ok(Err(absent())) };
-        let (asked, claim) = (Instant::now(), Uuid::new_v4());
+        let (asked, mut taken) = (Instant::now(), None);
         let lookup = match &key.device {
             Some(device) => {
-                let taking = Taking { device, scopes, session_id: Uuid::now_v7(), claim };
+                let taking = Taking { device, scopes, session_id: Uuid::now_v7(), claim: Uuid::new_v4() };
+                taken = Some(Taken::new(&self.settlements, token_id, &taking));
                 self.redis.take(token_id, generation, &taking).await?
             }
             None => self.redis.look(token_id, generation).await?,
         };
-        let claim = key.device.is_some().then_some(claim);
-        Ok(match Verdict::of(lookup, None) {
-            Verdict::Live(grant) => Ok(Held::new(key.clone(), generation, claim, asked, &grant, &self.index)),
+        let verdict = Verdict::of(lookup, None);
+        if !matches!(verdict, Verdict::Live(_)) {
+            taken.take().into_iter().for_each(Taken::settled);
+        }
+        Ok(match verdict {
+            Verdict::Live(grant) => Ok(Held::new(key.clone(), generation, taken, asked, &grant, &self.index)),
             Verdict::Ended(_) => Err(Unfit::Invalid),
             Verdict::Refused(refusal) => Err(Unfit::Refused(refusal)),
             Verdict::Unknown => Err(absent()),
@@ -371,12 +385,15 @@ impl Grants {
     }
 
     async fn look_again_at(&self, held: &Arc<Held>, told_at_ms: Option<u64>) -> bool {
+        if held.is_over() {
+            return true;
+        }
         let asked = Instant::now();
         let Ok(lookup) = self.redis.renew(held).await else { return false };
         let ending = match Verdict::of(lookup, Some(held)) {
             Verdict::Live(grant) => {
                 held.renew(asked, &grant);
-                if grant.activated_at_ms.is_some() {
+                if grant.activated_at_ms.is_some() && !held.is_over() {
                     self.keep(held);
                 }
                 return true;

@@ -2,7 +2,10 @@
 //! everyone who holds it. Whoever learns something of a token finds its grants in the [`Index`].
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,7 +18,7 @@ use shared::{
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{index::Index, verdict::Ending};
+use crate::{index::Index, settlement::Taken, verdict::Ending};
 
 /// How long a grant lasts, as far as is known.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +85,8 @@ struct Uses {
     /// The lease was let go: nobody may begin to use it.
     is_over: bool,
     since_renewal: bool,
+    /// Until it is used.
+    taken: Option<Taken>,
 }
 
 /// What is to be settled once a request lets go of its grant.
@@ -105,23 +110,27 @@ pub struct Held {
     pub lease: Option<Lease>,
     /// Names the claim of a token that was ready; `None` if it was not.
     claim: Option<Uuid>,
-    /// How often what is open on the token had been cut when it was admitted.
-    pub cut_generation: i64,
+    /// How often what is open on the token had been cut when it was admitted, and since then without it.
+    cut_generation: AtomicI64,
     term: watch::Sender<Term>,
     uses: Mutex<Uses>,
     index: Arc<Index>,
 }
 
 impl Held {
-    /// What Redis, `asked` then, said that a credential opens; found in `index` from here on.
+    /// What Redis, `asked` then, said that a credential opens, and what was taken for it; found in `index` from here on.
     pub fn new(
         key: Key,
         generation: i64,
-        claim: Option<Uuid>,
+        mut taken: Option<Taken>,
         asked: Instant,
         grant: &Grant,
         index: &Arc<Index>,
     ) -> Arc<Self> {
+        if let (Some(taken), Some(lease)) = (&mut taken, grant.lease) {
+            taken.admitted_to(lease.session_id);
+        }
+        let claim = taken.as_ref().and_then(Taken::claim);
         let held = Arc::new(Self {
             token_id: grant.token_id,
             user_id: grant.user_id,
@@ -130,13 +139,18 @@ impl Held {
             generation,
             lease: grant.lease,
             claim: claim.filter(|_| grant.activated_at_ms.is_none()),
-            cut_generation: grant.cut.generation,
+            cut_generation: AtomicI64::new(grant.cut.generation),
             term: watch::Sender::new(Term::of(asked, grant)),
-            uses: Mutex::default(),
+            uses: Mutex::new(Uses { taken, ..Uses::default() }),
             index: Arc::clone(index),
         });
         index.add(&held);
         held
+    }
+
+    /// How often the token was cut, as far as this grant went on through it.
+    pub fn cut_generation(&self) -> i64 {
+        self.cut_generation.load(Ordering::Relaxed)
     }
 
     /// When Redis was asked for what is known of it.
@@ -199,8 +213,9 @@ impl Held {
         self.term.send_modify(|term| term.ended = term.ended.or(Some(Ended { ending, told_at_ms })));
     }
 
-    /// Takes in what Redis, `asked` then, says of it now.
+    /// Takes in what Redis, `asked` then, says of it now: it goes on.
     pub fn renew(&self, asked: Instant, grant: &Grant) {
+        self.cut_generation.fetch_max(grant.cut.generation, Ordering::Relaxed);
         self.term.send_if_modified(|term| {
             // An answer that was overtaken by a later question's says nothing new.
             let is_newer = asked >= term.asked;
@@ -239,6 +254,7 @@ impl Held {
         if !uses.is_over {
             uses.open += 1;
             uses.since_renewal = true;
+            uses.taken.take().into_iter().for_each(Taken::settled);
         }
         !uses.is_over
     }
@@ -260,6 +276,22 @@ impl Held {
         Leaving { is_last, lets_go }
     }
 
+    /// Whether its lease is known to have been for something: bytes of a request reached the upstream.
+    pub fn has_reached(&self) -> bool {
+        self.lock_uses().has_reached || self.lease.is_some_and(|lease| !lease.is_tentative)
+    }
+
+    /// Whether its lease was let go.
+    pub fn is_over(&self) -> bool {
+        self.lock_uses().is_over
+    }
+
+    /// Whether its lease is to last: a request is open on it, or came since it was last renewed.
+    pub fn is_wanted(&self) -> bool {
+        let uses = self.lock_uses();
+        uses.open > 0 || uses.since_renewal && self.lease.is_some() && !uses.is_over
+    }
+
     /// Whether a request is open on it.
     pub fn is_in_use(&self) -> bool {
         self.lock_uses().open > 0
@@ -279,7 +311,7 @@ impl Held {
     /// Whether what Redis says now cuts what was admitted then.
     pub fn cut_by(&self, grant: &Grant) -> Option<Ending> {
         let Cut { generation, reason, device } = &grant.cut;
-        let missed = generation - self.cut_generation;
+        let missed = generation - self.cut_generation();
         // Where several cuts were missed, one of them may have named this device.
         let is_met = missed > 1 || missed == 1 && (device.is_none() || *device == self.key.device);
         if is_met && self.key.device.is_some() {

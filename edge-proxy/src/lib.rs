@@ -28,6 +28,7 @@ pub mod request;
 pub mod respond;
 pub mod rewrite;
 pub mod route;
+pub mod settlement;
 pub mod strangers;
 pub mod telemetry;
 pub mod trailers;
@@ -45,8 +46,8 @@ use async_trait::async_trait;
 use pingora::{
     apps::HttpServerOptions,
     connectors::http::v1::Connector,
-    listeners::tls::TlsSettings,
-    protocols::http::v2::server::default_h2_options,
+    listeners::{TcpSocketOptions, tls::TlsSettings},
+    protocols::{TcpKeepalive, http::v2::server::default_h2_options},
     proxy::http_proxy,
     server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch, configuration::ServerConf},
     services::{
@@ -72,12 +73,17 @@ use crate::{
     proxy::Proxy,
     redis::Redis,
     route::Routes,
+    settlement::Settlements,
     strangers::Strangers,
     telemetry::Metrics,
     tunnel::CLOSE_WITHIN,
     upstream::{Terms, Upstream},
 };
 
+/// A client that is silent for so long is asked by TCP whether it is still there, so often, and is gone after so many questions.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVES_UNANSWERED: usize = 3;
 /// How often a shutdown looks whether the last request has ended.
 const DRAIN_LOOKS_EVERY: Duration = Duration::from_millis(20);
 /// How often usage is told: what a crash may lose.
@@ -244,6 +250,19 @@ fn refuse_eviction(config: &Config) -> Result<(), String> {
     why.map_or(Ok(()), |why| Err(format!("REDIS_URL: {why}")))
 }
 
+/// A client that vanished, and with it its idle WebSocket, must not hold a token for as long as that lasts.
+fn notices_dead_clients() -> TcpSocketOptions {
+    let mut options = TcpSocketOptions::default();
+    options.tcp_keepalive = Some(TcpKeepalive {
+        idle: KEEPALIVE_AFTER,
+        interval: KEEPALIVE_EVERY,
+        count: KEEPALIVES_UNANSWERED,
+        // Left to the system: a client may be slow to read for longer than it may be gone.
+        user_timeout: Duration::ZERO,
+    });
+    options
+}
+
 fn proxy_service(
     edge: &Arc<Edge>,
     server: &Server,
@@ -258,7 +277,7 @@ fn proxy_service(
     proxy.h2_options = Some(h2);
     let mut service =
         Service::new("proxy".to_owned(), Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone()));
-    service.add_tcp(&edge.config.edge_listen.to_string());
+    service.add_tcp_with_settings(&edge.config.edge_listen.to_string(), notices_dead_clients());
     let config = &edge.config;
     if let (Some(listen), Some(cert), Some(key)) =
         (config.edge_tls_listen, &config.edge_tls_cert_file, &config.edge_tls_key_file)
@@ -267,7 +286,7 @@ fn proxy_service(
         let mut tls =
             tls.map_err(|error| format!("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE: {}", error.etype().as_str()))?;
         tls.enable_h2();
-        service.add_tls_with_settings(&listen.to_string(), None, tls);
+        service.add_tls_with_settings(&listen.to_string(), Some(notices_dead_clients()), tls);
     }
     Ok(service)
 }
@@ -291,8 +310,11 @@ impl BackgroundService for Knowledge {
             lease,
         };
         let entries = usize::try_from(config.grant_cache_entries).expect("a u32 fits");
-        let grants = Arc::new(Grants::new(questions.clone(), trust, entries, Arc::clone(&edge.metrics)));
-        let (settler, queued) = Settler::new(Arc::clone(&grants), Arc::clone(&edge.meter), Arc::clone(&edge.clock));
+        let (settlements, queued) = Settlements::new();
+        let grants =
+            Arc::new(Grants::new(questions.clone(), trust, entries, settlements.clone(), Arc::clone(&edge.metrics)));
+        let (meter, clock) = (Arc::clone(&edge.meter), Arc::clone(&edge.clock));
+        let settler = Arc::new(Settler::new(Arc::clone(&grants), meter, clock, settlements));
         let known = Known { redis: questions.clone(), grants: Arc::clone(&grants), settler: Arc::clone(&settler) };
         let _ = edge.knowledge.set(known);
         // Not waiting for Redis: an edge that starts without it answers 503 and says so.
@@ -313,7 +335,7 @@ impl BackgroundService for Knowledge {
             }
         };
         let follower = Follower {
-            redis: feed,
+            redis: feed.clone(),
             grants: Arc::clone(&grants),
             clock: Arc::clone(&edge.clock),
             meter: Arc::clone(&edge.meter),
@@ -326,6 +348,8 @@ impl BackgroundService for Knowledge {
             () = settler.run(&questions, queued) => {}
             () = telling => {}
             () = probe => {}
+            () = questions.replace_when_silent() => {}
+            () = feed.replace_when_silent() => {}
         }
     }
 }

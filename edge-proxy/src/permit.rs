@@ -24,12 +24,11 @@ use crate::{
     grants::Grants,
     held::Held,
     meter::{Meter, Open},
-    redis::{LeaseOutcome, Redis, Settlement},
+    redis::Redis,
+    settlement::{LeaseOutcome, Settlement, Settlements},
     verdict::Unfit,
 };
 
-/// How many settlements may wait; what does not fit lapses by itself, within minutes.
-const QUEUED: usize = 10_000;
 /// How many are made at once.
 const AT_ONCE: usize = 256;
 /// How long to wait before an activation that could not be recorded is tried again.
@@ -159,21 +158,19 @@ pub struct Settler {
     grants: Arc<Grants>,
     meter: Arc<Meter>,
     clock: Arc<Clock>,
-    queue: mpsc::Sender<Settlement>,
+    settlements: Settlements,
     /// At most one for each token that is ready, the earliest.
     owed: Mutex<HashMap<Uuid, Owed>>,
     is_owing: Notify,
 }
 
 impl Settler {
-    /// The settler, and the queue that [`Settler::run`] works off.
-    pub fn new(grants: Arc<Grants>, meter: Arc<Meter>, clock: Arc<Clock>) -> (Arc<Self>, mpsc::Receiver<Settlement>) {
-        let (queue, queued) = mpsc::channel(QUEUED);
-        let owed = Mutex::default();
-        (Arc::new(Self { grants, meter, clock, queue, owed, is_owing: Notify::new() }), queued)
+    /// Nothing is owed yet.
+    pub fn new(grants: Arc<Grants>, meter: Arc<Meter>, clock: Arc<Clock>, settlements: Settlements) -> Self {
+        Self { grants, meter, clock, settlements, owed: Mutex::default(), is_owing: Notify::new() }
     }
 
-    /// Works until dropped.
+    /// Works off what is queued, and records what is owed, until dropped.
     pub async fn run(&self, redis: &Redis, mut queued: mpsc::Receiver<Settlement>) {
         let settling = async {
             let mut batch = Vec::new();
@@ -228,10 +225,7 @@ impl Settler {
         let claim = claim.filter(|_| !self.lock_owed().contains_key(&held.token_id));
         let device = device.clone();
         let session_id = session.session_id;
-        let settlement = Settlement { token_id: held.token_id, device, session_id, claim, is_fault, lease };
-        if self.queue.try_send(settlement).is_err() {
-            tracing::warn!(token_id = %held.token_id, "too much is to be settled: a lease or a claim was left to lapse");
-        }
+        self.settlements.push(Settlement { token_id: held.token_id, device, session_id, claim, is_fault, lease });
     }
 
     fn lock_owed(&self) -> MutexGuard<'_, HashMap<Uuid, Owed>> {

@@ -8,7 +8,7 @@ use fred::{
     interfaces::{ClientLike, EventInterface, KeysInterface, StreamsInterface},
     types::{
         Builder, InfoKind,
-        config::{Config, PerformanceConfig, ReconnectPolicy},
+        config::{Config, Options, PerformanceConfig, ReconnectPolicy},
         scripts::Script,
     },
 };
@@ -23,10 +23,16 @@ use shared::{
 };
 use uuid::Uuid;
 
-use crate::held::Held;
+use crate::{
+    held::Held,
+    settlement::{LeaseOutcome, Settlement},
+};
 
 /// How long one question may take before Redis counts as down.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// A connection that leaves a question unanswered for so long is replaced.
+const SILENT_FOR: Duration = Duration::from_secs(5);
+const PINGED_EVERY: Duration = Duration::from_secs(1);
 /// How long a read of the feed blocks where nothing changes; an empty answer counts as heard.
 pub const FEED_BLOCKS_FOR: Duration = Duration::from_secs(1);
 /// How many changes one read of the feed brings.
@@ -57,27 +63,6 @@ pub struct Taking<'a> {
     pub session_id: Uuid,
     /// Names the claim, should the token be ready.
     pub claim: Uuid,
-}
-
-/// What an admission held, and what becomes of it; see [`contract::SETTLE`].
-pub struct Settlement {
-    pub token_id: Uuid,
-    pub device: Device,
-    pub session_id: Uuid,
-    /// The claim that ends.
-    pub claim: Option<Uuid>,
-    /// The upstream failed a request that cost nothing.
-    pub is_fault: bool,
-    pub lease: LeaseOutcome,
-}
-
-/// What becomes of a tentative lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseOutcome {
-    Keep,
-    LetGo,
-    /// As it is.
-    Unsettled,
 }
 
 /// A connection to Redis and the contract's scripts.
@@ -151,6 +136,24 @@ impl Redis {
         }
     }
 
+    /// Replaces the connection if its server went without a word, or hangs while another has taken its place. Commands that time
+    /// out do not tell: they only fail. Never returns.
+    pub async fn replace_when_silent(&self) {
+        let patiently = Options { timeout: Some(SILENT_FOR), ..Options::default() };
+        loop {
+            tokio::time::sleep(PINGED_EVERY).await;
+            if !self.client.is_connected() {
+                continue;
+            }
+            let answer: Result<(), Error> = self.client.with_options(&patiently).ping(None).await;
+            if answer.is_err_and(|error| *error.kind() == ErrorKind::Timeout) {
+                tracing::warn!("Redis is silent: connecting anew");
+                // Where no server is found the client goes on trying by itself.
+                let _ = self.client.force_reconnection().await;
+            }
+        }
+    }
+
     /// Tells each (re)connection of this client.
     pub fn reconnections(&self) -> tokio::sync::broadcast::Receiver<fred::types::config::Server> {
         self.client.reconnect_rx()
@@ -166,7 +169,7 @@ impl Redis {
     /// What a credential of that generation may do, without doing anything.
     pub async fn look(&self, token_id: Uuid, generation: i64) -> Result<Lookup, Error> {
         let lease = contract::lease_key(token_id, None);
-        let tail = ["look", ANY_SCOPE, "", "", "0", "", "0", "", "0", "0"];
+        let tail = ["look", ANY_SCOPE, "", "", "0", "", "0", "", "0", "0", "0"];
         self.ask(token_id, lease, generation, tail.map(str::to_owned)).await
     }
 
@@ -183,6 +186,7 @@ impl Redis {
             contract::CLAIM_MS.to_string(),
             String::new(),
             contract::FAULTS_PER_MINUTE.to_string(),
+            String::new(),
             String::new(),
         ];
         self.ask(token_id, self.lease_key(token_id, taking.device), generation, tail).await
@@ -203,12 +207,13 @@ impl Redis {
             contract::CLAIM_MS.to_string(),
             lease.started_at_ms.to_string(),
             "0".to_owned(),
-            held.cut_generation.to_string(),
+            held.cut_generation().to_string(),
+            u8::from(held.has_reached()).to_string(),
         ];
         self.ask(held.token_id, self.lease_key(held.token_id, device), held.generation, tail).await
     }
 
-    async fn ask(&self, token_id: Uuid, lease: String, generation: i64, tail: [String; 10]) -> Result<Lookup, Error> {
+    async fn ask(&self, token_id: Uuid, lease: String, generation: i64, tail: [String; 11]) -> Result<Lookup, Error> {
         let keys = vec![contract::token_key(token_id), lease, contract::SNAPSHOT.to_owned()];
         let arguments: Vec<String> = std::iter::once(generation.to_string()).chain(tail).collect();
         let reply: Vec<String> = self.admit.evalsha_with_reload(self.connected()?, keys, arguments).await?;

@@ -3,7 +3,7 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -14,23 +14,31 @@ use shared::credential::Digest;
 const ADDRESSES: usize = 50_000;
 const GOOD: usize = 200_000;
 
-/// What one address may still try. A token bucket: it fills steadily and holds a minute's worth.
+/// How many look-ups of one address may be under way at once: good tokens come in bursts, as after a restart, and are not
+/// known to be good before they were looked up.
+const UNDER_WAY: u32 = 200;
+
+/// What one address may still try. A token bucket: it fills steadily and holds a minute's worth. Many at once may overdraw it.
 #[derive(Debug)]
 struct Bucket {
     tries: f64,
     filled: Instant,
+    under_way: u32,
 }
 
 impl Bucket {
-    /// Takes one try, or says how long to wait for it.
-    fn take(&mut self, now: Instant, per_minute: f64) -> Result<(), Duration> {
+    /// Begins a try, or says how long to wait for it.
+    fn begin(&mut self, now: Instant, per_minute: f64) -> Result<(), Duration> {
         let per_second = per_minute / 60.0;
         let grown = now.saturating_duration_since(self.filled).as_secs_f64() * per_second;
         (self.tries, self.filled) = ((self.tries + grown).min(per_minute), now);
         if self.tries < 1.0 {
             return Err(Duration::from_secs_f64((1.0 - self.tries) / per_second));
         }
-        self.tries -= 1.0;
+        if self.under_way == UNDER_WAY {
+            return Err(Duration::from_secs_f64(1.0 / per_second));
+        }
+        self.under_way += 1;
         Ok(())
     }
 }
@@ -43,7 +51,7 @@ pub struct Strangers {
     good: Cache<Digest, ()>,
 }
 
-/// A look-up that may turn out to be of an unknown token: counted from the start, so that many at once do not slip through.
+/// A look-up that may turn out to be of an unknown token.
 pub struct Try<'a> {
     strangers: &'a Strangers,
     digest: Digest,
@@ -60,13 +68,18 @@ impl Strangers {
         let address = address.filter(|_| self.per_minute > 0 && self.good.get(&digest).is_none());
         let per_minute = f64::from(self.per_minute);
         let bucket = address.map(|address| {
-            let made =
-                || Ok::<_, std::convert::Infallible>(Arc::new(Mutex::new(Bucket { tries: per_minute, filled: now })));
+            let made = || {
+                Ok::<_, std::convert::Infallible>(Arc::new(Mutex::new(Bucket {
+                    tries: per_minute,
+                    filled: now,
+                    under_way: 0,
+                })))
+            };
             let Ok(bucket) = self.buckets.get_or_insert_with(&network(address), made);
             bucket
         });
         if let Some(bucket) = &bucket {
-            bucket.lock().expect("nothing panics while it holds this lock").take(now, per_minute)?;
+            lock(bucket).begin(now, per_minute)?;
         }
         Ok(Try { strangers: self, digest, bucket })
     }
@@ -78,20 +91,27 @@ impl Try<'_> {
         if self.strangers.per_minute > 0 {
             self.strangers.good.insert(self.digest, ());
         }
-        self.unjudged();
-    }
-
-    /// Redis could not say: that is nobody's fault.
-    pub fn unjudged(self) {
-        if let Some(bucket) = &self.bucket {
-            bucket.lock().expect("nothing panics while it holds this lock").tries += 1.0;
-        }
     }
 
     /// It opens nothing.
     pub fn found_bad(self) {
         self.strangers.good.remove(&self.digest);
+        if let Some(bucket) = &self.bucket {
+            lock(bucket).tries -= 1.0;
+        }
     }
+}
+
+impl Drop for Try<'_> {
+    fn drop(&mut self) {
+        if let Some(bucket) = &self.bucket {
+            lock(bucket).under_way -= 1;
+        }
+    }
+}
+
+fn lock(bucket: &Mutex<Bucket>) -> MutexGuard<'_, Bucket> {
+    bucket.lock().expect("nothing panics while it holds this lock")
 }
 
 /// What one household or host has: a whole IPv6 /64.
@@ -142,8 +162,21 @@ mod tests {
     fn what_redis_could_not_judge_does_not_count() {
         let (strangers, now) = (Strangers::new(1), Instant::now());
         for _ in 0..5 {
-            strangers.begin(ADDRESS, digest(0), now).expect("given back").unjudged();
+            drop(strangers.begin(ADDRESS, digest(0), now).expect("given back"));
         }
+    }
+
+    #[test]
+    fn good_tokens_may_come_in_a_burst_and_what_was_bad_of_it_is_paid_for() {
+        let (strangers, now) = (Strangers::new(20), Instant::now());
+        let burst: Vec<_> = (0..UNDER_WAY).map(|number| strangers.begin(ADDRESS, digest(number), now)).collect();
+        assert!(burst.iter().all(Result::is_ok));
+        assert!(strangers.begin(ADDRESS, digest(UNDER_WAY), now).is_err(), "too many at once");
+        burst.into_iter().flatten().for_each(Try::found_bad);
+        let minutes = UNDER_WAY / 20;
+        let later = |seconds| now + Duration::from_secs(u64::from(seconds));
+        assert!(strangers.begin(ADDRESS, digest(0), later(60 * (minutes - 1))).is_err());
+        assert!(strangers.begin(ADDRESS, digest(0), later(60 * minutes)).is_ok());
     }
 
     #[test]

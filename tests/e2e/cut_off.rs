@@ -257,8 +257,7 @@ async fn an_extension_moves_the_deadline_of_an_open_websocket_without_disturbing
     let mut socket =
         Socket::open(upgrade(stack.edge(), &token, Some(DEVICE), "every_ms=50")).await.expect("an upgrade");
     let first_end = stack.edge().ends_at(&token).await;
-    let path = format!("/tokens/{}/extend", token.id);
-    alice.request(Method::POST, &path).json(&json!({ "duration_hours": 1 })).answer().await.expect(200);
+    alice.extends(&token, 1).await;
     let mut ticks = 0;
     while Instant::now() < first_end + Duration::from_millis(500) {
         ticks += 1;

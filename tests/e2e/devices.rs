@@ -8,7 +8,7 @@ use std::{
 use http::Method;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
-use shared::redis::USAGE;
+use shared::redis::{USAGE, lease_key};
 use testbed::{
     actors::{Edge, Token, User},
     client::{Answer, Ask, client},
@@ -16,7 +16,11 @@ use testbed::{
     socket::{Socket, upgrade},
     stack::{Plan, Stack},
 };
-use tokio::task::JoinSet;
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    task::JoinSet,
+    time::timeout,
+};
 
 const DEVICES: usize = 50;
 const PAGE: &str = "/users/currentUser";
@@ -97,6 +101,78 @@ async fn a_token_is_free_for_another_device_one_lease_after_the_last_request() {
 }
 
 #[tokio::test]
+async fn a_token_stays_with_its_device_for_a_lease_after_the_last_request_although_it_changes_meanwhile() {
+    let stack = with_short_leases().start().await;
+    let (alice, token) = buyer(&stack).await;
+    let first = Instant::now();
+    assert_eq!(status_on(&stack.edges[0], FIRST, &token).await, 200);
+    let mut asks = tokio::time::interval(LEASE / 20);
+    while first.elapsed() < LEASE / 2 {
+        asks.tick().await;
+        assert_eq!(status_on(&stack.edges[1], SECOND, &token).await, 409, "after {:?}", first.elapsed());
+    }
+    let last = Instant::now();
+    assert_eq!(status_on(&stack.edges[0], FIRST, &token).await, 200);
+    alice.extends(&token, 24).await;
+    eventually!(status_on(&stack.edges[1], SECOND, &token).await, |status| *status == 200);
+    assert!(last.elapsed() >= LEASE, "it was let go after {:?}", last.elapsed());
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_rotated_token_is_free_for_another_device_at_once() {
+    let stack = Stack::plan().edges(2).start().await;
+    let (alice, token) = buyer(&stack).await;
+    let [here, there] = &stack.edges[..] else { panic!("two edges") };
+    assert_eq!(status_on(here, FIRST, &token).await, 200);
+    assert_eq!(status_on(there, SECOND, &token).await, 409);
+    let rotated = alice.rotates(&token).await;
+    eventually!(status_on(there, SECOND, &rotated).await, |status| *status == 200);
+    eventually!(status_on(here, FIRST, &token).await, |status| *status == 401);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_request_that_never_reached_the_upstream_frees_its_device_however_long_it_tried() {
+    let silent = Silent::start().await.expect("a listener");
+    // Renewed several times while the edge tries, and far from over once it gave up.
+    let plan = Stack::plan().debug_env("LEASE_SECONDS", "20").edge_env("ZENZEFI_URL", &silent.url());
+    let mut stack = plan.start().await;
+    stack.announce(502);
+    let (_, token) = buyer(&stack).await;
+    assert_eq!(status_on(stack.edge(), FIRST, &token).await, 502);
+    let refused = Instant::now();
+    let lease = lease_key(token.id.parse().expect("an id"), None);
+    eventually!(stack.redis.command(&["EXISTS", &lease]).await.expect("a reply"), |count| count == "0");
+    assert!(refused.elapsed() < Duration::from_secs(5), "it was let go after {:?}", refused.elapsed());
+    stack.finish().await;
+}
+
+/// A server that answers no attempt to connect: its queue is full, and nobody takes from it.
+struct Silent {
+    listener: TcpListener,
+    _queued: Vec<TcpStream>,
+}
+
+impl Silent {
+    async fn start() -> std::io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(([127, 0, 0, 1], 0).into())?;
+        let listener = socket.listen(1)?;
+        let address = listener.local_addr()?;
+        let mut queued = Vec::new();
+        while let Ok(connected) = timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
+            queued.push(connected?);
+        }
+        Ok(Self { listener, _queued: queued })
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.listener.local_addr().expect("it is bound"))
+    }
+}
+
+#[tokio::test]
 async fn an_idle_websocket_keeps_its_device_the_token_for_many_leases() {
     let stack = with_short_leases().start().await;
     let (_, token) = buyer(&stack).await;
@@ -163,7 +239,7 @@ async fn the_owner_takes_a_token_from_the_device_that_has_it() {
     assert_eq!(released, json!({ "released": true, "token_id": token.id }));
     assert_eq!(status_on(there, SECOND, &token).await, 200, "at once");
     assert_eq!(socket.closed().await, (4008, "device taken over".to_owned()));
-    let rest = tokio::time::timeout(eventually::DEADLINE, download.chunk()).await.expect("an end in time");
+    let rest = timeout(eventually::DEADLINE, download.chunk()).await.expect("an end in time");
     assert!(rest.is_err(), "an answer that was cut passed for a whole one: {rest:?}");
     assert_conflict_with_device(&here.on(FIRST, &token, Method::GET, PAGE).answer().await, "device-b...");
     stack.finish().await;

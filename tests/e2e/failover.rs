@@ -85,3 +85,21 @@ async fn a_promoted_replica_that_missed_a_revocation_brings_nothing_back() {
     settles(&stack, &[&good], &[&revoked]).await;
     stack.finish().await;
 }
+
+#[tokio::test]
+async fn a_replica_promoted_for_a_primary_that_hangs_is_found() {
+    let watched = Watched::start().await.expect("servers");
+    let stack = stack_on(&watched).await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let (used, unseen) = (alice.buys(24).await, alice.buys(24).await);
+    assert_eq!(stack.edge().status_for(&used, "/").await, 200);
+    watched.primary.pause();
+    eventually!(watched.role_of_the_replica().await.expect("a role"), |role| role == "master");
+    settles(&stack, &[&used, &unseen], &[]).await;
+    let after = alice.buys(1).await;
+    settles(&stack, &[&after], &[]).await;
+    revoke(&stack, &used).await;
+    settles(&stack, &[&unseen], &[&used]).await;
+    watched.primary.resume();
+    stack.finish().await;
+}

@@ -1,7 +1,6 @@
 //! Opening the upstream in a browser from where the token was bought, without its text ever being in an address.
 
 use http::Method;
-use serde_json::json;
 use testbed::{
     client::{Ask, client},
     eventually,
@@ -55,9 +54,7 @@ async fn more_time_is_bought_for_a_token_in_use() {
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys(1).await;
     assert_eq!(stack.edge().status_for(&token, "/").await, 200);
-    let extend = alice.request(Method::POST, &format!("/tokens/{}/extend", token.id));
-    let extended = extend.json(&json!({ "duration_hours": 24 })).answer().await.expect(200);
-    assert_eq!(extended["duration_hours"], 25);
+    assert_eq!(alice.extends(&token, 24).await["duration_hours"], 25);
     let status = stack.edge().with(&token, Method::GET, "/api/v1/proxy/status");
     let seconds = |body: &serde_json::Value| body["time_remaining_seconds"].as_u64().unwrap_or_default();
     let ask = async || status.try_clone().expect("no body").answer().await.expect(200);

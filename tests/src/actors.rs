@@ -123,6 +123,12 @@ impl User {
         Token::of(&self.tries_to_buy(&body).await.expect(201))
     }
 
+    /// Buys more time for a token; what the API tells of it then.
+    pub async fn extends(&self, token: &Token, duration_hours: u32) -> Value {
+        let request = self.request(Method::POST, &format!("/tokens/{}/extend", token.id));
+        request.json(&json!({ "duration_hours": duration_hours })).answer().await.expect(200)
+    }
+
     /// Gives a token back that was never used.
     pub async fn refunds(&self, token: &Token) -> Answer {
         self.request(Method::DELETE, &format!("/tokens/{}", token.id)).answer().await

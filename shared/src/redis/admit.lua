@@ -11,7 +11,8 @@
 -- KEYS: token, lease, snapshot.
 -- ARGV: credential_gen, mode, scopes that open the path (`,full,` or `*`), device (empty with `look`), session id (proposed, or
 -- the one that is renewed), lease_ms, claim's nonce (or empty), claim_ms, started_at of a renewed session,
--- faults a minute, or 0 for no limit, the cut generation that the renewed session was admitted with.
+-- faults a minute, or 0 for no limit, the cut generation that the renewed session was admitted with, 1 if a request of that
+-- session is known to have reached the upstream.
 -- Replies as grant::Lookup::parse reads.
 local mode, device, session = ARGV[2], ARGV[4], ARGV[5]
 local time = redis.call('TIME')
@@ -26,12 +27,9 @@ local missed_cuts = tonumber(token[8] or '0') - (tonumber(ARGV[11]) or 0)
 local is_cut = token[11] == session
   or missed_cuts > 1 or (missed_cuts == 1 and (token[10] == '' or token[10] == device))
 local function renew()
-  if is_cut then return end
-  if not holds then
-    redis.call('SET', KEYS[2], session .. '|' .. ARGV[9] .. '|u|' .. device, 'PX', ARGV[6])
-  elseif holds == session then
-    redis.call('SET', KEYS[2], session .. '|' .. started .. '|u|' .. device, 'PX', ARGV[6])
-  end
+  if is_cut or (holds and holds ~= session) then return end
+  local reached = ARGV[12] == '1' and 'u' or pending or '1'
+  redis.call('SET', KEYS[2], session .. '|' .. (started or ARGV[9]) .. '|' .. reached .. '|' .. device, 'PX', ARGV[6])
 end
 
 local is_whole = redis.call('HGET', KEYS[3], 'run_id') == string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')

@@ -1,0 +1,122 @@
+//! What admissions held in Redis and what becomes of it, settled in the background once it is known.
+
+use shared::device::Device;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::redis::Taking;
+
+/// How many settlements may wait; what does not fit lapses by itself, within minutes.
+const QUEUED: usize = 10_000;
+
+/// What an admission held, and what becomes of it; see [`shared::redis::SETTLE`].
+#[derive(Debug)]
+pub struct Settlement {
+    pub token_id: Uuid,
+    pub device: Device,
+    pub session_id: Uuid,
+    /// The claim that ends.
+    pub claim: Option<Uuid>,
+    /// The upstream failed a request that cost nothing.
+    pub is_fault: bool,
+    pub lease: LeaseOutcome,
+}
+
+/// What becomes of a tentative lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseOutcome {
+    Keep,
+    LetGo,
+    /// As it is.
+    Unsettled,
+}
+
+/// Where settlements wait for whoever works them off.
+#[derive(Clone, Debug)]
+pub struct Settlements(mpsc::Sender<Settlement>);
+
+impl Settlements {
+    /// The queue, and its other end.
+    pub fn new() -> (Self, mpsc::Receiver<Settlement>) {
+        let (queue, queued) = mpsc::channel(QUEUED);
+        (Self(queue), queued)
+    }
+
+    /// Has this settled soon.
+    pub fn push(&self, settlement: Settlement) {
+        let token_id = settlement.token_id;
+        if self.0.try_send(settlement).is_err() {
+            tracing::warn!(%token_id, "too much is to be settled: a lease or a claim was left to lapse");
+        }
+    }
+}
+
+/// What Redis was asked to hold for a request that has not begun yet. It is given back when this is dropped, as where the client
+/// hangs up or the answer never comes.
+#[derive(Debug)]
+pub struct Taken {
+    settlement: Option<Settlement>,
+    settlements: Settlements,
+}
+
+impl Taken {
+    /// For an admission that is asked for: its session as it is proposed, and its claim.
+    pub fn new(settlements: &Settlements, token_id: Uuid, taking: &Taking<'_>) -> Self {
+        let settlement = Settlement {
+            token_id,
+            device: taking.device.clone(),
+            session_id: taking.session_id,
+            claim: Some(taking.claim),
+            is_fault: false,
+            lease: LeaseOutcome::LetGo,
+        };
+        Self { settlement: Some(settlement), settlements: settlements.clone() }
+    }
+
+    /// Takes in which session it was admitted to.
+    pub fn admitted_to(&mut self, session_id: Uuid) {
+        self.settlement.iter_mut().for_each(|settlement| settlement.session_id = session_id);
+    }
+
+    /// Names the claim.
+    pub fn claim(&self) -> Option<Uuid> {
+        self.settlement.as_ref()?.claim
+    }
+
+    /// It is used, or nothing was held.
+    pub fn settled(mut self) {
+        self.settlement = None;
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(settlement) = self.settlement.take() {
+            self.settlements.push(settlement);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_request_used_is_given_back() {
+        let (settlements, mut queued) = Settlements::new();
+        let taken = || {
+            let device = Device::known("a-device");
+            let taking =
+                Taking { device: &device, scopes: &[], session_id: Uuid::from_u128(1), claim: Uuid::from_u128(2) };
+            Taken::new(&settlements, Uuid::nil(), &taking)
+        };
+        taken().settled();
+        assert!(queued.try_recv().is_err());
+        let mut unused = taken();
+        unused.admitted_to(Uuid::from_u128(3));
+        drop(unused);
+        let settlement = queued.try_recv().expect("it is given back");
+        assert_eq!((settlement.session_id, settlement.claim), (Uuid::from_u128(3), Some(Uuid::from_u128(2))));
+        assert_eq!(settlement.lease, LeaseOutcome::LetGo);
+    }
+}
