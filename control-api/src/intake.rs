@@ -62,20 +62,9 @@ pub async fn read(db: db::Pool, redis_url: &str, metrics: Metrics, stop: Cancell
         Err(error) => return tracing::error!(%error, "the usage stream cannot be read"),
     };
     let intake = Intake { db, client, consumer: Uuid::new_v4().to_string(), metrics, stop };
-    let mut failing = false;
-    while !intake.stop.is_cancelled() {
-        if let Err(error) = intake.follow().await {
-            if !failing {
-                tracing::warn!(%error, "the usage stream cannot be read; tries on");
-            }
-            failing = true;
-            tokio::select! {
-                () = tokio::time::sleep(REST) => {}
-                () = intake.stop.cancelled() => {}
-            }
-        } else {
-            failing = false;
-        }
+    tokio::select! {
+        () = intake.follow_always() => {}
+        () = publisher::replace_when_silent(&intake.client) => {}
     }
 }
 
@@ -98,6 +87,25 @@ enum Entries {
 }
 
 impl Intake {
+    /// Follows the stream until told to stop, whatever fails.
+    async fn follow_always(&self) {
+        let mut failing = false;
+        while !self.stop.is_cancelled() {
+            if let Err(error) = self.follow().await {
+                if !failing {
+                    tracing::warn!(%error, "the usage stream cannot be read; tries on");
+                }
+                failing = true;
+                tokio::select! {
+                    () = tokio::time::sleep(REST) => {}
+                    () = self.stop.cancelled() => {}
+                }
+            } else {
+                failing = false;
+            }
+        }
+    }
+
     /// Makes the group if it is missing, takes the entries of the dead over, goes on with its own, then reads new ones until
     /// it is time to look for the dead again.
     async fn follow(&self) -> Result<(), IntakeError> {

@@ -104,6 +104,13 @@ pub async fn run(
             Err(_) => tasks.spawn("eviction check", |stop| check_eviction(publisher.clone(), stop)),
         }
     }
+    let watched = publisher.clone();
+    tasks.spawn("connection to Redis", |stop| async move {
+        tokio::select! {
+            () = watched.replace_when_silent() => {}
+            () = stop.cancelled() => {}
+        }
+    });
     let database_url = app.config.database_url.clone();
     let redis_url = app.config.redis_url.clone();
     let (relay_db, relay_publisher, relay_metrics) = (db.clone(), publisher.clone(), metrics.clone());

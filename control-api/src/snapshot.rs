@@ -104,6 +104,7 @@ impl Watch {
             self.publisher.begin_rebuild(build).await?;
             // Before anything is published, for after a flush there is next to nothing to look through.
             let ghosts = self.remove_ghosts(tx).await?;
+            self.revive_credentials(tx).await?;
             let published = self.publish_all(tx, epoch).await?;
             if self.publisher.finish_rebuild(build, epoch, run_id, published).await? {
                 tracing::info!(published, ghosts, "Redis is whole");
@@ -200,6 +201,23 @@ impl Watch {
             removed += ghosts.len();
             if next.is_none() {
                 return Ok(removed);
+            }
+            from = next;
+        }
+    }
+
+    /// Forgets that credentials have ended which, after a restore of Postgres, have not. What ends meanwhile is told again by
+    /// what follows.
+    async fn revive_credentials(&self, tx: &db::Tx) -> Result<(), PublishError> {
+        let mut from = None;
+        loop {
+            let (next, keys) = self.publisher.scan(redis::CREDENTIAL_KEYS, from).await?;
+            let digests: Vec<Digest> = keys.iter().filter_map(|key| redis::tagged(key)?.parse().ok()).collect();
+            if !digests.is_empty() {
+                self.publisher.revive(&within(credential::filter_good(tx, &digests)).await?).await?;
+            }
+            if next.is_none() {
+                return Ok(());
             }
             from = next;
         }

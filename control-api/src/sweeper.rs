@@ -23,7 +23,7 @@ const UNREDEEMED_FOR: chrono::Duration = chrono::Duration::seconds(60);
 /// How long a JWT that a logout ended is remembered past its time, for the clocks of replicas may differ.
 const EXPIRED_FOR: chrono::Duration = chrono::Duration::minutes(5);
 /// How long the row of an ended credential is kept, for Redis to be told.
-const ENDED_FOR: chrono::Duration = chrono::Duration::hours(1);
+const ENDED_FOR: chrono::Duration = chrono::Duration::minutes(5);
 
 /// How long an edge's report may wait to be taken in for what it tells to count as known.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
@@ -72,7 +72,8 @@ impl Sweeper {
         let Ok(lag) = publisher.usage_lag().await else { return Ok(()) };
         metrics.usage_lag(lag);
         if lag <= KNOWN_WITHIN {
-            end_unredeemed(db).await?;
+            let told_since = publisher.built_at().await?.and_then(DateTime::from_timestamp_millis);
+            end_unredeemed(db, told_since.unwrap_or_default()).await?;
             self.end_idle_sessions().await?;
         }
         Ok(())
@@ -101,11 +102,11 @@ async fn forget(db: &db::Pool) -> Result<(), domain::Error> {
 }
 
 /// Ends browser credentials that nobody took. An edge may have told that one was taken and not been read yet, so this waits
-/// until all that was told in time has been.
-async fn end_unredeemed(db: &db::Pool) -> Result<(), domain::Error> {
+/// until all that was told in time has been; what was told before `told_since` may have been lost.
+async fn end_unredeemed(db: &db::Pool, told_since: DateTime<Utc>) -> Result<(), domain::Error> {
     let drawn_before = Utc::now() - UNREDEEMED_FOR;
     let tx = db::begin(db).await?;
-    let mut token_ids = credential::end_unredeemed(&tx, drawn_before).await?;
+    let mut token_ids = credential::end_unredeemed(&tx, told_since, drawn_before).await?;
     token_ids.sort_unstable();
     token_ids.dedup();
     outbox::push(&tx, &token_ids).await?;

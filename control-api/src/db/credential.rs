@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sea_orm::{FromQueryResult, entity::prelude::*};
+use sea_orm::{FromQueryResult, Statement, entity::prelude::*};
 use shared::credential::Digest;
 
 use super::{
@@ -59,9 +59,23 @@ pub async fn filter_publishable(
         "SELECT c.digest FROM credentials c JOIN access_tokens t ON t.id = c.token_id
         WHERE {PUBLISHABLE} AND c.digest = ANY($3)"
     );
-    let digests: Vec<Vec<u8>> = digests.iter().map(|digest| digest.as_bytes().to_vec()).collect();
-    let values = [hour.seconds(), tombstone.as_secs_f64().into(), digests.into()];
-    let rows = db.query_all_raw(sql(&query, values)).await?;
+    let values = [hour.seconds(), tombstone.as_secs_f64().into(), as_bytes(digests).into()];
+    digests_of(db, sql(&query, values)).await
+}
+
+/// Which of these credentials are good.
+pub async fn filter_good(db: &impl Connection, digests: &[Digest]) -> Result<Vec<Digest>, Error> {
+    let query = "SELECT c.digest FROM credentials c JOIN access_tokens t ON t.id = c.token_id
+        WHERE c.ended_at IS NULL AND c.gen = t.credential_gen AND c.digest = ANY($1)";
+    digests_of(db, sql(query, [as_bytes(digests).into()])).await
+}
+
+fn as_bytes(digests: &[Digest]) -> Vec<Vec<u8>> {
+    digests.iter().map(|digest| digest.as_bytes().to_vec()).collect()
+}
+
+async fn digests_of(db: &impl Connection, query: Statement) -> Result<Vec<Digest>, Error> {
+    let rows = db.query_all_raw(query).await?;
     let known: Vec<Vec<u8>> = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, Error>>()?;
     Ok(known.iter().filter_map(|digest| Digest::from_bytes(digest)).collect())
 }
@@ -90,11 +104,16 @@ pub async fn end_surplus_browsers(tx: &Tx, token_id: Uuid) -> Result<(), Error> 
     tx.execute_raw(sql(query, [token_id.into(), BROWSERS_KEPT.into()])).await.map(drop)
 }
 
-/// Ends browser credentials that were drawn before then and that no browser took; the tokens that they belong to.
-pub async fn end_unredeemed(tx: &Tx, drawn_before: DateTime<Utc>) -> Result<Vec<Uuid>, Error> {
+/// Ends browser credentials that were drawn in that time and that no browser took; the tokens that they belong to.
+pub async fn end_unredeemed(
+    tx: &Tx,
+    drawn_from: DateTime<Utc>,
+    drawn_before: DateTime<Utc>,
+) -> Result<Vec<Uuid>, Error> {
     let query = "UPDATE credentials SET ended_at = now()
-        WHERE kind = 'browser' AND redeemed_at IS NULL AND ended_at IS NULL AND created_at < $1 RETURNING token_id";
-    let rows = tx.query_all_raw(sql(query, [drawn_before.into()])).await?;
+        WHERE kind = 'browser' AND redeemed_at IS NULL AND ended_at IS NULL AND created_at >= $1 AND created_at < $2
+        RETURNING token_id";
+    let rows = tx.query_all_raw(sql(query, [drawn_from.into(), drawn_before.into()])).await?;
     rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }
 

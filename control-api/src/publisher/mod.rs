@@ -9,7 +9,7 @@ use fred::{
     prelude::*,
     types::{
         CustomCommand, Expiration, FromValue, InfoKind,
-        config::{Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig},
+        config::{Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, TcpConfig},
         scripts::Script,
         streams::XCapKind,
     },
@@ -28,21 +28,19 @@ use crate::{
     batch::Batch,
     db::{
         self,
-        access_token::{Hour, Owned},
+        access_token::{self, Hour, Owned},
         credential,
     },
 };
 
 pub use put::Learned;
-use put::Put;
 
 /// How long a command may take before it counts as lost.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A connection that leaves a command unanswered for so long is replaced: its server may be gone without having closed it.
-/// Longer than any command waits in Redis, and looked for as often as [`UNRESPONSIVE_CHECK_EVERY`].
-const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(5);
-const UNRESPONSIVE_CHECK_EVERY: Duration = Duration::from_secs(1);
+/// A connection that leaves a question unanswered for so long is replaced.
+const SILENT_FOR: Duration = Duration::from_secs(5);
+const PINGED_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries to connect, in milliseconds: from, to, and by how much they grow.
 const RECONNECT_DELAY_MS: (u32, u32, u32) = (50, 1_000, 2);
 
@@ -90,7 +88,6 @@ pub fn connect(url: &str, command_timeout: Duration) -> Result<Client, Error> {
         connection_timeout: CONNECT_TIMEOUT,
         internal_command_timeout: CONNECT_TIMEOUT,
         tcp: TcpConfig { nodelay: Some(true), ..Default::default() },
-        unresponsive: UnresponsiveConfig { max_timeout: Some(UNRESPONSIVE_AFTER), interval: UNRESPONSIVE_CHECK_EVERY },
         ..Default::default()
     };
     let (from, to, growth) = RECONNECT_DELAY_MS;
@@ -98,6 +95,24 @@ pub fn connect(url: &str, command_timeout: Duration) -> Result<Client, Error> {
     let client = Client::new(config, Some(performance), Some(connection), Some(policy));
     client.connect();
     Ok(client)
+}
+
+/// Replaces a connection whose server went without a word, or hangs while another has taken its place. Commands that time out do
+/// not tell: they only fail. Never returns.
+pub async fn replace_when_silent(client: &Client) {
+    let patiently = Options { timeout: Some(SILENT_FOR), ..Options::default() };
+    loop {
+        tokio::time::sleep(PINGED_EVERY).await;
+        if !client.is_connected() {
+            continue;
+        }
+        let answer: Result<(), Error> = client.with_options(&patiently).ping(None).await;
+        if answer.is_err_and(|error| *error.kind() == ErrorKind::Timeout) {
+            tracing::warn!("Redis is silent: connecting anew");
+            // Where no server is found the client goes on trying by itself.
+            let _ = client.force_reconnection().await;
+        }
+    }
 }
 
 /// Has many commands answered, in their order. Not all at once: one that is sent behind thousands of others would be given up
@@ -140,6 +155,11 @@ impl Publisher {
         })
     }
 
+    /// See [`replace_when_silent`].
+    pub async fn replace_when_silent(&self) {
+        replace_when_silent(&self.client).await;
+    }
+
     async fn run<R: FromValue>(&self, script: &Script, keys: Vec<String>, arguments: Vec<String>) -> Result<R, Error> {
         script.evalsha_with_reload(&self.client, keys, arguments).await
     }
@@ -166,31 +186,30 @@ impl Publisher {
         credentials: &[credential::Model],
     ) -> Result<Option<Learned>, PublishError> {
         let token = &owned.token;
-        let [put] = &self.put(epoch, std::slice::from_ref(owned)).await?[..] else { return Err(Malformed.into()) };
-        let learned = match put {
-            Put::Done(learned) => {
-                self.put_credentials(credentials.iter().map(|credential| (token, credential))).await?;
-                *learned
-            }
-            Put::Outdated => None,
-        };
+        let learned = self.put(epoch, std::slice::from_ref(owned)).await?.pop().flatten();
+        // Where a newer state stands, its publisher may not have come to the credentials yet.
+        let credentials: Vec<_> = credentials.iter().map(|credential| (token, credential)).collect();
+        self.put_each_credential(&credentials).await?;
         self.announce(token.id).await?;
         Ok(learned)
     }
 
     /// Puts a batch in two strides, every token and then every credential, without a change for each: whoever fills Redis
     /// announces a new build, at which edges look everything up again. What Redis knew better.
-    pub async fn fill(&self, batch: &Batch) -> Result<Vec<Learned>, PublishError> {
+    pub async fn fill<'a>(&self, batch: &'a Batch) -> Result<Vec<Learned>, PublishError> {
         let put = in_flight(batch.tokens.chunks(PUT_AT_ONCE).map(|some| self.put(batch.epoch, some))).await?;
-        let (mut learned, mut credentials) = (Vec::new(), Vec::new());
-        for (owned, put) in batch.tokens.iter().zip(put.into_iter().flatten()) {
-            let Put::Done(better) = put else { continue };
-            learned.extend(better);
-            let of_token = batch.credentials_of(owned.token.id).iter();
-            credentials.extend(of_token.map(|credential| (&owned.token, credential)));
-        }
-        in_flight(credentials.chunks(PUT_AT_ONCE).map(|some| self.put_credentials(some.iter().copied()))).await?;
-        Ok(learned)
+        let of_token =
+            |owned: &'a Owned| batch.credentials_of(owned.token.id).iter().map(|credential| (&owned.token, credential));
+        let credentials: Vec<_> = batch.tokens.iter().flat_map(of_token).collect();
+        self.put_each_credential(&credentials).await?;
+        Ok(put.into_iter().flatten().flatten().collect())
+    }
+
+    async fn put_each_credential(
+        &self,
+        credentials: &[(&access_token::Model, &credential::Model)],
+    ) -> Result<(), PublishError> {
+        in_flight(credentials.chunks(PUT_AT_ONCE).map(|some| self.put_credentials(some))).await.map(drop)
     }
 
     /// Appends a change, so that every edge looks the token up again.
@@ -215,11 +234,16 @@ impl Publisher {
         let keys = vec![redis::SNAPSHOT.to_owned(), redis::CHANGES.to_owned()];
         let reply: Vec<String> = self.run(&self.pulse, keys, Vec::new()).await?;
         let pulse = Pulse::parse(&reply)?;
-        let built_at: Option<i64> = self.client.hget(redis::SNAPSHOT, redis::SNAPSHOT_BUILT_AT).await?;
+        let built_at = self.built_at().await?;
         let hold_ms = i64::try_from(hold.as_millis()).unwrap_or(i64::MAX);
         let is_settled = built_at.is_none_or(|at| pulse.now_ms.saturating_sub(at) >= hold_ms);
         let is_firm = pulse.is_whole && is_settled && self.usage_lag().await? <= USAGE_LAG_WITHIN;
         Ok(is_firm.then_some(pulse.contents))
+    }
+
+    /// When Redis was last filled with tokens that had been sold before, in milliseconds of Redis' clock.
+    pub async fn built_at(&self) -> Result<Option<i64>, PublishError> {
+        Ok(self.client.hget(redis::SNAPSHOT, redis::SNAPSHOT_BUILT_AT).await?)
     }
 
     /// Keeps a hand-over's salt until its browser comes for it, or its time is over.
@@ -304,6 +328,20 @@ impl Publisher {
         in_flight(token_ids.iter().map(async |&token_id| {
             self.client.del::<(), _>(redis::token_key(token_id)).await?;
             self.announce(token_id).await
+        }))
+        .await
+        .map(drop)
+    }
+
+    /// Forgets that these credentials have ended.
+    pub async fn revive(&self, digests: &[Digest]) -> Result<(), PublishError> {
+        in_flight(digests.iter().map(async |digest| {
+            let key = redis::credential_key(digest);
+            let value: Option<String> = self.client.get(&key).await?;
+            if value.is_some_and(|value| value.ends_with(redis::ENDED_SUFFIX)) {
+                self.client.del::<(), _>(key).await?;
+            }
+            Ok(())
         }))
         .await
         .map(drop)

@@ -14,6 +14,9 @@ use crate::{
     domain::tokens,
 };
 
+/// The generation of a token's first credential.
+const FIRST_GENERATION: i64 = 1;
+
 /// When Redis says that a token was activated, where Postgres does not know it, or knows a later time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learned {
@@ -21,27 +24,17 @@ pub struct Learned {
     pub activated_at: DateTime<Utc>,
 }
 
-/// What a put did.
-pub enum Put {
-    Done(Option<Learned>),
-    /// A newer state stands, whose publisher sees to the credentials as well.
-    Outdated,
-}
-
-impl Put {
-    /// Reads what [`redis::PUT`] replies for one token.
-    fn parse(token: &access_token::Model, reply: &[String]) -> Result<Self, PublishError> {
+impl Learned {
+    /// Reads what [`redis::PUT`] replies for one token; `None` if Redis knew nothing better, or something newer stands.
+    fn parse(token: &access_token::Model, reply: &[String]) -> Result<Option<Self>, PublishError> {
         let [done, known_at] = reply else { return Err(Malformed.into()) };
-        if done != "1" {
-            return Ok(Self::Outdated);
-        }
-        if known_at.is_empty() {
-            return Ok(Self::Done(None));
+        if done != "1" || known_at.is_empty() {
+            return Ok(None);
         }
         let known_at = known_at.parse().ok().and_then(DateTime::from_timestamp_millis).ok_or(Malformed)?;
         // Redis' clock counts in milliseconds.
         let is_news = token.activated_at.is_none_or(|at| known_at.timestamp_millis() < at.timestamp_millis());
-        Ok(Self::Done(is_news.then_some(Learned { token_id: token.id, activated_at: known_at })))
+        Ok(is_news.then_some(Self { token_id: token.id, activated_at: known_at }))
     }
 }
 
@@ -57,6 +50,9 @@ struct State<'a> {
     /// In milliseconds since 1970, or empty.
     activated_at: String,
     is_refund_pending: bool,
+    /// The key of its lease, if it was ever rotated or cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<String>,
     /// The last time that what was open on it was cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     cut: Option<Cut<'a>>,
@@ -68,8 +64,7 @@ struct Cut<'a> {
     code: String,
     /// Empty for every device.
     device: &'a str,
-    /// The keys that a cut looks at.
-    lease: String,
+    /// The key of that device's own lease.
     device_lease: String,
 }
 
@@ -78,8 +73,8 @@ fn as_json(value: &impl Serialize) -> Result<String, PublishError> {
 }
 
 impl Publisher {
-    /// Puts the states of some tokens, and tells of each what that did.
-    pub(super) async fn put(&self, epoch: i64, tokens: &[Owned]) -> Result<Vec<Put>, PublishError> {
+    /// Puts the states of some tokens; of each, what Redis knew better.
+    pub(super) async fn put(&self, epoch: i64, tokens: &[Owned]) -> Result<Vec<Option<Learned>>, PublishError> {
         let states: Vec<State<'_>> = tokens.iter().map(|owned| self.state(owned)).collect();
         let keys = tokens.iter().map(|owned| redis::token_key(owned.token.id)).collect();
         let arguments = vec![epoch.to_string(), redis::TOMBSTONE_MS.to_string(), as_json(&states)?];
@@ -87,7 +82,7 @@ impl Publisher {
         if reply.len() != 2 * tokens.len() {
             return Err(Malformed.into());
         }
-        tokens.iter().zip(reply.chunks_exact(2)).map(|(owned, reply)| Put::parse(&owned.token, reply)).collect()
+        tokens.iter().zip(reply.chunks_exact(2)).map(|(owned, reply)| Learned::parse(&owned.token, reply)).collect()
     }
 
     fn state<'a>(&self, Owned { token, user_is_active, .. }: &'a Owned) -> State<'a> {
@@ -101,11 +96,12 @@ impl Publisher {
             credential_gen: token.credential_gen.to_string(),
             activated_at: token.activated_at.map(|at| at.timestamp_millis().to_string()).unwrap_or_default(),
             is_refund_pending: token.refund_requested_at.is_some(),
+            lease: (token.cut_gen > 0 || token.credential_gen > FIRST_GENERATION)
+                .then(|| redis::lease_key(token.id, None)),
             cut: (token.cut_gen > 0).then(|| Cut {
                 r#gen: token.cut_gen.to_string(),
                 code: token.cut_code.map(|code| code.to_string()).unwrap_or_default(),
                 device: cut_device.unwrap_or_default(),
-                lease: redis::lease_key(token.id, None),
                 device_lease: redis::lease_key(token.id, cut_device.map(Device::known).as_ref()),
             }),
         }
@@ -115,10 +111,10 @@ impl Publisher {
     /// replaces, and by which an edge finds it revoked and not merely unknown.
     pub(super) async fn put_credentials(
         &self,
-        credentials: impl Iterator<Item = (&access_token::Model, &credential::Model)>,
+        credentials: &[(&access_token::Model, &credential::Model)],
     ) -> Result<(), PublishError> {
         let (mut keys, mut puts) = (Vec::new(), Vec::new());
-        for (token, credential) in credentials {
+        for &(token, credential) in credentials {
             let Some(digest) = Digest::from_bytes(&credential.digest) else { continue };
             let has_ended = credential.ended_at.is_some() || credential.r#gen < token.credential_gen;
             let generation = if has_ended { redis::ENDED_GENERATION } else { credential.r#gen };

@@ -64,9 +64,10 @@ async fn an_activation_is_kept_at_its_earliest_and_ends_the_keys_a_day_after_the
     control.tell(&Usage::Activated { token_id: token.id, at_ms: at_ms + 9_000 }).await;
     eventually!(known().await, |known| *known == at_ms.to_string());
     let ends = (at_ms + 24 * 3_600_000 + redis::TOMBSTONE_MS).to_string();
-    for key in [redis::token_key(token.id), redis::credential_key(&token.digest())] {
-        eventually!(control.redis.command(&["PEXPIRETIME", &key]).await.unwrap(), |time| *time == ends);
-    }
+    let key_ends = async |key: String| control.redis.command(&["PEXPIRETIME", &key]).await.unwrap();
+    eventually!(key_ends(redis::token_key(token.id)).await, |time| *time == ends);
+    // A credential may stand longer than the token that it names, and never shorter.
+    assert!(key_ends(redis::credential_key(&token.digest())).await >= ends);
     let mine = control.get(&alice, "/tokens/my-tokens").answer().await.expect(200);
     assert_eq!(mine[0]["state"], "active");
     assert_eq!(mine[0]["expires_at"], "2030-03-18T17:46:40.000000Z");
@@ -115,6 +116,21 @@ async fn a_credential_that_was_ended_stays_so_whatever_is_written_late() {
     let script = ["EVAL", redis::PUT_CREDENTIALS, "1", &key, redis::ENDED_SUFFIX, &late];
     assert_eq!(control.redis.command(&script).await.unwrap(), "0");
     assert_eq!(control.lookup(&token.digest()).await, Lookup::Revoked);
+}
+
+#[tokio::test]
+async fn a_late_write_does_not_shorten_how_long_a_credential_stands() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "100").await;
+    let token = control.buys(&alice, 24).await;
+    let key = redis::credential_key(&token.digest());
+    let value = redis::credential_value(token.id, 1);
+    let (sooner, later) = ("4000000000000", "5000000000000");
+    for (ends, stands) in [(later, later), (sooner, later)] {
+        let put = json!([[value, "PXAT", ends]]).to_string();
+        control.redis.command(&["EVAL", redis::PUT_CREDENTIALS, "1", &key, redis::ENDED_SUFFIX, &put]).await.unwrap();
+        assert_eq!(control.redis.command(&["PEXPIRETIME", &key]).await.unwrap(), stands);
+    }
 }
 
 #[tokio::test]

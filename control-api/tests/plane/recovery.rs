@@ -116,6 +116,8 @@ async fn what_restored_postgres_says_replaces_newer_versions_once_the_epoch_is_b
     let alice = control.person_with("alice", "100").await;
     let token = control.buys(&alice, 24).await;
     control.redis.command(&["HSET", &redis::token_key(token.id), "version", "900", "state", "revoked"]).await.unwrap();
+    let ended = redis::credential_value(token.id, redis::ENDED_GENERATION);
+    control.redis.command(&["SET", &redis::credential_key(&token.digest()), &ended]).await.unwrap();
     control.query("UPDATE settings SET epoch = epoch + 1").await;
     eventually!(control.is_live(&token.digest()).await, |live| *live);
     eventually!(snapshot(&control).await, |fields| fields[0] == "2");

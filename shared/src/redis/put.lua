@@ -1,6 +1,7 @@
 -- Puts the states of tokens as Postgres has them now. Refuses what is older than what stands, by (epoch, version), and accepts what
 -- is equal; never takes an activation back; never lifts a bar while the refund is being settled, nor lets a flush lift it. A cut
--- that Redis has not seen yet frees the device that it names; where several were missed, whichever holds the token.
+-- that Redis has not seen yet frees the device that it names; where several were missed, whichever holds the token, and so does a
+-- new generation of credentials.
 --
 -- KEYS: tokens.
 -- ARGV: epoch, tombstone_ms, a JSON list of the states (publisher::State) in the order of the keys.
@@ -8,7 +9,7 @@
 local epoch, tombstone_ms = ARGV[1], tonumber(ARGV[2])
 
 local function put(key, new)
-  local stands = redis.call('HMGET', key, 'epoch', 'version', 'activated_at', 'state', 'cut_gen')
+  local stands = redis.call('HMGET', key, 'epoch', 'version', 'activated_at', 'state', 'cut_gen', 'credential_gen')
   if stands[1] then
     local stands_epoch, stands_version = tonumber(stands[1]), tonumber(stands[2])
     if stands_epoch > tonumber(epoch) or (stands_epoch == tonumber(epoch) and stands_version > tonumber(new.version)) then
@@ -22,12 +23,13 @@ local function put(key, new)
   if state == 'live' and new.is_refund_pending and (stands[4] == 'barred' or not stands[1]) then state = 'barred' end
   redis.call('HSET', key, 'epoch', epoch, 'version', new.version, 'user_id', new.user_id, 'scope', new.scope,
     'duration_ms', new.duration_ms, 'state', state, 'credential_gen', new.credential_gen)
+  if stands[6] and tonumber(stands[6]) < tonumber(new.credential_gen) then redis.call('DEL', new.lease) end
   local cut = new.cut
   if cut then
     local missed = stands[1] and tonumber(cut.gen) - tonumber(stands[5] or '0') or 0
     if missed > 0 then
-      local holder = string.match(redis.call('GET', cut.lease) or '', '^[^|]*|[^|]*|[^|]*|(.*)$')
-      if missed > 1 or cut.device == '' or holder == cut.device then redis.call('DEL', cut.lease) end
+      local holder = string.match(redis.call('GET', new.lease) or '', '^[^|]*|[^|]*|[^|]*|(.*)$')
+      if missed > 1 or cut.device == '' or holder == cut.device then redis.call('DEL', new.lease) end
       redis.call('DEL', cut.device_lease)
     end
     redis.call('HSET', key, 'cut_gen', cut.gen, 'cut_code', cut.code, 'cut_device', cut.device)
