@@ -14,7 +14,7 @@ use reqwest::Body;
 use testbed::{
     actors::{Edge, Token, User},
     client::Ask,
-    socket::{Ending, Socket, upgrade},
+    socket::{Ending, Socket},
     stack::Stack,
     standin::Content,
 };
@@ -40,7 +40,7 @@ pub async fn revocations(stack: &Stack, alice: &User, report: &mut Report) -> an
     let tokens = stack.seeds(alice, SOCKETS).await?;
     let mut sockets = JoinSet::new();
     for (number, token) in tokens.iter().enumerate() {
-        let socket = idle_socket(&stack.edges[number % stack.edges.len()], token).await?;
+        let socket = Socket::idle(&stack.edges[number % stack.edges.len()], token, None).await?;
         sockets.spawn(async move { (number, socket.ended().await) });
     }
     let mut answered = Vec::new();
@@ -85,7 +85,7 @@ pub async fn expiries(report: &mut Report) -> anyhow::Result<()> {
     let mut sockets = JoinSet::new();
     for (number, token) in stack.seeds(&alice, SOCKETS).await?.iter().enumerate() {
         let edge = &stack.edges[number % stack.edges.len()];
-        let socket = idle_socket(edge, token).await?;
+        let socket = Socket::idle(edge, token, None).await?;
         let ends_at = edge.ends_at(token).await;
         sockets.spawn(async move { (ends_at, socket.ended().await) });
     }
@@ -117,13 +117,6 @@ pub async fn expiries(report: &mut Report) -> anyhow::Result<()> {
     }
     stack.finish().await;
     Ok(())
-}
-
-async fn idle_socket(edge: &Edge, token: &Token) -> anyhow::Result<Socket> {
-    let opened = Socket::open(upgrade(edge, token, None, "every_ms=3600000")).await;
-    let mut socket = opened.map_err(|status| anyhow::anyhow!("a WebSocket is refused with {status}"))?;
-    socket.next().await;
-    Ok(socket)
 }
 
 fn is_closed_with(ending: &Ending, code: u16, reason: &str) -> bool {

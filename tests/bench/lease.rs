@@ -3,13 +3,8 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
-use testbed::{
-    client::Ask,
-    socket::{Socket, upgrade},
-    stack::Stack,
-};
+use testbed::{client::Ask, socket::Socket, stack::Stack};
 use tokio::time::sleep;
-use tokio_tungstenite::tungstenite::Message;
 
 use super::report::Report;
 
@@ -30,9 +25,7 @@ pub async fn hold() -> anyhow::Result<Held> {
     let stack = Stack::plan().control_env("LOG_LEVEL", "info").edge_env("LOG_LEVEL", "info").start().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys(24).await;
-    let opened = Socket::open(upgrade(stack.edge(), &token, Some(HOLDER), "every_ms=3600000")).await;
-    let mut socket = opened.map_err(|status| anyhow::anyhow!("a WebSocket is refused with {status}"))?;
-    socket.next().await;
+    let mut socket = Socket::idle(stack.edge(), &token, Some(HOLDER)).await?;
     let (started, mut tried, mut refused) = (Instant::now(), 0, 0);
     while started.elapsed() < HELD_FOR {
         sleep(TRIED_EVERY).await;
@@ -40,9 +33,7 @@ pub async fn hold() -> anyhow::Result<Held> {
         let answer = stack.edge().on(OTHER, &token, Method::GET, "/status/200").answer().await;
         refused += u32::from(answer.status == 409);
     }
-    let text = Message::text("still here");
-    socket.send(text.clone()).await;
-    let is_open = socket.next().await == text;
+    let is_open = socket.is_open().await;
     drop(socket);
     stack.finish().await;
     Ok(Held { tried, refused, is_open })

@@ -9,7 +9,7 @@ use shared::redis;
 use testbed::{
     actors::{Token, User},
     load::{Load, Tally},
-    socket::{Socket, upgrade},
+    socket::Socket,
     stack::Stack,
 };
 use tokio::time::{sleep, sleep_until};
@@ -20,13 +20,13 @@ const TOKENS: usize = 100_000;
 /// How many of them an edge has seen when Redis is emptied.
 const SEEN: usize = 20_000;
 const WORKERS: usize = 16;
-const WELL_WITHIN: Duration = Duration::from_secs(5);
+pub const WELL_WITHIN: Duration = Duration::from_secs(5);
 const SHORT_PAUSE: Duration = Duration::from_secs(3);
 const LOOKED_EVERY: Duration = Duration::from_millis(50);
 const LONG_PAUSE: Duration = Duration::from_secs(90);
 /// `REDIS_OUTAGE_GRACE_SECONDS` and `REVOCATION_STALENESS_SECONDS`, which are at their defaults.
-const GRACE: Duration = Duration::from_secs(60);
-const STALENESS: Duration = Duration::from_secs(5);
+pub const GRACE: Duration = Duration::from_secs(60);
+pub const STALENESS: Duration = Duration::from_secs(5);
 /// How many tokens are in use while Redis is silent.
 const HOLDERS: usize = 1_000;
 
@@ -77,7 +77,7 @@ async fn short_pause(stack: &Stack, tokens: &Arc<[Token]>, report: &mut Report) 
     let load = Load::start(&stack.edges, tokens, HOLDERS, WORKERS);
     // Each of them is held by both edges then.
     load.calms(4 * HOLDERS).await?;
-    let socket = idle_socket(stack, &tokens[0]).await?;
+    let socket = Socket::idle(stack.edge(), &tokens[0], None).await?;
     stack.redis.pause();
     sleep(SHORT_PAUSE).await;
     stack.redis.resume();
@@ -95,7 +95,7 @@ async fn long_pause(stack: &Stack, tokens: &Arc<[Token]>, report: &mut Report) -
     report.section("Redis silent for 90 s");
     let load = Load::start(&stack.edges, tokens, HOLDERS, WORKERS);
     load.calms(4 * HOLDERS).await?;
-    let socket = idle_socket(stack, &tokens[0]).await?;
+    let socket = Socket::idle(stack.edge(), &tokens[0], None).await?;
     stack.redis.pause();
     let paused = Instant::now();
     let (ending, ()) = tokio::join!(socket.ended(), sleep_until((paused + LONG_PAUSE).into()));
@@ -117,13 +117,6 @@ async fn long_pause(stack: &Stack, tokens: &Arc<[Token]>, report: &mut Report) -
     Ok(())
 }
 
-async fn idle_socket(stack: &Stack, token: &Token) -> anyhow::Result<Socket> {
-    let opened = Socket::open(upgrade(stack.edge(), token, None, "every_ms=3600000")).await;
-    let mut socket = opened.map_err(|status| anyhow::anyhow!("a WebSocket is refused with {status}"))?;
-    socket.next().await;
-    Ok(socket)
-}
-
 /// For how long there was trouble since then.
 fn trouble(tally: &Tally, since: Instant) -> Duration {
     tally.last_trouble.map_or(Duration::ZERO, |last| last.saturating_duration_since(since))
@@ -139,6 +132,6 @@ fn statuses(tally: &Tally) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-fn seconds(duration: Duration) -> String {
+pub fn seconds(duration: Duration) -> String {
     format!("{:.2} s", duration.as_secs_f64())
 }

@@ -7,6 +7,7 @@ mod cuts;
 mod delays;
 mod lease;
 mod losses;
+mod parted;
 mod report;
 
 use std::fs;
@@ -34,6 +35,8 @@ pub enum Section {
     Crowd,
     /// Redis emptied, and silent.
     Losses,
+    /// One edge cut off from Redis.
+    Parted,
 }
 
 /// Measures these sections, or all if none is named, prints what it finds and writes `prove/report.md` in the build folder; an
@@ -83,6 +86,9 @@ async fn measure(sections: &[Section], report: &mut Report) -> anyhow::Result<()
     }
     if is_asked(Section::Losses) {
         losses::measure(report).await?;
+    }
+    if is_asked(Section::Parted) {
+        parted::measure(report).await?;
     }
     Ok(())
 }

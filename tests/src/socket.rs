@@ -41,6 +41,21 @@ impl Socket {
         }
     }
 
+    /// Opens one that is silent after its first tick.
+    pub async fn idle(edge: &Edge, token: &Token, device: Option<&str>) -> anyhow::Result<Self> {
+        let opened = Self::open(upgrade(edge, token, device, "every_ms=3600000")).await;
+        let mut socket = opened.map_err(|status| anyhow::anyhow!("a WebSocket is refused with {status}"))?;
+        socket.next().await;
+        Ok(socket)
+    }
+
+    /// Whether an idle one still carries messages both ways.
+    pub async fn is_open(&mut self) -> bool {
+        let text = Message::text("still here");
+        self.send(text.clone()).await;
+        self.next().await == text
+    }
+
     /// The next message.
     pub async fn next(&mut self) -> Message {
         let message = tokio::time::timeout(HEARS_WITHIN, self.0.next()).await.expect("a message in time");
