@@ -49,11 +49,18 @@ impl Socket {
         Ok(socket)
     }
 
-    /// Whether an idle one still carries messages both ways.
+    /// Whether it still carries messages both ways.
     pub async fn is_open(&mut self) -> bool {
         let text = Message::text("still here");
         self.send(text.clone()).await;
-        self.next().await == text
+        loop {
+            match self.next().await {
+                Message::Close(_) => return false,
+                message if message == text => return true,
+                // A tick that was due meanwhile.
+                _ => {}
+            }
+        }
     }
 
     /// The next message.
