@@ -166,6 +166,8 @@ const BOUNDARIES: &[Boundary] = &[
             "edge-proxy/src/meter/",
             "edge-proxy/src/permit.rs",
             "edge-proxy/src/redis.rs",
+            "edge-proxy/src/settlement.rs",
+            "edge-proxy/src/uses.rs",
             "edge-proxy/src/verdict.rs",
         ],
         except: &[],

@@ -93,7 +93,7 @@ impl Grants {
     }
 
     /// Admits a request of this device whose path these scopes open. The grant that comes back counts one use more; see
-    /// [`Held::leave`].
+    /// [`Uses::leave`](crate::uses::Uses::leave).
     pub async fn admit(&self, digest: Digest, device: &Device, scopes: &[Scope]) -> Outcome {
         let question = Question { key: Key { digest, device: Some(device.clone()) }, scopes: scopes.to_vec() };
         for _ in 0..MAX_ASKS {
@@ -102,7 +102,7 @@ impl Grants {
             if !scopes.contains(&held.scope) {
                 return Err(Unfit::Refused(Refusal::Outside(held.scope)));
             }
-            if !held.enter() {
+            if !held.uses.enter() {
                 self.forget(&held);
                 continue;
             }
@@ -175,7 +175,7 @@ impl Grants {
         let wanted = held.filter(|(held, _)| {
             // What is in use stays, for while Redis cannot say it goes on.
             held.doubt();
-            let is_wanted = held.is_wanted();
+            let is_wanted = held.uses.is_wanted();
             if !is_wanted {
                 self.held.remove(&held.key);
             }
@@ -193,7 +193,7 @@ impl Grants {
 
     /// Looks up again everything that a request is open on, and renews its lease and claim; `false` if Redis could not say of each.
     pub async fn look_at_all(&self) -> bool {
-        let in_use = self.index.all().into_iter().filter(|held| held.is_in_use());
+        let in_use = self.index.all().into_iter().filter(|held| held.uses.is_open());
         self.look_again(in_use.map(|held| (held, None)).collect()).await
     }
 
@@ -206,15 +206,15 @@ impl Grants {
             let is_sound = self.is_sound();
             if now - leases_renewed >= self.trust.renews_every() {
                 leases_renewed = now;
-                let used: Vec<_> =
-                    self.index.all().into_iter().filter(|held| held.lease.is_some() && held.take_used()).collect();
+                let used: Vec<_> = self.index.all().into_iter().filter(|held| held.uses.take_due()).collect();
                 self.metrics.leases.set(i64::try_from(used.len()).unwrap_or(i64::MAX));
                 if !self.look_again(used.iter().map(|held| (Arc::clone(held), None)).collect()).await {
-                    used.iter().for_each(|held| held.renewal_failed());
+                    used.iter().for_each(|held| held.uses.renewal_failed());
                 }
             } else if now - claims_renewed >= CLAIMS_RENEWED_EVERY {
                 claims_renewed = now;
-                let first = self.index.all().into_iter().filter(|held| held.open_claim().is_some() && held.is_in_use());
+                let first =
+                    self.index.all().into_iter().filter(|held| held.open_claim().is_some() && held.uses.is_open());
                 self.look_again(first.map(|held| (held, None)).collect()).await;
             } else if !is_sound && now - looked >= self.trust.staleness {
                 looked = now;
@@ -228,7 +228,7 @@ impl Grants {
     }
 
     fn end_untrusted(&self) {
-        let untrusted = self.index.all().into_iter().filter(|held| held.is_in_use() && !self.is_within_grace(held));
+        let untrusted = self.index.all().into_iter().filter(|held| held.uses.is_open() && !self.is_within_grace(held));
         untrusted.for_each(|held| {
             self.held.remove(&held.key);
             held.end(Ending::RedisAway, None);
@@ -385,7 +385,7 @@ impl Grants {
     }
 
     async fn look_again_at(&self, held: &Arc<Held>, told_at_ms: Option<u64>) -> bool {
-        if held.is_over() {
+        if held.uses.is_over() {
             return true;
         }
         let asked = Instant::now();
@@ -393,7 +393,7 @@ impl Grants {
         let ending = match Verdict::of(lookup, Some(held)) {
             Verdict::Live(grant) => {
                 held.renew(asked, &grant);
-                if grant.activated_at_ms.is_some() && !held.is_over() {
+                if grant.activated_at_ms.is_some() && !held.uses.is_over() {
                     self.keep(held);
                 }
                 return true;

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant},
@@ -18,7 +18,7 @@ use shared::{
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{index::Index, settlement::Taken, verdict::Ending};
+use crate::{index::Index, settlement::Taken, uses::Uses, verdict::Ending};
 
 /// How long a grant lasts, as far as is known.
 #[derive(Clone, Copy, Debug)]
@@ -76,28 +76,6 @@ pub struct Key {
     pub device: Option<Device>,
 }
 
-/// The requests that hold a grant now.
-#[derive(Debug, Default)]
-struct Uses {
-    open: u32,
-    /// One of them has reached the upstream, so that the lease stays.
-    has_reached: bool,
-    /// The lease was let go: nobody may begin to use it.
-    is_over: bool,
-    since_renewal: bool,
-    /// Until it is used.
-    taken: Option<Taken>,
-}
-
-/// What is to be settled once a request lets go of its grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leaving {
-    /// It was the last one that was open.
-    pub is_last: bool,
-    /// None of those that were open reached the upstream.
-    pub lets_go: bool,
-}
-
 /// A grant as requests hold it. It is the channel too: what ends it wakes everyone who waits in [`Held::ended`].
 #[derive(Debug)]
 pub struct Held {
@@ -113,7 +91,7 @@ pub struct Held {
     /// How often what is open on the token had been cut when it was admitted, and since then without it.
     cut_generation: AtomicI64,
     term: watch::Sender<Term>,
-    uses: Mutex<Uses>,
+    pub uses: Uses,
     index: Arc<Index>,
 }
 
@@ -141,7 +119,7 @@ impl Held {
             claim: claim.filter(|_| grant.activated_at_ms.is_none()),
             cut_generation: AtomicI64::new(grant.cut.generation),
             term: watch::Sender::new(Term::of(asked, grant)),
-            uses: Mutex::new(Uses { taken, ..Uses::default() }),
+            uses: Uses::of(grant.lease.as_ref(), taken),
             index: Arc::clone(index),
         });
         index.add(&held);
@@ -248,66 +226,6 @@ impl Held {
         self.claim.filter(|_| self.activated_at_ms().is_none())
     }
 
-    /// Begins a use of it; `false` if its lease was let go meanwhile.
-    pub fn enter(&self) -> bool {
-        let mut uses = self.lock_uses();
-        if !uses.is_over {
-            uses.open += 1;
-            uses.since_renewal = true;
-            uses.taken.take().into_iter().for_each(Taken::settled);
-        }
-        !uses.is_over
-    }
-
-    /// Notes that the upstream was reached; `true` if the lease must be told so: the first time, of one that is tentative.
-    pub fn reach(&self) -> bool {
-        let is_first = !std::mem::replace(&mut self.lock_uses().has_reached, true);
-        is_first && self.lease.is_some_and(|lease| lease.is_tentative)
-    }
-
-    /// Ends a use of it.
-    pub fn leave(&self) -> Leaving {
-        let mut uses = self.lock_uses();
-        uses.open -= 1;
-        let is_last = uses.open == 0;
-        let is_tentative = self.lease.is_some_and(|lease| lease.is_tentative);
-        let lets_go = is_last && is_tentative && !uses.has_reached;
-        uses.is_over |= lets_go;
-        Leaving { is_last, lets_go }
-    }
-
-    /// Whether its lease is known to have been for something: bytes of a request reached the upstream.
-    pub fn has_reached(&self) -> bool {
-        self.lock_uses().has_reached || self.lease.is_some_and(|lease| !lease.is_tentative)
-    }
-
-    /// Whether its lease was let go.
-    pub fn is_over(&self) -> bool {
-        self.lock_uses().is_over
-    }
-
-    /// Whether its lease is to last: a request is open on it, or came since it was last renewed.
-    pub fn is_wanted(&self) -> bool {
-        let uses = self.lock_uses();
-        uses.open > 0 || uses.since_renewal && self.lease.is_some() && !uses.is_over
-    }
-
-    /// Whether a request is open on it.
-    pub fn is_in_use(&self) -> bool {
-        self.lock_uses().open > 0
-    }
-
-    /// Takes in that its lease could not be renewed: that is due still.
-    pub fn renewal_failed(&self) {
-        self.lock_uses().since_renewal = true;
-    }
-
-    /// Whether it was used since this was last asked, or is in use.
-    pub fn take_used(&self) -> bool {
-        let mut uses = self.lock_uses();
-        std::mem::take(&mut uses.since_renewal) || uses.open > 0
-    }
-
     /// Whether what Redis says now cuts what was admitted then.
     pub fn cut_by(&self, grant: &Grant) -> Option<Ending> {
         let Cut { generation, reason, device } = &grant.cut;
@@ -322,10 +240,6 @@ impl Held {
         }
         let is_released = self.lease.is_some_and(|lease| grant.released == Some(lease.session_id));
         is_released.then_some(Ending::TakenOver)
-    }
-
-    fn lock_uses(&self) -> MutexGuard<'_, Uses> {
-        self.uses.lock().expect("nothing panics while it holds this lock")
     }
 }
 
@@ -411,24 +325,5 @@ mod tests {
         for (generation, device) in [(1, Some("a-device")), (1, None), (2, Some("another-device"))] {
             assert_eq!(ending(generation, device), Some(Ending::EndedByAdministrator));
         }
-    }
-
-    #[test]
-    fn a_lease_is_let_go_by_the_last_of_those_that_never_reached_the_upstream() {
-        let held = held(&grant(true), &Arc::default());
-        assert!(held.enter() && held.enter());
-        assert_eq!(held.leave(), Leaving { is_last: false, lets_go: false });
-        assert_eq!(held.leave(), Leaving { is_last: true, lets_go: true });
-        assert!(!held.enter(), "it is gone");
-    }
-
-    #[test]
-    fn a_lease_stays_once_the_upstream_was_reached_and_is_told_so_once() {
-        let held = held(&grant(true), &Arc::default());
-        assert!(held.enter());
-        assert!(held.reach());
-        assert!(!held.reach());
-        assert_eq!(held.leave(), Leaving { is_last: true, lets_go: false });
-        assert!(held.enter());
     }
 }

@@ -34,6 +34,7 @@ pub mod telemetry;
 pub mod trailers;
 pub mod tunnel;
 pub mod upstream;
+pub mod uses;
 pub mod verdict;
 
 use std::{

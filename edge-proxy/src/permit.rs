@@ -79,7 +79,7 @@ impl Permit {
     /// The upstream is connected, and gets the request now.
     pub fn sent(&self) {
         self.set(Stage::Sent);
-        if self.held.reach() {
+        if self.held.uses.reach() {
             self.settler.settle(&self.held, None, false, LeaseOutcome::Keep);
         }
     }
@@ -135,7 +135,7 @@ impl Drop for Permit {
         if is_ready && self.is(Stage::Sent) {
             self.settler.owe_activation(Arc::clone(held));
         }
-        let leaving = held.leave();
+        let leaving = held.uses.leave();
         let lease = if leaving.lets_go { LeaseOutcome::LetGo } else { LeaseOutcome::Unsettled };
         if leaving.lets_go {
             self.settler.grants.forget(held);

@@ -208,7 +208,7 @@ impl Redis {
             lease.started_at_ms.to_string(),
             "0".to_owned(),
             held.cut_generation().to_string(),
-            u8::from(held.has_reached()).to_string(),
+            u8::from(held.uses.has_reached()).to_string(),
         ];
         self.ask(held.token_id, self.lease_key(held.token_id, device), held.generation, tail).await
     }

@@ -15,7 +15,7 @@ use testbed::{
     actors::{Edge, Token, User},
     client::{Ask, client},
     eventually,
-    socket::{Socket, upgrade},
+    socket::{Ending, Socket, upgrade},
     stack::Stack,
     standin::Content,
 };
@@ -37,10 +37,17 @@ const MIB: u64 = 1024 * 1024;
 /// Bytes; a long download takes half a minute so.
 const READ_PER_SECOND: f64 = 2.0 * 1024.0 * 1024.0;
 
+/// One on every edge, and how each will end.
+async fn quiet_sockets(stack: &Stack, token: &Token) -> JoinSet<Ending> {
+    let mut sockets = JoinSet::new();
+    for edge in &stack.edges {
+        sockets.spawn(quiet_socket(edge, token).await.ended());
+    }
+    sockets
+}
+
 async fn quiet_socket(edge: &Edge, token: &Token) -> Socket {
-    let mut socket = Socket::open(upgrade(edge, token, Some(DEVICE), QUIET)).await.expect("an upgrade");
-    socket.next().await;
-    socket
+    Socket::idle(edge, token, Some(DEVICE)).await.expect("an upgrade")
 }
 
 /// Revokes a token as an administrator does; when that was answered.
@@ -276,10 +283,7 @@ async fn a_released_device_is_cut_on_every_edge_and_another_may_come_at_once() {
     let stack = Stack::plan().edges(2).start().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys(24).await;
-    let mut sockets = JoinSet::new();
-    for edge in &stack.edges {
-        sockets.spawn(quiet_socket(edge, &token).await.ended());
-    }
+    let sockets = quiet_sockets(&stack, &token).await;
     let path = format!("/tokens/{}/release-device", token.id);
     let released = alice.request(Method::POST, &path).answer().await.expect(200);
     let answered = Instant::now();
@@ -299,10 +303,7 @@ async fn a_session_ended_by_an_administrator_is_cut_and_its_token_goes_on() {
     let stack = Stack::plan().edges(2).start().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys(24).await;
-    let mut sockets = JoinSet::new();
-    for edge in &stack.edges {
-        sockets.spawn(quiet_socket(edge, &token).await.ended());
-    }
+    let sockets = quiet_sockets(&stack, &token).await;
     let admin = &stack.control.admin;
     let sessions = eventually!(admin.sessions_of(&token).await, |sessions| sessions.len() == 1);
     let id = sessions[0]["id"].as_str().expect("an id");

@@ -78,6 +78,8 @@ async fn a_promoted_replica_that_missed_a_revocation_brings_nothing_back() {
     assert_eq!(stack.edge().status_for(&revoked, "/").await, 200);
     watched.part().await.expect("a replica that lags");
     revoke(&stack, &revoked).await;
+    // What an edge has not heard when the primary dies it cannot know for as long as nobody answers.
+    eventually!(stack.edge().status_for(&revoked, "/").await, |status| *status == 401);
     watched.primary.kill().await;
     eventually!(watched.role_of_the_replica().await.expect("a role"), |role| role == "master");
     settles(&stack, &[&good], &[&revoked]).await;

@@ -26,9 +26,6 @@ use crate::{
     outbox,
 };
 
-const LIMIT: Limit = Limit(50);
-const OFFSET: Offset = Offset(0);
-
 pub struct Admin;
 
 /// An account, as an admin sees it.
@@ -132,7 +129,7 @@ impl Admin {
         search: Query<Option<Search>>,
         is_active: Query<Option<Flag>>,
     ) -> Result<Json<UserPage>, ApiError> {
-        let (limit, offset) = (limit.0.unwrap_or(LIMIT).0, offset.0.unwrap_or(OFFSET).0);
+        let (limit, offset) = (limit.0.unwrap_or_default().0, offset.0.unwrap_or_default().0);
         let search = search.0.map(|search| search.0).filter(|search| !search.is_empty());
         let filter = user::Filter { search, is_active: is_active.0.map(|flag| flag.0) };
         let (users, total) = user::list(&app.db, &filter, limit, offset).await?;
@@ -189,7 +186,7 @@ impl Admin {
         active_only: Query<Option<Flag>>,
     ) -> Result<Json<TokenPage>, ApiError> {
         let (hour, now) = (app.config.hour, Utc::now());
-        let (limit, offset) = (limit.0.unwrap_or(LIMIT).0, offset.0.unwrap_or(OFFSET).0);
+        let (limit, offset) = (limit.0.unwrap_or_default().0, offset.0.unwrap_or_default().0);
         let live_at = active_only.0.is_none_or(|only| only.0).then_some(now);
         let filter = access_token::Filter { user_id: user_id.0.map(|id| id.0), live_at };
         let (owned, total) = access_token::list(&app.db, hour, &filter, limit, offset).await?;

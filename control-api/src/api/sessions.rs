@@ -19,9 +19,6 @@ use super::{
 };
 use crate::{App, db::session, domain::sessions, outbox};
 
-const LIMIT: Limit = Limit(50);
-const OFFSET: Offset = Offset(0);
-
 pub struct Sessions;
 
 /// One token on one device.
@@ -149,7 +146,7 @@ async fn page(
     limit: Option<Limit>,
     offset: Option<Offset>,
 ) -> Result<Json<SessionPage>, ApiError> {
-    let (limit, offset) = (limit.unwrap_or(LIMIT).0, offset.unwrap_or(OFFSET).0);
+    let (limit, offset) = (limit.unwrap_or_default().0, offset.unwrap_or_default().0);
     let reported_since = DateTime::<Utc>::from(SystemTime::now() - session::silence(app.config.lease));
     let (sessions, total) = session::list(&app.db, filter, reported_since, limit, offset).await?;
     Ok(Json(SessionPage { items: sessions.into_iter().map(Session::from).collect(), total, limit, offset }))

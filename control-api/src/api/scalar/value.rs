@@ -107,6 +107,12 @@ const OFFSET_MAX: u64 = 1_000_000_000;
 #[derive(Clone, Copy)]
 pub struct Limit(pub u64);
 
+impl Default for Limit {
+    fn default() -> Self {
+        Self(50)
+    }
+}
+
 impl Limit {
     fn checked(limit: u64) -> Result<Self, &'static str> {
         if (1..=100).contains(&limit) { Ok(Self(limit)) } else { Err(LIMIT) }
@@ -128,7 +134,7 @@ impl Scalar for Limit {
 }
 
 /// How many items come before a page.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Offset(pub u64);
 
 impl Offset {
