@@ -99,7 +99,9 @@ async fn a_replica_promoted_for_a_primary_that_hangs_is_found() {
     let after = alice.buys(1).await;
     settles(&stack, &[&after], &[]).await;
     revoke(&stack, &used).await;
-    settles(&stack, &[&unseen], &[&used]).await;
+    for edge in &stack.edges {
+        eventually!(edge.status_for(&used, "/").await, |status| *status == 401);
+    }
     watched.primary.resume();
     stack.finish().await;
 }
