@@ -1,0 +1,166 @@
+//! Rewrites a body as it streams: what cannot become a spelling is passed on at once, and no more is held than a spelling is long.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::origins::{CONTEXT, Look, Spellings};
+use crate::origin::Origin;
+
+/// The state of one body between its chunks.
+#[derive(Debug)]
+pub struct Rewriter {
+    spellings: Arc<Spellings>,
+    shown: Origin,
+    /// The last bytes that were taken in and are not held.
+    before: Vec<u8>,
+    /// The last bytes that were taken in and may begin a spelling.
+    held: Vec<u8>,
+    replaced: u64,
+}
+
+impl Rewriter {
+    /// Rewrites every spelling to one of `shown`.
+    pub fn new(spellings: Arc<Spellings>, shown: Origin) -> Self {
+        Self { spellings, shown, before: Vec::new(), held: Vec::new(), replaced: 0 }
+    }
+
+    /// How many spellings were replaced.
+    pub fn replaced(&self) -> u64 {
+        self.replaced
+    }
+
+    /// Takes the next chunk, and gives what can go out. A chunk in which there is nothing to do is passed on uncopied.
+    pub fn push(&mut self, chunk: Bytes, is_end: bool) -> Bytes {
+        let text = if self.held.is_empty() {
+            chunk
+        } else {
+            let mut text = std::mem::take(&mut self.held);
+            text.extend_from_slice(&chunk);
+            Bytes::from(text)
+        };
+        let (mut out, mut from) = (Vec::new(), 0);
+        let until = loop {
+            match self.spellings.look(&self.before, &text, from, is_end) {
+                Look::Found(found) => {
+                    out.extend_from_slice(&text[from..found.start]);
+                    self.spellings.write(found, &self.shown, &mut out);
+                    self.replaced += 1;
+                    from = found.end;
+                }
+                Look::Nothing(until) => break until,
+            }
+        };
+        self.held = text[until..].to_vec();
+        self.before.extend_from_slice(&text[until.saturating_sub(CONTEXT)..until]);
+        let surplus = self.before.len().saturating_sub(CONTEXT);
+        self.before.drain(..surplus);
+        if from == 0 {
+            return text.slice(..until);
+        }
+        out.extend_from_slice(&text[from..until]);
+        Bytes::from(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pieces of which texts are made that have much that is nearly a spelling.
+    const PIECES: [&str; 33] = [
+        "https://",
+        "wss://",
+        "//",
+        "https:\\/\\/",
+        "https%3A%2F%2F",
+        "http&#x3a;&#x2F;&#x2F;",
+        "ws&colon;&sol;&sol;",
+        "https\\u003a\\u002f\\u002f",
+        "zenzefi.local",
+        "ZENZEFI.local",
+        "zenzefi.local.corp:8443",
+        "zenzefi",
+        ".local",
+        ".corp",
+        "https",
+        "http",
+        ":",
+        "%3a",
+        "&#58;",
+        "/",
+        "\\/",
+        "%2F",
+        "&#x2F",
+        ":443",
+        ":8443",
+        ":44",
+        "%3A443",
+        "@",
+        ".",
+        " ",
+        "\"",
+        "é",
+        "<a href=",
+    ];
+
+    fn origin(text: &str) -> Origin {
+        text.parse().expect("an origin")
+    }
+
+    fn spellings() -> Arc<Spellings> {
+        Arc::new(Spellings::of(&["https://zenzefi.local", "https://zenzefi.local.corp:8443"].map(origin)))
+    }
+
+    fn rewriter(spellings: &Arc<Spellings>) -> Rewriter {
+        Rewriter::new(Arc::clone(spellings), origin("https://gateway.example:8000"))
+    }
+
+    /// Numbers that look drawn, the same ones each time (SplitMix64).
+    struct Draws(u64);
+
+    impl Draws {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = self.0;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).expect("it is below a usize")
+        }
+    }
+
+    #[test]
+    fn however_a_body_is_cut_into_chunks_the_stream_equals_the_whole() {
+        let (mut draws, spellings, mut replaced) = (Draws(4), spellings(), 0);
+        for _ in 0..5_000 {
+            let text: String = (0..draws.below(30)).map(|_| PIECES[draws.below(PIECES.len())]).collect();
+            let text = text.into_bytes();
+            let (mut rewriter, mut out, mut at) = (rewriter(&spellings), Vec::new(), 0);
+            while at < text.len() {
+                let end = text.len().min(at + 1 + draws.below(40));
+                let chunk = Bytes::copy_from_slice(&text[at..end]);
+                out.extend_from_slice(&rewriter.push(chunk, false));
+                assert!(rewriter.held.len() <= spellings.longest(), "{} bytes are held", rewriter.held.len());
+                at = end;
+            }
+            out.extend_from_slice(&rewriter.push(Bytes::new(), true));
+            replaced += rewriter.replaced();
+            let whole = self::rewriter(&spellings).push(Bytes::from(text.clone()), true);
+            assert_eq!(Bytes::from(out), whole, "{}", String::from_utf8_lossy(&text));
+        }
+        assert!(replaced > 300, "only {replaced} spellings came up");
+    }
+
+    #[test]
+    fn what_cannot_begin_a_spelling_is_passed_on_at_once_and_uncopied() {
+        let mut rewriter = rewriter(&spellings());
+        let chunk = Bytes::from_static(b"data: a line of events\n\n");
+        let out = rewriter.push(chunk.clone(), false);
+        assert_eq!(out, chunk);
+        assert_eq!(out.as_ptr(), chunk.as_ptr());
+        assert_eq!(rewriter.push(Bytes::from_static(b"see https://zenz"), false), "see ");
+        assert_eq!(rewriter.push(Bytes::from_static(b"efi.local/a"), false), "https://gateway.example:8000/a");
+        assert_eq!(rewriter.replaced(), 1);
+        assert_eq!(rewriter.push(Bytes::from_static(b" http"), true), " http");
+    }
+}

@@ -1,0 +1,437 @@
+//! How text spells an origin, and what each spelling becomes. Whole origins only: what follows must end a host and port.
+
+use aho_corasick::{AhoCorasick, Input, MatchKind};
+
+use crate::origin::Origin;
+
+/// How a spelling writes a slash and a colon.
+struct Style {
+    slash: &'static str,
+    colon: &'static str,
+}
+
+/// Plain, JSON's two, percent-encoded, and HTML's three. Beside its own colon each may have a plain one.
+const STYLES: [Style; 7] = [
+    Style { slash: "/", colon: ":" },
+    Style { slash: "\\/", colon: ":" },
+    Style { slash: "\\u002f", colon: "\\u003a" },
+    Style { slash: "%2f", colon: "%3a" },
+    Style { slash: "&#x2f;", colon: "&#x3a;" },
+    Style { slash: "&#47;", colon: "&#58;" },
+    Style { slash: "&sol;", colon: "&colon;" },
+];
+const PERCENT: &str = "%2f";
+
+/// The schemes, and whether each is a WebSocket's; the longer of two that begin alike comes first.
+const SCHEMES: [(&str, bool); 4] = [("https", false), ("http", false), ("wss", true), ("ws", true)];
+
+/// How many bytes before a spelling decide whether it is one.
+pub const CONTEXT: usize = 8;
+/// How long an escape may be: `&colon;`, `&#x00003a;`.
+const LONGEST_ENTITY: usize = 10;
+
+/// What stands before a host.
+#[derive(Clone, Debug)]
+struct Prefix {
+    /// In lower case.
+    text: String,
+    /// `None` where only slashes stand there; whether it is a WebSocket's otherwise.
+    is_socket: Option<bool>,
+    slash: &'static str,
+    colon: &'static str,
+}
+
+/// One spelling of a host, and the ports that may follow it.
+#[derive(Clone, Debug)]
+struct Host {
+    /// In lower case.
+    text: String,
+    port: u16,
+    may_be_bare: bool,
+}
+
+/// Every spelling of some origins.
+#[derive(Debug)]
+pub struct Spellings {
+    hosts: Vec<Host>,
+    prefixes: Vec<Prefix>,
+    finder: AhoCorasick,
+    longest: usize,
+}
+
+/// A spelling that was found: where it is, and how it was spelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub start: usize,
+    pub end: usize,
+    prefix: usize,
+}
+
+/// What a look at a text that goes on finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    Found(Found),
+    /// Nothing before this; what follows it may yet become a spelling. The text's length if nothing can.
+    Nothing(usize),
+}
+
+impl Spellings {
+    /// The spellings of these origins.
+    pub fn of(origins: &[Origin]) -> Self {
+        let mut hosts: Vec<Host> = origins.iter().flat_map(host_spellings).collect();
+        hosts.sort_by(|a, b| a.text.cmp(&b.text));
+        let prefixes = prefixes();
+        let texts = hosts.iter().map(|host| &host.text);
+        let finder =
+            AhoCorasick::builder().ascii_case_insensitive(true).match_kind(MatchKind::LeftmostLongest).build(texts);
+        let longest_of = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or_default();
+        let longest = longest_of(&mut prefixes.iter().map(|prefix| prefix.text.len()))
+            + longest_of(&mut hosts.iter().map(|host| host.text.len()));
+        Self { hosts, prefixes, finder: finder.expect("a handful of host names"), longest }
+    }
+
+    /// The length of the longest spelling, with what must be seen after it, in bytes: no more is ever held back.
+    pub fn longest(&self) -> usize {
+        self.longest + 2 * LONGEST_ENTITY + "65535".len()
+    }
+
+    /// Finds the first spelling in `text` at or after `from`; `before` are the bytes that came before `text`. `is_end`: nothing
+    /// follows.
+    pub fn look(&self, before: &[u8], text: &[u8], from: usize, is_end: bool) -> Look {
+        let mut at = from;
+        while let Some(host) = self.finder.find(Input::new(text).range(at..)) {
+            at = host.start() + 1;
+            let Some((start, prefix)) = self.prefix_before(before, text, from, host.start()) else { continue };
+            match self.end_of(text, host.end(), is_end) {
+                Some(Some((end, port))) if self.is_of_port(&text[host.range()], port) => {
+                    return Look::Found(Found { start, end, prefix });
+                }
+                Some(_) => {}
+                None => return Look::Nothing(start),
+            }
+        }
+        Look::Nothing(if is_end { text.len() } else { self.begin_of_partial(before, text, from) })
+    }
+
+    /// Writes what a found spelling becomes under `shown`.
+    pub fn write(&self, found: Found, shown: &Origin, out: &mut Vec<u8>) {
+        let Prefix { is_socket, slash, colon, .. } = &self.prefixes[found.prefix];
+        let scheme = match (is_socket, shown.is_https()) {
+            (None, _) => "",
+            (Some(false), true) => "https",
+            (Some(false), false) => "http",
+            (Some(true), true) => "wss",
+            (Some(true), false) => "ws",
+        };
+        let is_percent = *slash == PERCENT;
+        let upper = |text: &str| if is_percent { text.to_ascii_uppercase() } else { text.to_owned() };
+        out.extend_from_slice(scheme.as_bytes());
+        if is_socket.is_some() {
+            out.extend_from_slice(upper(colon).as_bytes());
+        }
+        out.extend_from_slice(upper(slash).repeat(2).as_bytes());
+        let authority = shown.authority();
+        if is_percent && *colon != ":" {
+            let escaped = authority.replace(':', "%3A").replace('[', "%5B").replace(']', "%5D");
+            out.extend_from_slice(escaped.as_bytes());
+        } else {
+            out.extend_from_slice(authority.as_bytes());
+        }
+    }
+
+    /// Where the spelling begins whose host begins at `host`, and which prefix it has.
+    fn prefix_before(&self, before: &[u8], text: &[u8], from: usize, host: usize) -> Option<(usize, usize)> {
+        let head = &text[from..host];
+        let ends_with = |prefix: &&Prefix| {
+            head.len() >= prefix.text.len()
+                && head[head.len() - prefix.text.len()..].eq_ignore_ascii_case(prefix.text.as_bytes())
+        };
+        let (index, prefix) = self.prefixes.iter().enumerate().find(|(_, prefix)| ends_with(prefix))?;
+        let start = host - prefix.text.len();
+        (prefix.is_socket.is_some() || may_begin(&context(before, &text[..start]))).then_some((start, index))
+    }
+
+    /// Where host and port end, and which port is named: `Some(None)` if they go on, `None` if that cannot be said yet.
+    fn end_of(&self, text: &[u8], host_end: usize, is_end: bool) -> Option<Option<(usize, Option<u16>)>> {
+        let ends_at = |at: usize| match unit(text, at, is_end)? {
+            Unit::End => Some(true),
+            Unit::Char(char, _) => Some(!(is_of_host(char) || matches!(char, '@' | ':'))),
+        };
+        Some(match unit(text, host_end, is_end)? {
+            Unit::End => Some((host_end, None)),
+            Unit::Char(':', length) => {
+                let digits = &text[host_end + length..];
+                let count = digits.iter().take(6).take_while(|byte| byte.is_ascii_digit()).count();
+                let port_end = host_end + length + count;
+                if count == digits.len() && count < 6 && !is_end {
+                    return None;
+                }
+                let is_over = ends_at(port_end)?;
+                let port = std::str::from_utf8(&digits[..count]).ok().and_then(|digits| digits.parse().ok());
+                match (is_over, count) {
+                    // A colon of the sentence, not of the origin.
+                    (true, 0) => Some((host_end, None)),
+                    (true, _) => port.map(|port| (port_end, Some(port))),
+                    (false, _) => None,
+                }
+            }
+            // A full stop that ends a sentence ends the host, too.
+            Unit::Char('.', length) => ends_at(host_end + length)?.then_some((host_end, None)),
+            Unit::Char(char, _) if is_of_host(char) || char == '@' => None,
+            Unit::Char(..) => Some((host_end, None)),
+        })
+    }
+
+    fn is_of_port(&self, host: &[u8], port: Option<u16>) -> bool {
+        let mut named = self.hosts.iter().filter(|known| known.text.as_bytes().eq_ignore_ascii_case(host));
+        named.any(|known| port.map_or(known.may_be_bare, |port| port == known.port))
+    }
+
+    /// Where a spelling may begin whose end is not there yet; the text's length if nowhere.
+    fn begin_of_partial(&self, before: &[u8], text: &[u8], from: usize) -> usize {
+        let earliest = from.max(text.len().saturating_sub(self.longest));
+        let begins = |&at: &usize| {
+            self.may_become(&text[at..]) && {
+                let is_relative = !text[at].is_ascii_alphabetic();
+                !is_relative || may_begin(&context(before, &text[..at]))
+            }
+        };
+        (earliest..text.len()).find(begins).unwrap_or(text.len())
+    }
+
+    /// Whether more bytes can make this a prefix and a host.
+    fn may_become(&self, tail: &[u8]) -> bool {
+        self.prefixes.iter().any(|prefix| {
+            let prefix = prefix.text.as_bytes();
+            match tail.get(prefix.len()..) {
+                None => prefix[..tail.len()].eq_ignore_ascii_case(tail),
+                Some(host) => {
+                    tail[..prefix.len()].eq_ignore_ascii_case(prefix)
+                        && self.hosts.iter().any(|known| {
+                            let known = known.text.as_bytes();
+                            host.len() < known.len() && known[..host.len()].eq_ignore_ascii_case(host)
+                        })
+                }
+            }
+        })
+    }
+}
+
+fn prefixes() -> Vec<Prefix> {
+    let mut prefixes = Vec::new();
+    for Style { slash, colon } in &STYLES {
+        let slashes = slash.repeat(2);
+        let colons: &[&'static str] = if *colon == ":" { &[":"] } else { &[colon, ":"] };
+        for (scheme, is_socket) in SCHEMES {
+            for colon in colons {
+                let text = format!("{scheme}{colon}{slashes}");
+                prefixes.push(Prefix { text, is_socket: Some(is_socket), slash, colon });
+            }
+        }
+        prefixes.push(Prefix { text: slashes, is_socket: None, slash, colon });
+    }
+    // The longest that fits is the right one: `https://`, not `//`.
+    prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.text.len()));
+    prefixes
+}
+
+fn host_spellings(origin: &Origin) -> Vec<Host> {
+    let may_be_bare = origin.port() == if origin.is_https() { 443 } else { 80 };
+    let host = |text: String| Host { text, port: origin.port(), may_be_bare };
+    let plain = origin.host().to_ascii_lowercase();
+    if !plain.contains(':') {
+        return vec![host(plain)];
+    }
+    let escaped = format!("%5b{}%5d", plain.replace(':', "%3a"));
+    vec![host(format!("[{plain}]")), host(format!("%5b{plain}%5d")), host(escaped)]
+}
+
+/// One character of a text, decoded, and how many bytes spell it.
+enum Unit {
+    Char(char, usize),
+    End,
+}
+
+/// The character that begins there; `None` if it is not all there yet.
+fn unit(text: &[u8], at: usize, is_end: bool) -> Option<Unit> {
+    let rest = &text[at..];
+    let Some(&first) = rest.first() else { return is_end.then_some(Unit::End) };
+    let literal = Unit::Char(char::from(first), 1);
+    let hex = |digits: &[u8]| {
+        let digits =
+            std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        char::from_u32(u32::from_str_radix(digits, 16).ok()?)
+    };
+    let escape = |head: usize, digits: usize| match rest.get(head..head + digits) {
+        Some(escaped) => {
+            Some(hex(escaped).map_or(Unit::Char(char::from(first), 1), |char| Unit::Char(char, head + digits)))
+        }
+        None if is_end || !rest[head.min(rest.len())..].iter().all(u8::is_ascii_hexdigit) => {
+            Some(Unit::Char(char::from(first), 1))
+        }
+        None => None,
+    };
+    match first {
+        b'%' => escape(1, 2),
+        b'\\' => match rest.get(1) {
+            Some(b'u' | b'U') => escape(2, 4),
+            Some(b'x' | b'X') => escape(2, 2),
+            None if !is_end => None,
+            _ => Some(literal),
+        },
+        b'&' => {
+            let body = rest[1..].iter().take(LONGEST_ENTITY);
+            let length = body.clone().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'#').count();
+            match rest.get(1 + length) {
+                Some(b';') => Some(entity(&rest[1..=length]).map_or(literal, |char| Unit::Char(char, length + 2))),
+                None if !is_end && length < LONGEST_ENTITY => None,
+                _ => Some(literal),
+            }
+        }
+        _ => Some(literal),
+    }
+}
+
+/// What an HTML entity stands for, as far as it matters here.
+fn entity(name: &[u8]) -> Option<char> {
+    let name = std::str::from_utf8(name).ok()?;
+    if let Some(number) = name.strip_prefix('#') {
+        let code = match number.strip_prefix(['x', 'X']) {
+            Some(hex) => u32::from_str_radix(hex, 16),
+            None => number.parse(),
+        };
+        return char::from_u32(code.ok()?);
+    }
+    match name {
+        "colon" => Some(':'),
+        "sol" => Some('/'),
+        "period" => Some('.'),
+        "lowbar" | "UnderBar" => Some('_'),
+        "hyphen" | "dash" => Some('-'),
+        "commat" => Some('@'),
+        _ => None,
+    }
+}
+
+/// Whether a host may go on with it.
+fn is_of_host(char: char) -> bool {
+    char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.') || !char.is_ascii()
+}
+
+/// The last bytes before a place.
+fn context(before: &[u8], text: &[u8]) -> Vec<u8> {
+    let missing = CONTEXT.saturating_sub(text.len()).min(before.len());
+    [&before[before.len() - missing..], &text[text.len().saturating_sub(CONTEXT)..]].concat()
+}
+
+/// Whether slashes after this may begin an origin: not after a scheme of another kind (`ftp:`), nor within a path.
+fn may_begin(context: &[u8]) -> bool {
+    let lower = context.to_ascii_lowercase();
+    if STYLES.iter().any(|style| lower.ends_with(style.slash.as_bytes()) || lower.ends_with(style.colon.as_bytes())) {
+        return false;
+    }
+    if let [.., b'%', high, low] = lower[..]
+        && high.is_ascii_hexdigit()
+        && low.is_ascii_hexdigit()
+    {
+        return true;
+    }
+    lower.last().is_none_or(|&byte| !(is_of_host(char::from(byte)) || matches!(byte, b'~' | b'\\' | b'@')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origins(texts: &[&str]) -> Vec<Origin> {
+        texts.iter().map(|text| text.parse().expect("an origin")).collect()
+    }
+
+    /// The whole of a text, rewritten.
+    fn rewritten(upstreams: &[&str], shown: &str, text: &str) -> String {
+        let spellings = Spellings::of(&origins(upstreams));
+        let shown: Origin = shown.parse().expect("an origin");
+        let (mut out, mut from) = (Vec::new(), 0);
+        while let Look::Found(found) = spellings.look(b"", text.as_bytes(), from, true) {
+            out.extend_from_slice(&text.as_bytes()[from..found.start]);
+            spellings.write(found, &shown, &mut out);
+            from = found.end;
+        }
+        out.extend_from_slice(&text.as_bytes()[from..]);
+        String::from_utf8(out).expect("text stays text")
+    }
+
+    #[test]
+    fn every_spelling_of_the_upstream_becomes_the_same_spelling_of_what_is_shown() {
+        let spelled = |text| rewritten(&["https://zenzefi.local"], "https://gateway.example:8000", text);
+        for (text, becomes) in [
+            ("https://zenzefi.local/a", "https://gateway.example:8000/a"),
+            ("http://zenzefi.local", "https://gateway.example:8000"),
+            ("wss://ZENZEFI.Local/ws", "wss://gateway.example:8000/ws"),
+            ("ws://zenzefi.local:443/ws", "wss://gateway.example:8000/ws"),
+            ("\"//zenzefi.local/a\"", "\"//gateway.example:8000/a\""),
+            ("https:\\/\\/zenzefi.local\\/a", "https:\\/\\/gateway.example:8000\\/a"),
+            ("\"\\/\\/zenzefi.local\\/a", "\"\\/\\/gateway.example:8000\\/a"),
+            ("https\\u003A\\u002F\\u002Fzenzefi.local", "https\\u003a\\u002f\\u002fgateway.example:8000"),
+            ("to=https%3A%2F%2Fzenzefi.local%2Fa", "to=https%3A%2F%2Fgateway.example%3A8000%2Fa"),
+            ("to=https%3a%2f%2fzenzefi.local%3a443%2fa", "to=https%3A%2F%2Fgateway.example%3A8000%2fa"),
+            ("to=https:%2F%2Fzenzefi.local:443", "to=https:%2F%2Fgateway.example:8000"),
+            ("https:&#x2F;&#x2F;zenzefi.local&#x2F;", "https:&#x2f;&#x2f;gateway.example:8000&#x2F;"),
+            ("https&#58;&#47;&#47;zenzefi.local", "https&#58;&#47;&#47;gateway.example:8000"),
+            ("https:&sol;&sol;zenzefi.local&quot;", "https:&sol;&sol;gateway.example:8000&quot;"),
+            (
+                "See https://zenzefi.local. Or https://zenzefi.local: both",
+                "See https://gateway.example:8000. Or https://gateway.example:8000: both",
+            ),
+            ("(https://zenzefi.local)", "(https://gateway.example:8000)"),
+            ("https://zenzefi.localhttps://zenzefi.local", "https://zenzefi.localhttps://gateway.example:8000"),
+        ] {
+            assert_eq!(spelled(text), becomes);
+        }
+    }
+
+    #[test]
+    fn another_host_or_port_stays_as_it_is() {
+        for text in [
+            "https://zenzefi.local.evil.com/",
+            "https://zenzefi.local%2Eevil.com/",
+            "https://zenzefi.local&#46;evil.com/",
+            "https://zenzefi.local\\u002eevil.com/",
+            "https://my-zenzefi.local/",
+            "https://zenzefi.local-2/",
+            "https://zenzefi.local:8444/",
+            "https://zenzefi.local:4433/",
+            "https://zenzefi.local:443x/",
+            "https://zenzefi.local@evil.com/",
+            "https://zenzefi.local:443@evil.com/",
+            "https://zenzefi.local:secret@evil.com/",
+            "https://user@zenzefi.local/",
+            "ftp://zenzefi.local/",
+            "https://cdn.example//zenzefi.local/a.js",
+            "zenzefi.local",
+            "https://zenzefi.localé/",
+        ] {
+            assert_eq!(rewritten(&["https://zenzefi.local"], "https://gateway.example", text), text);
+        }
+    }
+
+    #[test]
+    fn a_port_of_its_own_is_needed_where_the_upstream_has_one() {
+        let spelled = |text| rewritten(&["https://zenzefi.local:8443"], "http://127.0.0.1:8000", text);
+        assert_eq!(spelled("https://zenzefi.local:8443/a"), "http://127.0.0.1:8000/a");
+        assert_eq!(spelled("wss%3A%2F%2Fzenzefi.local%3A8443"), "ws%3A%2F%2F127.0.0.1%3A8000");
+        assert_eq!(spelled("https://zenzefi.local/a"), "https://zenzefi.local/a");
+    }
+
+    #[test]
+    fn several_upstreams_and_addresses_are_found() {
+        let upstreams =
+            ["https://zenzefi.local", "https://zenzefi.local.corp", "https://[fd00::1]:8443", "http://10.0.0.5"];
+        let spelled = |text| rewritten(&upstreams, "https://[::1]:9", text);
+        assert_eq!(spelled("https://zenzefi.local.corp/a"), "https://[::1]:9/a");
+        assert_eq!(spelled("https://zenzefi.local/a"), "https://[::1]:9/a");
+        assert_eq!(spelled("https://[FD00::1]:8443/a"), "https://[::1]:9/a");
+        assert_eq!(spelled("https%3A%2F%2F%5Bfd00%3A%3A1%5D%3A8443/a"), "https%3A%2F%2F%5B%3A%3A1%5D%3A9/a");
+        assert_eq!(spelled("http://10.0.0.5/a http://10.0.0.50/"), "https://[::1]:9/a http://10.0.0.50/");
+    }
+}
