@@ -57,7 +57,7 @@ enum Command {
         #[command(subcommand)]
         action: User,
     },
-    /// Tell whether an edge would let a request with a token through, and why not
+    /// Tell whether a token opens a path now, and why not; devices, and paths that the gateway keeps for itself, are not looked at
     Access {
         #[command(flatten)]
         database: DatabaseOptions,
@@ -148,8 +148,8 @@ fn failed(error: impl std::fmt::Display) -> Failure {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    // An `.env` that is not there is no fault; one that cannot be read is.
-    if let Err(error) = dotenvy::dotenv()
+    // Of the working folder alone. One that is not there is no fault; one that cannot be read is.
+    if let Err(error) = dotenvy::from_path(".env")
         && !error.not_found()
     {
         // Why is not said, for dotenvy would repeat the line, and with it a secret.

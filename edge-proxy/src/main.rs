@@ -18,8 +18,8 @@ use edge_proxy::{
 const MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
-    // A missing .env is the usual case; one that cannot be read must not be passed over.
-    if let Err(error) = dotenvy::dotenv()
+    // Of the working folder alone. None is the usual case; one that cannot be read must not be passed over.
+    if let Err(error) = dotenvy::from_path(".env")
         && !error.not_found()
     {
         eprintln!("error: .env cannot be read");

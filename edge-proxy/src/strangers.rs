@@ -1,5 +1,6 @@
-//! Bounds how many unknown tokens an address may try. Past the bound a credential that this edge has not seen open something is
-//! not even looked up; those that it has are never affected.
+//! Bounds how many unknown tokens an address may try. Past the bound a credential that this edge has not judged before is not even
+//! looked up. One that it has costs nothing: to try it again tells nobody anything new, as where a client goes on asking with a
+//! token that has ended.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -10,9 +11,10 @@ use std::{
 use quick_cache::sync::Cache;
 use shared::credential::Digest;
 
-/// How many addresses, and how many good credentials, are remembered; the oldest give way.
+/// How many addresses, and how many good and bad credentials, are remembered; the oldest give way.
 const ADDRESSES: usize = 50_000;
 const GOOD: usize = 200_000;
+const BAD: usize = 50_000;
 
 /// How many look-ups of one address may be under way at once: good tokens come in bursts, as after a restart, and are not
 /// known to be good before they were looked up.
@@ -48,7 +50,10 @@ pub struct Strangers {
     /// `0` for no bound.
     per_minute: u32,
     buckets: Cache<IpAddr, Arc<Mutex<Bucket>>>,
+    /// Those that opened something, be they over by now.
     good: Cache<Digest, ()>,
+    /// Apart, so that a crowd of them drives no good one out.
+    bad: Cache<Digest, ()>,
 }
 
 /// A look-up that may turn out to be of an unknown token.
@@ -60,12 +65,13 @@ pub struct Try<'a> {
 
 impl Strangers {
     pub fn new(per_minute: u32) -> Self {
-        Self { per_minute, buckets: Cache::new(ADDRESSES), good: Cache::new(GOOD) }
+        Self { per_minute, buckets: Cache::new(ADDRESSES), good: Cache::new(GOOD), bad: Cache::new(BAD) }
     }
 
     /// Begins a look-up for this address; or says after how long it may be tried.
     pub fn begin(&self, address: Option<IpAddr>, digest: Digest, now: Instant) -> Result<Try<'_>, Duration> {
-        let address = address.filter(|_| self.per_minute > 0 && self.good.get(&digest).is_none());
+        let is_judged = || self.good.get(&digest).is_some() || self.bad.get(&digest).is_some();
+        let address = address.filter(|_| self.per_minute > 0 && !is_judged());
         let per_minute = f64::from(self.per_minute);
         let bucket = address.map(|address| {
             let made = || {
@@ -95,9 +101,9 @@ impl Try<'_> {
 
     /// It opens nothing.
     pub fn found_bad(self) {
-        self.strangers.good.remove(&self.digest);
         if let Some(bucket) = &self.bucket {
             lock(bucket).tries -= 1.0;
+            self.strangers.bad.insert(self.digest, ());
         }
     }
 }
@@ -152,10 +158,21 @@ mod tests {
     fn good_tokens_of_a_flooding_address_are_not_affected() {
         let (strangers, now) = (Strangers::new(20), Instant::now());
         strangers.begin(ADDRESS, digest(0), now).expect("the first").found_good();
-        while let Ok(one) = strangers.begin(ADDRESS, digest(1), now) {
-            one.found_bad();
+        for number in 1..=20 {
+            strangers.begin(ADDRESS, digest(number), now).expect("within the bound").found_bad();
         }
+        assert!(strangers.begin(ADDRESS, digest(21), now).is_err());
         assert!(strangers.begin(ADDRESS, digest(0), now).is_ok());
+    }
+
+    #[test]
+    fn asking_again_with_a_token_that_has_ended_keeps_no_other_from_working() {
+        let (strangers, now) = (Strangers::new(2), Instant::now());
+        strangers.begin(ADDRESS, digest(0), now).expect("the first").found_good();
+        for number in [0, 0, 0, 1, 1, 1] {
+            strangers.begin(ADDRESS, digest(number), now).expect("it was judged before").found_bad();
+        }
+        assert!(strangers.begin(ADDRESS, digest(2), now).is_ok());
     }
 
     #[test]
@@ -175,8 +192,8 @@ mod tests {
         burst.into_iter().flatten().for_each(Try::found_bad);
         let minutes = UNDER_WAY / 20;
         let later = |seconds| now + Duration::from_secs(u64::from(seconds));
-        assert!(strangers.begin(ADDRESS, digest(0), later(60 * (minutes - 1))).is_err());
-        assert!(strangers.begin(ADDRESS, digest(0), later(60 * minutes)).is_ok());
+        assert!(strangers.begin(ADDRESS, digest(UNDER_WAY), later(60 * (minutes - 1))).is_err());
+        assert!(strangers.begin(ADDRESS, digest(UNDER_WAY), later(60 * minutes)).is_ok());
     }
 
     #[test]

@@ -47,10 +47,10 @@ enum Command {
     Stack(run::Options),
     /// Measure what is promised in figures, print it and write prove/report.md in the build folder.
     Prove {
-        /// Measure what takes ten minutes, too.
         /// What to measure; everything if nothing is named.
         #[arg(value_enum, env = "PROVE_ONLY", value_delimiter = ',')]
         sections: Vec<bench::Section>,
+        /// Measure what takes ten minutes, too.
         #[arg(long, env = "PROVE_LONG", value_parser = FalseyValueParser::new())]
         long: bool,
     },
