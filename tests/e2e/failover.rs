@@ -22,6 +22,11 @@ async fn revoke(stack: &Stack, token: &Token) {
     stack.control.admin.request(Method::DELETE, &path).answer().await.expect(200);
 }
 
+/// Waits until the replica is the primary. It closes its connections as it becomes that.
+async fn promotes(watched: &Watched) {
+    eventually!(watched.role_of_the_replica().await.unwrap_or_default(), |role| role == "master");
+}
+
 /// Uses these tokens on both edges until the good ones work and the ended ones are refused; neither may pass for the other on the
 /// way.
 async fn settles(stack: &Stack, good: &[&Token], ended: &[&Token]) {
@@ -59,7 +64,7 @@ async fn a_promoted_replica_serves_good_tokens_and_keeps_ended_ones_out() {
     eventually!(stack.edge().status_for(&revoked, "/").await, |status| *status == 401);
 
     watched.primary.kill().await;
-    eventually!(watched.role_of_the_replica().await.expect("a role"), |role| role == "master");
+    promotes(&watched).await;
     settles(&stack, &[&used, &unseen], &[&revoked]).await;
     assert!(socket.is_open().await);
     let after = alice.buys(1).await;
@@ -81,7 +86,7 @@ async fn a_promoted_replica_that_missed_a_revocation_brings_nothing_back() {
     // What an edge has not heard when the primary dies it cannot know for as long as nobody answers.
     eventually!(stack.edge().status_for(&revoked, "/").await, |status| *status == 401);
     watched.primary.kill().await;
-    eventually!(watched.role_of_the_replica().await.expect("a role"), |role| role == "master");
+    promotes(&watched).await;
     settles(&stack, &[&good], &[&revoked]).await;
     stack.finish().await;
 }
@@ -94,7 +99,7 @@ async fn a_replica_promoted_for_a_primary_that_hangs_is_found() {
     let (used, unseen) = (alice.buys(24).await, alice.buys(24).await);
     assert_eq!(stack.edge().status_for(&used, "/").await, 200);
     watched.primary.pause();
-    eventually!(watched.role_of_the_replica().await.expect("a role"), |role| role == "master");
+    promotes(&watched).await;
     settles(&stack, &[&used, &unseen], &[]).await;
     let after = alice.buys(1).await;
     settles(&stack, &[&after], &[]).await;
