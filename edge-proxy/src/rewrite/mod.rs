@@ -1,5 +1,6 @@
 //! Makes what the upstream says of itself fit the origin that people see, and the other way round. Pure: text in, text out.
 
 pub mod body;
+pub mod coding;
 pub mod headers;
 pub mod origins;
