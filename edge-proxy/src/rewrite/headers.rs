@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use super::origins::Spellings;
 use crate::{credential, origin::Origin};
 
 /// Maps a `Location` that names the upstream: to `shown`, or, where nobody's origin is known, to a path. `None` leaves it as it is.
@@ -58,6 +59,30 @@ pub fn cache_control(value: Option<&str>) -> Option<String> {
     };
     let kept = value.split(',').map(str::trim).filter(|directive| !directive.is_empty() && !shared_only(directive));
     Some(["private"].into_iter().chain(kept).collect::<Vec<_>>().join(", "))
+}
+
+/// Fits a `Content-Security-Policy` of the upstream to where its pages are shown: its origins become `shown`, also where a source is
+/// a host alone, and what would make a browser leave a plain HTTP gateway for an HTTPS one goes. `None` leaves it as it is.
+pub fn content_security_policy(value: &str, upstreams: &Spellings, shown: &Origin) -> Option<String> {
+    let source = |source: &str| {
+        let (host, path) = source.split_at(source.find('/').unwrap_or(source.len()));
+        if upstreams.has_authority(host) {
+            return format!("{}{path}", shown.authority());
+        }
+        let rewritten = upstreams.rewrite(source.as_bytes(), shown);
+        rewritten.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(|| source.to_owned())
+    };
+    // Several policies may stand in one line, after commas.
+    let policies = value.split(',').map(|policy| {
+        let directives = policy.split(';').filter(|directive| {
+            let leaves = directive.trim().eq_ignore_ascii_case("upgrade-insecure-requests");
+            shown.is_https() || !leaves
+        });
+        let sources = |directive: &str| directive.split_ascii_whitespace().map(source).collect::<Vec<_>>().join(" ");
+        directives.map(sources).filter(|directive| !directive.is_empty()).collect::<Vec<_>>().join("; ")
+    });
+    let fitted = policies.filter(|policy| !policy.is_empty()).collect::<Vec<_>>().join(", ");
+    (fitted != value).then_some(fitted)
 }
 
 /// What follows `origin` in an absolute or protocol-relative URL, byte for byte; `None` if the URL has another origin.
@@ -140,6 +165,34 @@ mod tests {
         assert_eq!(set_cookie(line, None).as_deref(), Some(&line[..]));
         assert_eq!(fitted(b"zenzefi_access_token=\xff; Path=/", Some(&https)), None);
         assert_eq!(fitted(b" zenzefi_device = x", None), None);
+    }
+
+    #[test]
+    fn a_policy_lets_pages_reach_the_gateway_where_it_let_them_reach_the_upstream() {
+        let upstreams = Spellings::of(&[origin("https://zenzefi.local:8443")]);
+        let fitted = |value, shown: &str| content_security_policy(value, &upstreams, &origin(shown));
+        let policy = "default-src 'self' https://zenzefi.local:8443; connect-src ZENZEFI.local:8443 wss://zenzefi.local:8443/ws \
+                      https://cdn.example; upgrade-insecure-requests";
+        assert_eq!(
+            fitted(policy, "https://gateway.example").as_deref(),
+            Some(
+                "default-src 'self' https://gateway.example; connect-src gateway.example wss://gateway.example/ws \
+                 https://cdn.example; upgrade-insecure-requests"
+            )
+        );
+        assert_eq!(
+            fitted(
+                "img-src zenzefi.local:8443/a; upgrade-insecure-requests, script-src 'none'",
+                "http://127.0.0.1:8000"
+            )
+            .as_deref(),
+            Some("img-src 127.0.0.1:8000/a, script-src 'none'")
+        );
+        for other in
+            ["default-src 'self'", "img-src zenzefi.local *.zenzefi.local:8443 https://zenzefi.local:8443.evil.com"]
+        {
+            assert_eq!(fitted(other, "https://gateway.example"), None, "{other}");
+        }
     }
 
     #[test]

@@ -113,6 +113,27 @@ impl Spellings {
         Look::Nothing(if is_end { text.len() } else { self.begin_of_partial(before, text, from) })
     }
 
+    /// Whether this is a host of one of the origins, with its port where it must be named, as headers write it.
+    pub fn has_authority(&self, text: &str) -> bool {
+        self.hosts.iter().any(|host| match after(text, &host.text) {
+            Some("") => host.may_be_bare,
+            Some(rest) => rest.strip_prefix(':').is_some_and(|port| port.parse() == Ok(host.port)),
+            None => false,
+        })
+    }
+
+    /// A whole text with every spelling rewritten; `None` if there is none.
+    pub fn rewrite(&self, text: &[u8], shown: &Origin) -> Option<Vec<u8>> {
+        let (mut out, mut from) = (Vec::new(), 0);
+        while let Look::Found(found) = self.look(b"", text, from, true) {
+            out.extend_from_slice(&text[from..found.start]);
+            self.write(found, shown, &mut out);
+            from = found.end;
+        }
+        out.extend_from_slice(&text[from..]);
+        (from > 0).then_some(out)
+    }
+
     /// Writes what a found spelling becomes under `shown`.
     pub fn write(&self, found: Found, shown: &Origin, out: &mut Vec<u8>) {
         let Prefix { is_socket, slash, colon, .. } = &self.prefixes[found.prefix];
@@ -215,6 +236,12 @@ impl Spellings {
             }
         })
     }
+}
+
+/// What follows `start`, whatever its case.
+fn after<'a>(text: &'a str, start: &str) -> Option<&'a str> {
+    let (head, rest) = text.split_at_checked(start.len())?;
+    head.eq_ignore_ascii_case(start).then_some(rest)
 }
 
 fn prefixes() -> Vec<Prefix> {
@@ -347,18 +374,10 @@ mod tests {
         texts.iter().map(|text| text.parse().expect("an origin")).collect()
     }
 
-    /// The whole of a text, rewritten.
     fn rewritten(upstreams: &[&str], shown: &str, text: &str) -> String {
-        let spellings = Spellings::of(&origins(upstreams));
         let shown: Origin = shown.parse().expect("an origin");
-        let (mut out, mut from) = (Vec::new(), 0);
-        while let Look::Found(found) = spellings.look(b"", text.as_bytes(), from, true) {
-            out.extend_from_slice(&text.as_bytes()[from..found.start]);
-            spellings.write(found, &shown, &mut out);
-            from = found.end;
-        }
-        out.extend_from_slice(&text.as_bytes()[from..]);
-        String::from_utf8(out).expect("text stays text")
+        let out = Spellings::of(&origins(upstreams)).rewrite(text.as_bytes(), &shown);
+        out.map_or_else(|| text.to_owned(), |out| String::from_utf8(out).expect("text stays text"))
     }
 
     #[test]
