@@ -287,6 +287,21 @@ mod tests {
         assert_eq!(held.ended().await.ending, Ending::Suspended);
     }
 
+    #[test]
+    fn cuts_of_other_devices_do_not_add_up_to_one_of_ours() {
+        let held = held(&grant(false), &Arc::default());
+        let cut = |generation| {
+            let cut = Cut { generation, reason: None, device: Some(Device::known("another-device")) };
+            Grant { cut, ..grant(false) }
+        };
+        for generation in 1..4 {
+            let Verdict::Live(grant) = Verdict::of(Lookup::Live(cut(generation)), Some(&held)) else {
+                panic!("cut by number {generation}")
+            };
+            held.renew(Instant::now(), &grant);
+        }
+    }
+
     #[tokio::test]
     async fn an_end_reaches_whoever_waits_already() {
         let held = held(&grant(false), &Arc::default());
