@@ -81,10 +81,12 @@ impl Watch {
         }
         let epoch = within(settings::epoch(&tx)).await?;
         let run_id = self.publisher.server().await?.run_id;
-        if self.publisher.snapshot().await?.as_ref() != Some(&(epoch, run_id.clone()))
-            && !self.rebuild(&tx, epoch, &run_id).await?
-        {
-            return Ok(());
+        let stands = self.publisher.snapshot().await?;
+        if stands.as_ref() != Some(&(epoch, run_id.clone())) {
+            let is_of_this_epoch = stands.is_some_and(|(of_epoch, _)| of_epoch == epoch);
+            if !self.rebuild(&tx, epoch, &run_id, is_of_this_epoch).await? {
+                return Ok(());
+            }
         }
         // The clock first: a change that comes after it must not be covered by it.
         let now_ms = self.publisher.now_ms().await?;
@@ -97,14 +99,22 @@ impl Watch {
 
     /// Publishes every token that Redis must know, while relays go on publishing; whether Redis is whole now. A flush in the
     /// middle takes the build's note with it, and all begins anew.
-    async fn rebuild(&self, tx: &db::Tx, epoch: i64, run_id: &str) -> Result<bool, PublishError> {
+    async fn rebuild(
+        &self,
+        tx: &db::Tx,
+        epoch: i64,
+        run_id: &str,
+        is_of_this_epoch: bool,
+    ) -> Result<bool, PublishError> {
         for _ in 0..ATTEMPTS {
             let build = Uuid::new_v4();
             tracing::info!(run_id, %build, "Redis is not whole: publishing every token");
             self.publisher.begin_rebuild(build).await?;
             // Before anything is published, for after a flush there is next to nothing to look through.
             let ghosts = self.remove_ghosts(tx).await?;
-            self.revive_credentials(tx).await?;
+            if !is_of_this_epoch {
+                self.revive_credentials(tx).await?;
+            }
             let published = self.publish_all(tx, epoch).await?;
             if self.publisher.finish_rebuild(build, epoch, run_id, published).await? {
                 tracing::info!(published, ghosts, "Redis is whole");
@@ -177,68 +187,37 @@ impl Watch {
     }
 
     async fn remove_ghost_tokens(&self, tx: &db::Tx) -> Result<usize, PublishError> {
-        let (mut removed, mut from) = (0, None);
-        loop {
-            let (next, keys) = self.publisher.scan(redis::TOKEN_KEYS, from).await?;
-            let ids: Vec<Uuid> = keys.iter().filter_map(|key| redis::tagged(key)?.parse().ok()).collect();
-            let ghosts = within(self.ghosts_among_tokens(tx, ids)).await?;
-            self.publisher.forget_tokens(&ghosts).await?;
-            removed += ghosts.len();
-            if next.is_none() {
-                return Ok(removed);
-            }
-            from = next;
+        let (mut removed, mut pages) = (0, self.publisher.scan(redis::TOKEN_KEYS));
+        while let Some(mut ids) = pages.next::<Uuid>().await? {
+            let known = within(access_token::filter_publishable(tx, self.hour, TOMBSTONE, &ids)).await?;
+            let known: HashSet<Uuid> = known.into_iter().collect();
+            ids.retain(|id| !known.contains(id));
+            self.publisher.forget_tokens(&ids).await?;
+            removed += ids.len();
         }
+        Ok(removed)
     }
 
     async fn remove_ghost_credentials(&self, tx: &db::Tx) -> Result<usize, PublishError> {
-        let (mut removed, mut from) = (0, None);
-        loop {
-            let (next, keys) = self.publisher.scan(redis::CREDENTIAL_KEYS, from).await?;
-            let digests: Vec<Digest> = keys.iter().filter_map(|key| redis::tagged(key)?.parse().ok()).collect();
-            let ghosts = within(self.ghosts_among_credentials(tx, digests)).await?;
-            self.publisher.forget_credentials(&ghosts).await?;
-            removed += ghosts.len();
-            if next.is_none() {
-                return Ok(removed);
-            }
-            from = next;
+        let (mut removed, mut pages) = (0, self.publisher.scan(redis::CREDENTIAL_KEYS));
+        while let Some(mut digests) = pages.next::<Digest>().await? {
+            let known = within(credential::filter_publishable(tx, self.hour, TOMBSTONE, &digests)).await?;
+            let known: HashSet<Digest> = known.into_iter().collect();
+            digests.retain(|digest| !known.contains(digest));
+            self.publisher.forget_credentials(&digests).await?;
+            removed += digests.len();
         }
+        Ok(removed)
     }
 
     /// Forgets that credentials have ended which, after a restore of Postgres, have not. What ends meanwhile is told again by
     /// what follows.
     async fn revive_credentials(&self, tx: &db::Tx) -> Result<(), PublishError> {
-        let mut from = None;
-        loop {
-            let (next, keys) = self.publisher.scan(redis::CREDENTIAL_KEYS, from).await?;
-            let digests: Vec<Digest> = keys.iter().filter_map(|key| redis::tagged(key)?.parse().ok()).collect();
-            if !digests.is_empty() {
-                self.publisher.revive(&within(credential::filter_good(tx, &digests)).await?).await?;
-            }
-            if next.is_none() {
-                return Ok(());
-            }
-            from = next;
+        let mut pages = self.publisher.scan(redis::CREDENTIAL_KEYS);
+        while let Some(digests) = pages.next::<Digest>().await? {
+            self.publisher.revive(&within(credential::filter_good(tx, &digests)).await?).await?;
         }
-    }
-
-    async fn ghosts_among_tokens(&self, tx: &db::Tx, mut ids: Vec<Uuid>) -> Result<Vec<Uuid>, db::Error> {
-        if !ids.is_empty() {
-            let known = access_token::filter_publishable(tx, self.hour, TOMBSTONE, &ids).await?;
-            let known: HashSet<Uuid> = known.into_iter().collect();
-            ids.retain(|id| !known.contains(id));
-        }
-        Ok(ids)
-    }
-
-    async fn ghosts_among_credentials(&self, tx: &db::Tx, mut digests: Vec<Digest>) -> Result<Vec<Digest>, db::Error> {
-        if !digests.is_empty() {
-            let known = credential::filter_publishable(tx, self.hour, TOMBSTONE, &digests).await?;
-            let known: HashSet<Digest> = known.into_iter().collect();
-            digests.retain(|digest| !known.contains(digest));
-        }
-        Ok(digests)
+        Ok(())
     }
 }
 

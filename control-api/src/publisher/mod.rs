@@ -3,7 +3,7 @@
 
 mod put;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, str::FromStr, time::Duration};
 
 use fred::{
     prelude::*,
@@ -312,15 +312,9 @@ impl Publisher {
         Ok(Duration::from_millis(now_ms.saturating_sub(told_at.at_ms)))
     }
 
-    /// Looks at some of the keys that match, from where an earlier look ended; where the next one begins (`None` at the end).
-    pub async fn scan(
-        &self,
-        matching: &str,
-        from: Option<String>,
-    ) -> Result<(Option<String>, Vec<String>), PublishError> {
-        let from = from.unwrap_or_else(|| SCAN_START.to_owned());
-        let (next, keys): (String, Vec<String>) = self.client.scan_page(from, matching, Some(SCAN_PAGE), None).await?;
-        Ok(((next != SCAN_START).then_some(next), keys))
+    /// Goes through the names of the keys that match, a page at a time.
+    pub fn scan(&self, matching: &'static str) -> Scan<'_> {
+        Scan { client: &self.client, matching, cursor: Some(SCAN_START.to_owned()) }
     }
 
     /// Removes tokens that Postgres does not have, or that ended long ago.
@@ -358,5 +352,29 @@ impl Publisher {
         }))
         .await
         .map(drop)
+    }
+}
+
+/// A walk through keys, while they change.
+pub struct Scan<'a> {
+    client: &'a Client,
+    matching: &'static str,
+    /// `None` at the end.
+    cursor: Option<String>,
+}
+
+impl Scan<'_> {
+    /// What the next keys name, in their braces; at least one, and `None` at the end.
+    pub async fn next<T: FromStr>(&mut self) -> Result<Option<Vec<T>>, PublishError> {
+        while let Some(cursor) = self.cursor.take() {
+            let (next, keys): (String, Vec<String>) =
+                self.client.scan_page(cursor, self.matching, Some(SCAN_PAGE), None).await?;
+            self.cursor = (next != SCAN_START).then_some(next);
+            let names: Vec<T> = keys.iter().filter_map(|key| redis::tagged(key)?.parse().ok()).collect();
+            if !names.is_empty() {
+                return Ok(Some(names));
+            }
+        }
+        Ok(None)
     }
 }
