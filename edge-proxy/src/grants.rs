@@ -318,7 +318,7 @@ impl Grants {
                 // A ready token is asked for each time: only Redis knows whether another edge started its clock, or a refund
                 // bars it.
                 if held.activated_at_ms().is_some() {
-                    self.held.insert(key.clone(), Arc::clone(held));
+                    self.keep(held);
                 }
                 return outcome;
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::origins::{CONTEXT, Look, Spellings};
+use super::origins::{CONTEXT, Passed, Spellings};
 use crate::origin::Origin;
 
 /// The state of one body between its chunks.
@@ -39,27 +39,13 @@ impl Rewriter {
             text.extend_from_slice(&chunk);
             Bytes::from(text)
         };
-        let (mut out, mut from) = (Vec::new(), 0);
-        let until = loop {
-            match self.spellings.look(&self.before, &text, from, is_end) {
-                Look::Found(found) => {
-                    out.extend_from_slice(&text[from..found.start]);
-                    self.spellings.write(found, &self.shown, &mut out);
-                    self.replaced += 1;
-                    from = found.end;
-                }
-                Look::Nothing(until) => break until,
-            }
-        };
+        let Passed { until, out, replaced } = self.spellings.pass(&self.before, &text, is_end, &self.shown);
+        self.replaced += replaced;
         self.held = text[until..].to_vec();
         self.before.extend_from_slice(&text[until.saturating_sub(CONTEXT)..until]);
         let surplus = self.before.len().saturating_sub(CONTEXT);
         self.before.drain(..surplus);
-        if from == 0 {
-            return text.slice(..until);
-        }
-        out.extend_from_slice(&text[from..until]);
-        Bytes::from(out)
+        if replaced == 0 { text.slice(..until) } else { Bytes::from(out) }
     }
 }
 

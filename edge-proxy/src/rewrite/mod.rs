@@ -2,5 +2,6 @@
 
 pub mod body;
 pub mod coding;
+mod escapes;
 pub mod headers;
 pub mod origins;

@@ -2,6 +2,7 @@
 
 use aho_corasick::{AhoCorasick, Input, MatchKind};
 
+use super::escapes::{LONGEST_ENTITY, Unit, unit};
 use crate::origin::Origin;
 
 /// How a spelling writes a slash and a colon.
@@ -27,9 +28,6 @@ const SCHEMES: [(&str, bool); 4] = [("https", false), ("http", false), ("wss", t
 
 /// How many bytes before a spelling decide whether it is one.
 pub const CONTEXT: usize = 8;
-/// How long an escape may be: `&colon;`, `&#x00003a;`.
-const LONGEST_ENTITY: usize = 10;
-
 /// What stands before a host.
 #[derive(Clone, Debug)]
 struct Prefix {
@@ -60,19 +58,28 @@ pub struct Spellings {
 }
 
 /// A spelling that was found: where it is, and how it was spelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub start: usize,
-    pub end: usize,
+#[derive(Clone, Copy)]
+struct Found {
+    start: usize,
+    end: usize,
     prefix: usize,
 }
 
 /// What a look at a text that goes on finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+#[derive(Clone, Copy)]
+enum Look {
     Found(Found),
     /// Nothing before this; what follows it may yet become a spelling. The text's length if nothing can.
     Nothing(usize),
+}
+
+/// How far a text was rewritten.
+pub struct Passed {
+    /// What follows this place may yet become a spelling.
+    pub until: usize,
+    /// What the text up to there became; empty if nothing was replaced.
+    pub out: Vec<u8>,
+    pub replaced: u64,
 }
 
 impl Spellings {
@@ -97,7 +104,7 @@ impl Spellings {
 
     /// Finds the first spelling in `text` at or after `from`; `before` are the bytes that came before `text`. `is_end`: nothing
     /// follows.
-    pub fn look(&self, before: &[u8], text: &[u8], from: usize, is_end: bool) -> Look {
+    fn look(&self, before: &[u8], text: &[u8], from: usize, is_end: bool) -> Look {
         let mut at = from;
         while let Some(host) = self.finder.find(Input::new(text).range(at..)) {
             at = host.start() + 1;
@@ -124,18 +131,33 @@ impl Spellings {
 
     /// A whole text with every spelling rewritten; `None` if there is none.
     pub fn rewrite(&self, text: &[u8], shown: &Origin) -> Option<Vec<u8>> {
-        let (mut out, mut from) = (Vec::new(), 0);
-        while let Look::Found(found) = self.look(b"", text, from, true) {
-            out.extend_from_slice(&text[from..found.start]);
-            self.write(found, shown, &mut out);
-            from = found.end;
+        let Passed { out, replaced, .. } = self.pass(b"", text, true, shown);
+        (replaced > 0).then_some(out)
+    }
+
+    /// Rewrites what of a text can be decided; for `before`, `text` and `is_end` see [`Spellings::look`].
+    pub fn pass(&self, before: &[u8], text: &[u8], is_end: bool, shown: &Origin) -> Passed {
+        let (mut out, mut from, mut replaced) = (Vec::new(), 0, 0);
+        loop {
+            match self.look(before, text, from, is_end) {
+                Look::Found(found) => {
+                    out.extend_from_slice(&text[from..found.start]);
+                    self.write(found, shown, &mut out);
+                    from = found.end;
+                    replaced += 1;
+                }
+                Look::Nothing(until) => {
+                    if replaced > 0 {
+                        out.extend_from_slice(&text[from..until]);
+                    }
+                    return Passed { until, out, replaced };
+                }
+            }
         }
-        out.extend_from_slice(&text[from..]);
-        (from > 0).then_some(out)
     }
 
     /// Writes what a found spelling becomes under `shown`.
-    pub fn write(&self, found: Found, shown: &Origin, out: &mut Vec<u8>) {
+    fn write(&self, found: Found, shown: &Origin, out: &mut Vec<u8>) {
         let Prefix { is_socket, slash, colon, .. } = &self.prefixes[found.prefix];
         let scheme = match (is_socket, shown.is_https()) {
             (None, _) => "",
@@ -271,73 +293,6 @@ fn host_spellings(origin: &Origin) -> Vec<Host> {
     }
     let escaped = format!("%5b{}%5d", plain.replace(':', "%3a"));
     vec![host(format!("[{plain}]")), host(format!("%5b{plain}%5d")), host(escaped)]
-}
-
-/// One character of a text, decoded, and how many bytes spell it.
-enum Unit {
-    Char(char, usize),
-    End,
-}
-
-/// The character that begins there; `None` if it is not all there yet.
-fn unit(text: &[u8], at: usize, is_end: bool) -> Option<Unit> {
-    let rest = &text[at..];
-    let Some(&first) = rest.first() else { return is_end.then_some(Unit::End) };
-    let literal = Unit::Char(char::from(first), 1);
-    let hex = |digits: &[u8]| {
-        let digits =
-            std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-        char::from_u32(u32::from_str_radix(digits, 16).ok()?)
-    };
-    let escape = |head: usize, digits: usize| match rest.get(head..head + digits) {
-        Some(escaped) => {
-            Some(hex(escaped).map_or(Unit::Char(char::from(first), 1), |char| Unit::Char(char, head + digits)))
-        }
-        None if is_end || !rest[head.min(rest.len())..].iter().all(u8::is_ascii_hexdigit) => {
-            Some(Unit::Char(char::from(first), 1))
-        }
-        None => None,
-    };
-    match first {
-        b'%' => escape(1, 2),
-        b'\\' => match rest.get(1) {
-            Some(b'u' | b'U') => escape(2, 4),
-            Some(b'x' | b'X') => escape(2, 2),
-            None if !is_end => None,
-            _ => Some(literal),
-        },
-        b'&' => {
-            let body = rest[1..].iter().take(LONGEST_ENTITY);
-            let length = body.clone().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'#').count();
-            match rest.get(1 + length) {
-                Some(b';') => Some(entity(&rest[1..=length]).map_or(literal, |char| Unit::Char(char, length + 2))),
-                None if !is_end && length < LONGEST_ENTITY => None,
-                _ => Some(literal),
-            }
-        }
-        _ => Some(literal),
-    }
-}
-
-/// What an HTML entity stands for, as far as it matters here.
-fn entity(name: &[u8]) -> Option<char> {
-    let name = std::str::from_utf8(name).ok()?;
-    if let Some(number) = name.strip_prefix('#') {
-        let code = match number.strip_prefix(['x', 'X']) {
-            Some(hex) => u32::from_str_radix(hex, 16),
-            None => number.parse(),
-        };
-        return char::from_u32(code.ok()?);
-    }
-    match name {
-        "colon" => Some(':'),
-        "sol" => Some('/'),
-        "period" => Some('.'),
-        "lowbar" | "UnderBar" => Some('_'),
-        "hyphen" | "dash" => Some('-'),
-        "commat" => Some('@'),
-        _ => None,
-    }
 }
 
 /// Whether a host may go on with it.
