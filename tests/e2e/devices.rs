@@ -13,14 +13,11 @@ use testbed::{
     actors::{Edge, Token, User},
     client::{Answer, Ask, client},
     eventually,
+    silent::Silent,
     socket::{Socket, upgrade},
     stack::{Plan, Stack},
 };
-use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{task::JoinSet, time::timeout};
 
 const DEVICES: usize = 50;
 const PAGE: &str = "/users/currentUser";
@@ -149,30 +146,6 @@ async fn a_request_that_never_reached_the_upstream_frees_its_device_however_long
     eventually!(stack.redis.command(&["EXISTS", &lease]).await.expect("a reply"), |count| count == "0");
     assert!(refused.elapsed() < Duration::from_secs(5), "it was let go after {:?}", refused.elapsed());
     stack.finish().await;
-}
-
-/// A server that answers no attempt to connect: its queue is full, and nobody takes from it.
-struct Silent {
-    listener: TcpListener,
-    _queued: Vec<TcpStream>,
-}
-
-impl Silent {
-    async fn start() -> std::io::Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(([127, 0, 0, 1], 0).into())?;
-        let listener = socket.listen(1)?;
-        let address = listener.local_addr()?;
-        let mut queued = Vec::new();
-        while let Ok(connected) = timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
-            queued.push(connected?);
-        }
-        Ok(Self { listener, _queued: queued })
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.listener.local_addr().expect("it is bound"))
-    }
 }
 
 #[tokio::test]

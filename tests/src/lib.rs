@@ -17,6 +17,7 @@ pub mod process;
 pub mod redis;
 pub mod secrets;
 pub mod sentinel;
+pub mod silent;
 pub mod socket;
 pub mod stack;
 pub mod standin;
