@@ -152,9 +152,7 @@ async fn a_request_that_never_reached_the_upstream_frees_its_device_however_long
 async fn an_idle_websocket_keeps_its_device_the_token_for_many_leases() {
     let stack = with_short_leases().start().await;
     let (_, token) = buyer(&stack).await;
-    let mut socket =
-        Socket::open(upgrade(stack.edge(), &token, Some(FIRST), "every_ms=600000")).await.expect("an upgrade");
-    socket.next().await;
+    let socket = Socket::idle(stack.edge(), &token, Some(FIRST)).await.expect("an upgrade");
     let opened = Instant::now();
     let mut asks = tokio::time::interval(LEASE / 20);
     while opened.elapsed() < LEASE * 4 {
@@ -175,8 +173,7 @@ async fn only_the_device_that_has_a_token_can_let_it_go_and_what_it_has_open_end
         (Method::POST, "/api/v1/proxy/session/release", json!({ "released": true }), json!({ "released": false })),
         (Method::DELETE, "/api/v1/proxy/logout", logged_out(), logged_out()),
     ] {
-        let mut socket = Socket::open(upgrade(here, &token, Some(FIRST), "every_ms=600000")).await.expect("an upgrade");
-        socket.next().await;
+        let mut socket = Socket::idle(here, &token, Some(FIRST)).await.expect("an upgrade");
         let refused = there.on(SECOND, &token, method.clone(), path).answer().await.expect(200);
         assert_eq!(refused, others, "{path}");
         assert_eq!(status_on(there, SECOND, &token).await, 409, "{path} by another device");
@@ -203,8 +200,7 @@ async fn the_owner_takes_a_token_from_the_device_that_has_it() {
     let (alice, token) = buyer(&stack).await;
     let mallory = stack.control.user("mallory").await;
     let [here, there] = &stack.edges[..] else { panic!("two edges") };
-    let mut socket = Socket::open(upgrade(here, &token, Some(FIRST), "every_ms=600000")).await.expect("an upgrade");
-    socket.next().await;
+    let mut socket = Socket::idle(here, &token, Some(FIRST)).await.expect("an upgrade");
     let mut download = here.on(FIRST, &token, Method::GET, "/stall?after=1000").send().await.expect("an answer");
     download.chunk().await.expect("a beginning");
 

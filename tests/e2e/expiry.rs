@@ -11,7 +11,7 @@ use serde_json::json;
 use testbed::{
     actors::{Edge, Token},
     client::Ask,
-    socket::{Socket, upgrade},
+    socket::Socket,
     stack::Stack,
 };
 use tokio::task::JoinSet;
@@ -21,9 +21,7 @@ const CUT_WITHIN: Duration = Duration::from_secs(1);
 const EARLY: Duration = Duration::from_millis(250);
 
 async fn quiet_socket(edge: &Edge, token: &Token) -> Socket {
-    let mut socket = Socket::open(upgrade(edge, token, None, "every_ms=3600000")).await.expect("an upgrade");
-    socket.next().await;
-    socket
+    Socket::idle(edge, token, None).await.expect("an upgrade")
 }
 
 /// Debian's library that tells a program another time.

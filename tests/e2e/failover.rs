@@ -1,14 +1,7 @@
 //! A Redis with a replica and a Sentinel: the primary dies, another takes its place, and tokens stay what they are.
 
 use http::Method;
-use testbed::{
-    actors::Token,
-    client::Ask,
-    eventually,
-    sentinel::Watched,
-    socket::{Socket, upgrade},
-    stack::Stack,
-};
+use testbed::{actors::Token, client::Ask, eventually, sentinel::Watched, socket::Socket, stack::Stack};
 
 async fn stack_on(watched: &Watched) -> Stack {
     let plan = Stack::plan().edges(2).control_env("REDIS_URL", &watched.url()).edge_env("REDIS_URL", &watched.url());
@@ -57,8 +50,7 @@ async fn a_promoted_replica_serves_good_tokens_and_keeps_ended_ones_out() {
     let stack = stack_on(&watched).await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let (used, unseen, revoked) = (alice.buys(24).await, alice.buys(24).await, alice.buys(24).await);
-    let mut socket = Socket::open(upgrade(stack.edge(), &used, None, "every_ms=3600000")).await.expect("an upgrade");
-    socket.next().await;
+    let mut socket = Socket::idle(stack.edge(), &used, None).await.expect("an upgrade");
     assert_eq!(stack.edge().status_for(&revoked, "/").await, 200);
     revoke(&stack, &revoked).await;
     eventually!(stack.edge().status_for(&revoked, "/").await, |status| *status == 401);

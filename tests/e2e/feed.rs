@@ -10,7 +10,7 @@ use testbed::{
     client::Ask,
     eventually,
     link::Link,
-    socket::{Socket, upgrade},
+    socket::Socket,
     stack::Stack,
 };
 use tokio::task::JoinSet;
@@ -19,9 +19,7 @@ use tokio::task::JoinSet;
 const LEARNS_WITHIN: Duration = Duration::from_secs(5);
 
 async fn quiet_socket(edge: &Edge, token: &Token) -> Socket {
-    let mut socket = Socket::open(upgrade(edge, token, None, "every_ms=3600000")).await.expect("an upgrade");
-    socket.next().await;
-    socket
+    Socket::idle(edge, token, None).await.expect("an upgrade")
 }
 
 async fn revoke(stack: &Stack, token: &Token) {

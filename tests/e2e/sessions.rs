@@ -214,8 +214,7 @@ async fn an_administrator_ends_a_session_and_the_token_is_free_at_once() {
     let stack = Stack::plan().edges(2).start().await;
     let (alice, token) = buyer(&stack).await;
     let [here, there] = &stack.edges[..] else { panic!("two edges") };
-    let mut socket = Socket::open(upgrade(here, &token, Some(FIRST), "every_ms=600000")).await.expect("an upgrade");
-    socket.next().await;
+    let mut socket = Socket::idle(here, &token, Some(FIRST)).await.expect("an upgrade");
     let admin = &stack.control.admin;
     let sessions = eventually!(admin.sessions_of(&token).await, |sessions| !sessions.is_empty());
     let path = format!("/admin/sessions/{}", sessions[0]["id"].as_str().expect("an id"));
