@@ -56,7 +56,10 @@ impl Coding {
 
 /// One body as it passes.
 pub struct Passage {
-    input: Input,
+    /// `None` once it has ended.
+    input: Option<Input>,
+    is_begun: bool,
+    replaced: u64,
 }
 
 enum Input {
@@ -94,19 +97,43 @@ impl Write for Piece {
 
 /// Rewrites what was decoded and hands it on to be encoded.
 struct Stage {
-    rewriter: Rewriter,
+    /// `None` where a body is only decoded.
+    rewriter: Option<Rewriter>,
     output: Output,
+    is_flushed: bool,
+}
+
+impl Stage {
+    fn rewrite(&mut self, text: Bytes, is_end: bool) -> Bytes {
+        match &mut self.rewriter {
+            Some(rewriter) => rewriter.push(text, is_end),
+            None => text,
+        }
+    }
+
+    fn encode(&mut self, text: &[u8]) -> io::Result<()> {
+        self.is_flushed &= text.is_empty();
+        self.output.writer().write_all(text)
+    }
+
+    fn replaced(&self) -> u64 {
+        self.rewriter.as_ref().map_or(0, Rewriter::replaced)
+    }
 }
 
 impl Write for Stage {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let rewritten = self.rewriter.push(Bytes::copy_from_slice(bytes), false);
-        self.output.writer().write_all(&rewritten)?;
+        let text = self.rewrite(Bytes::copy_from_slice(bytes), false);
+        self.encode(&text)?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.output.writer().flush()
+        // An encoder writes an empty block for nothing.
+        if !std::mem::replace(&mut self.is_flushed, true) {
+            self.output.writer().flush()?;
+        }
+        Ok(())
     }
 }
 
@@ -115,7 +142,6 @@ impl Output {
         let piece = Piece::default();
         Ok(match coding {
             None => Self::Plain(piece),
-            // Nobody asks for `deflate` alone, and clients differ in what they take it for.
             Some(Coding::Gzip | Coding::Deflate) => {
                 Self::Gzip(Box::new(GzEncoder::new(piece, Compression::new(GZIP_LEVEL))))
             }
@@ -156,9 +182,9 @@ impl Output {
 }
 
 impl Passage {
-    /// A body that comes in the first coding and leaves in the second.
-    pub fn new(from: Option<Coding>, to: Option<Coding>, rewriter: Rewriter) -> io::Result<Self> {
-        let stage = Stage { rewriter, output: Output::of(to)? };
+    /// A body that comes in the first coding and leaves in the second; only decoded and encoded without a rewriter.
+    pub fn new(from: Option<Coding>, to: Option<Coding>, rewriter: Option<Rewriter>) -> io::Result<Self> {
+        let stage = Stage { rewriter, output: Output::of(to)?, is_flushed: true };
         let input = match from {
             None => Input::Plain(stage),
             Some(Coding::Gzip) => Input::Gzip(Box::new(MultiGzDecoder::new(stage))),
@@ -170,58 +196,89 @@ impl Passage {
                 Input::Zstd(Box::new(decoder))
             }
         };
-        Ok(Self { input })
+        Ok(Self { input: Some(input), is_begun: false, replaced: 0 })
     }
 
-    /// Takes the next piece and gives what can go out for it. An error if it is broken, or expands without end.
-    pub fn push(&mut self, piece: &[u8]) -> io::Result<Bytes> {
-        let decoder: &mut dyn Write = match &mut self.input {
-            Input::Plain(stage) => stage,
-            Input::Gzip(decoder) => decoder,
-            Input::Deflate(decoder) => decoder,
-            Input::Brotli(decoder) => decoder,
-            Input::Zstd(decoder) => decoder,
-        };
-        decoder.write_all(piece)?;
-        decoder.flush()?;
-        Ok(Bytes::from(std::mem::take(&mut self.stage().output.piece().0)))
+    /// Takes the next piece and gives what can go out for it; nothing after the end. An error if it is broken, breaks off within its
+    /// coding, or expands without end.
+    pub fn push(&mut self, piece: Bytes, is_end: bool) -> io::Result<Bytes> {
+        let Some(input) = &mut self.input else { return Ok(Bytes::new()) };
+        if let Input::Plain(stage) = input
+            && let Output::Plain(_) = stage.output
+        {
+            // Most answers are as they came, uncopied.
+            let out = stage.rewrite(piece, is_end);
+            self.replaced = stage.replaced();
+            return Ok(out);
+        }
+        self.is_begun |= !piece.is_empty();
+        if is_end && !self.is_begun {
+            // No body at all is none in any coding.
+            return Ok(Bytes::new());
+        }
+        input.take_in(&piece)?;
+        self.replaced = input.stage().replaced();
+        match is_end {
+            false => Ok(Bytes::from(std::mem::take(&mut input.stage().output.piece().0))),
+            true => self.end(),
+        }
     }
 
-    /// Ends the body: the last that goes out. An error if it broke off within its coding.
-    pub fn end(self) -> io::Result<Bytes> {
-        let mut stage = match self.input {
-            Input::Plain(stage) => stage,
-            Input::Gzip(mut decoder) => {
-                decoder.try_finish()?;
-                decoder.finish()?
-            }
-            Input::Deflate(decoder) => decoder.finish()?,
-            Input::Brotli(mut decoder) => {
-                decoder.close()?;
-                decoder.into_inner().map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?
-            }
-            Input::Zstd(mut decoder) => {
-                decoder.do_finish()?;
-                decoder.into_inner()
-            }
-        };
-        let last = stage.rewriter.push(Bytes::new(), true);
-        stage.output.writer().write_all(&last)?;
+    fn end(&mut self) -> io::Result<Bytes> {
+        let Some(input) = self.input.take() else { return Ok(Bytes::new()) };
+        let mut stage = input.end()?;
+        let last = stage.rewrite(Bytes::new(), true);
+        stage.encode(&last)?;
+        self.replaced = stage.replaced();
         Ok(Bytes::from(stage.output.end()?))
     }
 
-    /// How many spellings were replaced.
-    pub fn replaced(&mut self) -> u64 {
-        self.stage().rewriter.replaced()
+    /// How many spellings were replaced so far.
+    pub fn replaced(&self) -> u64 {
+        self.replaced
+    }
+}
+
+impl Input {
+    fn take_in(&mut self, piece: &[u8]) -> io::Result<()> {
+        let decoder: &mut dyn Write = match self {
+            Self::Plain(stage) => stage,
+            Self::Gzip(decoder) => decoder,
+            Self::Deflate(decoder) => decoder,
+            Self::Brotli(decoder) => decoder,
+            Self::Zstd(decoder) => decoder,
+        };
+        decoder.write_all(piece)?;
+        decoder.flush()
+    }
+
+    /// Ends the decoding: an error if it broke off.
+    fn end(self) -> io::Result<Stage> {
+        Ok(match self {
+            Self::Plain(stage) => stage,
+            Self::Gzip(mut decoder) => {
+                decoder.try_finish()?;
+                decoder.finish()?
+            }
+            Self::Deflate(decoder) => decoder.finish()?,
+            Self::Brotli(mut decoder) => {
+                decoder.close()?;
+                decoder.into_inner().map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?
+            }
+            Self::Zstd(mut decoder) => {
+                decoder.do_finish()?;
+                decoder.into_inner()
+            }
+        })
     }
 
     fn stage(&mut self) -> &mut Stage {
-        match &mut self.input {
-            Input::Plain(stage) => stage,
-            Input::Gzip(decoder) => decoder.get_mut(),
-            Input::Deflate(decoder) => decoder.get_mut(),
-            Input::Brotli(decoder) => decoder.get_mut(),
-            Input::Zstd(decoder) => decoder.get_mut(),
+        match self {
+            Self::Plain(stage) => stage,
+            Self::Gzip(decoder) => decoder.get_mut(),
+            Self::Deflate(decoder) => decoder.get_mut(),
+            Self::Brotli(decoder) => decoder.get_mut(),
+            Self::Zstd(decoder) => decoder.get_mut(),
         }
     }
 }
@@ -239,7 +296,8 @@ mod tests {
     fn passage(from: Option<Coding>, to: Option<Coding>) -> Passage {
         let origin = |text: &str| text.parse().expect("an origin");
         let spellings = Arc::new(Spellings::of(&[origin("https://zenzefi.local")]));
-        Passage::new(from, to, Rewriter::new(spellings, origin("https://gateway.example"))).expect("a passage")
+        let rewriter = Rewriter::new(spellings, origin("https://gateway.example"));
+        Passage::new(from, to, Some(rewriter)).expect("a passage")
     }
 
     fn page(origin: &str) -> Vec<u8> {
@@ -279,13 +337,30 @@ mod tests {
                 let mut passage = passage(from, to);
                 let mut out = Vec::new();
                 for piece in encoded(from, &page("https://zenzefi.local")).chunks(700) {
-                    out.extend_from_slice(&passage.push(piece).expect("a whole piece"));
+                    let piece = Bytes::copy_from_slice(piece);
+                    out.extend_from_slice(&passage.push(piece, false).expect("a whole piece"));
                 }
+                out.extend_from_slice(&passage.push(Bytes::new(), true).expect("a whole body"));
                 assert_eq!(passage.replaced(), 2_000, "{from:?} to {to:?}");
-                out.extend_from_slice(&passage.end().expect("a whole body"));
                 assert!(decoded(to, &out) == page("https://gateway.example"), "{from:?} to {to:?}");
             }
         }
+    }
+
+    #[test]
+    fn no_body_at_all_is_none_in_any_coding() {
+        for from in CODINGS {
+            for to in CODINGS {
+                assert!(from.is_none() || passage(from, to).push(Bytes::new(), true).expect("no body").is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_is_decoded_without_being_rewritten() {
+        let mut passage = Passage::new(Some(Coding::Brotli), None, None).expect("a passage");
+        let body = encoded(Some(Coding::Brotli), &page("https://zenzefi.local"));
+        assert!(passage.push(Bytes::from(body), true).expect("a whole body") == page("https://zenzefi.local"));
     }
 
     #[test]
@@ -293,8 +368,9 @@ mod tests {
         for from in CODINGS.into_iter().flatten() {
             let whole = encoded(Some(from), &page("https://zenzefi.local"));
             let mut passage = passage(Some(from), None);
-            passage.push(&whole[..whole.len() - 20]).expect("it is whole so far");
-            assert!(passage.end().is_err(), "{from:?}");
+            let begun = Bytes::copy_from_slice(&whole[..whole.len() - 20]);
+            passage.push(begun, false).expect("it is whole so far");
+            assert!(passage.push(Bytes::new(), true).is_err(), "{from:?}");
         }
     }
 
@@ -302,8 +378,7 @@ mod tests {
     fn what_is_not_in_its_coding_is_an_error() {
         for from in CODINGS.into_iter().flatten() {
             let mut passage = passage(Some(from), None);
-            let pushed = passage.push(&[b'x'; 4_096]);
-            assert!(pushed.is_err() || passage.end().is_err(), "{from:?}");
+            assert!(passage.push(Bytes::from(vec![b'x'; 4_096]), true).is_err(), "{from:?}");
         }
     }
 
@@ -311,8 +386,9 @@ mod tests {
     fn a_bomb_is_stopped_and_passes_where_it_is_encoded_again() {
         let bomb = encoded(Some(Coding::Gzip), &vec![0; PIECE_BECOMES + BUFFER]);
         assert!(bomb.len() < PIECE_BECOMES / 500, "it is one");
-        assert!(passage(Some(Coding::Gzip), None).push(&bomb).is_err());
-        let out = passage(Some(Coding::Gzip), Some(Coding::Gzip)).push(&bomb).expect("it stays small");
+        let bomb = Bytes::from(bomb);
+        assert!(passage(Some(Coding::Gzip), None).push(bomb.clone(), true).is_err());
+        let out = passage(Some(Coding::Gzip), Some(Coding::Gzip)).push(bomb, true).expect("it stays small");
         assert!(out.len() < PIECE_BECOMES / 50, "{}", out.len());
     }
 
@@ -321,9 +397,10 @@ mod tests {
         let mut source = GzEncoder::new(Vec::new(), Compression::fast());
         source.write_all(b"data: one\n\n").expect("it is written");
         source.flush().expect("it is flushed");
-        let event = std::mem::take(source.get_mut());
-        assert_eq!(passage(Some(Coding::Gzip), None).push(&event).expect("a piece"), "data: one\n\n");
-        let out = passage(Some(Coding::Gzip), Some(Coding::Gzip)).push(&event).expect("a piece");
+        let event = Bytes::from(std::mem::take(source.get_mut()));
+        let plain = passage(Some(Coding::Gzip), None).push(event.clone(), false).expect("a piece");
+        assert_eq!(plain, "data: one\n\n");
+        let out = passage(Some(Coding::Gzip), Some(Coding::Gzip)).push(event, false).expect("a piece");
         let mut text = [0; 11];
         flate2::read::GzDecoder::new(&out[..]).read_exact(&mut text).expect("it is all there");
         assert_eq!(&text, b"data: one\n\n");

@@ -6,14 +6,24 @@ use super::origins::Spellings;
 use crate::{credential, origin::Origin};
 
 /// Maps a `Location` that names the upstream: to `shown`, or, where nobody's origin is known, to a path. `None` leaves it as it is.
-pub fn location(value: &str, upstream: &Origin, shown: Option<&Origin>) -> Option<String> {
-    let rest = after_origin(value, upstream)?;
-    let slash = if rest.starts_with('/') { "" } else { "/" };
-    match shown {
-        Some(origin) => Some(format!("{origin}{slash}{rest}")),
+pub fn location(value: &str, upstreams: &Spellings, shown: Option<&Origin>) -> Option<String> {
+    match (after_upstream(value, upstreams), shown) {
+        (Some(rest), Some(origin)) => {
+            let slash = if rest.starts_with('/') { "" } else { "/" };
+            let rest = names(rest, upstreams, origin).unwrap_or_else(|| rest.to_owned());
+            Some(format!("{origin}{slash}{rest}"))
+        }
         // Two slashes at the front would name a host, and a browser takes a backslash for a slash.
-        None => Some(format!("/{}", rest.trim_start_matches(['/', '\\', '\t']))),
+        (Some(rest), None) => Some(format!("/{}", rest.trim_start_matches(['/', '\\', '\t']))),
+        // Where to come back to, in the address of another server or in a path.
+        (None, Some(origin)) => names(value, upstreams, origin),
+        (None, None) => None,
     }
+}
+
+/// Rewrites every spelling of the upstream's origins in a header that may name some. `None` leaves it as it is.
+pub fn names(value: &str, upstreams: &Spellings, shown: &Origin) -> Option<String> {
+    upstreams.rewrite(value.as_bytes(), shown).and_then(|bytes| String::from_utf8(bytes).ok())
 }
 
 /// Maps a request's `Origin` or `Referer` to the upstream's where it is one of `own`. Any other passes unchanged (`None`), so that
@@ -22,8 +32,8 @@ pub fn towards_upstream(value: &str, own: &[&Origin], upstream: &Origin) -> Opti
     own.iter().find_map(|origin| after_origin(value, origin)).map(|rest| format!("{upstream}{rest}"))
 }
 
-/// Fits a `Set-Cookie` of the upstream to where it will be shown: `Domain` goes, and over plain HTTP so do `Secure` and the
-/// `SameSite=None` that needs it. `None` if its name is one of the gateway's own: the upstream must not set those. Bytes, since a
+/// Fits a `Set-Cookie` of the upstream to where it will be shown: `Domain` goes, and over plain HTTP so do `Secure`, and
+/// `SameSite=None` and `Partitioned` that need it. `None` if its name is one of the gateway's own: the upstream must not set those. Bytes, since a
 /// cookie's value may be no text.
 pub fn set_cookie(line: &[u8], shown: Option<&Origin>) -> Option<Vec<u8>> {
     let name = line.split(|byte| b"=;".contains(byte)).next().unwrap_or_default().trim_ascii();
@@ -36,7 +46,7 @@ pub fn set_cookie(line: &[u8], shown: Option<&Origin>) -> Option<Vec<u8>> {
     let stays = |attribute: &&[u8]| {
         let attribute: Vec<u8> = attribute.iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
         let attribute = attribute.to_ascii_lowercase();
-        let needs_https = attribute == b"secure" || attribute == b"samesite=none";
+        let needs_https = [&b"secure"[..], b"samesite=none", b"partitioned"].contains(&&attribute[..]);
         !(attribute.starts_with(b"domain=") || attribute == b"domain" || needs_https && !shown.is_https())
     };
     Some([pair].into_iter().chain(parts.filter(stays)).collect::<Vec<_>>().join(&b";"[..]))
@@ -69,8 +79,7 @@ pub fn content_security_policy(value: &str, upstreams: &Spellings, shown: &Origi
         if upstreams.has_authority(host) {
             return format!("{}{path}", shown.authority());
         }
-        let rewritten = upstreams.rewrite(source.as_bytes(), shown);
-        rewritten.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(|| source.to_owned())
+        names(source, upstreams, shown).unwrap_or_else(|| source.to_owned())
     };
     // Several policies may stand in one line, after commas.
     let policies = value.split(',').map(|policy| {
@@ -83,6 +92,14 @@ pub fn content_security_policy(value: &str, upstreams: &Spellings, shown: &Origi
     });
     let fitted = policies.filter(|policy| !policy.is_empty()).collect::<Vec<_>>().join(", ");
     (fitted != value).then_some(fitted)
+}
+
+/// What follows one of the upstream's origins in an absolute or protocol-relative URL.
+fn after_upstream<'a>(value: &'a str, upstreams: &Spellings) -> Option<&'a str> {
+    let (scheme, rest) = value.split_once("//")?;
+    let is_http = ["", "http:", "https:"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    (is_http && upstreams.has_authority(&rest[..end])).then(|| &rest[end..])
 }
 
 /// What follows `origin` in an absolute or protocol-relative URL, byte for byte; `None` if the URL has another origin.
@@ -107,15 +124,21 @@ mod tests {
 
     #[test]
     fn a_redirect_to_the_upstream_stays_behind_the_gateway() {
-        let upstream = origin("https://zenzefi.local:8443");
+        let upstreams = Spellings::of(&[origin("https://zenzefi.local:8443"), origin("https://zenzefi.alias")]);
         let public = origin("https://gateway.example");
-        let mapped = |value| location(value, &upstream, Some(&public));
+        let mapped = |value| location(value, &upstreams, Some(&public));
         assert_eq!(
             mapped("https://zenzefi.local:8443/a%20b?x=1#y").as_deref(),
             Some("https://gateway.example/a%20b?x=1#y")
         );
         assert_eq!(mapped("//ZENZEFI.local:8443/a").as_deref(), Some("https://gateway.example/a"));
         assert_eq!(mapped("https://zenzefi.local:8443?x").as_deref(), Some("https://gateway.example/?x"));
+        assert_eq!(mapped("http://zenzefi.alias/a").as_deref(), Some("https://gateway.example/a"));
+        assert_eq!(
+            mapped("https://login.example/?back=https%3A%2F%2Fzenzefi.alias%2Fa").as_deref(),
+            Some("https://login.example/?back=https%3A%2F%2Fgateway.example%2Fa")
+        );
+        assert_eq!(mapped("/in?back=//zenzefi.alias/a").as_deref(), Some("/in?back=//gateway.example/a"));
         for other in [
             "/a",
             "a",
@@ -130,11 +153,11 @@ mod tests {
 
     #[test]
     fn an_api_client_gets_a_path_and_never_a_host() {
-        let upstream = origin("https://zenzefi.local");
-        assert_eq!(location("https://zenzefi.local/a?b", &upstream, None).as_deref(), Some("/a?b"));
+        let upstreams = Spellings::of(&[origin("https://zenzefi.local")]);
+        assert_eq!(location("https://zenzefi.local/a?b", &upstreams, None).as_deref(), Some("/a?b"));
         for other in ["//evil.com", "/\\evil.com", "/\t/evil.com"] {
             let absolute = format!("https://zenzefi.local{other}");
-            assert_eq!(location(&absolute, &upstream, None).as_deref(), Some("/evil.com"), "{other:?}");
+            assert_eq!(location(&absolute, &upstreams, None).as_deref(), Some("/evil.com"), "{other:?}");
         }
     }
 

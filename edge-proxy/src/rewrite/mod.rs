@@ -4,4 +4,8 @@ pub mod body;
 pub mod coding;
 mod escapes;
 pub mod headers;
+mod media;
+pub mod negotiation;
 pub mod origins;
+pub mod plan;
+pub mod validators;
