@@ -44,6 +44,14 @@ pub enum SameSite {
     None,
 }
 
+/// What becomes of text in the bodies of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Rewrite {
+    /// Names of Zenzefi's origins become the origin under which its pages are shown.
+    Origins,
+    Off,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     Text,
@@ -73,6 +81,10 @@ pub struct Config {
     /// The Zenzefi server: https://host[:port] or http://host[:port]
     #[arg(long, env = "ZENZEFI_URL")]
     pub zenzefi_url: Origin,
+
+    /// Other origins by which Zenzefi calls itself, comma-separated
+    #[arg(long, env = "ZENZEFI_ALIASES", value_delimiter = ',')]
+    pub zenzefi_aliases: Vec<Origin>,
 
     /// PEM file of the authority that signed Zenzefi's certificate; the system's roots otherwise
     #[arg(long, env = "ZENZEFI_CA_FILE")]
@@ -137,6 +149,10 @@ pub struct Config {
     /// Reserved paths that are given back to Zenzefi, comma-separated, such as /health,/docs
     #[arg(long, env = "RESERVED_PREFIX_OFF", value_delimiter = ',')]
     pub reserved_prefix_off: Vec<String>,
+
+    /// Whether Zenzefi's origins become the gateway's in the bodies of answers; off if Zenzefi knows the gateway's name itself
+    #[arg(long, env = "REWRITE", default_value = "origins")]
+    pub rewrite: Rewrite,
 
     /// Seconds that Zenzefi may stay silent before a request ends with 504
     #[arg(long, env = "UPSTREAM_TIMEOUT_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]

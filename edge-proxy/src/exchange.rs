@@ -1,15 +1,13 @@
 //! One request and its answer on a connection of its own, for what Pingora's proxying cannot do: WebSockets and trailers.
 
-use std::time::Instant;
-
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use pingora::{
     http::ResponseHeader,
     protocols::http::{HttpTask, v1::client::HttpSession as UpstreamSession},
     proxy::Session,
 };
 
-use crate::{Edge, admit::Denied, forward, permit::Permit, request::RequestCtx};
+use crate::{Edge, admit::Denied, forward, permit::Permit, request::RequestCtx, rewriting::Rewriting};
 
 /// Why an exchange did not come to its end.
 pub enum Failure {
@@ -54,8 +52,14 @@ pub async fn answer(
     admitted.permit.answered(head.status).await?;
     let status = head.status;
     let is_open = status == StatusCode::SWITCHING_PROTOCOLS;
-    let upstream_origin = &edge.zenzefi.origin;
-    forward::from_upstream(&mut head, request, admitted, upstream_origin, Instant::now()).map_err(|_| Denied::Fault)?;
+    let asked = session.req_header();
+    let rewriting = Rewriting::begin(edge, asked, admitted, &mut head).map_err(|_| Denied::Fault)?;
+    if rewriting.is_some() {
+        // Its length is not known any more.
+        head.insert_header(header::TRANSFER_ENCODING, "chunked").map_err(|_| Denied::Fault)?;
+    }
+    forward::from_upstream(&mut head, asked, request, admitted, &edge.spellings).map_err(|_| Denied::Fault)?;
+    ctx.rewriting = rewriting;
     ctx.status = Some(status);
     if !is_open {
         // Such a connection is not used twice.
@@ -84,8 +88,10 @@ pub async fn pass_body(
             Ok(HttpTask::Done | HttpTask::Trailer(_)) => (None, true),
             _ => return Err(Failure::CutOff),
         };
-        ctx.count_out(body.as_ref().map_or(0, |bytes| bytes.len() as u64));
-        session.write_response_body(body, ends).await.map_err(|_| Failure::CutOff)?;
+        let body = ctx.pass_out(body, ends).map_err(|_| Failure::CutOff)?;
+        if ends || body.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
+            session.write_response_body(body, ends).await.map_err(|_| Failure::CutOff)?;
+        }
         if ends {
             return Ok(());
         }

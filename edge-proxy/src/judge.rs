@@ -11,7 +11,7 @@ use crate::{
     Edge,
     admit::{self, Caller, DEVICE_HEADER, Denied, Origination},
     credential::{self, Candidate, Source, with_query},
-    gateway,
+    forward, gateway,
     held::Held,
     origin::Origin,
     request::{Admitted, Request, RequestCtx, Target},
@@ -131,7 +131,13 @@ async fn admit_with(
     let head = session.req_header();
     let is_upgrade = is_websocket(head);
     let policy = edge.config.device_policy;
-    let opens = |scope: &Scope| admit::authorize(policy, from.is_named, *scope, path).is_ok();
+    // Some methods reach two paths.
+    let destination = forward::destination(&head.headers);
+    let authorize = |scope: Scope| {
+        let also = destination.as_deref().map_or(Ok(()), |to| admit::authorize(policy, from.is_named, scope, to));
+        admit::authorize(policy, from.is_named, scope, path).and(also)
+    };
+    let opens = |scope: &Scope| authorize(*scope).is_ok();
     let scopes: Vec<Scope> = Scope::ALL.into_iter().filter(opens).collect();
     let check = |candidate: &Candidate| match candidate.source {
         Source::Cookie => admit::check_cross_site(&head.method, is_upgrade, &head.headers, &request.own_origins()),
@@ -141,16 +147,19 @@ async fn admit_with(
         // No token opens this; but a bad one is told so first, and nothing is taken for it.
         let (held, candidate) = edge.choose(candidates, request.client).await?;
         check(&candidate)?;
-        return Err(admit::authorize(policy, from.is_named, held.scope, path).err().unwrap_or(Denied::Fault));
+        return Err(authorize(held.scope).err().unwrap_or(Denied::Fault));
     }
     let agent = head.headers.get(header::USER_AGENT);
     let agent = agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
     let caller = Caller { from: from.clone(), scopes, path, address: request.client, agent };
     let (permit, candidate) = edge.admit(candidates, &caller, check).await?;
     let target = with_query(path, query);
-    let is_api_client = candidate.source == Source::Header && request.local.is_none();
+    let is_header = candidate.source == Source::Header;
+    let is_api_client = is_header && request.local.is_none();
     let shown = (!is_api_client).then(|| request.shown().clone());
-    let admitted = Admitted { permit: Arc::new(permit), source: candidate.source, target, shown };
+    let drops_coding = is_header || request.local.is_some();
+    let permit = Arc::new(permit);
+    let admitted = Admitted { permit, source: candidate.source, drops_coding, target, shown };
     Ok(if is_upgrade {
         Decision::Tunnel(admitted)
     } else if trailers::announces_trailers(head) {

@@ -27,6 +27,7 @@ pub mod redis;
 pub mod request;
 pub mod respond;
 pub mod rewrite;
+pub mod rewriting;
 pub mod route;
 pub mod settlement;
 pub mod strangers;
@@ -73,6 +74,7 @@ use crate::{
     permit::Settler,
     proxy::Proxy,
     redis::Redis,
+    rewrite::origins::Spellings,
     route::Routes,
     settlement::Settlements,
     strangers::Strangers,
@@ -115,6 +117,8 @@ pub struct Edge {
     pub routes: Routes,
     pub public_origins: Arc<[Origin]>,
     pub zenzefi: Upstream,
+    /// How answers may spell the upstream's origins.
+    pub spellings: Arc<Spellings>,
     /// The control API, where this edge is its front door.
     pub control: Option<Upstream>,
     /// Connections that carry a WebSocket.
@@ -139,6 +143,7 @@ impl Edge {
     /// Puts the parts together; the error names the option that is wrong.
     pub fn new(config: Config) -> Result<Self, String> {
         config.validate()?;
+        let origins = [std::slice::from_ref(&config.zenzefi_url), &config.zenzefi_aliases].concat();
         let authorities = config.zenzefi_ca_file.as_deref().map(upstream::read_authorities).transpose();
         let authorities = authorities.map_err(|error| format!("ZENZEFI_CA_FILE: {error}"))?;
         let timeout = config.upstream_timeout();
@@ -149,6 +154,7 @@ impl Edge {
             routes: Routes::new(config.control_api_url.is_some(), &config.reserved_prefix_off),
             public_origins: config.public_origin.clone().into(),
             zenzefi: Upstream::new(config.zenzefi_url.clone(), zenzefi),
+            spellings: Arc::new(Spellings::of(&origins)),
             control: config.control_api_url.clone().map(|origin| Upstream::new(origin, control)),
             tunnels: Connector::new(None),
             cuts: Arc::new(Cuts::new(Arc::clone(&metrics), Arc::clone(&clock))),

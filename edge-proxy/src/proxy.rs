@@ -1,13 +1,10 @@
 //! Pingora's phases in their order: the life of a request on the edge, each phase a few lines that call a module.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use pingora::{
     Error, ErrorSource, ErrorType,
     http::{RequestHeader, ResponseHeader},
@@ -23,6 +20,7 @@ use crate::{
     forward,
     judge::{Decision, judge, refusal},
     request::{RequestCtx, Target},
+    rewriting::Rewriting,
     trailers, tunnel,
 };
 
@@ -156,9 +154,20 @@ impl ProxyHttp for Proxy {
         }
     }
 
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut RequestCtx,
+    ) -> pingora::Result<()> {
+        let Some(admitted) = ctx.admitted().filter(|_| !head.status.is_informational()) else { return Ok(()) };
+        ctx.rewriting = Rewriting::begin(&self.edge, session.req_header(), admitted, head)?;
+        Ok(())
+    }
+
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         head: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> pingora::Result<()> {
@@ -171,18 +180,36 @@ impl ProxyHttp for Proxy {
             let status = denied.status().as_u16();
             Error::explain(ErrorType::HTTPStatus(status), "the token's clock could not be started")
         })?;
-        forward::from_upstream(head, request, admitted, &self.edge.zenzefi.origin, Instant::now())
+        forward::from_upstream(head, session.req_header(), request, admitted, &self.edge.spellings)
     }
 
     fn response_body_filter(
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut RequestCtx,
     ) -> pingora::Result<Option<Duration>> {
-        ctx.count_out(body.as_ref().map_or(0, |chunk| chunk.len() as u64));
+        *body = ctx.pass_out(body.take(), end_of_stream)?;
         Ok(None)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        session: &mut Session,
+        _trailers: &mut HeaderMap,
+        ctx: &mut RequestCtx,
+    ) -> pingora::Result<Option<Bytes>> {
+        if ctx.rewriting.is_none() {
+            return Ok(None);
+        }
+        // Before trailers no piece of the body was called its last.
+        let Ok(last) = ctx.pass_out(None, true) else {
+            // Pingora would end the answer properly.
+            session.as_downstream_mut().shutdown().await;
+            return Ok(None);
+        };
+        Ok(last.filter(|last| !last.is_empty()))
     }
 
     fn error_while_proxy(

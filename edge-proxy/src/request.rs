@@ -7,10 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use http::StatusCode;
 use uuid::Uuid;
 
-use crate::{credential::Source, origin::Origin, permit::Permit, respond::Answer, telemetry::Metrics, verdict::Ending};
+use crate::{
+    credential::Source, origin::Origin, permit::Permit, respond::Answer, rewriting::Rewriting, telemetry::Metrics,
+    verdict::Ending,
+};
 
 /// Facts of a request's head that no client can choose: what it may name is checked.
 #[derive(Clone, Debug)]
@@ -49,6 +53,8 @@ pub struct Admitted {
     pub permit: Arc<Permit>,
     /// Where its credential was found.
     pub source: Source,
+    /// Whether a `Content-Encoding` is lost on the way to whoever asked, as by desktop clients.
+    pub drops_coding: bool,
     /// Path and query as the upstream gets them.
     pub target: String,
     /// The origin under which its pages are shown; `None` for an API client.
@@ -73,6 +79,8 @@ pub struct RequestCtx {
     pub path: String,
     pub status: Option<StatusCode>,
     pub refused: Option<&'static str>,
+    /// What becomes of the answer's body, if it does not pass as it came.
+    pub rewriting: Option<Rewriting>,
     bytes_in: u64,
     bytes_out: u64,
     started: Instant,
@@ -91,6 +99,7 @@ impl RequestCtx {
             path: String::new(),
             status: None,
             refused: None,
+            rewriting: None,
             bytes_in: 0,
             bytes_out: 0,
             started: Instant::now(),
@@ -133,6 +142,16 @@ impl RequestCtx {
         }
     }
 
+    /// Rewrites what came of the answer's body, where that is to be, and counts what goes out.
+    pub fn pass_out(&mut self, came: Option<Bytes>, is_end: bool) -> pingora::Result<Option<Bytes>> {
+        let out = match &mut self.rewriting {
+            Some(rewriting) => Some(rewriting.push(came, is_end)?),
+            None => came,
+        };
+        self.count_out(out.as_ref().map_or(0, |bytes| bytes.len() as u64));
+        Ok(out)
+    }
+
     /// Counts bytes of a body towards the client.
     pub fn count_out(&mut self, bytes: u64) {
         self.bytes_out += bytes;
@@ -149,6 +168,9 @@ impl Drop for RequestCtx {
         self.metrics.duration.observe(took.as_secs_f64());
         self.metrics.bytes.with_label_values(&["in"]).inc_by(self.bytes_in);
         self.metrics.bytes.with_label_values(&["out"]).inc_by(self.bytes_out);
+        if let Some(rewriting) = &self.rewriting {
+            rewriting.tell(&self.metrics, &self.id());
+        }
         let class = match self.status.map(|status| status.as_u16() / 100) {
             Some(1) => "1xx",
             Some(2) => "2xx",

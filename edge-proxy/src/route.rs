@@ -106,7 +106,7 @@ impl Routes {
             if is_spelled_oddly(below) && SESSION.iter().any(|(name, _)| name.as_bytes() == lenient(below)) {
                 return Route::Misspelled;
             }
-            return Route::Upstream { path: if below.is_empty() { "/" } else { below }, prefixed: true };
+            return Route::Upstream { path: without_prefix(path), prefixed: true };
         }
         if let Some(below) = under(path, GATEWAY) {
             return match below {
@@ -134,6 +134,15 @@ impl Routes {
         let lenient = String::from_utf8_lossy(&lenient);
         let reserved = [PROXY, GATEWAY].into_iter().chain(self.control.iter().copied());
         (self.health && lenient == HEALTH) || reserved.into_iter().any(|prefix| under(&lenient, prefix).is_some())
+    }
+}
+
+/// The upstream's path that a path of the gateway means, whether or not it came under the proxy's prefix.
+pub fn without_prefix(path: &str) -> &str {
+    match under(path, PROXY) {
+        Some("") => "/",
+        Some(below) => below,
+        None => path,
     }
 }
 

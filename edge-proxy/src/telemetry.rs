@@ -1,7 +1,9 @@
 //! What operators see: log lines and figures. Neither ever holds a credential: libraries that print what they parse are kept
 //! quiet whatever the filter says.
 
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Counter, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -68,6 +70,12 @@ pub struct Metrics {
     pub redis_trusted: IntGauge,
     /// Bytes of bodies, by direction: `in` towards the upstream, `out` towards the client.
     pub bytes: IntCounterVec,
+    /// Bytes of bodies that were rewritten, as they came (`in`) and as they went (`out`).
+    pub rewrite_bytes: IntCounterVec,
+    /// Names of the upstream's origins that were replaced in bodies.
+    pub rewrite_replacements: IntCounter,
+    /// Seconds that rewriting bodies took.
+    pub rewrite_seconds: Counter,
 }
 
 impl Metrics {
@@ -88,6 +96,13 @@ impl Metrics {
             registry.register(Box::new(gauge.clone())).expect("registered once");
             gauge
         };
+        let replacements =
+            IntCounter::new("edge_rewrite_replacements_total", "Names of origins that were replaced in bodies");
+        let rewrite_replacements = replacements.expect("a valid name");
+        registry.register(Box::new(rewrite_replacements.clone())).expect("registered once");
+        let rewrite_seconds = Counter::new("edge_rewrite_seconds_total", "That rewriting bodies took");
+        let rewrite_seconds = rewrite_seconds.expect("a valid name");
+        registry.register(Box::new(rewrite_seconds.clone())).expect("registered once");
         let histogram = |options: HistogramOpts| {
             let histogram = Histogram::with_opts(options).expect("a valid name and ascending bounds");
             registry.register(Box::new(histogram.clone())).expect("registered once");
@@ -114,6 +129,9 @@ impl Metrics {
             usage_pending: gauge("edge_usage_pending", "Sessions whose figures are not told yet"),
             redis_trusted: gauge("edge_redis_trusted", "Whether what is held is used without asking Redis"),
             bytes: counters("edge_body_bytes_total", "Bytes of bodies that passed", &["direction"]),
+            rewrite_bytes: counters("edge_rewrite_bytes_total", "Bytes of bodies that were rewritten", &["direction"]),
+            rewrite_replacements,
+            rewrite_seconds,
             registry,
         }
     }

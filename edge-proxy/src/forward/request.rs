@@ -1,18 +1,17 @@
-//! What a request's head becomes on its way to the upstream or to the control API, and what the upstream's answer becomes on
-//! its way back. The one place that decides which headers cross the gateway.
-
-use std::time::Instant;
+//! A request's head on its way to the upstream or to the control API.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderName, HeaderValue, header};
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use pingora::http::RequestHeader;
 
+use super::REQUEST_ID;
 use crate::{
     config::Config,
     credential::{self, Source},
     origin::Origin,
     request::{Admitted, Request},
-    rewrite::headers as rewrite,
+    rewrite::{headers as rewrite, negotiation, plan::joined, validators},
+    route,
 };
 
 /// Headers by which a client could pretend to be somebody, or to ask for another path than the one that was checked.
@@ -35,12 +34,8 @@ const NOT_FROM_CLIENTS: [&str; 16] = [
     "x-zenzefi-assertion",
 ];
 
-/// Headers of the upstream that speak for its own host and must not bind the public one.
-const NOT_FROM_UPSTREAM: [HeaderName; 3] =
-    [header::ALT_SVC, header::STRICT_TRANSPORT_SECURITY, HeaderName::from_static("public-key-pins")];
-
-const EXPIRES_IN: HeaderName = HeaderName::from_static("x-access-expires-in");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Where WebDAV puts what it copies or moves (RFC 4918 §10.3).
+const DESTINATION: HeaderName = HeaderName::from_static("destination");
 
 /// Headers of the first hop only (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -105,6 +100,7 @@ pub fn to_upstream(
         let mapped = own_origin(&cleaned).and_then(|own| rewrite::towards_upstream(&cleaned, &[&own], upstream));
         head.insert_header(name, mapped.unwrap_or(cleaned))?;
     }
+    map_destination(head, &own_origin, upstream)?;
     if !config.forward_access_token {
         head.remove_header(credential::HEADER);
     }
@@ -114,9 +110,13 @@ pub fn to_upstream(
         value.set_sensitive(true);
         head.insert_header(header::AUTHORIZATION, value)?;
     }
-    // These callers drop Content-Encoding on the way to whoever asked.
-    if admitted.source == Source::Header || request.local.is_some() {
+    if admitted.drops_coding {
         head.insert_header(header::ACCEPT_ENCODING, "identity")?;
+    } else if let Some(accept) = joined(&head.headers, &header::ACCEPT_ENCODING).filter(|_| admitted.shown.is_some()) {
+        head.insert_header(header::ACCEPT_ENCODING, negotiation::towards_upstream(&accept))?;
+    }
+    if let Some(tags) = joined(&head.headers, &header::IF_MATCH).filter(|_| admitted.shown.is_some()) {
+        head.insert_header(header::IF_MATCH, validators::if_match(&tags))?;
     }
     set_identity(head, request, upstream)?;
     head.insert_header("X-User-Id", admitted.permit.held.user_id.to_string())?;
@@ -139,39 +139,33 @@ pub fn to_control(head: &mut RequestHeader, request: &Request, control: &Origin)
     set_identity(head, request, control)
 }
 
-/// Makes the upstream's answer ready for the client.
-pub fn from_upstream(
-    head: &mut ResponseHeader,
-    request: &Request,
-    admitted: &Admitted,
+/// The path of the upstream that a request's `Destination` names, besides its own; `None` if it has none. One that cannot be read is
+/// no path either.
+pub fn destination(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(DESTINATION)?;
+    let value = value.to_str().unwrap_or_default();
+    let rest = match value.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("/", |path| &rest[path..]),
+        None => value,
+    };
+    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    Some(route::without_prefix(path).to_owned())
+}
+
+/// Maps the one `Destination` as `Referer` is mapped, and takes the proxy's prefix off its path: what [`destination`] has read is what the
+/// upstream gets.
+fn map_destination(
+    head: &mut RequestHeader,
+    own_origin: &dyn Fn(&str) -> Option<Origin>,
     upstream: &Origin,
-    now: Instant,
 ) -> pingora::Result<()> {
-    NOT_FROM_UPSTREAM.iter().for_each(|name| drop(head.remove_header(name)));
-    let shown = admitted.shown.as_ref();
-    for name in [header::LOCATION, header::CONTENT_LOCATION] {
-        let value = head.headers.get(&name).and_then(|value| value.to_str().ok());
-        if let Some(mapped) = value.and_then(|value| rewrite::location(value, upstream, shown)) {
-            head.insert_header(name, mapped)?;
-        }
-    }
-    let cookies: Vec<HeaderValue> = head.headers.get_all(header::SET_COOKIE).iter().cloned().collect();
-    head.remove_header(&header::SET_COOKIE);
-    for cookie in cookies {
-        let kept = rewrite::set_cookie(cookie.as_bytes(), shown).and_then(|line| HeaderValue::from_bytes(&line).ok());
-        if let Some(kept) = kept {
-            head.append_header(header::SET_COOKIE, kept)?;
-        }
-    }
-    let cache_control = head.headers.get_all(header::CACHE_CONTROL).iter();
-    let cache_control: Vec<&str> = cache_control.filter_map(|value| value.to_str().ok()).collect();
-    let joined = (!cache_control.is_empty()).then(|| cache_control.join(", "));
-    if let Some(private) = rewrite::cache_control(joined.as_deref()) {
-        head.insert_header(header::CACHE_CONTROL, private)?;
-    }
-    head.insert_header(EXPIRES_IN, admitted.permit.held.left(now).as_secs())?;
-    head.insert_header(REQUEST_ID, &request.id)?;
-    Ok(())
+    let Some(value) = head.headers.get(DESTINATION).and_then(|value| value.to_str().ok()) else { return Ok(()) };
+    let mapped = own_origin(value).and_then(|own| rewrite::towards_upstream(value, &[&own], upstream));
+    let value = mapped.unwrap_or_else(|| value.to_owned());
+    let origin = upstream.to_string();
+    let (origin, path) = value.strip_prefix(&origin).map_or(("", value.as_str()), |path| (&origin, path));
+    let value = format!("{origin}{}", route::without_prefix(path));
+    head.insert_header(DESTINATION, value)
 }
 
 fn set_identity(head: &mut RequestHeader, request: &Request, server: &Origin) -> pingora::Result<()> {

@@ -1,0 +1,150 @@
+//! An answer's head on its way to the client.
+
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use super::REQUEST_ID;
+use crate::{
+    origin::Origin,
+    request::{Admitted, Request},
+    rewrite::{
+        headers as rewrite,
+        origins::Spellings,
+        plan::{self, Plan, joined},
+        validators,
+    },
+};
+
+/// Headers of the upstream that speak for its own host and must not bind the public one.
+const NOT_FROM_UPSTREAM: [HeaderName; 5] = [
+    header::ALT_SVC,
+    HeaderName::from_static("expect-ct"),
+    header::PUBLIC_KEY_PINS,
+    header::PUBLIC_KEY_PINS_REPORT_ONLY,
+    header::STRICT_TRANSPORT_SECURITY,
+];
+
+/// Headers that hold URLs or origins as text does.
+const NAMING_ORIGINS: [HeaderName; 9] = [
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::LINK,
+    HeaderName::from_static("permissions-policy"),
+    header::REFRESH,
+    HeaderName::from_static("report-to"),
+    HeaderName::from_static("reporting-endpoints"),
+    HeaderName::from_static("sourcemap"),
+    HeaderName::from_static("timing-allow-origin"),
+    HeaderName::from_static("x-sourcemap"),
+];
+
+const POLICIES: [HeaderName; 2] = [header::CONTENT_SECURITY_POLICY, header::CONTENT_SECURITY_POLICY_REPORT_ONLY];
+
+/// Headers that tell of the very bytes of a body, or how many they are.
+const OF_THE_BYTES: [HeaderName; 5] = [
+    header::CONTENT_LENGTH,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("repr-digest"),
+];
+
+/// What tells answers to the same path apart, besides the credential itself: caches must not mix them.
+const VARY: &str = "X-Local-Url, X-Access-Token";
+
+const EXPIRES_IN: HeaderName = HeaderName::from_static("x-access-expires-in");
+
+/// Makes the upstream's answer ready for the client that sent `asked`.
+pub fn from_upstream(
+    head: &mut ResponseHeader,
+    asked: &RequestHeader,
+    request: &Request,
+    admitted: &Admitted,
+    upstreams: &Spellings,
+) -> pingora::Result<()> {
+    NOT_FROM_UPSTREAM.iter().for_each(|name| drop(head.remove_header(name)));
+    let shown = admitted.shown.as_ref();
+    for name in [header::LOCATION, header::CONTENT_LOCATION] {
+        map(head, &name, &|value| rewrite::location(value, upstreams, shown))?;
+    }
+    if let Some(shown) = shown {
+        for name in &NAMING_ORIGINS {
+            map(head, name, &|value| rewrite::names(value, upstreams, shown))?;
+        }
+        for name in &POLICIES {
+            map(head, name, &|value| rewrite::content_security_policy(value, upstreams, shown))?;
+        }
+    }
+    fit_cookies(head, shown)?;
+    if let Some(private) = rewrite::cache_control(joined(&head.headers, &header::CACHE_CONTROL).as_deref()) {
+        head.insert_header(header::CACHE_CONTROL, private)?;
+    }
+    if plan::text(&head.headers).is_some() {
+        vary(head, VARY)?;
+    }
+    if head.status == StatusCode::NOT_MODIFIED {
+        keep_weak(head, &asked.headers)?;
+    }
+    head.insert_header(EXPIRES_IN, admitted.permit.held.left(Instant::now()).as_secs())?;
+    head.insert_header(REQUEST_ID, &request.id)?;
+    Ok(())
+}
+
+/// Fits a head to a body that does not pass as it came: without what tells of its bytes.
+pub fn fit_body(head: &mut ResponseHeader, plan: &Plan) -> pingora::Result<()> {
+    OF_THE_BYTES.iter().for_each(|name| drop(head.remove_header(name)));
+    map(head, &header::ETAG, &|tag| Some(validators::weak(tag)))?;
+    head.insert_header(header::ACCEPT_RANGES, "none")?;
+    match plan.to {
+        Some(coding) => head.insert_header(header::CONTENT_ENCODING, coding.as_str())?,
+        None => drop(head.remove_header(&header::CONTENT_ENCODING)),
+    }
+    if plan.from.is_some() {
+        vary(head, "Accept-Encoding")?;
+    }
+    Ok(())
+}
+
+/// Gives each line of a header its new value; those for which there is none stay.
+fn map(head: &mut ResponseHeader, name: &HeaderName, becomes: &dyn Fn(&str) -> Option<String>) -> pingora::Result<()> {
+    let lines = head.headers.get_all(name).iter();
+    let lines: Vec<_> = lines.map(|line| (line.clone(), line.to_str().ok().and_then(becomes))).collect();
+    if lines.iter().all(|(_, mapped)| mapped.is_none()) {
+        return Ok(());
+    }
+    head.remove_header(name);
+    for (line, mapped) in lines {
+        let mapped = mapped.and_then(|mapped| HeaderValue::from_str(&mapped).ok());
+        head.append_header(name, mapped.unwrap_or(line))?;
+    }
+    Ok(())
+}
+
+fn fit_cookies(head: &mut ResponseHeader, shown: Option<&Origin>) -> pingora::Result<()> {
+    let cookies: Vec<HeaderValue> = head.headers.get_all(header::SET_COOKIE).iter().cloned().collect();
+    head.remove_header(&header::SET_COOKIE);
+    for cookie in cookies {
+        let kept = rewrite::set_cookie(cookie.as_bytes(), shown).and_then(|line| HeaderValue::from_bytes(&line).ok());
+        if let Some(kept) = kept {
+            head.append_header(header::SET_COOKIE, kept)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds to `Vary` what is not in it.
+fn vary(head: &mut ResponseHeader, names: &str) -> pingora::Result<()> {
+    let known = joined(&head.headers, &header::VARY).unwrap_or_default();
+    let is_known = |name: &&str| {
+        known.split(',').any(|known| ["*", name].iter().any(|same| known.trim().eq_ignore_ascii_case(same)))
+    };
+    let missing: Vec<&str> = names.split(", ").filter(|name| !is_known(name)).collect();
+    if missing.is_empty() { Ok(()) } else { head.append_header(header::VARY, missing.join(", ")).map(drop) }
+}
+
+/// Gives a `304` the weak tag that the client knows: as a strong one a cache would not take it for the answer that it holds.
+fn keep_weak(head: &mut ResponseHeader, asked: &HeaderMap) -> pingora::Result<()> {
+    let Some(known) = joined(asked, &header::IF_NONE_MATCH) else { return Ok(()) };
+    map(head, &header::ETAG, &|tag| validators::is_known_as_weak(&known, tag).then(|| validators::weak(tag)))
+}
