@@ -41,7 +41,7 @@ impl Edge {
                     check(&candidate)?;
                     return Ok((self.permit(held, caller), candidate));
                 }
-                Err(unfit) => self.go_on(unfit, caller.path, &mut denied)?,
+                Err(unfit) => self.go_on(unfit, caller.paths, &mut denied)?,
             }
         }
         Err(denied)
@@ -58,7 +58,7 @@ impl Edge {
             let Some(credential) = &candidate.credential else { continue };
             match self.find(credential, address).await {
                 Ok(held) => return Ok((held, candidate)),
-                Err(unfit) => self.go_on(unfit, "", &mut denied)?,
+                Err(unfit) => self.go_on(unfit, &[], &mut denied)?,
             }
         }
         Err(denied)
@@ -70,7 +70,7 @@ impl Edge {
         match self.find(credential, address).await {
             Ok(held) => Ok(held),
             Err(unfit) => {
-                self.go_on(unfit, "", &mut denied)?;
+                self.go_on(unfit, &[], &mut denied)?;
                 Err(denied)
             }
         }
@@ -101,13 +101,13 @@ impl Edge {
 
     /// What a credential that opens nothing means for the others: `Err` if it ends the search, otherwise what is told if none is
     /// better.
-    fn go_on(&self, unfit: Unfit, path: &str, denied: &mut Denied) -> Result<(), Denied> {
+    fn go_on(&self, unfit: Unfit, paths: &[&str], denied: &mut Denied) -> Result<(), Denied> {
         match unfit {
             Unfit::Invalid => {}
             Unfit::Unavailable => *denied = Denied::Unavailable,
             Unfit::Refused(Refusal::TooManyUnknown { retry_after }) => *denied = Denied::TooManyUnknown { retry_after },
             Unfit::Refused(Refusal::Outside(scope)) => {
-                admit::authorize(DevicePolicy::Off, true, scope, path)?;
+                admit::authorize(DevicePolicy::Off, true, scope, paths)?;
                 return Err(Denied::Fault);
             }
             Unfit::Refused(Refusal::InUse { device, started_at_ms }) => {

@@ -188,9 +188,10 @@ pub struct Origination {
 /// A request that asks to be let through.
 pub struct Caller<'a> {
     pub from: Origination,
-    /// The scopes that open its path; at least one.
+    /// The scopes that open its paths; at least one.
     pub scopes: Vec<Scope>,
-    pub path: &'a str,
+    /// The path that it asks for, and where it would copy that to.
+    pub paths: &'a [&'a str],
     pub address: Option<IpAddr>,
     pub agent: Option<String>,
 }
@@ -210,13 +211,15 @@ pub fn origination(headers: &HeaderMap, client: Option<IpAddr>) -> Result<Origin
 }
 
 /// Checks what does not depend on Redis' answer, in the contract's order: device, path, scope.
-pub fn authorize(policy: DevicePolicy, has_device: bool, scope: Scope, path: &str) -> Result<(), Denied> {
+pub fn authorize(policy: DevicePolicy, has_device: bool, scope: Scope, paths: &[&str]) -> Result<(), Denied> {
     if policy == DevicePolicy::Required && !has_device {
         return Err(Denied::DeviceRequired);
     }
-    scope.opens(path).map_err(|closed| match closed {
-        Closed::Fault(fault) => Denied::Path(fault),
-        Closed::Outside => Denied::OutsideScope { scope, path: path.to_owned() },
+    paths.iter().try_for_each(|path| {
+        scope.opens(path).map_err(|closed| match closed {
+            Closed::Fault(fault) => Denied::Path(fault),
+            Closed::Outside => Denied::OutsideScope { scope, path: (*path).to_owned() },
+        })
     })
 }
 
@@ -290,9 +293,9 @@ mod tests {
     #[test]
     fn the_device_is_asked_for_before_the_path_and_the_path_before_the_scope() {
         let scope = Scope::CertificatesOnly;
-        assert_eq!(authorize(DevicePolicy::Required, false, scope, "/a/../b"), Err(Denied::DeviceRequired));
-        assert!(matches!(authorize(DevicePolicy::Required, true, scope, "/a/../b"), Err(Denied::Path(_))));
-        let denied = authorize(DevicePolicy::Optional, false, scope, "/users/currentUser").expect_err("outside");
+        assert_eq!(authorize(DevicePolicy::Required, false, scope, &["/a/../b"]), Err(Denied::DeviceRequired));
+        assert!(matches!(authorize(DevicePolicy::Required, true, scope, &["/a/../b"]), Err(Denied::Path(_))));
+        let denied = authorize(DevicePolicy::Optional, false, scope, &["/users/currentUser"]).expect_err("outside");
         assert_eq!(
             denied.detail(),
             "Access denied: your token scope ('certificates_only') does not allow access to '/users/currentUser'"

@@ -110,7 +110,7 @@ async fn admit_upstream(
     if has_query_token && !is_upgrade {
         let (held, candidate) = edge.choose(candidates, request.client).await?;
         if candidate.source == Source::Query {
-            admit::authorize(edge.config.device_policy, true, held.scope, path)?;
+            admit::authorize(edge.config.device_policy, true, held.scope, &[path])?;
             return sign_in_by_query(edge, &head.headers, request, &candidate, &held, path, query.as_deref());
         }
         return admit_with(edge, session, request, &from, vec![candidate], path, query.as_deref()).await;
@@ -131,13 +131,9 @@ async fn admit_with(
     let head = session.req_header();
     let is_upgrade = is_websocket(head);
     let policy = edge.config.device_policy;
-    // Some methods reach two paths.
     let destination = forward::destination(&head.headers);
-    let authorize = |scope: Scope| {
-        let also = destination.as_deref().map_or(Ok(()), |to| admit::authorize(policy, from.is_named, scope, to));
-        admit::authorize(policy, from.is_named, scope, path).and(also)
-    };
-    let opens = |scope: &Scope| authorize(*scope).is_ok();
+    let paths: Vec<&str> = [path].into_iter().chain(destination.as_deref()).collect();
+    let opens = |scope: &Scope| admit::authorize(policy, from.is_named, *scope, &paths).is_ok();
     let scopes: Vec<Scope> = Scope::ALL.into_iter().filter(opens).collect();
     let check = |candidate: &Candidate| match candidate.source {
         Source::Cookie => admit::check_cross_site(&head.method, is_upgrade, &head.headers, &request.own_origins()),
@@ -147,11 +143,11 @@ async fn admit_with(
         // No token opens this; but a bad one is told so first, and nothing is taken for it.
         let (held, candidate) = edge.choose(candidates, request.client).await?;
         check(&candidate)?;
-        return Err(authorize(held.scope).err().unwrap_or(Denied::Fault));
+        return Err(admit::authorize(policy, from.is_named, held.scope, &paths).err().unwrap_or(Denied::Fault));
     }
     let agent = head.headers.get(header::USER_AGENT);
     let agent = agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
-    let caller = Caller { from: from.clone(), scopes, path, address: request.client, agent };
+    let caller = Caller { from: from.clone(), scopes, paths: &paths, address: request.client, agent };
     let (permit, candidate) = edge.admit(candidates, &caller, check).await?;
     let target = with_query(path, query);
     let is_header = candidate.source == Source::Header;

@@ -6,8 +6,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use http::Method;
 use shared::scope::{Closed, Scope};
-use testbed::{actors::Token, stack::Stack, wire::Wire};
+use testbed::{actors::Token, client::Ask, stack::Stack, wire::Wire};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
@@ -244,4 +245,35 @@ async fn status_of(edge: String, token: Token, number: usize, path: Vec<u8>) -> 
     wire.send([b"GET ", before.as_bytes(), &path, after.as_bytes()].concat()).await.expect("sent");
     let status = wire.answer().await.expect("an answer").status;
     (number, path, status)
+}
+
+#[tokio::test]
+async fn where_a_copy_would_go_must_be_open_too() {
+    let stack = Stack::start().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let token = alice.buys_scoped(24, "certificates_only").await;
+    let (edge, copied) = (stack.edge().url().to_owned(), "/certificates/filter");
+    let copy = async |destinations: &[&str]| {
+        let method = Method::from_bytes(b"COPY").expect("a method");
+        let request = stack.edge().with(&token, method, copied);
+        let request = destinations.iter().fold(request, |request, to| request.header("destination", *to));
+        request.answer().await.status
+    };
+    let seen = || stack.standin.seen(copied).requests;
+    for outside in ["/users/currentUser", "/api/v1/proxy/users/currentUser"] {
+        assert_eq!(copy(&[outside]).await, 403, "{outside}");
+        assert_eq!(copy(&[&format!("{edge}{outside}")]).await, 403, "{outside} of the gateway");
+        assert_eq!(copy(&[&format!("https://elsewhere.example{outside}")]).await, 403, "{outside} elsewhere");
+    }
+    for faulty in ["certificates/filter", "/certificates/../users", "\u{e9}", ""] {
+        assert_eq!(copy(&[faulty]).await, 400, "{faulty}");
+    }
+    assert_eq!(seen(), 0, "none of these reached the upstream");
+    for open in ["/certificates/details/1", "/api/v1/proxy/certificates/details/1"] {
+        assert!(![400, 403].contains(&copy(&[&format!("{edge}{open}")]).await), "{open}");
+    }
+    // Of two only the first is read, and only the first is passed on.
+    assert!(![400, 403].contains(&copy(&["/certificates/details/1", "/users/currentUser"]).await));
+    assert_eq!(seen(), 3);
+    stack.finish().await;
 }
