@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, Version, header};
 use pingora::{
     Error, ErrorSource, ErrorType,
     http::{RequestHeader, ResponseHeader},
@@ -109,12 +109,16 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<Box<HttpPeer>> {
         let server = match &ctx.target {
             Some(Target::Control) => self.edge.control.as_ref().expect("this route exists only where it is configured"),
             _ => &self.edge.zenzefi,
         };
-        let peer = server.peer().await;
+        let peer = match session.req_header().version {
+            // For it an answer of unknown length must not be chunked, as Pingora makes all those that come by HTTP/2.
+            Version::HTTP_10 => server.http1_peer().await,
+            _ => server.peer().await,
+        };
         peer.map(Box::new)
             .map_err(|error| Error::because(ErrorType::ConnectError, "resolving the upstream", error).into_up())
     }
@@ -180,7 +184,13 @@ impl ProxyHttp for Proxy {
             let status = denied.status().as_u16();
             Error::explain(ErrorType::HTTPStatus(status), "the token's clock could not be started")
         })?;
-        forward::from_upstream(head, session.req_header(), request, admitted, &self.edge.spellings)
+        forward::from_upstream(head, session.req_header(), request, admitted, &self.edge.spellings)?;
+        if session.req_header().version == Version::HTTP_10 && head.remove_header(&header::TRANSFER_ENCODING).is_some()
+        {
+            // The end of the connection is the end of the answer.
+            session.set_keepalive(None);
+        }
+        Ok(())
     }
 
     fn response_body_filter(

@@ -71,10 +71,16 @@ impl Upstream {
         Ok(peer)
     }
 
-    /// The peer for an exchange of its own, such as a WebSocket: HTTP/1.1, and never a pooled connection.
-    pub async fn tunnel_peer(&self) -> io::Result<HttpPeer> {
+    /// The peer for pooled requests of clients that HTTP/2 does not serve.
+    pub async fn http1_peer(&self) -> io::Result<HttpPeer> {
         let mut peer = self.base_peer().await?;
         peer.options.alpn = ALPN::H1;
+        Ok(peer)
+    }
+
+    /// The peer for an exchange of its own, such as a WebSocket: HTTP/1.1, and never a pooled connection.
+    pub async fn tunnel_peer(&self) -> io::Result<HttpPeer> {
+        let mut peer = self.http1_peer().await?;
         peer.group_key = TUNNEL_GROUP;
         Ok(peer)
     }

@@ -10,6 +10,7 @@ use testbed::{
     folder::Folder,
     process::free_port,
     stack::{Stack, Upstream},
+    wire::Wire,
 };
 
 async fn token_of(stack: &Stack) -> Token {
@@ -28,6 +29,27 @@ async fn an_upstream_is_reached_by_http_2_over_tls_and_by_http_1_without() {
         assert_eq!(echo["body"], "hello");
         let twice = echo["headers"].as_array().expect("pairs").iter().filter(|pair| pair[0] == "x-twice");
         assert_eq!(twice.map(|pair| pair[1].clone()).collect::<Vec<_>>(), ["1", "2"]);
+        stack.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_no_chunks() {
+    for upstream in [Upstream::Unverified, Upstream::Plain] {
+        let stack = Stack::plan().upstream(upstream).start().await;
+        let token = token_of(&stack).await;
+        let url = stack.edge().url();
+        let host = url.trim_start_matches("http://");
+        for path in ["/page", "/sse?every_ms=1&count=3"] {
+            let cookie = format!("zenzefi_access_token={}", token.text);
+            let mut wire = Wire::connect(url).await.expect("a connection");
+            let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n");
+            wire.send(request).await.expect("sent");
+            let answer = wire.answer().await.expect("an answer");
+            assert_eq!((answer.status, answer.header("transfer-encoding")), (200, ""), "{path}");
+            let ends = if path == "/page" { "</html>\n" } else { "data: {\"tick\":3}\n\n" };
+            assert!(answer.body.ends_with(ends.as_bytes()), "{}", answer.body.escape_ascii());
+        }
         stack.finish().await;
     }
 }

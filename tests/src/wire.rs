@@ -80,6 +80,8 @@ impl Wire {
             answer.trailers = self.headers().await?;
         } else if let Ok(length) = answer.header("content-length").parse() {
             self.body(&mut answer.body, length).await?;
+        } else if answer.header("connection").eq_ignore_ascii_case("close") {
+            self.0.read_to_end(&mut answer.body).await?;
         }
         Ok(answer)
     }
