@@ -50,7 +50,7 @@ impl Rewriter {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Pieces of which texts are made that have much that is nearly a spelling.
@@ -103,10 +103,10 @@ mod tests {
     }
 
     /// Numbers that look drawn, the same ones each time (SplitMix64).
-    struct Draws(u64);
+    pub struct Draws(pub u64);
 
     impl Draws {
-        fn below(&mut self, bound: usize) -> usize {
+        pub fn below(&mut self, bound: usize) -> usize {
             self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut mixed = self.0;
             mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -49,6 +49,23 @@ pub fn unit(text: &[u8], at: usize, is_end: bool) -> Option<Unit> {
     }
 }
 
+/// The text of an HTML attribute with its entities decoded, as far as they matter here.
+pub fn without_entities(text: &str) -> String {
+    let mut parts = text.split('&');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let decoded = part.split_once(';').and_then(|(name, rest)| Some((entity(name.as_bytes())?, rest)));
+        if let Some((char, rest)) = decoded {
+            out.push(char);
+            out.push_str(rest);
+        } else {
+            out.push('&');
+            out.push_str(part);
+        }
+    }
+    out
+}
+
 /// What an HTML entity stands for, as far as it matters here.
 fn entity(name: &[u8]) -> Option<char> {
     let name = std::str::from_utf8(name).ok()?;
@@ -62,6 +79,9 @@ fn entity(name: &[u8]) -> Option<char> {
     match name {
         "colon" => Some(':'),
         "sol" => Some('/'),
+        "bsol" => Some('\\'),
+        "Tab" => Some('\t'),
+        "NewLine" => Some('\n'),
         "period" => Some('.'),
         "lowbar" | "UnderBar" => Some('_'),
         "hyphen" | "dash" => Some('-'),
