@@ -17,10 +17,14 @@ use crate::{
     Edge,
     config::Rewrite,
     forward,
+    origin::Origin,
     request::Admitted,
     rewrite::{
-        body::Rewriter,
+        body::{Rewriter, Work},
         coding::{Coding, Passage},
+        integrity::Integrity,
+        media::Text,
+        origins::Spellings,
         plan::{Asker, Plan, joined},
     },
     telemetry::Metrics,
@@ -51,9 +55,11 @@ impl Rewriting {
         if asked.method == Method::HEAD {
             return Ok(None);
         }
-        let rewriter = shown.filter(|_| plan.text.is_some());
-        let rewriter = rewriter.map(|shown| Rewriter::new(Arc::clone(&edge.spellings), shown.clone()));
-        let passage = Passage::new(plan.from, plan.to, rewriter).map_err(broken)?;
+        let work = match (shown, plan.text) {
+            (Some(shown), Some(text)) => work(text, &edge.spellings, shown),
+            _ => Work::default(),
+        };
+        let passage = Passage::new(plan.from, plan.to, work).map_err(broken)?;
         Ok(Some(Self { plan, passage, bytes_in: 0, bytes_out: 0, took: Duration::ZERO }))
     }
 
@@ -74,7 +80,8 @@ impl Rewriting {
     pub fn tell(&self, metrics: &Metrics, request_id: &str) {
         metrics.rewrite_bytes.with_label_values(&["in"]).inc_by(self.bytes_in);
         metrics.rewrite_bytes.with_label_values(&["out"]).inc_by(self.bytes_out);
-        metrics.rewrite_replacements.inc_by(self.passage.replaced());
+        let done = self.passage.done();
+        metrics.rewrite_replacements.inc_by(done.replaced);
         metrics.rewrite_seconds.inc_by(self.took.as_secs_f64());
         let name = |coding: Option<Coding>| coding.map_or("identity", Coding::as_str);
         tracing::debug!(
@@ -84,11 +91,17 @@ impl Rewriting {
             to = name(self.plan.to),
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
-            replaced = self.passage.replaced(),
+            replaced = done.replaced,
+            integrities = done.integrities,
             took_us = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
             "an answer was rewritten"
         );
     }
+}
+
+fn work(text: Text, spellings: &Arc<Spellings>, shown: &Origin) -> Work {
+    let integrity = (text == Text::Html).then(|| Integrity::new(Arc::clone(spellings), shown.clone()));
+    Work { integrity, rewriter: Some(Rewriter::new(Arc::clone(spellings), shown.clone())) }
 }
 
 /// A body that cannot be passed on: what stands behind the gateway sent it so.

@@ -11,6 +11,7 @@ use crate::{
     request::{Admitted, Request},
     rewrite::{
         headers as rewrite,
+        media::Text,
         origins::Spellings,
         plan::{self, Plan, joined},
         validators,
@@ -49,6 +50,9 @@ const OF_THE_BYTES: [HeaderName; 5] = [
     HeaderName::from_static("digest"),
     HeaderName::from_static("repr-digest"),
 ];
+
+const INTEGRITY_POLICIES: [HeaderName; 2] =
+    [HeaderName::from_static("integrity-policy"), HeaderName::from_static("integrity-policy-report-only")];
 
 /// What tells answers to the same path apart, besides the credential itself: caches must not mix them.
 const VARY: &str = "X-Local-Url, X-Access-Token";
@@ -99,6 +103,10 @@ pub fn fit_body(head: &mut ResponseHeader, plan: &Plan) -> pingora::Result<()> {
     match plan.to {
         Some(coding) => head.insert_header(header::CONTENT_ENCODING, coding.as_str())?,
         None => drop(head.remove_header(&header::CONTENT_ENCODING)),
+    }
+    if plan.text == Some(Text::Html) {
+        // It asks for an `integrity` that was taken off.
+        INTEGRITY_POLICIES.iter().for_each(|name| drop(head.remove_header(name)));
     }
     if plan.from.is_some() {
         vary(head, "Accept-Encoding")?;

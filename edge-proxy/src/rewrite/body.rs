@@ -1,10 +1,13 @@
 //! Rewrites a body as it streams: what cannot become a spelling is passed on at once, and no more is held than a spelling is long.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 
-use super::origins::{CONTEXT, Passed, Spellings};
+use super::{
+    integrity::Integrity,
+    origins::{CONTEXT, Passed, Spellings},
+};
 use crate::origin::Origin;
 
 /// The state of one body between its chunks.
@@ -47,6 +50,44 @@ impl Rewriter {
         self.before.drain(..surplus);
         if replaced == 0 { text.slice(..until) } else { Bytes::from(out) }
     }
+}
+
+/// What is done to a body's text; nothing where it is only decoded.
+#[derive(Debug, Default)]
+pub struct Work {
+    /// Reads the page as the upstream wrote it.
+    pub integrity: Option<Integrity>,
+    pub rewriter: Option<Rewriter>,
+}
+
+impl Work {
+    /// Takes the next text, and gives what can go out. An error if a tag cannot be read.
+    pub fn pass(&mut self, text: Bytes, is_end: bool) -> io::Result<Bytes> {
+        let text = match &mut self.integrity {
+            Some(integrity) => integrity.push(text, is_end)?,
+            None => text,
+        };
+        Ok(match &mut self.rewriter {
+            Some(rewriter) => rewriter.push(text, is_end),
+            None => text,
+        })
+    }
+
+    pub fn done(&self) -> Done {
+        Done {
+            replaced: self.rewriter.as_ref().map_or(0, Rewriter::replaced),
+            integrities: self.integrity.as_ref().map_or(0, Integrity::removed),
+        }
+    }
+}
+
+/// What was done to a body's text so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Done {
+    /// Spellings of an origin that were replaced.
+    pub replaced: u64,
+    /// `integrity` attributes that were taken off.
+    pub integrities: u64,
 }
 
 #[cfg(test)]

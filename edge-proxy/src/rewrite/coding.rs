@@ -10,7 +10,7 @@ use flate2::{
     write::{GzEncoder, MultiGzDecoder, ZlibDecoder},
 };
 
-use super::body::Rewriter;
+use super::body::{Done, Work};
 
 /// What one piece of a body may become at most; one that expands further is taken for an attack.
 const PIECE_BECOMES: usize = 16 * 1024 * 1024;
@@ -59,11 +59,11 @@ pub struct Passage {
     /// `None` once it has ended.
     input: Option<Input>,
     is_begun: bool,
-    replaced: u64,
+    done: Done,
 }
 
 enum Input {
-    Plain(Stage),
+    Plain(Box<Stage>),
     Gzip(Box<MultiGzDecoder<Stage>>),
     Deflate(Box<ZlibDecoder<Stage>>),
     Brotli(Box<DecompressorWriter<Stage>>),
@@ -97,33 +97,21 @@ impl Write for Piece {
 
 /// Rewrites what was decoded and hands it on to be encoded.
 struct Stage {
-    /// `None` where a body is only decoded.
-    rewriter: Option<Rewriter>,
+    work: Work,
     output: Output,
     is_flushed: bool,
 }
 
 impl Stage {
-    fn rewrite(&mut self, text: Bytes, is_end: bool) -> Bytes {
-        match &mut self.rewriter {
-            Some(rewriter) => rewriter.push(text, is_end),
-            None => text,
-        }
-    }
-
     fn encode(&mut self, text: &[u8]) -> io::Result<()> {
         self.is_flushed &= text.is_empty();
         self.output.writer().write_all(text)
-    }
-
-    fn replaced(&self) -> u64 {
-        self.rewriter.as_ref().map_or(0, Rewriter::replaced)
     }
 }
 
 impl Write for Stage {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = self.rewrite(Bytes::copy_from_slice(bytes), false);
+        let text = self.work.pass(Bytes::copy_from_slice(bytes), false)?;
         self.encode(&text)?;
         Ok(bytes.len())
     }
@@ -182,11 +170,11 @@ impl Output {
 }
 
 impl Passage {
-    /// A body that comes in the first coding and leaves in the second; only decoded and encoded without a rewriter.
-    pub fn new(from: Option<Coding>, to: Option<Coding>, rewriter: Option<Rewriter>) -> io::Result<Self> {
-        let stage = Stage { rewriter, output: Output::of(to)?, is_flushed: true };
+    /// A body that comes in the first coding and leaves in the second.
+    pub fn new(from: Option<Coding>, to: Option<Coding>, work: Work) -> io::Result<Self> {
+        let stage = Stage { work, output: Output::of(to)?, is_flushed: true };
         let input = match from {
-            None => Input::Plain(stage),
+            None => Input::Plain(Box::new(stage)),
             Some(Coding::Gzip) => Input::Gzip(Box::new(MultiGzDecoder::new(stage))),
             Some(Coding::Deflate) => Input::Deflate(Box::new(ZlibDecoder::new(stage))),
             Some(Coding::Brotli) => Input::Brotli(Box::new(DecompressorWriter::new(stage, BUFFER))),
@@ -196,7 +184,7 @@ impl Passage {
                 Input::Zstd(Box::new(decoder))
             }
         };
-        Ok(Self { input: Some(input), is_begun: false, replaced: 0 })
+        Ok(Self { input: Some(input), is_begun: false, done: Done::default() })
     }
 
     /// Takes the next piece and gives what can go out for it; nothing after the end. An error if it is broken, breaks off within its
@@ -207,8 +195,8 @@ impl Passage {
             && let Output::Plain(_) = stage.output
         {
             // Most answers are as they came, uncopied.
-            let out = stage.rewrite(piece, is_end);
-            self.replaced = stage.replaced();
+            let out = stage.work.pass(piece, is_end)?;
+            self.done = stage.work.done();
             return Ok(out);
         }
         self.is_begun |= !piece.is_empty();
@@ -217,7 +205,7 @@ impl Passage {
             return Ok(Bytes::new());
         }
         input.take_in(&piece)?;
-        self.replaced = input.stage().replaced();
+        self.done = input.stage().work.done();
         match is_end {
             false => Ok(Bytes::from(std::mem::take(&mut input.stage().output.piece().0))),
             true => self.end(),
@@ -227,15 +215,14 @@ impl Passage {
     fn end(&mut self) -> io::Result<Bytes> {
         let Some(input) = self.input.take() else { return Ok(Bytes::new()) };
         let mut stage = input.end()?;
-        let last = stage.rewrite(Bytes::new(), true);
+        let last = stage.work.pass(Bytes::new(), true)?;
         stage.encode(&last)?;
-        self.replaced = stage.replaced();
+        self.done = stage.work.done();
         Ok(Bytes::from(stage.output.end()?))
     }
 
-    /// How many spellings were replaced so far.
-    pub fn replaced(&self) -> u64 {
-        self.replaced
+    pub fn done(&self) -> Done {
+        self.done
     }
 }
 
@@ -255,7 +242,7 @@ impl Input {
     /// Ends the decoding: an error if it broke off.
     fn end(self) -> io::Result<Stage> {
         Ok(match self {
-            Self::Plain(stage) => stage,
+            Self::Plain(stage) => *stage,
             Self::Gzip(mut decoder) => {
                 decoder.try_finish()?;
                 decoder.finish()?
@@ -288,7 +275,7 @@ mod tests {
     use std::{io::Read, sync::Arc};
 
     use super::*;
-    use crate::rewrite::origins::Spellings;
+    use crate::rewrite::{body::Rewriter, origins::Spellings};
 
     const CODINGS: [Option<Coding>; 5] =
         [None, Some(Coding::Gzip), Some(Coding::Deflate), Some(Coding::Brotli), Some(Coding::Zstd)];
@@ -297,7 +284,8 @@ mod tests {
         let origin = |text: &str| text.parse().expect("an origin");
         let spellings = Arc::new(Spellings::of(&[origin("https://zenzefi.local")]));
         let rewriter = Rewriter::new(spellings, origin("https://gateway.example"));
-        Passage::new(from, to, Some(rewriter)).expect("a passage")
+        let work = Work { integrity: None, rewriter: Some(rewriter) };
+        Passage::new(from, to, work).expect("a passage")
     }
 
     fn page(origin: &str) -> Vec<u8> {
@@ -341,7 +329,7 @@ mod tests {
                     out.extend_from_slice(&passage.push(piece, false).expect("a whole piece"));
                 }
                 out.extend_from_slice(&passage.push(Bytes::new(), true).expect("a whole body"));
-                assert_eq!(passage.replaced(), 2_000, "{from:?} to {to:?}");
+                assert_eq!(passage.done().replaced, 2_000, "{from:?} to {to:?}");
                 assert!(decoded(to, &out) == page("https://gateway.example"), "{from:?} to {to:?}");
             }
         }
@@ -358,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_body_is_decoded_without_being_rewritten() {
-        let mut passage = Passage::new(Some(Coding::Brotli), None, None).expect("a passage");
+        let mut passage = Passage::new(Some(Coding::Brotli), None, Work::default()).expect("a passage");
         let body = encoded(Some(Coding::Brotli), &page("https://zenzefi.local"));
         assert!(passage.push(Bytes::from(body), true).expect("a whole body") == page("https://zenzefi.local"));
     }

@@ -72,7 +72,8 @@ pub fn cache_control(value: Option<&str>) -> Option<String> {
 }
 
 /// Fits a `Content-Security-Policy` of the upstream to where its pages are shown: its origins become `shown`, also where a source is
-/// a host alone, and what would make a browser leave a plain HTTP gateway for an HTTPS one goes. `None` leaves it as it is.
+/// a host alone. What would make a browser leave a plain HTTP gateway for an HTTPS one goes, and what asks for an `integrity` that was
+/// taken off. `None` leaves it as it is.
 pub fn content_security_policy(value: &str, upstreams: &Spellings, shown: &Origin) -> Option<String> {
     let source = |source: &str| {
         let (host, path) = source.split_at(source.find('/').unwrap_or(source.len()));
@@ -84,8 +85,9 @@ pub fn content_security_policy(value: &str, upstreams: &Spellings, shown: &Origi
     // Several policies may stand in one line, after commas.
     let policies = value.split(',').map(|policy| {
         let directives = policy.split(';').filter(|directive| {
-            let leaves = directive.trim().eq_ignore_ascii_case("upgrade-insecure-requests");
-            shown.is_https() || !leaves
+            let name = directive.split_ascii_whitespace().next().unwrap_or_default();
+            let leaves = name.eq_ignore_ascii_case("upgrade-insecure-requests") && !shown.is_https();
+            !leaves && !name.eq_ignore_ascii_case("require-sri-for")
         });
         let sources = |directive: &str| directive.split_ascii_whitespace().map(source).collect::<Vec<_>>().join(" ");
         directives.map(sources).filter(|directive| !directive.is_empty()).collect::<Vec<_>>().join("; ")
@@ -205,7 +207,7 @@ mod tests {
         );
         assert_eq!(
             fitted(
-                "img-src zenzefi.local:8443/a; upgrade-insecure-requests, script-src 'none'",
+                "img-src zenzefi.local:8443/a; upgrade-insecure-requests, script-src 'none'; require-sri-for script",
                 "http://127.0.0.1:8000"
             )
             .as_deref(),

@@ -456,7 +456,7 @@ mod tests {
     #[test]
     fn however_a_page_is_cut_into_chunks_it_becomes_what_a_whole_parser_makes_of_it() {
         let (mut draws, mut removed) = (Draws(4), 0);
-        for _ in 0..10_000 {
+        for _ in 0..3_000 {
             let text: String = (0..draws.below(40)).map(|_| PIECES[draws.below(PIECES.len())]).collect();
             let parsed = parsed(text.as_bytes());
             removed += parsed.1;
@@ -464,6 +464,6 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&streamed.0), String::from_utf8_lossy(&parsed.0), "{text}");
             assert_eq!(streamed.1, parsed.1, "{text}");
         }
-        assert!(removed > 3_000, "only {removed} attributes came up");
+        assert!(removed > 1_000, "only {removed} attributes came up");
     }
 }

@@ -5,7 +5,7 @@ pub mod coding;
 mod escapes;
 pub mod headers;
 pub mod integrity;
-mod media;
+pub mod media;
 pub mod negotiation;
 pub mod origins;
 pub mod plan;
