@@ -9,7 +9,7 @@ use crate::{credential, origin::Origin};
 pub fn location(value: &str, upstreams: &Spellings, shown: Option<&Origin>) -> Option<String> {
     match (after_upstream(value, upstreams), shown) {
         (Some(rest), Some(origin)) => {
-            let slash = if rest.starts_with('/') { "" } else { "/" };
+            let slash = if rest.starts_with(['/', '\\']) { "" } else { "/" };
             let rest = names(rest, upstreams, origin).unwrap_or_else(|| rest.to_owned());
             Some(format!("{origin}{slash}{rest}"))
         }
@@ -36,7 +36,10 @@ pub fn towards_upstream(value: &str, own: &[&Origin], upstream: &Origin) -> Opti
 /// `SameSite=None` and `Partitioned` that need it. `None` if its name is one of the gateway's own: the upstream must not set those. Bytes, since a
 /// cookie's value may be no text.
 pub fn set_cookie(line: &[u8], shown: Option<&Origin>) -> Option<Vec<u8>> {
-    let name = line.split(|byte| b"=;".contains(byte)).next().unwrap_or_default().trim_ascii();
+    // Where nothing stands before the first `=`, a browser sends back what follows it, as though that had a name.
+    let named = line.trim_ascii_start();
+    let named = named.strip_prefix(b"=").unwrap_or(named);
+    let name = named.split(|byte| b"=;".contains(byte)).next().unwrap_or_default().trim_ascii();
     if std::str::from_utf8(name).is_ok_and(credential::is_ours) {
         return None;
     }
@@ -111,7 +114,9 @@ fn after_origin<'a>(value: &'a str, origin: &Origin) -> Option<&'a str> {
     if Origin::of_url(&url)? != *origin || !url.username().is_empty() || url.password().is_some() {
         return None;
     }
-    let authority = &value[value.find("//")? + 2..];
+    // A browser takes backslashes for slashes, and any number from two on for two. Fewer are none where the page has that scheme.
+    let slashed = if value.starts_with("//") { value } else { value.split_once(':')?.1 };
+    let authority = slashed.strip_prefix(['/', '\\'])?.strip_prefix(['/', '\\'])?.trim_start_matches(['/', '\\', '\t']);
     let end = authority.find(['/', '?', '#', '\\']).unwrap_or(authority.len());
     Some(&authority[end..])
 }
@@ -135,6 +140,7 @@ mod tests {
         );
         assert_eq!(mapped("//ZENZEFI.local:8443/a").as_deref(), Some("https://gateway.example/a"));
         assert_eq!(mapped("https://zenzefi.local:8443?x").as_deref(), Some("https://gateway.example/?x"));
+        assert_eq!(mapped("https://zenzefi.local:8443\\a").as_deref(), Some("https://gateway.example\\a"));
         assert_eq!(mapped("http://zenzefi.alias/a").as_deref(), Some("https://gateway.example/a"));
         assert_eq!(
             mapped("https://login.example/?back=https%3A%2F%2Fzenzefi.alias%2Fa").as_deref(),
@@ -144,6 +150,7 @@ mod tests {
         for other in [
             "/a",
             "a",
+            "https:/zenzefi.local:8443/a//b",
             "https://zenzefi.local/a",
             "https://zenzefi.local:8443.evil.com/",
             "https://u@zenzefi.local:8443/",
@@ -175,6 +182,11 @@ mod tests {
             towards_upstream("http://127.0.0.1:8000", &[&public], &upstream).as_deref(),
             Some("https://zenzefi.local")
         );
+        assert_eq!(
+            towards_upstream("http:////127.0.0.1:8000/a", &[&public], &upstream).as_deref(),
+            Some("https://zenzefi.local/a")
+        );
+        assert_eq!(towards_upstream("http:/127.0.0.1:8000/a//b", &[&public], &upstream), None);
         assert_eq!(towards_upstream("https://evil.example", &[&public], &upstream), None);
         assert_eq!(towards_upstream("null", &[&public], &upstream), None);
     }
@@ -190,6 +202,7 @@ mod tests {
         assert_eq!(set_cookie(line, None).as_deref(), Some(&line[..]));
         assert_eq!(fitted(b"zenzefi_access_token=\xff; Path=/", Some(&https)), None);
         assert_eq!(fitted(b" zenzefi_device = x", None), None);
+        assert_eq!(fitted(b"=zenzefi_access_token=x", Some(&https)), None);
     }
 
     #[test]
