@@ -6,7 +6,7 @@ INSTALL := deploy/install-tools.sh
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 # Everything is built with --workspace, so that dependencies have the same features from command to command.
-.PHONY: help run test lint prove fmt advisories
+.PHONY: help run test lint fuzz prove fmt advisories
 .DEFAULT_GOAL := help
 
 help: ## Shows this list
@@ -29,6 +29,19 @@ lint: ## Checks formatting, lints, dependencies and the boundaries between modul
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo deny --locked check bans licenses sources
 	cargo test --locked --workspace --test boundaries
+
+# A folder of its own, since every dependency is built anew, instrumented. That a target is named keeps build scripts as they are.
+FUZZ_SECONDS ?= 60
+FUZZ = $(TARGET)/fuzz
+FUZZ_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
+INSTRUMENTED := --cfg fuzzing -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table)
+
+fuzz: ## Looks for inputs that break the rewriting of bodies, headers and cookies; FUZZ_SECONDS=60
+	@$(INSTALL) fuzz
+	RUSTFLAGS="$(INSTRUMENTED)" cargo build --locked --profile fuzz --package fuzz-rewrite --target $(FUZZ_TARGET) --target-dir $(FUZZ)
+	@mkdir -p $(FUZZ)/corpus $(FUZZ)/findings
+	$(FUZZ)/$(FUZZ_TARGET)/fuzz/fuzz-rewrite -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=512 \
+		-artifact_prefix=$(FUZZ)/findings/ -print_final_stats=1 $(FUZZ)/corpus edge-proxy/fuzz/seeds
 
 prove: ## Measures what has a figure, on a release build, alone on the machine; writes target/prove/report.md; PROVE_ONLY=losses,crowd PROVE_LONG=1
 	@$(INSTALL) prove

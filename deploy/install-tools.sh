@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what commands of the Makefile need and this machine lacks: `install-tools.sh run|test|lint|prove|advisories…`.
+# Installs what commands of the Makefile need and this machine lacks: `install-tools.sh run|test|lint|fuzz|prove|bench|advisories…`.
 #
 # It looks at commands and files alone, so that a machine with nothing missing pays a few milliseconds and apt is never
 # called. What it is about to install, and why, is said first. Rust's own toolchain is the one thing that it expects.
@@ -61,6 +61,13 @@ need_wrong_clocks() {
   need faketime "gives an edge a wrong clock" compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1'
 }
 
+need_rival() {
+  need nginx "the proxy that rewriting is measured against, started privately" has_nginx
+}
+
+# Debian puts it where only root's PATH looks.
+has_nginx() { has nginx || [ -x /usr/sbin/nginx ]; }
+
 # Runs a command as root, by sudo where this is somebody else.
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then
@@ -72,8 +79,8 @@ as_root() {
   fi
 }
 
-# Installs the missing packages. Debian starts a server when it is installed and at every boot; these two are only wanted as
-# programs, so that ports 5432 and 6379 stay free: the start is forbidden meanwhile, and what came anew is switched off.
+# Installs the missing packages. Debian starts a server when it is installed and at every boot; these are only wanted as
+# programs, so that ports 80, 5432 and 6379 stay free: the start is forbidden meanwhile, and what came anew is switched off.
 install_packages() {
   [ ${#missing_packages[@]} -gt 0 ] || return 0
   has apt-get || die "this script installs Debian packages only; install by hand: ${missing_packages[*]}"
@@ -89,7 +96,7 @@ install_packages() {
     apt-get install -q -y --no-install-recommends "$@"
     for package in "$@"; do
       case $package in
-        postgresql | redis-server) update-rc.d "$package" disable ;;
+        nginx | postgresql | redis-server) update-rc.d "$package" disable ;;
       esac
     done
   ' install "${missing_packages[@]}" </dev/null
@@ -122,11 +129,17 @@ for command in "${@:-none}"; do
       need_wrong_clocks
       need_cargo_tool cargo-nextest "runs the tests"
       ;;
+    bench)
+      need_compilers
+      need_servers
+      need_rival
+      ;;
+    fuzz) need_compilers ;;
     lint | advisories)
       need_compilers
       need_cargo_tool cargo-deny "checks the dependencies' licences and sources"
       ;;
-    *) die "usage: install-tools.sh run|test|lint|prove|advisories…" ;;
+    *) die "usage: install-tools.sh run|test|lint|fuzz|prove|bench|advisories…" ;;
   esac
 done
 install_packages
