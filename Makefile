@@ -6,11 +6,11 @@ INSTALL := deploy/install-tools.sh
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 # Everything is built with --workspace, so that dependencies have the same features from command to command.
-.PHONY: help run test lint fuzz prove fmt advisories
+.PHONY: help run test lint fuzz prove bench-rewrite fmt advisories
 .DEFAULT_GOAL := help
 
 help: ## Shows this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Starts everything here and prints where it is; UPSTREAM=https://… EDGE_PORT=8000 CONTROL_PORT=8001
 	@$(INSTALL) run
@@ -47,6 +47,11 @@ prove: ## Measures what has a figure, on a release build, alone on the machine; 
 	@$(INSTALL) prove
 	cargo build --locked --release --workspace
 	@exec $(TARGET)/release/testbed prove
+
+bench-rewrite: ## Measures rewriting beside nginx, alone and of 1 GiB, like prove; writes target/bench/rewrite.md
+	@$(INSTALL) bench
+	cargo build --locked --release --workspace --bins --examples
+	@exec $(TARGET)/release/testbed bench-rewrite
 
 fmt: ## Formats the code
 	cargo fmt --all

@@ -1,4 +1,5 @@
-//! `make prove`: what the gateway promises in figures, measured on a release build that has the machine to itself.
+//! `make prove` and `make bench-rewrite`: what the gateway promises in figures, measured on a release build that has the machine to
+//! itself.
 
 mod bodies;
 mod cost;
@@ -9,6 +10,7 @@ mod lease;
 mod losses;
 mod parted;
 mod report;
+mod rewrite;
 
 use std::fs;
 
@@ -42,21 +44,38 @@ pub enum Section {
 /// Measures these sections, or all if none is named, prints what it finds and writes `prove/report.md` in the build folder; an
 /// error where a promise is broken. What takes more than a few minutes is left out unless `is_long`.
 pub async fn prove(sections: &[Section], is_long: bool) -> anyhow::Result<()> {
-    if cfg!(debug_assertions) {
-        bail!("figures of a debug build say nothing: use `make prove`");
-    }
-    let mut report = Report::new()?;
+    let mut report = new_report()?;
     let beside = async || if is_long { Ok(Some(lease::hold().await?)) } else { anyhow::Ok(None) };
     let (held, ()) = tokio::try_join!(beside(), measure(sections, &mut report))?;
     if let Some(held) = held {
         lease::tell(&held, &mut report);
     }
-    let folder = build_folder()?.join("prove");
+    write(&report, "prove", "report.md")?;
+    report.verdict()
+}
+
+/// Measures rewriting, prints what it finds and writes `bench/rewrite.md` in the build folder; an error where a promise is broken.
+pub async fn bench_rewrite() -> anyhow::Result<()> {
+    let mut report = new_report()?;
+    rewrite::measure(&mut report).await?;
+    write(&report, "bench", "rewrite.md")?;
+    report.verdict()
+}
+
+fn new_report() -> anyhow::Result<Report> {
+    if cfg!(debug_assertions) {
+        bail!("figures of a debug build say nothing: use `make prove` or `make bench-rewrite`");
+    }
+    Report::new()
+}
+
+fn write(report: &Report, folder: &str, name: &str) -> anyhow::Result<()> {
+    let folder = build_folder()?.join(folder);
     fs::create_dir_all(&folder)?;
-    let path = folder.join("report.md");
+    let path = folder.join(name);
     fs::write(&path, report.text()).with_context(|| format!("cannot write {}", path.display()))?;
     println!("\nWritten to {}", path.display());
-    report.verdict()
+    Ok(())
 }
 
 async fn measure(sections: &[Section], report: &mut Report) -> anyhow::Result<()> {

@@ -7,9 +7,12 @@ use reqwest::Body;
 use sha2::{Digest, Sha256};
 use testbed::{
     client::Ask,
+    eventually::DEADLINE,
+    paced::{self, Paced},
     stack::Stack,
     standin::{Content, checksum},
 };
+use tokio::time::timeout;
 
 const MIB: u64 = 1024 * 1024;
 const LONG: u64 = 64 * MIB;
@@ -50,6 +53,30 @@ async fn a_long_download_and_a_long_upload_arrive_whole_while_the_edge_stays_sma
 }
 
 #[tokio::test]
+async fn a_rewritten_page_begins_to_arrive_before_the_upstream_has_sent_its_second_mebibyte() {
+    let named = "https://zenzefi.local";
+    let mut mebibyte = format!("<a href=\"{named}/a\">").into_bytes();
+    mebibyte.resize(paced::MIB, b' ');
+    let upstream = Paced::start(mebibyte.into()).await.expect("an upstream");
+    let plan = Stack::plan().edge_env("ZENZEFI_URL", &upstream.url()).edge_env("ZENZEFI_ALIASES", named);
+    let stack = plan.start().await;
+    let token = stack.control.user("alice").with_credits(100).await.buys(24).await;
+
+    let page = stack.edge().get("/3").header("Cookie", format!("zenzefi_access_token={}", token.text));
+    let mut page = page.send().await.expect("a page");
+    let first = timeout(DEADLINE, page.chunk()).await.expect("a chunk in time").expect("a stream").expect("a chunk");
+    let shown = stack.edge().url();
+    assert!(first.starts_with(format!("<a href=\"{shown}/a\">").as_bytes()), "{}", first[..80].escape_ascii());
+    upstream.let_go_on(true);
+    let mut received = first.len();
+    while let Some(chunk) = page.chunk().await.expect("a chunk") {
+        received += chunk.len();
+    }
+    assert_eq!(received, 3 * (paced::MIB + shown.len() - named.len()));
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn server_sent_events_flow_one_by_one() {
     let stack = Stack::start().await;
     let alice = stack.control.user("alice").with_credits(100).await;
@@ -57,7 +84,7 @@ async fn server_sent_events_flow_one_by_one() {
     // The second would come after a minute: what arrives before was not held back for it.
     let mut events =
         stack.edge().with(&token, Method::GET, "/sse?every_ms=60000").send().await.expect("an answer at once");
-    let first = tokio::time::timeout(testbed::eventually::DEADLINE, events.chunk()).await.expect("an event in time");
+    let first = timeout(DEADLINE, events.chunk()).await.expect("an event in time");
     let first = first.expect("a stream").expect("an event");
     assert_eq!(first, "id: 1\ndata: {\"tick\":1}\n\n");
     drop(events);

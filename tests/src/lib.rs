@@ -11,6 +11,7 @@ pub mod eventually;
 pub mod folder;
 pub mod link;
 pub mod load;
+pub mod paced;
 pub mod planes;
 pub mod postgres;
 pub mod process;

@@ -1,4 +1,4 @@
-//! The testbed's command line: what `make run`, `make test` and `make prove` call.
+//! The testbed's command line: what `make run`, `make test`, `make prove` and `make bench-rewrite` call.
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a command line speaks to people there")]
 
 #[path = "../bench/mod.rs"]
@@ -54,6 +54,8 @@ enum Command {
         #[arg(long, env = "PROVE_LONG", value_parser = FalseyValueParser::new())]
         long: bool,
     },
+    /// Measure what rewriting costs, beside nginx; print it and write bench/rewrite.md in the build folder.
+    BenchRewrite,
 }
 
 #[tokio::main]
@@ -63,6 +65,7 @@ async fn main() -> ExitCode {
         Command::Standin { https, http } => standin(https, http).await,
         Command::Stack(options) => run::run(&options).await.map(|()| ExitCode::SUCCESS),
         Command::Prove { sections, long } => bench::prove(&sections, long).await.map(|()| ExitCode::SUCCESS),
+        Command::BenchRewrite => bench::bench_rewrite().await.map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("testbed: {error:#}");

@@ -1,0 +1,123 @@
+//! The same page through the edge and through nginx's `sub_filter`, by turns.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use bytes::Bytes;
+use reqwest::Client;
+use testbed::{client::client, process::Process, stack::Stack};
+use tokio::task::JoinSet;
+
+use super::{
+    super::report::Report,
+    nginx::Nginx,
+    page::{NAMED, count, page},
+};
+
+const PAGE_BYTES: usize = 1_200_000;
+const OCCURRENCES: usize = 600;
+const ROUNDS: usize = 7;
+/// In each round, of each proxy: more than a second of its processor, which is counted in hundredths of one.
+const REQUESTS: usize = 800;
+const AT_ONCE: usize = 4;
+const AT_LEAST: f64 = 1.0;
+
+/// One way to the page.
+struct Way<'a> {
+    name: &'static str,
+    url: String,
+    cookie: String,
+    process: &'a Process,
+}
+
+pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
+    report.section("A page of 1.2 MB that names the upstream 600 times");
+    let page = page(PAGE_BYTES, OCCURRENCES);
+    ensure!(count(&page, NAMED) == OCCURRENCES, "the page is not what it should be");
+    let upstream = Nginx::of_page(&page).await?;
+    let stack = Stack::plan()
+        .edge_env("ZENZEFI_URL", &upstream.url())
+        .edge_env("ZENZEFI_ALIASES", NAMED)
+        .edge_env("EDGE_THREADS", "1")
+        .edge_env("LOG_LEVEL", "warn")
+        .start()
+        .await;
+    let token = stack.control.user("alice").with_credits(100).await.buys(24).await;
+    let shown = stack.edge().url();
+    let nginx = Nginx::rewriting(&upstream, NAMED, shown).await?;
+    let beside = |name, path: &str| Way {
+        name,
+        url: format!("{}/{path}/page", nginx.url()),
+        cookie: "none=none".to_owned(),
+        process: nginx.process(),
+    };
+    let ways = [
+        Way {
+            name: "the edge",
+            url: format!("{shown}/page"),
+            cookie: format!("zenzefi_access_token={}", token.text),
+            process: stack.edge_planes[0].process(),
+        },
+        beside("nginx", "buffered"),
+        beside("nginx without buffering", "streamed"),
+    ];
+    let http = client().http1_only().build()?;
+    let mut expected = None;
+    for way in &ways {
+        let body = get(&http, way).await?;
+        ensure!(count(&body, shown) == OCCURRENCES && count(&body, NAMED) == 0, "{} does not rewrite", way.name);
+        ensure!(expected.get_or_insert_with(|| body.clone()) == &body, "{} gives another page", way.name);
+    }
+    let mut rates: [Vec<f64>; 3] = Default::default();
+    for round in 1..=ROUNDS {
+        for (way, rates) in ways.iter().zip(&mut rates) {
+            rates.push(rate(&http, way).await?);
+        }
+        let each = ways.iter().zip(&rates).map(|(way, rates)| format!("{} {:.0}", way.name, rates[round - 1]));
+        report.figure(&format!("Round {round}"), &format!("{} MB", each.collect::<Vec<_>>().join(", ")));
+    }
+    let [edge, buffered, streamed] = rates.map(median);
+    report.figure(
+        "Rewritten in one second of one processor, median",
+        &format!("the edge {edge:.0} MB, nginx {buffered:.0} MB, without buffering {streamed:.0} MB"),
+    );
+    let ratio = edge / buffered.max(streamed);
+    let promise = format!("at least {AT_LEAST}");
+    report.promise(
+        "The edge, as a multiple of nginx at its better",
+        &format!("{ratio:.2}"),
+        &promise,
+        ratio >= AT_LEAST,
+    );
+    stack.finish().await;
+    Ok(())
+}
+
+/// Megabytes of the page in a second of the proxy's processor time.
+async fn rate(http: &Client, way: &Way<'_>) -> anyhow::Result<f64> {
+    let before = way.process.cpu_time()?;
+    let mut workers = JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let request = http.get(&way.url).header("Cookie", &way.cookie);
+        workers.spawn(async move {
+            for _ in 0..REQUESTS / AT_ONCE {
+                let request = request.try_clone().expect("it has no body");
+                let mut answer = request.send().await?.error_for_status()?;
+                while answer.chunk().await?.is_some() {}
+            }
+            anyhow::Ok(())
+        });
+    }
+    workers.join_all().await.into_iter().collect::<anyhow::Result<()>>()?;
+    let spent: Duration = way.process.cpu_time()?.saturating_sub(before);
+    Ok(f64::from(u32::try_from(REQUESTS * PAGE_BYTES / 1_000_000)?) / spent.as_secs_f64())
+}
+
+async fn get(http: &Client, way: &Way<'_>) -> anyhow::Result<Bytes> {
+    Ok(http.get(&way.url).header("Cookie", &way.cookie).send().await?.error_for_status()?.bytes().await?)
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
