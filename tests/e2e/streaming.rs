@@ -86,7 +86,8 @@ async fn server_sent_events_flow_one_by_one() {
         stack.edge().with(&token, Method::GET, "/sse?every_ms=60000").send().await.expect("an answer at once");
     let first = timeout(DEADLINE, events.chunk()).await.expect("an event in time");
     let first = first.expect("a stream").expect("an event");
-    assert_eq!(first, "id: 1\ndata: {\"tick\":1}\n\n");
+    let from = stack.standin.url();
+    assert_eq!(first, format!("id: 1\ndata: {{\"from\":\"{from}/sse\",\"tick\":1}}\n\n"));
     drop(events);
     stack.finish().await;
 }

@@ -23,4 +23,5 @@ pub mod socket;
 pub mod stack;
 pub mod standin;
 pub mod strangers;
+mod tls;
 pub mod wire;

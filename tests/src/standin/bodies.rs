@@ -2,16 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Write},
+    io,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use flate2::{
-    Compression,
-    write::{GzEncoder, ZlibEncoder},
-};
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
@@ -21,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     answer::{self, Answer},
+    coding::{self, Encoder, IDENTITY},
     route::{Origin, Query},
     seen::Counted,
 };
@@ -164,22 +161,30 @@ pub fn trailers() -> Answer {
     answer
 }
 
-/// Server-sent events, the first at once.
-pub fn ticks(query: &Query<'_>) -> Answer {
+/// Server-sent events that name their server, the first at once; encoded where the query has a `coding`.
+pub fn ticks(query: &Query<'_>, origin: &Origin) -> Answer {
     let every = tick_interval(query);
     let count = query.number("count").unwrap_or(u64::MAX);
-    let events = stream::unfold(1, move |tick| async move {
-        if tick > count {
-            return None;
+    let coding = query.text("coding").unwrap_or_else(|| IDENTITY.to_owned());
+    let Some(encoder) = Encoder::named(&coding) else { return answer::bad_request("no such coding") };
+    let from = origin.url("/sse");
+    let events = stream::unfold((1, Some(encoder)), move |(tick, encoder)| {
+        let event = format!("id: {tick}\ndata: {}\n\n", json!({ "tick": tick, "from": from }));
+        async move {
+            let mut encoder = encoder?;
+            if tick > count {
+                return Some((encoder.end(), (tick, None)));
+            }
+            if tick > 1 {
+                tokio::time::sleep(every).await;
+            }
+            Some((encoder.push(event.as_bytes()), (tick + 1, Some(encoder))))
         }
-        if tick > 1 {
-            tokio::time::sleep(every).await;
-        }
-        let event = format!("id: {tick}\ndata: {}\n\n", json!({ "tick": tick }));
-        Some((Ok(Frame::data(Bytes::from(event))), tick + 1))
     });
-    let mut answer = answer::streamed("text/event-stream", events);
+    let frames = events.map(|piece| piece.map(|piece| Frame::data(piece.into())));
+    let mut answer = answer::streamed("text/event-stream", frames);
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    coding::announce(answer.headers_mut(), &coding);
     answer
 }
 
@@ -201,10 +206,11 @@ pub fn compressed(coding: &str, headers: &HeaderMap, query: &Query<'_>, origin: 
     if !is_wanted {
         return answer::ok("text/html; charset=utf-8", page);
     }
-    let Ok(Some(encoded)) = encode(coding, page.as_bytes()) else { return answer::not_found() };
+    let Some(Ok(encoded)) = Encoder::named(coding).map(|encoder| encoder.whole(page.as_bytes())) else {
+        return answer::not_found();
+    };
     let mut answer = answer::ok("text/html; charset=utf-8", encoded);
-    let coding = HeaderValue::from_str(coding).expect("the name of a coding that was just used");
-    answer.headers_mut().insert(header::CONTENT_ENCODING, coding);
+    coding::announce(answer.headers_mut(), coding);
     answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     answer
 }
@@ -214,30 +220,6 @@ fn accepts(accept_encoding: &str, coding: &str) -> bool {
         let (name, weight) = item.split_once(';').unwrap_or((item, ""));
         [coding, "*"].contains(&name.trim()) && !matches!(weight.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
     })
-}
-
-fn encode(coding: &str, plain: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    let encoded = match coding {
-        "gzip" => {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-            encoder.write_all(plain)?;
-            encoder.finish()?
-        }
-        // HTTP's `deflate` is the zlib format (RFC 9110, 8.4.1.2).
-        "deflate" => {
-            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-            encoder.write_all(plain)?;
-            encoder.finish()?
-        }
-        "br" => {
-            let mut encoded = Vec::new();
-            brotli::BrotliCompress(&mut &plain[..], &mut encoded, &brotli::enc::BrotliEncoderParams::default())?;
-            encoded
-        }
-        "zstd" => zstd::encode_all(plain, zstd::DEFAULT_COMPRESSION_LEVEL)?,
-        _ => return Ok(None),
-    };
-    Ok(Some(encoded))
 }
 
 fn hex(hasher: Sha256) -> String {

@@ -18,18 +18,25 @@
 //! | `/abort?after=bytes` | a body that ends abruptly before its announced end |
 //! | `/stall?after=bytes` | a body of no announced length that falls silent after so much |
 //! | `/trailers` | chunks and trailers |
-//! | `/sse?every_ms=1000` | server-sent ticks |
+//! | `/sse?every_ms=1000&coding=…` | server-sent ticks that name its own origin |
+//! | `/text?type=…&coding=…&bytes=…` | [`text()`] of any size, type and coding, with validators, digests and ranges |
+//! | `/text?broken=cut&trailers=1&header=Name:Value` | the same broken off, or `corrupt`; with trailers; with more headers |
+//! | `/bomb/{mebibytes}` | gzip that becomes so much |
+//! | `/fixtures/{name}` | a file of `tests/fixtures/rewrite` |
 //! | `/ws/info?every_ms=1000` | a WebSocket that ticks and echoes |
 //! | `/_standin/requests?path=…` | how many requests and bodies reached that path |
 //! | `/_standin/sockets` | how many WebSockets are open, and how the last one ended |
 
 mod answer;
 mod bodies;
+mod coding;
 mod echo;
+mod fixtures;
 mod route;
 mod seen;
 mod site;
 mod socket;
+mod text;
 mod zenzefi;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
@@ -40,7 +47,6 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -48,11 +54,18 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::tls;
+
 pub use bodies::{Content, checksum};
+pub use fixtures::FOLDER as FIXTURES;
 pub use seen::{Seen, SocketsSeen};
+pub use text::text;
 
 /// What `/basic` wants.
 pub const BASIC_AUTH: &str = "zenzefi:open sesame";
+
+/// What its certificate is good for.
+const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "zenzefi.test"];
 
 /// A running stand-in. It stops when it is dropped.
 #[derive(Debug)]
@@ -95,7 +108,7 @@ impl Standin {
         let bind =
             async |address| TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"));
         let (https, http) = (bind(https).await?, bind(http).await?);
-        let (tls, certificate_pem) = tls()?;
+        let (tls, certificate_pem) = tls::self_signed(&NAMES, &["h2", "http/1.1"])?;
         let (https_address, http_address) = (https.local_addr()?, http.local_addr()?);
         let standin = Self { https: https_address, http: http_address, certificate_pem, state: Arc::default() };
         standin.serve(https, Some(TlsAcceptor::from(Arc::new(tls))));
@@ -180,17 +193,4 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
     if let Err(error) = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "a connection ended early");
     }
-}
-
-/// The server's half of TLS with a new certificate, and that certificate as PEM.
-fn tls() -> anyhow::Result<(ServerConfig, String)> {
-    let names = ["localhost", "127.0.0.1", "zenzefi.test"].map(str::to_owned);
-    let certified = rcgen::generate_simple_self_signed(names)?;
-    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).map_err(anyhow::Error::msg)?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok((config, certified.cert.pem()))
 }

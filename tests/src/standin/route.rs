@@ -9,10 +9,10 @@ use url::form_urlencoded;
 use super::{
     BASIC_AUTH, Scheme, State,
     answer::{self, Answer},
-    bodies, echo, site, socket, zenzefi,
+    bodies, echo, fixtures, site, socket, text, zenzefi,
 };
 
-/// Headers that `/status/{code}` sends at most.
+/// Headers that a query adds to an answer at most.
 const MOST_HEADERS: usize = 20;
 
 /// Answers one request. Every answer is one that a real server could give.
@@ -37,7 +37,10 @@ pub async fn answer(state: &State, scheme: Scheme, mut request: Request<Incoming
         ["abort"] => bodies::abort(&query),
         ["stall"] => bodies::stall(&query),
         ["trailers"] => bodies::trailers(),
-        ["sse"] => bodies::ticks(&query),
+        ["sse"] => bodies::ticks(&query, &origin),
+        ["text"] => text::answer(&head, &query, &origin),
+        ["bomb", mebibytes] => text::bomb(mebibytes),
+        ["fixtures", name] => fixtures::answer(name, &origin),
         ["ws", "info"] => socket::answer(state, &head, upgrade, &query),
         ["_standin", "requests"] => {
             let path = query.text("path").unwrap_or_default();
@@ -64,6 +67,17 @@ impl Query<'_> {
         let pairs = form_urlencoded::parse(self.0.as_bytes());
         pairs.filter(move |(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
+
+    /// The headers that `header=Name:Value` asks for; `None` where one of them is none.
+    pub fn headers(&self) -> Option<Vec<(HeaderName, HeaderValue)>> {
+        self.all("header").take(MOST_HEADERS).map(|line| header_line(&line)).collect()
+    }
+}
+
+/// Reads `Name: value`.
+pub fn header_line(line: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = line.split_once(':')?;
+    Some((name.parse().ok()?, HeaderValue::from_str(value.trim()).ok()?))
 }
 
 /// The origin that a request was sent to: what the server takes for its own.
@@ -83,6 +97,11 @@ impl Origin {
         format!("{}://{}{path}", self.scheme, self.authority)
     }
 
+    /// The same server as WebSockets name it.
+    pub fn socket_url(&self) -> String {
+        self.url("").replacen("http", "ws", 1)
+    }
+
     pub fn host(&self) -> &str {
         self.authority.rsplit_once(':').map_or(self.authority.as_str(), |(host, _)| host)
     }
@@ -99,11 +118,8 @@ fn status(code: &str, query: &Query<'_>) -> Answer {
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => answer::empty(status),
         _ => answer::json(status, &json!({ "status": status.as_u16() })),
     };
-    for line in query.all("header").take(MOST_HEADERS) {
-        let Some((name, value)) = line.split_once(':') else { return answer::bad_request("no header") };
-        let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value.trim())) else {
-            return answer::bad_request("no header");
-        };
+    let Some(headers) = query.headers() else { return answer::bad_request("no header") };
+    for (name, value) in headers {
         answer.headers_mut().append(name, value);
     }
     answer
