@@ -217,6 +217,11 @@ impl Edge {
         self.with(token, method, path).header("X-Device-ID", device)
     }
 
+    /// A request by a browser that has signed in with `token`.
+    pub fn by_cookie(&self, token: &Token, method: Method, path: &str) -> RequestBuilder {
+        self.request(method, path).header("Cookie", format!("zenzefi_access_token={}", token.text))
+    }
+
     /// The status that an API client with `token` gets for a GET; `0` if the request was cut, which may happen to one that is
     /// open at the moment when its token ends.
     pub async fn status_for(&self, token: &Token, path: &str) -> u16 {

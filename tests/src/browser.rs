@@ -3,8 +3,10 @@
 use std::{fs, time::Duration};
 
 use anyhow::Context;
-use fantoccini::{Client, ClientBuilder, Locator};
-use serde_json::json;
+use fantoccini::{Client, ClientBuilder, Locator, wd::WebDriverCompatibleCommand};
+use http::Method;
+use serde_json::{Value, json};
+use url::{ParseError, Url};
 
 use crate::{
     client::{Ask, client},
@@ -35,13 +37,22 @@ pub struct Browser {
 
 impl Browser {
     pub async fn start() -> Self {
-        match Self::try_start().await {
+        Self::start_with(&[]).await
+    }
+
+    /// One that takes any certificate for good.
+    pub async fn start_trusting() -> Self {
+        Self::start_with(&["--ignore-certificate-errors"]).await
+    }
+
+    async fn start_with(flags: &[&str]) -> Self {
+        match Self::try_start(flags).await {
             Ok(browser) => browser,
             Err(error) => panic!("no browser: {error:?}"),
         }
     }
 
-    async fn try_start() -> anyhow::Result<Self> {
+    async fn try_start(more_flags: &[&str]) -> anyhow::Result<Self> {
         let folder = Folder::temporary()?;
         let started = on_free_ports(async |[port]| {
             let driver =
@@ -57,8 +68,12 @@ impl Browser {
         });
         let (driver, port) = started.await?;
         let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
-        let flags: Vec<&str> = FLAGS.into_iter().chain([profile.as_str(), "--window-size=1280,900"]).collect();
-        let options = json!({ "goog:chromeOptions": { "args": flags } });
+        let own = [profile.as_str(), "--window-size=1280,1100"];
+        let flags: Vec<&str> = FLAGS.into_iter().chain(own).chain(more_flags.iter().copied()).collect();
+        let options = json!({
+            "goog:chromeOptions": { "args": flags },
+            "goog:loggingPrefs": { "performance": "ALL", "browser": "ALL" },
+        });
         let capabilities = options.as_object().cloned().context("an object")?;
         let driver_url = format!("http://127.0.0.1:{port}");
         let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
@@ -100,8 +115,47 @@ impl Browser {
         element.click().await.expect("the element can be clicked");
     }
 
+    /// Sends JSON from the page that it shows, as that page's own scripts do; the status of the answer.
+    pub async fn posts(&self, path: &str, body: &Value) -> u64 {
+        let script = "const [path, body, done] = arguments;
+            const headers = { 'content-type': 'application/json' };
+            fetch(path, { method: 'POST', headers, body: JSON.stringify(body) }).then((answer) => done(answer.status));";
+        let status = self.client.execute_async(script, vec![path.into(), body.clone()]).await.expect("an answer");
+        status.as_u64().expect("a status")
+    }
+
     pub async fn address(&self) -> String {
         self.client.current_url().await.expect("an address").to_string()
+    }
+
+    /// Every address that its pages have asked for since this was last called, WebSockets too, as its own network log has them.
+    pub async fn requested(&self) -> Vec<String> {
+        let entries = self.log("performance").await;
+        let addresses = entries.iter().filter_map(|entry| {
+            let event: Value = serde_json::from_str(entry["message"].as_str()?).ok()?;
+            let (method, params) = (event["message"]["method"].as_str()?, &event["message"]["params"]);
+            let address = match method {
+                "Network.requestWillBeSent" => &params["request"]["url"],
+                "Network.webSocketCreated" => &params["url"],
+                _ => return None,
+            };
+            address.as_str().map(str::to_owned)
+        });
+        addresses.collect()
+    }
+
+    /// The errors and warnings that its pages have shown in the console since this was last called.
+    pub async fn complaints(&self) -> Vec<String> {
+        let entries = self.log("browser").await;
+        let complaints =
+            entries.iter().filter(|entry| ["SEVERE", "WARNING"].map(Value::from).contains(&entry["level"]));
+        complaints.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// What was added to one of its logs since it was last read.
+    async fn log(&self, name: &'static str) -> Vec<Value> {
+        let entries = self.client.issue_cmd(ReadLog(name)).await.expect("a log");
+        entries.as_array().cloned().expect("entries")
     }
 
     /// Keeps a picture of the page as `screenshots/<name>.png` in the build folder.
@@ -115,5 +169,19 @@ impl Browser {
     /// Ends the browser before its driver is killed, so that its own processes go too.
     pub async fn stops(self) {
         self.client.close().await.expect("the browser ends");
+    }
+}
+
+/// ChromeDriver's command that gives what a log has got since the last time.
+#[derive(Debug)]
+struct ReadLog(&'static str);
+
+impl WebDriverCompatibleCommand for ReadLog {
+    fn endpoint(&self, base_url: &Url, session_id: Option<&str>) -> Result<Url, ParseError> {
+        base_url.join(&format!("session/{}/se/log", session_id.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(json!({ "type": self.0 }).to_string()))
     }
 }

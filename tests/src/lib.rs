@@ -12,6 +12,7 @@ pub mod folder;
 pub mod link;
 pub mod load;
 pub mod paced;
+pub mod local_proxy;
 pub mod planes;
 pub mod postgres;
 pub mod process;
