@@ -14,6 +14,7 @@ mod expiry;
 mod failover;
 mod feed;
 mod fitted_heads;
+mod fixtures;
 mod front_door;
 mod handover;
 mod headers;
