@@ -84,10 +84,12 @@ pub fn from_upstream(
     if let Some(private) = rewrite::cache_control(joined(&head.headers, &header::CACHE_CONTROL).as_deref()) {
         head.insert_header(header::CACHE_CONTROL, private)?;
     }
-    if plan::text(&head.headers).is_some() {
+    let is_not_modified = head.status == StatusCode::NOT_MODIFIED;
+    // A `304` says as little of its type as it may, and must say what the answer that it stands for varies by.
+    if is_not_modified || plan::text(&head.headers).is_some() {
         vary(head, VARY)?;
     }
-    if head.status == StatusCode::NOT_MODIFIED {
+    if is_not_modified {
         keep_weak(head, &asked.headers)?;
     }
     head.insert_header(EXPIRES_IN, admitted.permit.held.left(Instant::now()).as_secs())?;

@@ -198,9 +198,14 @@ impl Spellings {
 
     /// Where host and port end, and which port is named: `Some(None)` if they go on, `None` if that cannot be said yet.
     fn end_of(&self, text: &[u8], host_end: usize, is_end: bool) -> Option<Option<(usize, Option<u16>)>> {
-        let ends_at = |at: usize| match unit(text, at, is_end)? {
+        let stops_at = |at: usize| match unit(text, at, is_end)? {
             Unit::End => Some(true),
             Unit::Char(char, _) => Some(!(is_of_host(char) || matches!(char, '@' | ':'))),
+        };
+        // A full stop that ends a sentence ends an origin, too.
+        let ends_at = |at: usize| match unit(text, at, is_end)? {
+            Unit::Char('.', length) => stops_at(at + length),
+            _ => stops_at(at),
         };
         Some(match unit(text, host_end, is_end)? {
             Unit::End => Some((host_end, None)),
@@ -220,10 +225,7 @@ impl Spellings {
                     (false, _) => None,
                 }
             }
-            // A full stop that ends a sentence ends the host, too.
-            Unit::Char('.', length) => ends_at(host_end + length)?.then_some((host_end, None)),
-            Unit::Char(char, _) if is_of_host(char) || char == '@' => None,
-            Unit::Char(..) => Some((host_end, None)),
+            Unit::Char(..) => ends_at(host_end)?.then_some((host_end, None)),
         })
     }
 
@@ -345,6 +347,7 @@ mod tests {
             ("http://zenzefi.local", "https://gateway.example:8000"),
             ("wss://ZENZEFI.Local/ws", "wss://gateway.example:8000/ws"),
             ("ws://zenzefi.local:443/ws", "wss://gateway.example:8000/ws"),
+            ("at https://zenzefi.local:443.", "at https://gateway.example:8000."),
             ("\"//zenzefi.local/a\"", "\"//gateway.example:8000/a\""),
             ("https:\\/\\/zenzefi.local\\/a", "https:\\/\\/gateway.example:8000\\/a"),
             ("\"\\/\\/zenzefi.local\\/a", "\"\\/\\/gateway.example:8000\\/a"),
