@@ -1,5 +1,7 @@
 //! How text spells an origin, and what each spelling becomes. Whole origins only: what follows must end a host and port.
 
+use std::cell::LazyCell;
+
 use aho_corasick::{AhoCorasick, Input, MatchKind};
 
 use super::escapes::{LONGEST_ENTITY, Unit, unit};
@@ -35,8 +37,10 @@ struct Prefix {
     text: String,
     /// `None` where only slashes stand there; whether it is a WebSocket's otherwise.
     is_socket: Option<bool>,
-    slash: &'static str,
-    colon: &'static str,
+    /// What it becomes before a host that is shown over HTTP, and over HTTPS.
+    written: [String; 2],
+    /// Whether the host after it is percent-encoded as well.
+    is_escaped: bool,
 }
 
 /// One spelling of a host, and the ports that may follow it.
@@ -140,11 +144,12 @@ impl Spellings {
     /// Rewrites what of a text can be decided; for `before`, `text` and `is_end` see [`Spellings::look`].
     pub fn pass(&self, before: &[u8], text: &[u8], is_end: bool, shown: &Origin) -> Passed {
         let (mut out, mut from, mut replaced) = (Vec::new(), 0, 0);
+        let authority = LazyCell::new(|| shown.authority());
         loop {
             match self.look(before, text, from, is_end) {
                 Look::Found(found) => {
                     out.extend_from_slice(&text[from..found.start]);
-                    self.write(found, shown, &mut out);
+                    self.write(found, shown, &authority, &mut out);
                     from = found.end;
                     replaced += 1;
                 }
@@ -158,25 +163,11 @@ impl Spellings {
         }
     }
 
-    /// Writes what a found spelling becomes under `shown`.
-    fn write(&self, found: Found, shown: &Origin, out: &mut Vec<u8>) {
-        let Prefix { is_socket, slash, colon, .. } = &self.prefixes[found.prefix];
-        let scheme = match (is_socket, shown.is_https()) {
-            (None, _) => "",
-            (Some(false), true) => "https",
-            (Some(false), false) => "http",
-            (Some(true), true) => "wss",
-            (Some(true), false) => "ws",
-        };
-        let is_percent = *slash == PERCENT;
-        let upper = |text: &str| if is_percent { text.to_ascii_uppercase() } else { text.to_owned() };
-        out.extend_from_slice(scheme.as_bytes());
-        if is_socket.is_some() {
-            out.extend_from_slice(upper(colon).as_bytes());
-        }
-        out.extend_from_slice(upper(slash).repeat(2).as_bytes());
-        let authority = shown.authority();
-        if is_percent && *colon != ":" {
+    /// Writes what a found spelling becomes under `shown`, whose authority that is.
+    fn write(&self, found: Found, shown: &Origin, authority: &str, out: &mut Vec<u8>) {
+        let Prefix { written, is_escaped, .. } = &self.prefixes[found.prefix];
+        out.extend_from_slice(written[usize::from(shown.is_https())].as_bytes());
+        if *is_escaped {
             let escaped = authority.replace(':', "%3A").replace('[', "%5B").replace(']', "%5D");
             out.extend_from_slice(escaped.as_bytes());
         } else {
@@ -187,9 +178,13 @@ impl Spellings {
     /// Where the spelling begins whose host begins at `host`, and which prefix it has.
     fn prefix_before(&self, before: &[u8], text: &[u8], from: usize, host: usize) -> Option<(usize, usize)> {
         let head = &text[from..host];
-        let ends_with = |prefix: &&Prefix| {
-            head.len() >= prefix.text.len()
-                && head[head.len() - prefix.text.len()..].eq_ignore_ascii_case(prefix.text.as_bytes())
+        let last = head.last()?.to_ascii_lowercase();
+        let ends_with = |prefix: &Prefix| {
+            let prefix = prefix.text.as_bytes();
+            // Few end alike, and that is seen at once.
+            prefix.last() == Some(&last)
+                && head.len() >= prefix.len()
+                && head[head.len() - prefix.len()..].eq_ignore_ascii_case(prefix)
         };
         let (index, prefix) = self.prefixes.iter().enumerate().find(|(_, prefix)| ends_with(prefix))?;
         let start = host - prefix.text.len();
@@ -274,14 +269,20 @@ fn prefixes() -> Vec<Prefix> {
     let mut prefixes = Vec::new();
     for Style { slash, colon } in &STYLES {
         let slashes = slash.repeat(2);
+        // Hex in escapes is written in capitals (RFC 3986, 2.1).
+        let upper = |text: &str| if *slash == PERCENT { text.to_ascii_uppercase() } else { text.to_owned() };
         let colons: &[&'static str] = if *colon == ":" { &[":"] } else { &[colon, ":"] };
         for (scheme, is_socket) in SCHEMES {
             for colon in colons {
                 let text = format!("{scheme}{colon}{slashes}");
-                prefixes.push(Prefix { text, is_socket: Some(is_socket), slash, colon });
+                let written = if is_socket { ["ws", "wss"] } else { ["http", "https"] };
+                let written = written.map(|scheme| format!("{scheme}{}", upper(&format!("{colon}{slashes}"))));
+                let is_escaped = *slash == PERCENT && *colon != ":";
+                prefixes.push(Prefix { text, is_socket: Some(is_socket), written, is_escaped });
             }
         }
-        prefixes.push(Prefix { text: slashes, is_socket: None, slash, colon });
+        let written = [upper(&slashes), upper(&slashes)];
+        prefixes.push(Prefix { text: slashes, is_socket: None, written, is_escaped: *slash == PERCENT });
     }
     // The longest that fits is the right one: `https://`, not `//`.
     prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.text.len()));
