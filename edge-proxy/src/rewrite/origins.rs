@@ -148,6 +148,10 @@ impl Spellings {
         loop {
             match self.look(before, text, from, is_end) {
                 Look::Found(found) => {
+                    if replaced == 0 {
+                        // What is shown may be longer than what it stands for, but seldom by much in all.
+                        out.reserve(text.len() + text.len() / 8);
+                    }
                     out.extend_from_slice(&text[from..found.start]);
                     self.write(found, shown, &authority, &mut out);
                     from = found.end;

@@ -17,37 +17,37 @@ const PROGRAM: &str = "/usr/sbin/nginx";
 pub struct Nginx {
     port: u16,
     process: Process,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Nginx {
-    /// Serves this page, whatever is asked for.
-    pub async fn of_page(page: &[u8]) -> anyhow::Result<Self> {
-        let folder = Folder::temporary()?;
-        fs::write(folder.path().join("page.html"), page)?;
-        Self::start(folder, "location / { root .; try_files /page.html =404; }").await
+    /// Serves the page that names its origin, whatever is asked for.
+    pub async fn of_page(page: impl Fn(&str) -> Vec<u8>) -> anyhow::Result<Self> {
+        let nginx = Self::start(Folder::temporary()?, "location / { root .; try_files /page.html =404; }").await?;
+        fs::write(nginx.folder.path().join("page.html"), page(&nginx.url()))?;
+        Ok(nginx)
     }
 
-    /// Passes on what the upstream answers, every `named` replaced by `shown`: buffered below `/buffered/`, else below
-    /// `/streamed/`. As fast as its manual says that it can be made.
+    /// Passes on what the upstream answers, every `named` replaced by `shown`: below `/plain/` with the buffers that it has by itself,
+    /// below `/large/` with ones of 64 KiB, and below `/streamed/` with one of those and no more.
     pub async fn rewriting(upstream: &Self, named: &str, shown: &str) -> anyhow::Result<Self> {
-        let location = |path: &str, buffering: &str| {
-            format!("location /{path}/ {{ proxy_buffering {buffering}; proxy_pass http://upstream/; }}\n")
-        };
+        let location =
+            |path: &str, buffers: &str| format!("location /{path}/ {{ {buffers} proxy_pass http://upstream/; }}\n");
+        let large = "proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 128k;";
         let server = format!(
             "proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_max_temp_file_size 0;
-             proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 128k;
              sub_filter '{named}' '{shown}'; sub_filter_once off;
-             {}{}",
-            location("buffered", "on"),
-            location("streamed", "off")
+             {}{}{}",
+            location("plain", ""),
+            location("large", large),
+            location("streamed", &format!("{large} proxy_buffering off;"))
         );
         let http = format!("upstream upstream {{ server 127.0.0.1:{}; keepalive 16; }}", upstream.port);
         Self::start_with(Folder::temporary()?, &http, &server).await
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://localhost:{}", self.port)
     }
 
     pub fn process(&self) -> &Process {
@@ -64,7 +64,7 @@ impl Nginx {
             Ok((spawn(folder.path(), port).await?, port))
         })
         .await?;
-        Ok(Self { port, process, _folder: folder })
+        Ok(Self { port, process, folder })
     }
 }
 
@@ -76,7 +76,7 @@ fn configuration(port: u16, http: &str, server: &str) -> String {
          http {{
              {}default_type text/html; access_log off; sendfile on; keepalive_requests 1000000;
              {http}
-             server {{ listen 127.0.0.1:{port}; {server} }}
+             server {{ listen 127.0.0.1:{port}; listen [::1]:{port}; {server} }}
          }}\n",
         temporary.concat()
     )

@@ -1,8 +1,5 @@
 //! HTML that is much like what people look at: the same at each call.
 
-/// The origin that pages name: an alias of the upstream's, since a page is written before a port is drawn.
-pub const NAMED: &str = "https://zenzefi.local";
-
 /// A line that names no origin, of five tags in some three hundred bytes.
 fn prose(number: usize) -> String {
     format!(
@@ -16,14 +13,14 @@ fn prose(number: usize) -> String {
 }
 
 /// A page of so many bytes that names the origin so often, evenly spread.
-pub fn page(bytes: usize, occurrences: usize) -> Vec<u8> {
+pub fn page(named: &str, bytes: usize, occurrences: usize) -> Vec<u8> {
     let mut page = Vec::with_capacity(bytes);
     page.extend_from_slice(b"<!doctype html><title>Certificates</title>\n");
-    let (mut number, mut named) = (0, 0);
+    let (mut number, mut written) = (0, 0);
     while page.len() < bytes {
-        let line = if named < occurrences && named * bytes <= page.len() * occurrences {
-            named += 1;
-            format!("<p><a href=\"{NAMED}/certificates/export/{named}\">export</a></p>\n")
+        let line = if written < occurrences && written * bytes <= page.len() * occurrences {
+            written += 1;
+            format!("<p><a href=\"{named}/certificates/export/{written}\">export</a></p>\n")
         } else {
             number += 1;
             prose(number)
