@@ -1,6 +1,6 @@
 //! How text spells an origin, and what each spelling becomes. Whole origins only: what follows must end a host and port.
 
-use std::cell::LazyCell;
+use std::{cell::LazyCell, collections::BTreeSet};
 
 use aho_corasick::{AhoCorasick, Input, MatchKind};
 
@@ -30,6 +30,10 @@ const SCHEMES: [(&str, bool); 4] = [("https", false), ("http", false), ("wss", t
 
 /// How many bytes before a spelling decide whether it is one.
 pub const CONTEXT: usize = 8;
+
+/// How many of the bytes before a host are looked for together with its first: seldom found in vain, and few enough for SIMD.
+const BEFORE_HOST: usize = 3;
+
 /// What stands before a host.
 #[derive(Clone, Debug)]
 struct Prefix {
@@ -55,8 +59,11 @@ struct Host {
 /// Every spelling of some origins.
 #[derive(Debug)]
 pub struct Spellings {
+    /// The longest first.
     hosts: Vec<Host>,
+    /// The longest first.
     prefixes: Vec<Prefix>,
+    /// Finds where a prefix ends and a host may begin.
     finder: AhoCorasick,
     longest: usize,
 }
@@ -90,17 +97,14 @@ impl Spellings {
     /// The spellings of these origins.
     pub fn of(origins: &[Origin]) -> Self {
         let mut hosts: Vec<Host> = origins.iter().flat_map(host_spellings).collect();
-        hosts.sort_by(|a, b| a.text.cmp(&b.text));
+        hosts.sort_by_key(|host| std::cmp::Reverse(host.text.len()));
         let prefixes = prefixes();
-        let texts = hosts.iter().map(|host| &host.text);
-        // Digits have no case, and what is looked for as it is written is found twice as fast.
-        let has_case = hosts.iter().any(|host| host.text.contains(|char: char| char.is_ascii_alphabetic()));
-        let finder =
-            AhoCorasick::builder().ascii_case_insensitive(has_case).match_kind(MatchKind::LeftmostLongest).build(texts);
+        // Of the kinds of matching the one for which there is SIMD.
+        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(joints(&prefixes, &hosts));
         let longest_of = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or_default();
         let longest = longest_of(&mut prefixes.iter().map(|prefix| prefix.text.len()))
             + longest_of(&mut hosts.iter().map(|host| host.text.len()));
-        Self { hosts, prefixes, finder: finder.expect("a handful of host names"), longest }
+        Self { hosts, prefixes, finder: finder.expect("a handful of short texts"), longest }
     }
 
     /// The length of the longest spelling, with what must be seen after it, in bytes: no more is ever held back.
@@ -112,11 +116,13 @@ impl Spellings {
     /// follows.
     fn look(&self, before: &[u8], text: &[u8], from: usize, is_end: bool) -> Look {
         let mut at = from;
-        while let Some(host) = self.finder.find(Input::new(text).range(at..)) {
-            at = host.start() + 1;
-            let Some((start, prefix)) = self.prefix_before(before, text, from, host.start()) else { continue };
-            match self.end_of(text, host.end(), is_end) {
-                Some(Some((end, port))) if self.is_of_port(&text[host.range()], port) => {
+        while let Some(joint) = self.finder.find(Input::new(text).range(at..)) {
+            at = joint.start() + 1;
+            let begin = joint.end() - 1;
+            let Some(host) = self.host_at(text, begin) else { continue };
+            let Some((start, prefix)) = self.prefix_before(before, text, from, begin) else { continue };
+            match self.end_of(text, begin + host.len(), is_end) {
+                Some(Some((end, port))) if self.is_of_port(host, port) => {
                     return Look::Found(Found { start, end, prefix });
                 }
                 Some(_) => {}
@@ -228,6 +234,13 @@ impl Spellings {
         })
     }
 
+    /// The longest host that stands there.
+    fn host_at<'a>(&self, text: &'a [u8], begin: usize) -> Option<&'a [u8]> {
+        let mut standing =
+            self.hosts.iter().filter_map(|known| text.get(begin..begin + known.text.len()).zip(Some(known)));
+        standing.find(|(host, known)| host.eq_ignore_ascii_case(known.text.as_bytes())).map(|(host, _)| host)
+    }
+
     fn is_of_port(&self, host: &[u8], port: Option<u16>) -> bool {
         let mut named = self.hosts.iter().filter(|known| known.text.as_bytes().eq_ignore_ascii_case(host));
         named.any(|known| port.map_or(known.may_be_bare, |port| port == known.port))
@@ -237,10 +250,13 @@ impl Spellings {
     fn begin_of_partial(&self, before: &[u8], text: &[u8], from: usize) -> usize {
         let earliest = from.max(text.len().saturating_sub(self.longest));
         let begins = |&at: &usize| {
-            self.may_become(&text[at..]) && {
-                let is_relative = !text[at].is_ascii_alphabetic();
-                !is_relative || may_begin(&context(before, &text[..at]))
-            }
+            // The first of every prefix.
+            matches!(text[at], b'h' | b'H' | b'w' | b'W' | b'/' | b'\\' | b'%' | b'&')
+                && self.may_become(&text[at..])
+                && {
+                    let is_relative = !text[at].is_ascii_alphabetic();
+                    !is_relative || may_begin(&context(before, &text[..at]))
+                }
         };
         (earliest..text.len()).find(begins).unwrap_or(text.len())
     }
@@ -291,6 +307,24 @@ fn prefixes() -> Vec<Prefix> {
     // The longest that fits is the right one: `https://`, not `//`.
     prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.text.len()));
     prefixes
+}
+
+/// The last bytes of each prefix with the first of each host, in every case.
+fn joints(prefixes: &[Prefix], hosts: &[Host]) -> BTreeSet<Vec<u8>> {
+    let tails = prefixes.iter().map(|prefix| &prefix.text.as_bytes()[prefix.text.len().saturating_sub(BEFORE_HOST)..]);
+    let tails: BTreeSet<&[u8]> =
+        tails.filter(|tail| tail.len() == BEFORE_HOST && !tail.ends_with(b"//")).chain([&b"//"[..]]).collect();
+    let joined =
+        tails.into_iter().flat_map(|tail| hosts.iter().map(move |host| [tail, &host.text.as_bytes()[..1]].concat()));
+    joined.flat_map(|joint| cases(&joint)).collect()
+}
+
+/// A text of lower case in all its cases.
+fn cases(text: &[u8]) -> Vec<Vec<u8>> {
+    text.iter().fold(vec![Vec::new()], |begun, &byte| {
+        let next = BTreeSet::from([byte, byte.to_ascii_uppercase()]);
+        begun.iter().flat_map(|begun| next.iter().map(move |&byte| [&begun[..], &[byte]].concat())).collect()
+    })
 }
 
 fn host_spellings(origin: &Origin) -> Vec<Host> {
