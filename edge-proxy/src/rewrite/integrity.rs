@@ -466,4 +466,25 @@ mod tests {
         }
         assert!(removed > 1_000, "only {removed} attributes came up");
     }
+
+    #[test]
+    fn long_stretches_of_a_page_in_which_nothing_matters_are_skipped_right() {
+        let matters = ["<s", "<S", "<l", "<b", "<t", "<m", "<!"];
+        let dull: Vec<&str> =
+            PIECES.into_iter().filter(|piece| !matters.iter().any(|begin| piece.contains(begin))).collect();
+        let (mut draws, mut removed) = (Draws(5), 0);
+        for _ in 0..150 {
+            let mut piece = || match draws.below(1_500) {
+                0..3 => PIECES[draws.below(PIECES.len())],
+                3..6 => PIECES[draws.below(4)],
+                _ => dull[draws.below(dull.len())],
+            };
+            let text: String = (0..8_000).map(|_| piece()).collect();
+            let parsed = parsed(text.as_bytes());
+            removed += parsed.1;
+            let streamed = in_chunks(text.as_bytes(), || 1 + draws.below(24 * 1024));
+            assert!(streamed == parsed, "of {} bytes", text.len());
+        }
+        assert!(removed > 300, "only {removed} attributes came up");
+    }
 }

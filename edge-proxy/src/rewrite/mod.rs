@@ -9,5 +9,6 @@ pub mod media;
 pub mod negotiation;
 pub mod origins;
 pub mod plan;
+mod skim;
 mod tags;
 pub mod validators;

@@ -5,6 +5,8 @@ use std::ops::{ControlFlow, Range};
 
 use ControlFlow::{Break, Continue};
 
+use super::skim;
+
 /// A longer tag is passed on without a look, so that no page decides how much is held. In bytes.
 pub const LONGEST_TAG: usize = 16 * 1024;
 /// The longest name of an element that matters here: `foreignobject`.
@@ -57,8 +59,8 @@ struct Open {
 }
 
 /// A place within a tag.
-#[derive(Clone, Copy, Debug)]
-enum At {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
     TagName,
     BeforeName,
     Name,
@@ -95,6 +97,16 @@ enum Escape {
     Twice,
 }
 
+impl From<skim::Place> for Place {
+    fn from(place: skim::Place) -> Self {
+        match place {
+            skim::Place::Text => Self::Text,
+            skim::Place::Declaration => Self::Declaration,
+            skim::Place::Tag(at) => Self::Tag(Open { start: None, at, then: Then::Nothing }),
+        }
+    }
+}
+
 /// Where to go on, or from where on all must be kept.
 type Step = ControlFlow<usize, usize>;
 
@@ -105,8 +117,16 @@ impl Scanner {
 
     /// Reads on in `text`, from `from`. The next text begins where this one's [`Look::Nothing`] has `until`.
     pub fn look(&mut self, text: &[u8], from: usize) -> Look {
-        let mut at = from;
+        let (mut at, mut next) = (from, from);
         loop {
+            if matches!(self.place, Place::Text) && self.within.is_empty() {
+                if next <= at {
+                    next = skim::next(text, at);
+                }
+                if let Some(place) = skim::skip(text, at, next) {
+                    (self.place, at) = (Place::from(place), next);
+                }
+            }
             let step = match self.place {
                 Place::Text => self.text(text, at),
                 Place::Tag(open) => match self.tag(open, text, at) {
@@ -319,7 +339,7 @@ impl Scanner {
 }
 
 /// Reads on in a tag: what is after its `>` and whether a slash is before that, or where in it the text ends.
-fn end_of_tag(mut at: At, text: &[u8], from: usize) -> ControlFlow<At, (usize, bool)> {
+pub(super) fn end_of_tag(mut at: At, text: &[u8], from: usize) -> ControlFlow<At, (usize, bool)> {
     let mut next = from;
     loop {
         let Some(&byte) = text.get(next) else { return Break(at) };
@@ -360,7 +380,7 @@ fn end_of_tag(mut at: At, text: &[u8], from: usize) -> ControlFlow<At, (usize, b
     }
 }
 
-fn find(byte: u8, text: &[u8], from: usize) -> Option<usize> {
+pub(super) fn find(byte: u8, text: &[u8], from: usize) -> Option<usize> {
     memchr::memchr(byte, &text[from..]).map(|offset| from + offset)
 }
 
