@@ -6,7 +6,7 @@ use pingora::http::RequestHeader;
 
 use super::REQUEST_ID;
 use crate::{
-    config::Config,
+    config::{Config, Rewrite},
     credential::{self, Source},
     origin::Origin,
     request::{Admitted, Request},
@@ -110,12 +110,13 @@ pub fn to_upstream(
         value.set_sensitive(true);
         head.insert_header(header::AUTHORIZATION, value)?;
     }
+    let is_rewritten = admitted.shown.is_some() && config.rewrite == Rewrite::Origins;
     if admitted.drops_coding {
         head.insert_header(header::ACCEPT_ENCODING, "identity")?;
-    } else if let Some(accept) = joined(&head.headers, &header::ACCEPT_ENCODING).filter(|_| admitted.shown.is_some()) {
+    } else if let Some(accept) = joined(&head.headers, &header::ACCEPT_ENCODING).filter(|_| is_rewritten) {
         head.insert_header(header::ACCEPT_ENCODING, negotiation::towards_upstream(&accept))?;
     }
-    if let Some(tags) = joined(&head.headers, &header::IF_MATCH).filter(|_| admitted.shown.is_some()) {
+    if let Some(tags) = joined(&head.headers, &header::IF_MATCH).filter(|_| is_rewritten) {
         head.insert_header(header::IF_MATCH, validators::if_match(&tags))?;
     }
     set_identity(head, request, upstream)?;

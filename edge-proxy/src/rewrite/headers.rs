@@ -79,11 +79,9 @@ pub fn cache_control(value: Option<&str>) -> Option<String> {
 /// taken off. `None` leaves it as it is.
 pub fn content_security_policy(value: &str, upstreams: &Spellings, shown: &Origin) -> Option<String> {
     let source = |source: &str| {
-        let (host, path) = source.split_at(source.find('/').unwrap_or(source.len()));
-        if upstreams.has_authority(host) {
-            return format!("{}{path}", shown.authority());
-        }
-        names(source, upstreams, shown).unwrap_or_else(|| source.to_owned())
+        let rewritten = names(source, upstreams, shown).unwrap_or_else(|| source.to_owned());
+        let (host, path) = rewritten.split_at(rewritten.find('/').unwrap_or(rewritten.len()));
+        if upstreams.has_authority(host) { format!("{}{path}", shown.authority()) } else { rewritten }
     };
     // Several policies may stand in one line, after commas.
     let policies = value.split(',').map(|policy| {
@@ -225,6 +223,10 @@ mod tests {
             )
             .as_deref(),
             Some("img-src 127.0.0.1:8000/a, script-src 'none'")
+        );
+        assert_eq!(
+            fitted("img-src zenzefi.local:8443/to/https://zenzefi.local:8443/a", "https://gateway.example").as_deref(),
+            Some("img-src gateway.example/to/https://gateway.example/a")
         );
         for other in
             ["default-src 'self'", "img-src zenzefi.local *.zenzefi.local:8443 https://zenzefi.local:8443.evil.com"]
