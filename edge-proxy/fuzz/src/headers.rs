@@ -29,8 +29,9 @@ pub fn a_redirect_leads_to_what_is_shown_or_where_it_said(mut input: Input<'_>) 
             assert_eq!(host_and_port(&leads), host_and_port(&at_shown), "{value:?} became {mapped:?}");
             // As text, before a URL makes slashes of backslashes that spell some.
             let renamed = names(&value, &spellings, &shown).unwrap_or_else(|| value.clone());
-            let there = resolved(&shown, &renamed).expect("a URL");
-            assert_eq!(leads[Position::BeforePath..], there[Position::BeforePath..], "{value:?} became {mapped:?}");
+            let there = resolved(&shown, &renamed);
+            let there = there.as_ref().map(|url| &url[Position::BeforePath..]);
+            assert_eq!(Some(&leads[Position::BeforePath..]), there, "{value:?} became {mapped:?}");
         }
     }
     if let Some(path) = location(&value, &spellings, None) {
@@ -46,8 +47,9 @@ pub fn what_comes_from_us_goes_to_the_upstream(mut input: Input<'_>) {
     let Some(value) = input.header_text() else { return };
     let Some(mapped) = towards_upstream(&value, &[&shown], &upstreams[0]) else { return };
     assert_is_header(&mapped);
-    let (named, leads) = (resolved(&shown, &value).expect("a URL"), Url::parse(&mapped).expect("a URL"));
+    let leads = Url::parse(&mapped).expect("a URL");
     assert_eq!(Origin::of_url(&leads).as_ref(), Some(&upstreams[0]), "{value:?} became {mapped:?}");
+    let Some(named) = resolved(&shown, &value) else { return };
     assert_eq!(leads[Position::BeforePath..], named[Position::BeforePath..], "{value:?} became {mapped:?}");
 }
 
