@@ -95,7 +95,7 @@ pub(super) mod tests {
     use super::*;
 
     /// Pieces of which texts are made that have much that is nearly a spelling.
-    const PIECES: [&str; 33] = [
+    const PIECES: [&str; 35] = [
         "https://",
         "wss://",
         "//",
@@ -119,6 +119,8 @@ pub(super) mod tests {
         "\\/",
         "%2F",
         "&#x2F",
+        "&#x0000003a",
+        ";",
         ":443",
         ":8443",
         ":44",
@@ -176,6 +178,13 @@ pub(super) mod tests {
             assert_eq!(Bytes::from(out), whole, "{}", String::from_utf8_lossy(&text));
         }
         assert!(replaced > 300, "only {replaced} spellings came up");
+    }
+
+    #[test]
+    fn an_entity_that_is_as_long_as_may_be_is_waited_for() {
+        let mut rewriter = rewriter(&spellings());
+        assert_eq!(rewriter.push(Bytes::from_static(b"https://zenzefi.local&#x0000003a"), false), "");
+        assert_eq!(rewriter.push(Bytes::from_static(b";8444/"), false), "https://zenzefi.local&#x0000003a;8444/");
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub fn unit(text: &[u8], at: usize, is_end: bool) -> Option<Unit> {
             let length = body.clone().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'#').count();
             match rest.get(1 + length) {
                 Some(b';') => Some(entity(&rest[1..=length]).map_or(literal, |char| Unit::Char(char, length + 2))),
-                None if !is_end && length < LONGEST_ENTITY => None,
+                None if !is_end => None,
                 _ => Some(literal),
             }
         }
