@@ -1,7 +1,7 @@
 //! Headers that name an origin, read as a browser reads them.
 
 use http::HeaderValue;
-use url::{Host, Position, Url};
+use url::{Position, Url};
 
 use crate::{
     input::{Input, Parties},
@@ -79,8 +79,8 @@ fn resolved(at: &Origin, value: &str) -> Option<Url> {
     base.join(value).ok()
 }
 
-fn host_and_port(url: &Url) -> (Option<Host<&str>>, Option<u16>) {
-    (url.host(), url.port_or_known_default())
+fn host_and_port(url: &Url) -> (Option<&str>, Option<u16>) {
+    (url.host_str(), url.port_or_known_default())
 }
 
 fn assert_is_header(value: &str) {
