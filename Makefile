@@ -32,7 +32,7 @@ lint: ## Checks formatting, lints, dependencies and the boundaries between modul
 
 # A folder of its own, since every dependency is built anew, instrumented. That a target is named keeps build scripts as they are.
 FUZZ_SECONDS ?= 60
-# The same inputs each time, so that what turns this red is a change; 0 for ones that nobody has tried.
+# What the inputs are drawn from; 0 draws anew each time.
 FUZZ_SEED ?= 1
 FUZZ = $(TARGET)/fuzz
 FUZZ_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
