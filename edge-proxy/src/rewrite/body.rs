@@ -35,13 +35,7 @@ impl Rewriter {
 
     /// Takes the next chunk, and gives what can go out. A chunk in which there is nothing to do is passed on uncopied.
     pub fn push(&mut self, chunk: Bytes, is_end: bool) -> Bytes {
-        let text = if self.held.is_empty() {
-            chunk
-        } else {
-            let mut text = std::mem::take(&mut self.held);
-            text.extend_from_slice(&chunk);
-            Bytes::from(text)
-        };
+        let text = after_held(&mut self.held, chunk);
         let Passed { until, out, replaced } = self.spellings.pass(&self.before, &text, is_end, &self.shown);
         self.replaced += replaced;
         self.held = text[until..].to_vec();
@@ -50,6 +44,16 @@ impl Rewriter {
         self.before.drain(..surplus);
         if replaced == 0 { text.slice(..until) } else { Bytes::from(out) }
     }
+}
+
+/// What was held with what came after it; the chunk itself, uncopied, where nothing was held.
+pub(super) fn after_held(held: &mut Vec<u8>, chunk: Bytes) -> Bytes {
+    if held.is_empty() {
+        return chunk;
+    }
+    let mut text = std::mem::take(held);
+    text.extend_from_slice(&chunk);
+    Bytes::from(text)
 }
 
 /// What is done to a body's text; nothing where it is only decoded.

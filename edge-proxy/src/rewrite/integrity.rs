@@ -8,6 +8,7 @@ use lol_html::{HtmlRewriter, MemorySettings, Settings, element, html_content::El
 use url::Url;
 
 use super::{
+    body::after_held,
     escapes,
     origins::Spellings,
     tags::{LONGEST_TAG, Look, Scanner},
@@ -57,13 +58,7 @@ impl Integrity {
 
     /// Takes the next chunk, and gives what can go out: uncopied where nothing is held and nothing changes.
     pub fn push(&mut self, chunk: Bytes, is_end: bool) -> io::Result<Bytes> {
-        let text = if self.held.is_empty() {
-            chunk
-        } else {
-            let mut text = std::mem::take(&mut self.held);
-            text.extend_from_slice(&chunk);
-            Bytes::from(text)
-        };
+        let text = after_held(&mut self.held, chunk);
         let (mut out, mut copied, mut from) = (Vec::new(), 0, self.read);
         let until = loop {
             match self.scanner.look(&text, from) {

@@ -320,7 +320,7 @@ fn joints(prefixes: &[Prefix], hosts: &[Host]) -> BTreeSet<Vec<u8>> {
 }
 
 /// A text of lower case in all its cases.
-fn cases(text: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn cases(text: &[u8]) -> Vec<Vec<u8>> {
     text.iter().fold(vec![Vec::new()], |begun, &byte| {
         let next = BTreeSet::from([byte, byte.to_ascii_uppercase()]);
         begun.iter().flat_map(|begun| next.iter().map(move |&byte| [&begun[..], &[byte]].concat())).collect()

@@ -8,7 +8,10 @@ use std::{ops::ControlFlow, sync::LazyLock};
 
 use aho_corasick::{AhoCorasick, Input, packed};
 
-use super::tags::{At, end_of_tag, find};
+use super::{
+    origins::cases,
+    tags::{At, end_of_tag, find},
+};
 
 /// How the elements that matter begin, and comments: few enough in all their cases for SIMD.
 const BEGINNINGS: [&str; 13] =
@@ -20,7 +23,7 @@ const LEAST: usize = 4 * 1024;
 const STRETCHES: [usize; 2] = [256, 2 * 1024];
 
 static FINDER: LazyLock<Finder> = LazyLock::new(|| {
-    let beginnings: Vec<Vec<u8>> = BEGINNINGS.iter().flat_map(cases).collect();
+    let beginnings: Vec<Vec<u8>> = BEGINNINGS.iter().flat_map(|beginning| cases(beginning.as_bytes())).collect();
     match packed::Searcher::new(&beginnings) {
         Some(searcher) => Finder::Packed(searcher),
         None => Finder::Automaton(AhoCorasick::new(&beginnings).expect("a handful of short texts")),
@@ -109,15 +112,6 @@ fn follow(mut place: Place, text: &[u8], mut at: usize, to: usize) -> Place {
             },
         };
     }
-}
-
-/// A text of lower case in all its cases.
-fn cases(text: &&str) -> Vec<Vec<u8>> {
-    text.bytes().fold(vec![Vec::new()], |begun, byte| {
-        let mut next = vec![byte, byte.to_ascii_uppercase()];
-        next.dedup();
-        begun.iter().flat_map(|begun| next.iter().map(move |&byte| [&begun[..], &[byte]].concat())).collect()
-    })
 }
 
 #[cfg(test)]
