@@ -13,6 +13,11 @@ use edge_proxy::{
     config::{Cli, Command},
     telemetry,
 };
+use mimalloc::MiMalloc;
+
+/// Bodies pass in many short-lived buffers of some 100 KiB, which glibc's allocator takes from the kernel again and again.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// What is wrong lies in the configuration.
 const MISCONFIGURED: u8 = 2;

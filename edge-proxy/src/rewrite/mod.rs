@@ -3,6 +3,7 @@
 pub mod body;
 pub mod coding;
 mod escapes;
+mod finder;
 pub mod headers;
 pub mod integrity;
 pub mod media;

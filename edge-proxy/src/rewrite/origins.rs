@@ -2,9 +2,10 @@
 
 use std::{cell::LazyCell, collections::BTreeSet};
 
-use aho_corasick::{AhoCorasick, Input, MatchKind};
-
-use super::escapes::{LONGEST_ENTITY, Unit, unit};
+use super::{
+    escapes::{LONGEST_ENTITY, Unit, unit},
+    finder::Finder,
+};
 use crate::origin::Origin;
 
 /// How a spelling writes a slash and a colon.
@@ -64,7 +65,9 @@ pub struct Spellings {
     /// The longest first.
     prefixes: Vec<Prefix>,
     /// Finds where a prefix ends and a host may begin.
-    finder: AhoCorasick,
+    finder: Finder,
+    /// Of each joint the prefixes that may end there, the longest first.
+    ending: Vec<Vec<usize>>,
     longest: usize,
 }
 
@@ -85,7 +88,7 @@ enum Look {
 }
 
 /// How far a text was rewritten.
-pub struct Passed {
+pub(super) struct Passed {
     /// What follows this place may yet become a spelling.
     pub until: usize,
     /// What the text up to there became; empty if nothing was replaced.
@@ -99,12 +102,13 @@ impl Spellings {
         let mut hosts: Vec<Host> = origins.iter().flat_map(host_spellings).collect();
         hosts.sort_by_key(|host| std::cmp::Reverse(host.text.len()));
         let prefixes = prefixes();
-        // Of the kinds of matching the one for which there is SIMD.
-        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(joints(&prefixes, &hosts));
+        let joints: Vec<Vec<u8>> = joints(&prefixes, &hosts).into_iter().collect();
+        let ending = joints.iter().map(|joint| ending_at(joint, &prefixes)).collect();
+        let finder = Finder::new(&joints);
         let longest_of = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or_default();
         let longest = longest_of(&mut prefixes.iter().map(|prefix| prefix.text.len()))
             + longest_of(&mut hosts.iter().map(|host| host.text.len()));
-        Self { hosts, prefixes, finder: finder.expect("a handful of short texts"), longest }
+        Self { hosts, prefixes, finder, ending, longest }
     }
 
     /// The length of the longest spelling, with what must be seen after it, in bytes: no more is ever held back.
@@ -116,11 +120,12 @@ impl Spellings {
     /// follows.
     fn look(&self, before: &[u8], text: &[u8], from: usize, is_end: bool) -> Look {
         let mut at = from;
-        while let Some(joint) = self.finder.find(Input::new(text).range(at..)) {
-            at = joint.start() + 1;
-            let begin = joint.end() - 1;
+        while let Some(joint) = self.finder.find(text, at) {
+            at = joint.start + 1;
+            let begin = joint.end - 1;
             let Some(host) = self.host_at(text, begin) else { continue };
-            let Some((start, prefix)) = self.prefix_before(before, text, from, begin) else { continue };
+            let ending = &self.ending[joint.index];
+            let Some((start, prefix)) = self.prefix_before(ending, before, &text[..begin], from) else { continue };
             match self.end_of(text, begin + host.len(), is_end) {
                 Some(Some((end, port))) if self.is_of_port(host, port) => {
                     return Look::Found(Found { start, end, prefix });
@@ -148,7 +153,7 @@ impl Spellings {
     }
 
     /// Rewrites what of a text can be decided; for `before`, `text` and `is_end` see [`Spellings::look`].
-    pub fn pass(&self, before: &[u8], text: &[u8], is_end: bool, shown: &Origin) -> Passed {
+    pub(super) fn pass(&self, before: &[u8], text: &[u8], is_end: bool, shown: &Origin) -> Passed {
         let (mut out, mut from, mut replaced) = (Vec::new(), 0, 0);
         let authority = LazyCell::new(|| shown.authority());
         loop {
@@ -185,20 +190,16 @@ impl Spellings {
         }
     }
 
-    /// Where the spelling begins whose host begins at `host`, and which prefix it has.
-    fn prefix_before(&self, before: &[u8], text: &[u8], from: usize, host: usize) -> Option<(usize, usize)> {
-        let head = &text[from..host];
-        let last = head.last()?.to_ascii_lowercase();
-        let ends_with = |prefix: &Prefix| {
-            let prefix = prefix.text.as_bytes();
-            // Few end alike, and that is seen at once.
-            prefix.last() == Some(&last)
-                && head.len() >= prefix.len()
-                && head[head.len() - prefix.len()..].eq_ignore_ascii_case(prefix)
+    /// Where the spelling begins whose host follows `head`, and which of these prefixes it has.
+    fn prefix_before(&self, of: &[usize], before: &[u8], head: &[u8], from: usize) -> Option<(usize, usize)> {
+        let ends_with = |&&index: &&usize| {
+            let prefix = self.prefixes[index].text.as_bytes();
+            head.len() >= from + prefix.len() && head[head.len() - prefix.len()..].eq_ignore_ascii_case(prefix)
         };
-        let (index, prefix) = self.prefixes.iter().enumerate().find(|(_, prefix)| ends_with(prefix))?;
-        let start = host - prefix.text.len();
-        (prefix.is_socket.is_some() || may_begin(&context(before, &text[..start]))).then_some((start, index))
+        let index = *of.iter().find(ends_with)?;
+        let prefix = &self.prefixes[index];
+        let start = head.len() - prefix.text.len();
+        (prefix.is_socket.is_some() || may_begin(&context(before, &head[..start]))).then_some((start, index))
     }
 
     /// Where host and port end, and which port is named: `Some(None)` if they go on, `None` if that cannot be said yet.
@@ -317,6 +318,12 @@ fn joints(prefixes: &[Prefix], hosts: &[Host]) -> BTreeSet<Vec<u8>> {
     let joined =
         tails.into_iter().flat_map(|tail| hosts.iter().map(move |host| [tail, &host.text.as_bytes()[..1]].concat()));
     joined.flat_map(|joint| cases(&joint)).collect()
+}
+
+/// The prefixes that end where this joint's host begins.
+fn ending_at(joint: &[u8], prefixes: &[Prefix]) -> Vec<usize> {
+    let tail = joint[..joint.len() - 1].to_ascii_lowercase();
+    (0..prefixes.len()).filter(|&index| prefixes[index].text.as_bytes().ends_with(&tail)).collect()
 }
 
 /// A text of lower case in all its cases.

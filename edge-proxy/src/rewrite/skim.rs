@@ -6,9 +6,8 @@
 
 use std::{ops::ControlFlow, sync::LazyLock};
 
-use aho_corasick::{AhoCorasick, Input, packed};
-
 use super::{
+    finder::Finder,
     origins::cases,
     tags::{At, end_of_tag, find},
 };
@@ -20,31 +19,12 @@ const LONGEST: usize = 4;
 /// Less than this is as soon read as skipped, in bytes.
 const LEAST: usize = 4 * 1024;
 /// How long the last stretch is, and how long if that was too short, in bytes.
-const STRETCHES: [usize; 2] = [256, 2 * 1024];
+const STRETCHES: [usize; 4] = [256, 512, 1024, 2 * 1024];
 
 static FINDER: LazyLock<Finder> = LazyLock::new(|| {
     let beginnings: Vec<Vec<u8>> = BEGINNINGS.iter().flat_map(|beginning| cases(beginning.as_bytes())).collect();
-    match packed::Searcher::new(&beginnings) {
-        Some(searcher) => Finder::Packed(searcher),
-        None => Finder::Automaton(AhoCorasick::new(&beginnings).expect("a handful of short texts")),
-    }
+    Finder::new(&beginnings)
 });
-
-/// By itself an automaton stops at each `<` that there is.
-enum Finder {
-    Packed(packed::Searcher),
-    /// Where the processor has no SIMD.
-    Automaton(AhoCorasick),
-}
-
-impl Finder {
-    fn find(&self, text: &[u8], at: usize) -> Option<usize> {
-        match self {
-            Self::Packed(searcher) => searcher.find_in(text, (at..text.len()).into()).map(|found| found.start()),
-            Self::Automaton(automaton) => automaton.find(Input::new(text).range(at..)).map(|found| found.start()),
-        }
-    }
-}
 
 /// A place between the elements that matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +37,7 @@ pub enum Place {
 /// Where the next element that matters may begin; the last bytes of a text may be the first of one.
 pub fn next(text: &[u8], at: usize) -> usize {
     if let Some(found) = FINDER.find(text, at) {
-        return found;
+        return found.start;
     }
     let mut end = text.len().saturating_sub(LONGEST - 1);
     // What begins before it can be told from what follows it alone.

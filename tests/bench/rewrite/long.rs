@@ -26,7 +26,7 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(600);
 
 pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
     report.section("A page of 1 GiB");
-    let upstream = Paced::start(page(NAMED, MIB, OCCURRENCES).into()).await?;
+    let upstream = Paced::start(page(&[NAMED], MIB, OCCURRENCES).into()).await?;
     let stack = Stack::plan()
         .edge_env("ZENZEFI_URL", &upstream.url())
         .edge_env("ZENZEFI_ALIASES", NAMED)

@@ -21,22 +21,27 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Serves the page that names its origin, whatever is asked for.
-    pub async fn of_page(page: impl Fn(&str) -> Vec<u8>) -> anyhow::Result<Self> {
-        let nginx = Self::start(Folder::temporary()?, "location / { root .; try_files /page.html =404; }").await?;
-        fs::write(nginx.folder.path().join("page.html"), page(&nginx.url()))?;
-        Ok(nginx)
+    /// Serves nothing yet: see [`Self::serves`].
+    pub async fn of_pages() -> anyhow::Result<Self> {
+        Self::start(Folder::temporary()?, "location / { root .; try_files $uri.html =404; }").await
     }
 
-    /// Passes on what the upstream answers, every `named` replaced by `shown`: below `/plain/` with the buffers that it has by itself,
+    /// Serves this page at `/<name>`.
+    pub fn serves(&self, name: &str, page: &[u8]) -> anyhow::Result<()> {
+        Ok(fs::write(self.folder.path().join(format!("{name}.html")), page)?)
+    }
+
+    /// Passes on what the upstream answers, every `named` replaced by what stands at its place in `shown`: below `/plain/` with the buffers that it has by itself,
     /// below `/large/` with ones of 64 KiB, and below `/streamed/` with one of those and no more.
-    pub async fn rewriting(upstream: &Self, named: &str, shown: &str) -> anyhow::Result<Self> {
+    pub async fn rewriting(upstream: &Self, named: &[String], shown: &[String]) -> anyhow::Result<Self> {
         let location =
             |path: &str, buffers: &str| format!("location /{path}/ {{ {buffers} proxy_pass http://upstream/; }}\n");
         let large = "proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 128k;";
+        let filters: String =
+            named.iter().zip(shown).map(|(named, shown)| format!("sub_filter '{named}' '{shown}';\n")).collect();
         let server = format!(
             "proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_max_temp_file_size 0;
-             sub_filter '{named}' '{shown}'; sub_filter_once off;
+             {filters} sub_filter_once off;
              {}{}{}",
             location("plain", ""),
             location("large", large),

@@ -12,13 +12,29 @@ fn prose(number: usize) -> String {
     )
 }
 
-/// A page of so many bytes that names the origin so often, evenly spread.
-pub fn page(named: &str, bytes: usize, occurrences: usize) -> Vec<u8> {
+/// How pages, and the scripts and data in them, spell an origin: plainly, without a scheme, in JSON, in a query, for a WebSocket and
+/// with entities.
+pub fn spellings(origin: &str) -> [String; 6] {
+    let authority = origin.trim_start_matches("http://");
+    let encoded = authority.replace(':', "%3A");
+    [
+        origin.to_owned(),
+        format!("//{authority}"),
+        format!("http:\\/\\/{authority}"),
+        format!("http%3A%2F%2F{encoded}"),
+        format!("ws://{authority}"),
+        format!("http:&#x2f;&#x2f;{authority}"),
+    ]
+}
+
+/// A page of so many bytes that names an origin so often, evenly spread, in these spellings by turns.
+pub fn page(named: &[impl AsRef<str>], bytes: usize, occurrences: usize) -> Vec<u8> {
     let mut page = Vec::with_capacity(bytes);
     page.extend_from_slice(b"<!doctype html><title>Certificates</title>\n");
     let (mut number, mut written) = (0, 0);
     while page.len() < bytes {
         let line = if written < occurrences && written * bytes <= page.len() * occurrences {
+            let named = named[written % named.len()].as_ref();
             written += 1;
             format!("<p><a href=\"{named}/certificates/export/{written}\">export</a></p>\n")
         } else {
