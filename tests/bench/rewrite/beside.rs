@@ -19,7 +19,7 @@ const OCCURRENCES: usize = 600;
 const ROUNDS: usize = 7;
 /// In each round, of each proxy: more than a second of its processor, which is counted in hundredths of one.
 const REQUESTS: usize = 800;
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 4;
 const AT_LEAST: f64 = 1.0;
 
 /// One way to a page.
