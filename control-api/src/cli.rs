@@ -22,8 +22,9 @@ use crate::{
     db::{
         self,
         access_token::{self, Hour},
+        transaction::Difference,
     },
-    domain::{self, access, accounts, administration, passwords::Passwords},
+    domain::{self, access, accounts, administration, audit::Origin, ledger, passwords::Passwords},
     telemetry,
 };
 
@@ -80,6 +81,13 @@ enum Command {
         #[command(subcommand)]
         action: Epoch,
     },
+    /// The ledger of credits
+    Ledger {
+        #[command(flatten)]
+        database: DatabaseOptions,
+        #[command(subcommand)]
+        action: Ledger,
+    },
     /// Print the OpenAPI document
     Openapi,
 }
@@ -88,6 +96,12 @@ enum Command {
 enum Epoch {
     /// Note that Postgres was restored from a backup: what Redis was told before is replaced, whatever its version
     Bump,
+}
+
+#[derive(Subcommand)]
+enum Ledger {
+    /// Add every user's ledger up anew and name those whose balance is another; exit code 1 if there are any
+    Verify,
 }
 
 #[derive(Subcommand)]
@@ -200,6 +214,7 @@ async fn execute(cli: Cli) -> Result<(), Failure> {
             access(&database, token.hour(debug)?, token_id, &path.0).await
         }
         Command::Epoch { database, action: Epoch::Bump } => bump_epoch(&database).await,
+        Command::Ledger { database, action: Ledger::Verify } => verify_ledger(&database).await,
         Command::Openapi => openapi(),
     }
 }
@@ -268,16 +283,20 @@ async fn user(database: &DatabaseOptions, action: User) -> Result<(), Failure> {
                     .map(|name| name.0),
             };
             let pool = db::connect(url.expose(), 1).await.map_err(failed)?;
-            let created = accounts::create(&pool, &passwords, &registration, superuser).await.map_err(failed)?;
+            let created = accounts::create(&pool, &passwords, &registration, superuser, &Origin::command_line())
+                .await
+                .map_err(failed)?;
             println!("{}", created.id);
         }
         User::SetPassword { email } => {
             let password = read_password()?;
             let pool = db::connect(url.expose(), 1).await.map_err(failed)?;
-            accounts::set_password(&pool, &passwords, &email, &password.0).await.map_err(|error| match error {
-                domain::Error::UserNotFound => Failure::Failed("no user has this e-mail".to_owned()),
-                error => failed(error),
-            })?;
+            accounts::set_password(&pool, &passwords, &email, &password.0, &Origin::command_line()).await.map_err(
+                |error| match error {
+                    domain::Error::UserNotFound => Failure::Failed("no user has this e-mail".to_owned()),
+                    error => failed(error),
+                },
+            )?;
         }
     }
     Ok(())
@@ -311,12 +330,22 @@ async fn access(database: &DatabaseOptions, hour: Hour, token_id: Uuid, path: &s
 
 async fn bump_epoch(database: &DatabaseOptions) -> Result<(), Failure> {
     let pool = db::connect(database.url()?.expose(), 1).await.map_err(failed)?;
-    let epoch = administration::bump_epoch(&pool).await.map_err(failed)?;
+    let epoch = administration::bump_epoch(&pool, &Origin::command_line()).await.map_err(failed)?;
     println!(
         "The epoch is {epoch} now. Within a second a running control-api publishes every token anew, and removes from Redis"
     );
     println!("what this database does not hold; until it has, edges let in nobody whom they do not know yet (503).");
     Ok(())
+}
+
+async fn verify_ledger(database: &DatabaseOptions) -> Result<(), Failure> {
+    let pool = db::connect(database.url()?.expose(), 1).await.map_err(failed)?;
+    let verified = ledger::verify(&pool).await.map_err(failed)?;
+    for Difference { user_id, balance, ledger, lines } in &verified.differences {
+        println!("{user_id} has a balance of {balance} ZNC and a ledger of {ledger} ZNC in {lines} lines");
+    }
+    println!("{} users, {} whose balance and ledger differ", verified.users, verified.differing);
+    if verified.differing == 0 { Ok(()) } else { Err(Failure::Failed("the ledger does not add up".to_owned())) }
 }
 
 fn openapi() -> Result<(), Failure> {

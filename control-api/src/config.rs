@@ -7,7 +7,10 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
 use rust_decimal::Decimal;
-use shared::redis::{ACTIVATIONS_RETOLD_WITHIN_MS, LEASE_MS};
+use shared::{
+    client::TrustedProxies,
+    redis::{ACTIVATIONS_RETOLD_WITHIN_MS, LEASE_MS},
+};
 use url::Url;
 
 use crate::{db::access_token::Hour, domain::prices::Prices};
@@ -169,6 +172,12 @@ pub struct ServeOptions {
         default_value = "http://localhost:61000,https://localhost:61000,http://127.0.0.1:61000,https://127.0.0.1:61000"
     )]
     cors_origins: Vec<String>,
+    /// Proxies before the API, the edges among them, whose X-Forwarded-For counts: addresses or networks, comma-separated
+    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
+    trusted_proxies: Vec<String>,
+    /// How many days the audit log is kept
+    #[arg(long, env = "AUDIT_RETENTION_DAYS", default_value = "30", value_parser = clap::value_parser!(u16).range(1..=3650))]
+    audit_retention_days: u16,
     /// What a token for 1 hour costs, in ZNC; all prices 0 make tokens free
     #[arg(long, env = "TOKEN_PRICE_1H", default_value = "1.00")]
     token_price_1h: Decimal,
@@ -206,6 +215,8 @@ pub struct Config {
     pub control_origin: String,
     pub public_origin: String,
     pub cors_origins: Vec<String>,
+    pub trusted_proxies: TrustedProxies,
+    pub audit_retention_days: u16,
     pub jwt_lifetime: Duration,
     pub prices: Prices,
 }
@@ -251,6 +262,9 @@ impl ServeOptions {
             },
             public_origin: self.public_origin(debug)?,
             cors_origins: origins("CORS_ORIGINS", &self.cors_origins)?,
+            trusted_proxies: TrustedProxies::parse(self.trusted_proxies.iter().map(String::as_str))
+                .map_err(|error| wrong("TRUSTED_PROXIES", error.to_string()))?,
+            audit_retention_days: self.audit_retention_days,
             jwt_lifetime: Duration::from_secs(60 * u64::from(self.access_token_expire_minutes)),
             prices: self.prices()?,
         })

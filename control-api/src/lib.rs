@@ -130,6 +130,7 @@ pub async fn run(
         metrics: metrics.clone(),
         refund_hold: app.config.refund_hold,
         lease: app.config.lease,
+        audit_retention_days: app.config.audit_retention_days,
     };
     tasks.spawn("sweeper", |stop| sweeper.sweep(stop));
     let ops = api::ops::endpoint(Arc::clone(&app));

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Days, NaiveDate, Utc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     ROUND_WITHIN,
-    db::{self, credential, ended_jwt, password_link, session},
+    db::{self, audit_log, credential, ended_jwt, password_link, session},
     domain::{self, refunds},
     outbox,
     publisher::Publisher,
@@ -25,6 +25,11 @@ const EXPIRED_FOR: chrono::Duration = chrono::Duration::minutes(5);
 /// How long the row of an ended credential is kept, for Redis to be told.
 const ENDED_FOR: chrono::Duration = chrono::Duration::minutes(5);
 
+/// How many days of the audit log are made ahead, so that lines find their day even if nobody sweeps for a while.
+const DAYS_AHEAD: u64 = 7;
+/// Names the advisory lock of whoever makes and drops days: the letters `audit` as bytes.
+const AUDIT_LOCK: i64 = 0x61_7564_6974;
+
 /// How long an edge's report may wait to be taken in for what it tells to count as known.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 /// Sessions that are ended at once.
@@ -38,6 +43,7 @@ pub struct Sweeper {
     /// How long after a rebuild no refund is settled.
     pub refund_hold: Duration,
     pub lease: Duration,
+    pub audit_retention_days: u16,
 }
 
 impl Sweeper {
@@ -45,12 +51,21 @@ impl Sweeper {
     pub async fn sweep(self, stop: CancellationToken) {
         // At the start nothing is in this process' hands, and what another replica works on may be repeated.
         let mut orphaned_after = chrono::Duration::zero();
+        let mut audit_kept_on = None;
         let every = SWEEP_EVERY.min(self.lease);
         while !stop.is_cancelled() {
             match timeout(ROUND_WITHIN, self.round(orphaned_after)).await {
                 Ok(Ok(())) => orphaned_after = REFUND_ORPHANED_AFTER,
                 Ok(Err(error)) => tracing::warn!(%error, "sweeping failed; tries again"),
                 Err(_) => tracing::warn!("sweeping took too long; tries again"),
+            }
+            let today = Utc::now().date_naive();
+            if audit_kept_on != Some(today) {
+                match timeout(ROUND_WITHIN, keep_audit_days(&self.db, today, self.audit_retention_days)).await {
+                    Ok(Ok(())) => audit_kept_on = Some(today),
+                    Ok(Err(error)) => tracing::warn!(%error, "the audit log's days were not kept; tries again"),
+                    Err(_) => tracing::warn!("keeping the audit log's days took too long; tries again"),
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(every) => {}
@@ -90,6 +105,19 @@ impl Sweeper {
         session::end_idle(&tx, since(self.lease), since(session::silence(self.lease)), SESSIONS_AT_ONCE).await?;
         Ok(tx.commit().await?)
     }
+}
+
+/// Makes the audit log's next days and drops those that are old enough. One replica at a time; it is repeated daily.
+async fn keep_audit_days(db: &db::Pool, today: NaiveDate, retention_days: u16) -> Result<(), db::Error> {
+    let tx = db::begin(db).await?;
+    if db::try_lock(&tx, AUDIT_LOCK).await? {
+        audit_log::make_days(&tx, today, today + Days::new(DAYS_AHEAD)).await?;
+        let dropped = audit_log::drop_days(&tx, today - Days::new(retention_days.into())).await?;
+        if dropped > 0 {
+            tracing::info!(dropped, "dropped the audit log's oldest days");
+        }
+    }
+    tx.commit().await
 }
 
 async fn forget(db: &db::Pool) -> Result<(), domain::Error> {

@@ -4,6 +4,7 @@
 //! Both planes import this crate and never each other, so a promise that they make to one another is written once. It holds
 //! no I/O, no runtime, no web framework and no database.
 
+pub mod client;
 pub mod credential;
 pub mod device;
 pub mod event;

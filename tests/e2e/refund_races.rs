@@ -116,7 +116,7 @@ async fn races(stack: &Stack, alice: &User, head_start: HeadStart, races: usize)
 async fn settled(stack: &Stack, alice: &User) -> (Vec<String>, usize) {
     let refunded = format!("SELECT id FROM access_tokens WHERE user_id = '{}' AND revoked_at IS NOT NULL", alice.id);
     let refunded = stack.database.query(&refunded).await.expect("tokens");
-    let balance = format!("SELECT trunc(balance)::int FROM users WHERE id = '{}'", alice.id);
+    let balance = format!("SELECT trunc(currency_balance)::int FROM users WHERE id = '{}'", alice.id);
     let balance = stack.database.query(&balance).await.expect("a balance").parse().expect("a number");
     (refunded.lines().map(str::to_owned).collect(), balance)
 }

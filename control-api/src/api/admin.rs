@@ -52,7 +52,7 @@ impl From<user::Model> for UserForAdmin {
             full_name: user.full_name,
             is_active: user.is_active,
             is_superuser: user.is_superuser,
-            currency_balance: Znc(user.balance),
+            currency_balance: Znc(user.currency_balance),
             created_at: Timestamp(user.created_at),
             updated_at: Timestamp(user.updated_at),
         }
@@ -147,14 +147,14 @@ impl Admin {
         id: Path<Id>,
         body: Body<ChangeUser>,
     ) -> Result<Json<UserForAdmin>, ApiError> {
-        let reason = body.0.reason.map(|reason| reason.0);
         let change = administration::UserChange {
             is_active: body.0.is_active.map(|flag| flag.0),
             is_superuser: body.0.is_superuser.map(|flag| flag.0),
             balance: body.0.currency_balance.map(|amount| amount.0),
+            reason: body.0.reason.map(|reason| reason.0),
         };
-        let user = administration::change_user(&app.db, app.config.hour, id.0.0, change).await?;
-        tracing::info!(by = %superuser.0.user.id, user_id = %user.id, reason, "an account was changed");
+        let user = administration::change_user(&app.db, app.config.hour, &superuser.0, id.0.0, change).await?;
+        tracing::info!(by = %superuser.0.user.id, user_id = %user.id, "an account was changed");
         Ok(Json(user.into()))
     }
 
@@ -167,7 +167,7 @@ impl Admin {
         id: Path<Id>,
     ) -> Result<Json<PasswordLink>, ApiError> {
         let user_id = id.0.0;
-        let link = administration::draw_password_link(&app.db, user_id, Utc::now()).await?;
+        let link = administration::draw_password_link(&app.db, &superuser.0, user_id, Utc::now()).await?;
         tracing::info!(by = %superuser.0.user.id, %user_id, "a password link was drawn");
         let url = password_page::url(&app.config.control_origin, &link.code);
         Ok(Json(PasswordLink { url, expires_at: Timestamp(link.expires_at) }))
@@ -210,7 +210,7 @@ impl Admin {
     ) -> Result<Json<Revoked>, ApiError> {
         let App { db, publisher, .. } = &***app;
         let id = id.0.0;
-        administration::revoke_token(db, id).await?;
+        administration::revoke_token(db, &superuser.0, id).await?;
         tracing::info!(by = %superuser.0.user.id, token_id = %id, "a token was revoked");
         let delivery = outbox::deliver(db, publisher, id).await;
         Ok(Json(Revoked {

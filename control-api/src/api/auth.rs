@@ -14,7 +14,10 @@ use super::{
     scalar::{Email, Flag, FullName, NewPassword, Password, ReferralCode, Username},
     users::User,
 };
-use crate::{App, domain::accounts};
+use crate::{
+    App,
+    domain::{accounts, audit::Origin},
+};
 
 pub struct Auth;
 
@@ -63,6 +66,7 @@ impl Auth {
     async fn register(
         &self,
         app: Data<&Arc<App>>,
+        origin: Data<&Origin>,
         /// The referral code of whoever recommended this
         #[oai(name = "ref")]
         referral_code: Query<Option<ReferralCode>>,
@@ -75,16 +79,21 @@ impl Auth {
             full_name: body.0.full_name.map(|name| name.0),
         };
         let code = referral_code.0.map(|code| code.0);
-        let user = accounts::register(&app.db, &app.passwords, &registration, code.as_deref()).await?;
+        let user = accounts::register(&app.db, &app.passwords, &registration, code.as_deref(), origin.0).await?;
         Ok(Registered::Created(Json(user.into())))
     }
 
     /// Gives a JWT for an e-mail and a password
     #[oai(path = "/login", method = "post", operation_id = "login")]
-    async fn login(&self, app: Data<&Arc<App>>, body: Body<Login>) -> Result<Json<LoggedIn>, ApiError> {
+    async fn login(
+        &self,
+        app: Data<&Arc<App>>,
+        origin: Data<&Origin>,
+        body: Body<Login>,
+    ) -> Result<Json<LoggedIn>, ApiError> {
         let Login { email, password } = body.0;
         let App { db, passwords, keys, .. } = &***app;
-        let access_token = accounts::log_in(db, passwords, keys, &email.0, &password.0, Utc::now()).await?;
+        let access_token = accounts::log_in(db, passwords, keys, &email.0, &password.0, origin.0, Utc::now()).await?;
         let expires_in = keys.lifetime().as_secs();
         Ok(Json(LoggedIn { access_token, token_type: "bearer".to_owned(), expires_in }))
     }

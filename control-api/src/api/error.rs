@@ -179,6 +179,7 @@ impl From<domain::Error> for ApiError {
                 StatusCode::PAYMENT_REQUIRED,
                 format!("Insufficient balance. Required: {} ZNC, Available: {} ZNC", znc(required), znc(available)),
             )),
+            Error::BalanceTooLarge => Self::conflict("The balance would become too large"),
             Error::TokenNotFound => Self::not_found("Token not found"),
             Error::TokenNotFoundOrRevoked => Self::not_found("Token not found or already revoked"),
             Error::TokenActivated => {

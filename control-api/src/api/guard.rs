@@ -8,7 +8,10 @@ use poem_openapi::{SecurityScheme, auth::Bearer};
 use super::error::ApiError;
 use crate::{
     App,
-    domain::accounts::{self, Session},
+    domain::{
+        accounts::{self, Session},
+        audit::Origin,
+    },
 };
 
 /// Whoever is logged in.
@@ -23,7 +26,8 @@ pub struct Superuser(pub Session);
 
 async fn session(request: &Request, bearer: Bearer) -> Result<Session> {
     let app = request.data::<Arc<App>>().expect("every route is served with the app");
-    Ok(accounts::authenticate(&app.db, &app.keys, &bearer.token).await.map_err(ApiError::from)?)
+    let origin = request.data::<Origin>().cloned().unwrap_or_default();
+    Ok(accounts::authenticate(&app.db, &app.keys, &bearer.token, origin).await.map_err(ApiError::from)?)
 }
 
 async fn superuser_session(request: &Request, bearer: Bearer) -> Result<Session> {

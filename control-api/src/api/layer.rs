@@ -3,6 +3,7 @@
 //! in plain text.
 
 use std::{
+    net::IpAddr,
     panic::AssertUnwindSafe,
     pin::pin,
     sync::Arc,
@@ -18,9 +19,12 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::error::{self, ApiError};
-use crate::App;
+use crate::{App, domain::audit::Origin};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The most characters of an agent that are kept.
+const AGENT_CHARS: usize = 512;
 /// Headers that decide something. poem takes one that is not ASCII for absent, so it is refused before that.
 const READ: [HeaderName; 5] = [
     header::AUTHORIZATION,
@@ -102,21 +106,32 @@ impl<E: Endpoint> Endpoint for Layer<E> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let request_id = request_id(request.headers());
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let peer = request.remote_addr().as_socket_addr().map(|peer| peer.ip().to_string());
+        let client = self.client(&request);
+        let user_agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let user_agent = user_agent.map(|agent| agent.chars().take(AGENT_CHARS).collect());
+        let caller = Origin { ip_address: client, user_agent, request_id: Some(request_id.clone()) };
 
-        let mut response = self.answer(request, &method, &path, &request_id).await;
+        let mut response = self.answer(request, &method, &path, caller).await;
         self.finish(&mut response, &path, origin, &request_id);
 
         let (status, took) = (response.status().as_u16(), started.elapsed());
         let took_ms = took.as_secs_f64() * 1_000.0;
         self.app.metrics.answered(known(&method), status, took);
-        tracing::info!(%request_id, %method, path, status, took_ms, peer, "answered");
+        let client = client.map(tracing::field::display);
+        tracing::info!(%request_id, %method, path, status, took_ms, client, "answered");
         Ok(response)
     }
 }
 
 impl<E: Endpoint> Layer<E> {
-    async fn answer(&self, request: Request, method: &Method, path: &str, request_id: &str) -> Response {
+    /// The address of whoever calls, past the proxies that are trusted.
+    fn client(&self, request: &Request) -> Option<IpAddr> {
+        let peer = request.remote_addr().as_socket_addr()?.ip();
+        let forwarded = request.headers().get_all(FORWARDED_FOR).iter().map(|line| line.to_str().unwrap_or_default());
+        Some(self.app.config.trusted_proxies.client(peer, forwarded))
+    }
+
+    async fn answer(&self, request: Request, method: &Method, path: &str, caller: Origin) -> Response {
         let unreadable =
             |name: &&HeaderName| request.headers().get_all(*name).iter().any(|value| value.to_str().is_err());
         if READ.iter().any(|name| unreadable(&name)) {
@@ -125,10 +140,12 @@ impl<E: Endpoint> Layer<E> {
         if let Some(preflight) = self.preflight(&request) {
             return preflight;
         }
-        let request = match bounded(request).await {
+        let mut request = match bounded(request).await {
             Ok(request) => request,
             Err(refusal) => return refusal.into_response(),
         };
+        let request_id = caller.request_id.clone();
+        request.set_data(caller);
         let work = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         match tokio::time::timeout(WORK_WITHIN, work).await {
             Ok(Ok(Ok(response))) => response.into_response(),

@@ -1,6 +1,7 @@
 //! HTTP in and out: parse, authorise, call the domain, render. One file a resource.
 
 mod admin;
+mod audit;
 mod auth;
 mod body;
 mod currency;
@@ -42,7 +43,8 @@ enum Tag {
 }
 
 fn service() -> OpenApiService<impl OpenApi, ()> {
-    let apis = (auth::Auth, users::Users, tokens::Tokens, currency::Currency, admin::Admin, sessions::Sessions);
+    let apis =
+        (auth::Auth, users::Users, tokens::Tokens, currency::Currency, admin::Admin, audit::Audit, sessions::Sessions);
     OpenApiService::new(apis, "Zenzefi Gateway", env!("CARGO_PKG_VERSION"))
 }
 

@@ -15,7 +15,7 @@ use shared::credential::Credential;
 use super::scalar::NewPassword;
 use crate::{
     App,
-    domain::{self, administration},
+    domain::{self, administration, audit::Origin},
 };
 
 const POLICY: &str =
@@ -45,6 +45,7 @@ fn show(request: &Request) -> Response {
 
 async fn set(app: &App, request: Request) -> Response {
     let (request, mut body) = request.split();
+    let origin = request.data::<Origin>().cloned().unwrap_or_default();
     let Ok(bytes) = Vec::<u8>::from_request(&request, &mut body).await else {
         return page(StatusCode::BAD_REQUEST, "<p>The form could not be read.</p>");
     };
@@ -57,7 +58,7 @@ async fn set(app: &App, request: Request) -> Response {
         Err(fault) => return form(StatusCode::UNPROCESSABLE_ENTITY, &code, &format!("<p>The password {fault}.</p>")),
     };
     let App { db, passwords, .. } = app;
-    match administration::redeem_password_link(db, passwords, &code.digest(), &password.0, Utc::now()).await {
+    match administration::redeem_password_link(db, passwords, &code.digest(), &password.0, &origin, Utc::now()).await {
         Ok(()) => page(StatusCode::OK, "<p>Your password is set. You can log in with it now.</p>"),
         Err(domain::Error::UnknownPasswordLink) => {
             page(StatusCode::NOT_FOUND, "<p>This link was used, replaced or has expired. Ask for a new one.</p>")

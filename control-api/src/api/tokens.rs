@@ -196,7 +196,7 @@ impl Tokens {
     ) -> Result<Purchased, ApiError> {
         let App { db, prices, publisher, config, .. } = &***app;
         let scope = body.0.scope.map_or(scope::Scope::Full, |scope| scope.0);
-        let issued = tokens::purchase(db, prices, user.0.user.id, body.0.duration_hours.0, scope).await?;
+        let issued = tokens::purchase(db, prices, &user.0, body.0.duration_hours.0, scope).await?;
         outbox::deliver(db, publisher, issued.token.id).await;
         Ok(Purchased::Created(Json(IssuedToken::new(&issued, config.hour))))
     }
@@ -222,7 +222,7 @@ impl Tokens {
     async fn refund(&self, app: Data<&Arc<App>>, user: CurrentUser, id: Path<Id>) -> Result<Json<Refunded>, ApiError> {
         let App { db, publisher, config, .. } = &***app;
         let id = id.0.0;
-        let refund = refunds::refund(db, publisher, config.refund_hold, user.0.user.id, id).await?;
+        let refund = refunds::refund(db, publisher, config.refund_hold, &user.0, id).await?;
         let delivery = outbox::deliver(db, publisher, id).await;
         Ok(Json(Refunded {
             revoked: true,
@@ -247,7 +247,7 @@ impl Tokens {
         let App { db, prices, publisher, config, .. } = &***app;
         let now = Utc::now();
         let hours = body.0.duration_hours.0;
-        let token = tokens::extend(db, prices, config.hour, user.0.user.id, id.0.0, hours, now).await?;
+        let token = tokens::extend(db, prices, config.hour, &user.0, id.0.0, hours, now).await?;
         outbox::deliver(db, publisher, token.id).await;
         Ok(Json(Token::new(&token, config.hour, true, now)))
     }
@@ -263,7 +263,7 @@ impl Tokens {
         id: Path<Id>,
     ) -> Result<Json<IssuedToken>, ApiError> {
         let App { db, publisher, config, .. } = &***app;
-        let issued = tokens::rotate(db, config.hour, user.0.user.id, id.0.0, Utc::now()).await?;
+        let issued = tokens::rotate(db, config.hour, &user.0, id.0.0, Utc::now()).await?;
         outbox::deliver(db, publisher, issued.token.id).await;
         Ok(Json(IssuedToken::new(&issued, config.hour)))
     }
@@ -275,7 +275,7 @@ impl Tokens {
     async fn open(&self, app: Data<&Arc<App>>, user: CurrentUser, id: Path<Id>) -> Result<Json<Opened>, ApiError> {
         let App { db, publisher, config, .. } = &***app;
         let id = id.0.0;
-        let handover = tokens::open(db, config.hour, user.0.user.id, id, Utc::now()).await?;
+        let handover = tokens::open(db, config.hour, &user.0, id, Utc::now()).await?;
         if outbox::deliver(db, publisher, id).await == Delivery::Pending {
             return Err(ApiError::unavailable());
         }
@@ -297,7 +297,7 @@ impl Tokens {
     ) -> Result<Json<Released>, ApiError> {
         let App { db, publisher, config, .. } = &***app;
         let id = id.0.0;
-        tokens::release_device(db, config.hour, user.0.user.id, id, Utc::now()).await?;
+        tokens::release_device(db, config.hour, &user.0, id, Utc::now()).await?;
         let delivery = outbox::deliver(db, publisher, id).await;
         Ok(Json(Released { released: true, token_id: Id(id), pending: pending(delivery) }))
     }

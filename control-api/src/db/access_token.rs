@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use sea_orm::{FromQueryResult, entity::prelude::*};
 use shared::grant::CutReason;
 
-use super::{Connection, Error, Tx, sql};
+use super::{Connection, Error, Tx, as_bigint, count, sql};
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "access_tokens")]
@@ -120,14 +120,11 @@ pub async fn list(
 ) -> Result<(Vec<Owned>, u64), Error> {
     let (user_id, live_at) = (Value::from(filter.user_id), Value::from(filter.live_at));
     let query = format!("SELECT count(*) FROM access_tokens t WHERE {LISTED}");
-    let total: i64 = match db.query_one_raw(sql(&query, [user_id.clone(), live_at.clone(), hour.seconds()])).await? {
-        Some(row) => row.try_get_by_index(0)?,
-        None => 0,
-    };
+    let total = count(db, sql(&query, [user_id.clone(), live_at.clone(), hour.seconds()])).await?;
     let query = format!("{OWNED} WHERE {LISTED} ORDER BY t.id DESC LIMIT $4 OFFSET $5");
     let values = [user_id, live_at, hour.seconds(), as_bigint(limit).into(), as_bigint(offset).into()];
     let items = Owned::find_by_statement(sql(&query, values)).all(db).await?;
-    Ok((items, u64::try_from(total).unwrap_or_default()))
+    Ok((items, total))
 }
 
 /// What Redis must know of the tokens `t`: those that still work or may work again, and those that ended a tombstone's time ago
@@ -179,6 +176,7 @@ pub async fn keep(tx: &Tx, ids: &[Uuid]) -> Result<Vec<Uuid>, Error> {
 /// Creates a token, never used.
 pub async fn insert(
     tx: &Tx,
+    id: Uuid,
     user_id: Uuid,
     token_prefix: &str,
     scope: &str,
@@ -187,7 +185,6 @@ pub async fn insert(
 ) -> Result<Model, Error> {
     let query = "INSERT INTO access_tokens (id, user_id, token_prefix, scope, duration_hours, cost)
         VALUES ($1, $2, $3, $4, $5, $6) RETURNING *";
-    let id = Uuid::now_v7();
     let values = [id.into(), user_id.into(), token_prefix.into(), scope.into(), duration_hours.into(), cost.into()];
     returned(by(tx, query, values).await)
 }
@@ -264,8 +261,4 @@ async fn by<const N: usize>(db: &impl Connection, query: &str, values: [Value; N
 /// The row that a statement always returns.
 fn returned(row: Result<Option<Model>, Error>) -> Result<Model, Error> {
     row?.ok_or_else(|| Error::RecordNotFound("access_tokens".to_owned()))
-}
-
-fn as_bigint(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

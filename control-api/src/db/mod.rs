@@ -4,12 +4,14 @@
 //! endpoint can change anything past the rules.
 
 pub mod access_token;
+pub mod audit_log;
 pub mod credential;
 pub mod ended_jwt;
 pub mod outbox;
 pub mod password_link;
 pub mod session;
 pub mod settings;
+pub mod transaction;
 pub mod user;
 
 use std::time::Duration;
@@ -83,6 +85,19 @@ pub fn violates(error: &Error, constraint: &str) -> bool {
 
 fn sql<const N: usize>(text: &str, values: [Value; N]) -> Statement {
     Statement::from_sql_and_values(DatabaseBackend::Postgres, text, values)
+}
+
+/// What a statement that counts gives.
+async fn count(db: &impl Connection, statement: Statement) -> Result<u64, Error> {
+    let counted: i64 = match db.query_one_raw(statement).await? {
+        Some(row) => row.try_get_by_index(0)?,
+        None => 0,
+    };
+    Ok(u64::try_from(counted).unwrap_or_default())
+}
+
+fn as_bigint(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Whether the failure lies with the connection or with the moment, so that another try may do better: Postgres is away,

@@ -20,13 +20,15 @@ pub struct Model {
     pub is_active: bool,
     pub is_superuser: bool,
     /// In ZNC.
-    pub balance: Decimal,
+    pub currency_balance: Decimal,
     pub referral_code: String,
     pub referred_by: Option<Uuid>,
     /// A JWT names the epoch that it was issued in; bumping it ends every JWT issued before.
     pub epoch: i64,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+    /// The number of the ledger's last line.
+    pub ledger_seq: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -59,7 +61,6 @@ pub struct Change {
     pub password_hash: Option<String>,
     pub is_active: Option<bool>,
     pub is_superuser: Option<bool>,
-    pub balance: Option<Decimal>,
     /// Ends every JWT issued before.
     pub bump_epoch: bool,
 }
@@ -136,8 +137,7 @@ pub async fn update(tx: &Tx, id: Uuid, change: Change) -> Result<Model, Error> {
             password_hash = coalesce($4, password_hash),
             is_active = coalesce($5, is_active),
             is_superuser = coalesce($6, is_superuser),
-            balance = coalesce($7, balance),
-            epoch = epoch + CASE WHEN $8 THEN 1 ELSE 0 END,
+            epoch = epoch + CASE WHEN $7 THEN 1 ELSE 0 END,
             updated_at = now()
         WHERE id = $1 RETURNING *";
     let values = [
@@ -147,7 +147,6 @@ pub async fn update(tx: &Tx, id: Uuid, change: Change) -> Result<Model, Error> {
         change.password_hash.into(),
         change.is_active.into(),
         change.is_superuser.into(),
-        change.balance.into(),
         change.bump_epoch.into(),
     ];
     returned(Entity::find().from_raw_sql(sql(query, values)).one(tx).await)
@@ -160,21 +159,19 @@ pub async fn lock_active_superusers(tx: &Tx) -> Result<Vec<Uuid>, Error> {
     tx.query_all_raw(sql(query, [])).await?.iter().map(|row| row.try_get_by_index(0)).collect()
 }
 
-/// Takes `amount` ZNC if the balance holds it; the new balance, or `None` if it does not.
-pub async fn debit(tx: &Tx, id: Uuid, amount: Decimal) -> Result<Option<Decimal>, Error> {
-    let query = "UPDATE users SET balance = balance - $2 WHERE id = $1 AND balance >= $2 RETURNING balance";
-    balance(tx, query, id, amount).await
+/// Where a balance came to, and the number of the ledger's line that tells of it.
+pub struct Moved {
+    pub balance: Decimal,
+    pub ledger_seq: i64,
 }
 
-/// Gives `amount` ZNC; the new balance.
-pub async fn credit(tx: &Tx, id: Uuid, amount: Decimal) -> Result<Decimal, Error> {
-    let query = "UPDATE users SET balance = balance + $2 WHERE id = $1 RETURNING balance";
-    returned(balance(tx, query, id, amount).await)
-}
-
-async fn balance(tx: &Tx, query: &str, id: Uuid, amount: Decimal) -> Result<Option<Decimal>, Error> {
-    let row = tx.query_one_raw(sql(query, [id.into(), amount.into()])).await?;
-    row.map(|row| row.try_get_by_index(0)).transpose()
+/// Moves the balance by `change` ZNC, up or down, and counts a line of the ledger, which must be written in the same transaction;
+/// `None` if the balance would be less than nothing, or more than it can be.
+pub async fn move_balance(tx: &Tx, id: Uuid, change: Decimal) -> Result<Option<Moved>, Error> {
+    let query = "UPDATE users SET currency_balance = currency_balance + $2, ledger_seq = ledger_seq + 1
+        WHERE id = $1 AND currency_balance + $2 BETWEEN 0 AND 9999999999.99 RETURNING currency_balance, ledger_seq";
+    let row = tx.query_one_raw(sql(query, [id.into(), change.into()])).await?;
+    row.map(|row| Ok(Moved { balance: row.try_get_by_index(0)?, ledger_seq: row.try_get_by_index(1)? })).transpose()
 }
 
 /// The row that a statement always returns.

@@ -1,9 +1,15 @@
 //! Accounts as their owners see them: registering, logging in and out, changing one's own profile.
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::{Error, jwt::Keys, passwords::Passwords};
+use super::{
+    Error,
+    audit::{self, Action, By, Origin, Resource},
+    jwt::Keys,
+    passwords::Passwords,
+};
 use crate::db::{self, ended_jwt, password_link, user};
 
 /// An account to open. The texts were checked where they came in.
@@ -20,6 +26,15 @@ pub struct Session {
     pub user: user::Model,
     pub jti: Uuid,
     pub expires_at: DateTime<Utc>,
+    /// Where it is used from now.
+    pub origin: Origin,
+}
+
+impl Session {
+    /// Who does what is done in this session.
+    pub fn by(&self) -> By<'_> {
+        By { user_id: Some(self.user.id), origin: &self.origin }
+    }
 }
 
 /// A change to one's own profile; `None` leaves a field as it is.
@@ -44,6 +59,7 @@ pub async fn register(
     passwords: &Passwords,
     registration: &Registration,
     referral_code: Option<&str>,
+    origin: &Origin,
 ) -> Result<user::Model, Error> {
     let referred_by = match referral_code {
         Some(code) => {
@@ -52,7 +68,7 @@ pub async fn register(
         }
         None => None,
     };
-    open(db, passwords, registration, referred_by, false).await
+    open(db, passwords, registration, referred_by, false, origin).await
 }
 
 /// Opens an account with or without admin rights, for whoever runs the program.
@@ -61,8 +77,9 @@ pub async fn create(
     passwords: &Passwords,
     registration: &Registration,
     is_superuser: bool,
+    origin: &Origin,
 ) -> Result<user::Model, Error> {
-    open(db, passwords, registration, None, is_superuser).await
+    open(db, passwords, registration, None, is_superuser, origin).await
 }
 
 async fn open(
@@ -71,6 +88,7 @@ async fn open(
     registration: &Registration,
     referred_by: Option<Uuid>,
     is_superuser: bool,
+    origin: &Origin,
 ) -> Result<user::Model, Error> {
     let password_hash = passwords.hash(&registration.password).await?;
     let tx = db::begin(db).await?;
@@ -92,6 +110,10 @@ async fn open(
         }
         inserted => {
             let user = inserted?;
+            let details =
+                json!({ "username": user.username, "is_superuser": is_superuser, "referred_by": referred_by });
+            let by = By { user_id: Some(user.id), origin };
+            audit::record(&tx, by, Action::Register, Resource::User(user.id), details).await?;
             tx.commit().await?;
             Ok(user)
         }
@@ -123,18 +145,23 @@ pub async fn log_in(
     keys: &Keys,
     email: &str,
     password: &str,
+    origin: &Origin,
     now: DateTime<Utc>,
 ) -> Result<String, Error> {
     let user = user::find_by_email(db, email).await?;
     let matches = passwords.verify(password, user.as_ref().map(|user| user.password_hash.as_str())).await?;
-    match user {
-        Some(user) if matches && user.is_active => Ok(keys.issue(&user, now)),
-        _ => Err(Error::WrongCredentials),
-    }
+    let user_id = user.as_ref().map(|user| user.id);
+    let logged_in = user.filter(|user| matches && user.is_active);
+    // The same is written for each, or the time would tell them apart; what was typed in place of an e-mail may be a password.
+    let action = if logged_in.is_some() { Action::Login } else { Action::LoginFailed };
+    let tx = db::begin(db).await?;
+    audit::record(&tx, By { user_id, origin }, action, Resource::Login(user_id), json!({})).await?;
+    tx.commit().await?;
+    logged_in.map(|user| keys.issue(&user, now)).ok_or(Error::WrongCredentials)
 }
 
 /// Whose a JWT is. A disabled user is told so before anything is said of the JWT's epoch.
-pub async fn authenticate(db: &db::Pool, keys: &Keys, jwt: &str) -> Result<Session, Error> {
+pub async fn authenticate(db: &db::Pool, keys: &Keys, jwt: &str, origin: Origin) -> Result<Session, Error> {
     let claims = keys.read(jwt).ok_or(Error::InvalidJwt)?;
     let user = user::find_by_jwt(db, claims.sub, claims.jti).await?.ok_or(Error::InvalidJwt)?;
     if !user.is_active {
@@ -144,13 +171,15 @@ pub async fn authenticate(db: &db::Pool, keys: &Keys, jwt: &str) -> Result<Sessi
         return Err(Error::InvalidJwt);
     }
     let expires_at = DateTime::from_timestamp(claims.exp, 0).ok_or(Error::InvalidJwt)?;
-    Ok(Session { user, jti: claims.jti, expires_at })
+    Ok(Session { user, jti: claims.jti, expires_at, origin })
 }
 
 /// Ends the JWT of this session.
 pub async fn log_out(db: &db::Pool, session: &Session) -> Result<(), Error> {
     let tx = db::begin(db).await?;
     ended_jwt::insert(&tx, session.jti, session.expires_at).await?;
+    let details = json!({ "all": false });
+    audit::record(&tx, session.by(), Action::Logout, Resource::User(session.user.id), details).await?;
     Ok(tx.commit().await?)
 }
 
@@ -158,6 +187,8 @@ pub async fn log_out(db: &db::Pool, session: &Session) -> Result<(), Error> {
 pub async fn log_out_everywhere(db: &db::Pool, session: &Session) -> Result<(), Error> {
     let tx = db::begin(db).await?;
     user::update(&tx, session.user.id, user::Change { bump_epoch: true, ..Default::default() }).await?;
+    let details = json!({ "all": true });
+    audit::record(&tx, session.by(), Action::Logout, Resource::User(session.user.id), details).await?;
     Ok(tx.commit().await?)
 }
 
@@ -187,20 +218,36 @@ pub async fn change_profile(
         password_link::delete_of_user(&tx, session.user.id).await?;
     }
     let bump_epoch = password_hash.is_some();
+    if bump_epoch {
+        audit::record(&tx, session.by(), Action::ChangePassword, Resource::User(session.user.id), json!({})).await?;
+    }
+    let renamed = change.full_name.is_some();
     let change = user::Change { full_name: change.full_name, password_hash, bump_epoch, ..Default::default() };
     let user = user::update(&tx, session.user.id, change).await?;
+    if renamed {
+        let details = json!({ "full_name": { "old": session.user.full_name, "new": user.full_name } });
+        audit::record(&tx, session.by(), Action::ChangeProfile, Resource::User(user.id), details).await?;
+    }
     tx.commit().await?;
     Ok(user)
 }
 
 /// Sets the password of whoever has this e-mail, for whoever runs the program; ends every JWT issued before.
-pub async fn set_password(db: &db::Pool, passwords: &Passwords, email: &str, password: &str) -> Result<(), Error> {
+pub async fn set_password(
+    db: &db::Pool,
+    passwords: &Passwords,
+    email: &str,
+    password: &str,
+    origin: &Origin,
+) -> Result<(), Error> {
     let password_hash = passwords.hash(password).await?;
     let user = user::find_by_email(db, email).await?.ok_or(Error::UserNotFound)?;
     let tx = db::begin(db).await?;
     let change = user::Change { password_hash: Some(password_hash), bump_epoch: true, ..Default::default() };
     user::update(&tx, user.id, change).await?;
     password_link::delete_of_user(&tx, user.id).await?;
+    let by = By { user_id: None, origin };
+    audit::record(&tx, by, Action::ChangePassword, Resource::User(user.id), json!({})).await?;
     Ok(tx.commit().await?)
 }
 

@@ -2,10 +2,17 @@
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
+use serde_json::{Map, Value, json};
 use shared::credential::{Credential, Digest};
 use uuid::Uuid;
 
-use super::{Error, passwords::Passwords};
+use super::{
+    Error,
+    accounts::Session,
+    audit::{self, Action, By, Origin, Resource},
+    ledger,
+    passwords::Passwords,
+};
 use crate::{
     db::{
         self,
@@ -22,6 +29,8 @@ pub struct UserChange {
     pub is_superuser: Option<bool>,
     /// In ZNC, never negative.
     pub balance: Option<Decimal>,
+    /// Why; kept with the change, and shown to the user with the ledger's line.
+    pub reason: Option<String>,
 }
 
 /// How long a link that sets a password is good for.
@@ -35,7 +44,13 @@ pub struct PasswordLink {
 
 /// Changes an account. Disabling it ends its logins and suspends its tokens; enabling it restores them, as far
 /// as their time has not run out meanwhile.
-pub async fn change_user(db: &db::Pool, hour: Hour, id: Uuid, change: UserChange) -> Result<user::Model, Error> {
+pub async fn change_user(
+    db: &db::Pool,
+    hour: Hour,
+    admin: &Session,
+    id: Uuid,
+    change: UserChange,
+) -> Result<user::Model, Error> {
     let tx = db::begin(db).await?;
     if change.is_active == Some(false) || change.is_superuser == Some(false) {
         let superusers = user::lock_active_superusers(&tx).await?;
@@ -45,10 +60,13 @@ pub async fn change_user(db: &db::Pool, hour: Hour, id: Uuid, change: UserChange
     }
     let before = user::find_for_update(&tx, id).await?.ok_or(Error::UserNotFound)?;
     let toggled = change.is_active.is_some_and(|is_active| is_active != before.is_active);
+    if let Some(balance) = change.balance {
+        let description = change.reason.as_deref().unwrap_or("Balance set by an administrator");
+        ledger::adjust(&tx, &before, balance, description).await?;
+    }
     let after = user::Change {
         is_active: change.is_active,
         is_superuser: change.is_superuser,
-        balance: change.balance,
         bump_epoch: toggled && before.is_active,
         ..Default::default()
     };
@@ -56,37 +74,64 @@ pub async fn change_user(db: &db::Pool, hour: Hour, id: Uuid, change: UserChange
     if toggled {
         outbox::push(&tx, &access_token::touch_of_user(&tx, hour, id).await?).await?;
     }
+    let details = changed(&before, &user, change.reason);
+    audit::record(&tx, admin.by(), Action::ChangeUser, Resource::User(id), details).await?;
     tx.commit().await?;
     Ok(user)
 }
 
+/// What is another now, old and new, and why.
+fn changed(before: &user::Model, after: &user::Model, reason: Option<String>) -> Value {
+    let fields = [
+        ("is_active", json!(before.is_active), json!(after.is_active)),
+        ("is_superuser", json!(before.is_superuser), json!(after.is_superuser)),
+        ("currency_balance", json!(before.currency_balance), json!(after.currency_balance)),
+    ];
+    let changed = fields.into_iter().filter(|(_, old, new)| old != new);
+    let mut details: Map<String, Value> =
+        changed.map(|(name, old, new)| (name.to_owned(), json!({ "old": old, "new": new }))).collect();
+    details.insert("reason".to_owned(), json!(reason));
+    Value::Object(details)
+}
+
 /// Revokes a token, used or not, without a refund. Doing it again changes nothing.
-pub async fn revoke_token(db: &db::Pool, id: Uuid) -> Result<(), Error> {
+pub async fn revoke_token(db: &db::Pool, admin: &Session, id: Uuid) -> Result<(), Error> {
     let tx = db::begin(db).await?;
     let token = access_token::find_for_update(&tx, id).await?.ok_or(Error::TokenNotFound)?;
     if token.revoked_at.is_none() {
         access_token::revoke(&tx, id).await?;
         outbox::push(&tx, &[id]).await?;
+        let details = json!({ "user_id": token.user_id, "refund_amount": Decimal::ZERO });
+        audit::record(&tx, admin.by(), Action::Revoke, Resource::Token(id), details).await?;
     }
     Ok(tx.commit().await?)
 }
 
 /// Notes that Postgres was restored from a backup; the epoch that begins with it. What was published before is then replaced,
 /// whatever its version.
-pub async fn bump_epoch(db: &db::Pool) -> Result<i64, Error> {
+pub async fn bump_epoch(db: &db::Pool, origin: &Origin) -> Result<i64, Error> {
     let tx = db::begin(db).await?;
     let epoch = settings::bump_epoch(&tx).await?;
+    let by = By { user_id: None, origin };
+    audit::record(&tx, by, Action::BumpEpoch, Resource::Settings, json!({ "epoch": epoch })).await?;
     tx.commit().await?;
     Ok(epoch)
 }
 
 /// Draws a link by which a user sets a password once; an earlier one of theirs ends.
-pub async fn draw_password_link(db: &db::Pool, user_id: Uuid, now: DateTime<Utc>) -> Result<PasswordLink, Error> {
+pub async fn draw_password_link(
+    db: &db::Pool,
+    admin: &Session,
+    user_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<PasswordLink, Error> {
     let link =
         PasswordLink { code: Credential::generate(), expires_at: now + chrono::Duration::hours(PASSWORD_LINK_HOURS) };
     let tx = db::begin(db).await?;
     user::find_for_update(&tx, user_id).await?.ok_or(Error::UserNotFound)?;
     password_link::replace(&tx, user_id, &link.code.digest(), link.expires_at).await?;
+    let details = json!({ "expires_at": link.expires_at });
+    audit::record(&tx, admin.by(), Action::DrawPasswordLink, Resource::User(user_id), details).await?;
     tx.commit().await?;
     Ok(link)
 }
@@ -98,6 +143,7 @@ pub async fn redeem_password_link(
     passwords: &Passwords,
     code: &Digest,
     password: &str,
+    origin: &Origin,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let user_id = password_link::find_user(db, code, now).await?.ok_or(Error::UnknownPasswordLink)?;
@@ -109,5 +155,7 @@ pub async fn redeem_password_link(
     }
     let change = user::Change { password_hash: Some(password_hash), bump_epoch: true, ..Default::default() };
     user::update(&tx, user_id, change).await?;
+    let by = By { user_id: Some(user_id), origin };
+    audit::record(&tx, by, Action::ChangePassword, Resource::User(user_id), json!({ "by": "link" })).await?;
     Ok(tx.commit().await?)
 }

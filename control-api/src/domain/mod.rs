@@ -3,7 +3,9 @@
 pub mod access;
 pub mod accounts;
 pub mod administration;
+pub mod audit;
 pub mod jwt;
+pub mod ledger;
 pub mod passwords;
 pub mod prices;
 pub mod refunds;
@@ -37,6 +39,8 @@ pub enum Error {
     InvalidDuration,
     #[error("the balance is too low")]
     InsufficientBalance { required: Decimal, available: Decimal },
+    #[error("the balance would be larger than any may be")]
+    BalanceTooLarge,
     #[error("no such token")]
     TokenNotFound,
     #[error("the user has no such token that is not revoked")]

@@ -11,10 +11,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
+use serde_json::json;
 use shared::grant::Bar;
 use uuid::Uuid;
 
-use super::Error;
+use super::{
+    Error,
+    accounts::Session,
+    audit::{self, Action, By, Origin, Resource},
+    ledger::{self, Movement},
+};
 use crate::{
     db::{self, access_token, user},
     outbox,
@@ -44,12 +50,12 @@ pub async fn refund(
     db: &db::Pool,
     publisher: &Publisher,
     hold: Duration,
-    user_id: Uuid,
+    owner: &Session,
     id: Uuid,
 ) -> Result<Refund, Error> {
     for _ in 0..ATTEMPTS {
-        request(db, user_id, id).await?;
-        if let Settled::Refunded(refund) = settle(db, publisher, hold, id).await? {
+        request(db, owner.user.id, id).await?;
+        if let Settled::Refunded(refund) = settle(db, publisher, hold, id, &owner.origin).await? {
             return Ok(refund);
         }
     }
@@ -68,7 +74,7 @@ pub async fn settle_standing(
     let standing = access_token::list_unsettled(db, before, AT_ONCE).await?;
     let mut finished = 0;
     for id in standing {
-        match settle(db, publisher, hold, id).await {
+        match settle(db, publisher, hold, id, &Origin::default()).await {
             Ok(Settled::Refunded(_)) | Err(Error::TokenActivated | Error::TokenInUse) => finished += 1,
             Ok(Settled::Changed) | Err(Error::TokenNotFoundOrRevoked | Error::RedisUnavailable) => {}
             Err(error) => return Err(error),
@@ -92,14 +98,20 @@ async fn request(db: &db::Pool, user_id: Uuid, id: Uuid) -> Result<(), Error> {
 /// (2) and (3) for a token whose refund was asked for. The bar is set for the very version that carries the request and
 /// settled only if that version still stands, so that neither a late bar nor a late settlement meets a token that came back
 /// into use.
-async fn settle(db: &db::Pool, publisher: &Publisher, hold: Duration, id: Uuid) -> Result<Settled, Error> {
+async fn settle(
+    db: &db::Pool,
+    publisher: &Publisher,
+    hold: Duration,
+    id: Uuid,
+    origin: &Origin,
+) -> Result<Settled, Error> {
     let owned = access_token::find(db, id).await?.ok_or(Error::TokenNotFoundOrRevoked)?;
     let token = owned.token;
     if token.refund_requested_at.is_none() {
         return if token.revoked_at.is_some() { Err(Error::TokenNotFoundOrRevoked) } else { Ok(Settled::Changed) };
     }
     match bar(publisher, db, hold, &token).await {
-        Ok(Bar::Barred) => revoke(db, &token).await,
+        Ok(Bar::Barred) => revoke(db, &token, origin).await,
         Ok(Bar::Activated { at_ms }) => {
             clear(db, &token, DateTime::from_timestamp_millis(at_ms), Error::TokenActivated).await
         }
@@ -121,14 +133,24 @@ async fn bar(publisher: &Publisher, db: &db::Pool, hold: Duration, token: &acces
 }
 
 /// (3) where Redis barred the token.
-async fn revoke(db: &db::Pool, barred: &access_token::Model) -> Result<Settled, Error> {
+async fn revoke(db: &db::Pool, barred: &access_token::Model, origin: &Origin) -> Result<Settled, Error> {
     let tx = db::begin(db).await?;
     if !lock_unchanged(&tx, barred).await? {
         return Ok(Settled::Changed);
     }
     access_token::revoke(&tx, barred.id).await?;
-    let new_balance = user::credit(&tx, barred.user_id, barred.cost).await?;
+    let description = format!("Token refund: {}h (not activated)", barred.duration_hours);
+    let movement = Movement {
+        kind: ledger::Kind::Refund,
+        amount: barred.cost,
+        description: &description,
+        token_id: Some(barred.id),
+    };
+    let new_balance = ledger::credit(&tx, barred.user_id, &movement).await?;
     outbox::push(&tx, &[barred.id]).await?;
+    let by = By { user_id: Some(barred.user_id), origin };
+    let details = json!({ "refund_amount": barred.cost, "new_balance": new_balance });
+    audit::record(&tx, by, Action::Refund, Resource::Token(barred.id), details).await?;
     tx.commit().await?;
     Ok(Settled::Refunded(Refund { amount: barred.cost, new_balance }))
 }

@@ -2,7 +2,7 @@
 //! the token.
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
+use serde_json::json;
 use shared::{
     credential::{Credential, Handover},
     grant::{CutReason, Standing, State},
@@ -10,7 +10,13 @@ use shared::{
 };
 use uuid::Uuid;
 
-use super::{Error, prices::Prices};
+use super::{
+    Error,
+    accounts::Session,
+    audit::{self, Action, Resource},
+    ledger::{self, Movement},
+    prices::Prices,
+};
 use crate::{
     db::{
         self,
@@ -52,18 +58,28 @@ pub fn state(token: &access_token::Model, hour: Hour, user_is_active: bool, now:
 pub async fn purchase(
     db: &db::Pool,
     prices: &Prices,
-    user_id: Uuid,
+    buyer: &Session,
     duration_hours: i64,
     scope: Scope,
 ) -> Result<Issued, Error> {
     let price = prices.of(duration_hours).ok_or(Error::InvalidDuration)?;
-    let text = Credential::generate();
+    let (id, text) = (Uuid::now_v7(), Credential::generate());
     let tx = db::begin(db).await?;
-    debit(&tx, user_id, price).await?;
+    let description = format!("Token purchase: {duration_hours}h ({scope})");
+    let movement =
+        Movement { kind: ledger::Kind::Purchase, amount: price, description: &description, token_id: Some(id) };
+    let balance = ledger::charge(&tx, buyer.user.id, &movement).await?;
     let hours = sold_hours(duration_hours)?;
-    let token = access_token::insert(&tx, user_id, text.prefix(), scope.as_str(), hours, price).await?;
-    credential::insert(&tx, &text.digest(), token.id, token.credential_gen, credential::Kind::Text).await?;
-    outbox::push(&tx, &[token.id]).await?;
+    let token = access_token::insert(&tx, id, buyer.user.id, text.prefix(), scope.as_str(), hours, price).await?;
+    credential::insert(&tx, &text.digest(), id, token.credential_gen, credential::Kind::Text).await?;
+    outbox::push(&tx, &[id]).await?;
+    let details = json!({
+        "duration_hours": duration_hours,
+        "scope": scope.as_str(),
+        "cost_znc": price,
+        "new_balance": balance,
+    });
+    audit::record(&tx, buyer.by(), Action::Purchase, Resource::Token(id), details).await?;
     tx.commit().await?;
     Ok(Issued { token, text })
 }
@@ -73,48 +89,60 @@ pub async fn extend(
     db: &db::Pool,
     prices: &Prices,
     hour: Hour,
-    user_id: Uuid,
+    owner: &Session,
     id: Uuid,
     duration_hours: i64,
     now: DateTime<Utc>,
 ) -> Result<access_token::Model, Error> {
     let price = prices.of(duration_hours).ok_or(Error::InvalidDuration)?;
     let tx = db::begin(db).await?;
-    user::find_for_update(&tx, user_id).await?;
-    let token = usable(&tx, hour, user_id, id, now).await?;
+    user::find_for_update(&tx, owner.user.id).await?;
+    let before = usable(&tx, hour, owner.user.id, id, now).await?;
     let hours = sold_hours(duration_hours)?;
-    if token.duration_hours.saturating_add(hours) > LONGEST_HOURS {
+    if before.duration_hours.saturating_add(hours) > LONGEST_HOURS {
         return Err(Error::TokenTooLong);
     }
-    debit(&tx, user_id, price).await?;
+    let description = format!("Token extension: {duration_hours}h");
+    let movement =
+        Movement { kind: ledger::Kind::Purchase, amount: price, description: &description, token_id: Some(id) };
+    let balance = ledger::charge(&tx, owner.user.id, &movement).await?;
     let token = access_token::extend(&tx, id, hours, price).await?;
     outbox::push(&tx, &[id]).await?;
+    let details = json!({
+        "duration_hours": { "old": before.duration_hours, "new": token.duration_hours },
+        "cost_znc": price,
+        "new_balance": balance,
+    });
+    audit::record(&tx, owner.by(), Action::Extend, Resource::Token(id), details).await?;
     tx.commit().await?;
     Ok(token)
 }
 
 /// Gives a token a new text; everything that named it before opens nothing any more.
-pub async fn rotate(db: &db::Pool, hour: Hour, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<Issued, Error> {
+pub async fn rotate(db: &db::Pool, hour: Hour, owner: &Session, id: Uuid, now: DateTime<Utc>) -> Result<Issued, Error> {
     let text = Credential::generate();
     let tx = db::begin(db).await?;
-    usable(&tx, hour, user_id, id, now).await?;
+    let before = usable(&tx, hour, owner.user.id, id, now).await?;
     let token = access_token::rotate(&tx, id, text.prefix()).await?;
     credential::end_older_than(&tx, id, token.credential_gen).await?;
     credential::insert(&tx, &text.digest(), id, token.credential_gen, credential::Kind::Text).await?;
     outbox::push(&tx, &[id]).await?;
+    let details = json!({ "token_prefix": { "old": before.token_prefix, "new": token.token_prefix } });
+    audit::record(&tx, owner.by(), Action::Rotate, Resource::Token(id), details).await?;
     tx.commit().await?;
     Ok(Issued { token, text })
 }
 
 /// Draws a credential for one browser. Postgres gets its digest; what joins it again travels in two halves.
-pub async fn open(db: &db::Pool, hour: Hour, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<Handover, Error> {
+pub async fn open(db: &db::Pool, hour: Hour, owner: &Session, id: Uuid, now: DateTime<Utc>) -> Result<Handover, Error> {
     let handover = Handover::generate();
     let tx = db::begin(db).await?;
-    let token = usable(&tx, hour, user_id, id, now).await?;
+    let token = usable(&tx, hour, owner.user.id, id, now).await?;
     let digest = handover.secret().digest();
     credential::insert(&tx, &digest, id, token.credential_gen, credential::Kind::Browser).await?;
     credential::end_surplus_browsers(&tx, id).await?;
     outbox::push(&tx, &[id]).await?;
+    audit::record(&tx, owner.by(), Action::Open, Resource::Token(id), json!({})).await?;
     tx.commit().await?;
     Ok(handover)
 }
@@ -123,14 +151,15 @@ pub async fn open(db: &db::Pool, hour: Hour, user_id: Uuid, id: Uuid, now: DateT
 pub async fn release_device(
     db: &db::Pool,
     hour: Hour,
-    user_id: Uuid,
+    owner: &Session,
     id: Uuid,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let tx = db::begin(db).await?;
-    usable(&tx, hour, user_id, id, now).await?;
+    usable(&tx, hour, owner.user.id, id, now).await?;
     access_token::cut(&tx, id, CutReason::TakenOver, None).await?;
     outbox::push(&tx, &[id]).await?;
+    audit::record(&tx, owner.by(), Action::ReleaseDevice, Resource::Token(id), json!({})).await?;
     Ok(tx.commit().await?)
 }
 
@@ -151,19 +180,6 @@ async fn usable(
         State::Ready | State::Active => Ok(token),
         State::Expired => Err(Error::TokenExpired),
         State::Revoked | State::Suspended => Err(Error::TokenNotFoundOrRevoked),
-    }
-}
-
-/// Takes the price from the balance, or tells what the balance is.
-async fn debit(tx: &db::Tx, user_id: Uuid, price: Decimal) -> Result<(), Error> {
-    if user::debit(tx, user_id, price).await?.is_some() {
-        return Ok(());
-    }
-    // Credit that came in between is found by looking again with the row locked.
-    let user = user::find_for_update(tx, user_id).await?.ok_or(Error::UserNotFound)?;
-    match user::debit(tx, user_id, price).await? {
-        Some(_) => Ok(()),
-        None => Err(Error::InsufficientBalance { required: price, available: user.balance }),
     }
 }
 

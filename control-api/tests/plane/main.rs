@@ -3,9 +3,11 @@
 
 mod accounts;
 mod admin;
+mod audit;
 mod cli;
 mod harness;
 mod http_rules;
+mod ledger;
 mod logins;
 mod publishing;
 mod recovery;

@@ -130,7 +130,8 @@ async fn what_postgres_does_not_have_is_removed_from_redis_at_a_rebuild_and_at_t
     let [kept, ghost, long_over] =
         [control.buys(&alice, 24).await, control.buys(&alice, 24).await, control.buys(&alice, 1).await];
     // As after a restore of Postgres from a backup; and a key that lost its end.
-    control.query(&format!("DELETE FROM access_tokens WHERE id = '{}'", ghost.id)).await;
+    let unsold = format!("SET session_replication_role = replica; DELETE FROM access_tokens WHERE id = '{}'", ghost.id);
+    control.query(&unsold).await;
     control
         .query(&format!(
             "UPDATE access_tokens SET activated_at = now() - interval '9 days' WHERE id = '{}'",

@@ -58,8 +58,10 @@ macro_rules! parameter_types {
 mod text;
 mod value;
 
-pub use text::{Email, FullName, Method, NewPassword, Password, Reason, ReferralCode, RequestPath, Search, Username};
-pub use value::{Flag, Hours, Id, Limit, Offset, Scope, Timestamp, Znc, znc};
+pub use text::{
+    Email, FullName, Method, Name, NewPassword, Password, Reason, ReferralCode, RequestPath, Search, Username,
+};
+pub use value::{Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TransactionType, Znc, znc};
 
 /// One kind of value.
 pub trait Scalar: Clone + Send + Sync + 'static {

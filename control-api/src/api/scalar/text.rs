@@ -5,13 +5,26 @@ use serde_json::Value;
 
 use super::Scalar;
 
-openapi_types!(Email, FullName, Method, NewPassword, Password, Reason, ReferralCode, RequestPath, Search, Username);
+openapi_types!(
+    Email,
+    FullName,
+    Method,
+    Name,
+    NewPassword,
+    Password,
+    Reason,
+    ReferralCode,
+    RequestPath,
+    Search,
+    Username
+);
 
 parameter_types!(
     Method: |text| Self::read(Value::from(text)),
     ReferralCode: |text| Self::read(Value::from(text)),
     RequestPath: |text| Self::read(Value::from(text)),
     Search: |text| Self::read(Value::from(text)),
+Name: |text| Self::read(Value::from(text)),
 );
 
 fn text_schema(min: usize, max: usize) -> MetaSchema {
@@ -64,6 +77,8 @@ texts!(
     /// A part of an e-mail or a username.
     Search: 0 to 254,
     ReferralCode: 0 to 100,
+    /// The name of an action or of a kind of thing.
+    Name: 1 to 50,
 );
 
 /// The method of a request.

@@ -8,8 +8,9 @@ use shared::scope;
 use uuid::Uuid;
 
 use super::Scalar;
+use crate::domain::ledger;
 
-openapi_types!(Flag, Hours, Id, Limit, Offset, Scope, Timestamp, Znc);
+openapi_types!(Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TransactionType, Znc);
 
 parameter_types!(
     Flag: |text| match text {
@@ -19,6 +20,7 @@ parameter_types!(
     },
     Id: |text| text.parse().map(Self).map_err(|_| "must be a UUID"),
     Limit: |text| text.parse().map_err(|_| LIMIT).and_then(Self::checked),
+    TransactionType: |text| Self::read(text.into()),
     Offset: |text| text.parse().map_err(|_| OFFSET).and_then(Self::checked),
 );
 
@@ -161,6 +163,26 @@ impl Scalar for Offset {
     }
 }
 
+/// Why credits moved.
+#[derive(Clone, Copy)]
+pub struct TransactionType(pub ledger::Kind);
+
+impl Scalar for TransactionType {
+    fn schema() -> MetaSchema {
+        let names = ledger::Kind::ALL.map(|kind| Value::from(kind.as_str()));
+        MetaSchema { enum_items: names.to_vec(), ..MetaSchema::new("string") }
+    }
+
+    fn read(value: Value) -> Result<Self, &'static str> {
+        let kind = value.as_str().and_then(|name| ledger::Kind::ALL.into_iter().find(|kind| kind.as_str() == name));
+        kind.map(Self).ok_or("must be deposit, purchase, refund, referral_bonus or adjustment")
+    }
+
+    fn render(&self) -> Value {
+        self.0.as_str().into()
+    }
+}
+
 /// The largest amount that is taken.
 const ZNC_MAX: u32 = 1_000_000_000;
 
@@ -190,6 +212,25 @@ impl Scalar for Znc {
         } else {
             Ok(Self(amount))
         }
+    }
+
+    fn render(&self) -> Value {
+        znc(self.0).into()
+    }
+}
+
+/// An amount of ZNC that moved a balance, up or down. Only in answers.
+#[derive(Clone, Copy)]
+pub struct SignedZnc(pub Decimal);
+
+impl Scalar for SignedZnc {
+    fn schema() -> MetaSchema {
+        let decimal = MetaSchema::new_with_format("string", "decimal");
+        MetaSchema { pattern: Some(r"^-?\d{1,10}\.\d{2}$".to_owned()), example: Some("-18.00".into()), ..decimal }
+    }
+
+    fn read(_: Value) -> Result<Self, &'static str> {
+        Err("cannot be given")
     }
 
     fn render(&self) -> Value {

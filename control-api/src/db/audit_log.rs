@@ -1,0 +1,90 @@
+//! The table `audit_logs`: who did what, from where. Append-only, a partition a day.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sea_orm::{FromQueryResult, entity::prelude::*};
+use serde_json::Value as Json;
+
+use super::{Connection, Error, Tx, as_bigint, count, sql};
+
+/// A line, with who did it as they are called now.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct Line {
+    pub id: Uuid,
+    pub user_id: Option<Uuid>,
+    pub action: String,
+    pub resource_type: String,
+    pub resource_id: Option<Uuid>,
+    pub details: Json,
+    pub ip_address: Option<String>,
+    pub user_agent: Option<String>,
+    pub request_id: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub user_email: Option<String>,
+    pub user_username: Option<String>,
+}
+
+/// A line to write.
+pub struct NewLine<'a> {
+    pub user_id: Option<Uuid>,
+    pub action: &'a str,
+    pub resource_type: &'a str,
+    pub resource_id: Option<Uuid>,
+    pub details: Json,
+    pub ip_address: Option<String>,
+    pub user_agent: Option<&'a str>,
+    pub request_id: Option<&'a str>,
+}
+
+/// Which lines a list shows.
+#[derive(Default)]
+pub struct Filter {
+    pub user_id: Option<Uuid>,
+    pub action: Option<String>,
+    pub resource_type: Option<String>,
+}
+
+pub async fn insert(tx: &Tx, line: NewLine<'_>) -> Result<(), Error> {
+    let query = "INSERT INTO audit_logs
+            (id, user_id, action, resource_type, resource_id, details, ip_address, user_agent, request_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7::inet, $8, $9)";
+    let values = [
+        Uuid::now_v7().into(),
+        line.user_id.into(),
+        line.action.into(),
+        line.resource_type.into(),
+        line.resource_id.into(),
+        line.details.into(),
+        line.ip_address.into(),
+        line.user_agent.into(),
+        line.request_id.into(),
+    ];
+    tx.execute_raw(sql(query, values)).await.map(drop)
+}
+
+/// A page of lines, newest first, and how many there are in all.
+pub async fn list(db: &impl Connection, filter: &Filter, limit: u64, offset: u64) -> Result<(Vec<Line>, u64), Error> {
+    const LISTED: &str = "($1::uuid IS NULL OR a.user_id = $1) AND ($2::text IS NULL OR a.action = $2)
+        AND ($3::text IS NULL OR a.resource_type = $3)";
+    let of = || [filter.user_id.into(), filter.action.clone().into(), filter.resource_type.clone().into()];
+    let total = count(db, sql(&format!("SELECT count(*) FROM audit_logs a WHERE {LISTED}"), of())).await?;
+    let query = format!(
+        "SELECT a.id, a.user_id, a.action, a.resource_type, a.resource_id, a.details, host(a.ip_address) AS ip_address,
+            a.user_agent, a.request_id, a.created_at, u.email AS user_email, u.username AS user_username
+        FROM audit_logs a LEFT JOIN users u ON u.id = a.user_id
+        WHERE {LISTED} ORDER BY a.id DESC LIMIT $4 OFFSET $5"
+    );
+    let [user_id, action, resource_type] = of();
+    let values = [user_id, action, resource_type, as_bigint(limit).into(), as_bigint(offset).into()];
+    Ok((Line::find_by_statement(sql(&query, values)).all(db).await?, total))
+}
+
+/// Makes the partitions of these days where they are missing.
+pub async fn make_days(tx: &Tx, first: NaiveDate, last: NaiveDate) -> Result<(), Error> {
+    tx.execute_raw(sql("SELECT audit_logs_make_days($1, $2)", [first.into(), last.into()])).await.map(drop)
+}
+
+/// Drops the days before this one; how many.
+pub async fn drop_days(tx: &Tx, first: NaiveDate) -> Result<i32, Error> {
+    let row = tx.query_one_raw(sql("SELECT audit_logs_drop_days($1)", [first.into()])).await?;
+    row.map_or(Ok(0), |row| row.try_get_by_index(0))
+}
