@@ -26,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Config,
-    domain::{jwt, passwords::Passwords, prices::Prices},
+    domain::{idempotency::Sealer, jwt, passwords::Passwords, prices::Prices},
     publisher::Publisher,
     snapshot::Watch,
     sweeper::Sweeper,
@@ -51,6 +51,7 @@ pub struct App {
     publisher: Publisher,
     passwords: Passwords,
     keys: jwt::Keys,
+    sealer: Sealer,
     metrics: Metrics,
     /// Cancelled once the program stops.
     stop: CancellationToken,
@@ -77,6 +78,7 @@ impl App {
             db: db::connect(config.database_url.expose(), config.database_max_connections).await?,
             publisher: Publisher::connect(config.redis_url.expose(), config.hour)?,
             passwords: Passwords::new(),
+            sealer: Sealer::new(config.secret_key.expose()),
             keys: jwt::Keys::new(config.secret_key.expose(), config.jwt_lifetime),
             metrics: Metrics::new(),
             config,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     ROUND_WITHIN,
-    db::{self, audit_log, credential, ended_jwt, password_link, session},
+    db::{self, audit_log, credential, ended_jwt, idempotency_key, password_link, session},
     domain::{self, refunds},
     outbox,
     publisher::Publisher,
@@ -24,6 +24,8 @@ const UNREDEEMED_FOR: chrono::Duration = chrono::Duration::seconds(60);
 const EXPIRED_FOR: chrono::Duration = chrono::Duration::minutes(5);
 /// How long the row of an ended credential is kept, for Redis to be told.
 const ENDED_FOR: chrono::Duration = chrono::Duration::minutes(5);
+/// How long an answer is kept for who repeats the call.
+const KEYS_FOR: chrono::Duration = chrono::Duration::hours(24);
 
 /// How many days of the audit log are made ahead, so that lines find their day even if nobody sweeps for a while.
 const DAYS_AHEAD: u64 = 7;
@@ -126,6 +128,7 @@ async fn forget(db: &db::Pool) -> Result<(), domain::Error> {
     ended_jwt::delete_expired(&tx, now - EXPIRED_FOR).await?;
     password_link::delete_expired(&tx, now).await?;
     credential::delete_ended(&tx, now - ENDED_FOR).await?;
+    idempotency_key::delete_older(&tx, now - KEYS_FOR).await?;
     Ok(tx.commit().await?)
 }
 

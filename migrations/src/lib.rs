@@ -42,13 +42,14 @@ macro_rules! step {
 }
 
 /// The steps in the order in which they apply. Only ever appended to.
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     step!("m000001_users"),
     step!("m000002_access_tokens"),
     step!("m000003_publishing"),
     step!("m000004_sessions"),
     step!("m000005_ledger"),
     step!("m000006_audit"),
+    step!("m000007_idempotency"),
 ];
 
 impl MigrationName for Step {

@@ -180,6 +180,11 @@ impl From<domain::Error> for ApiError {
                 format!("Insufficient balance. Required: {} ZNC, Available: {} ZNC", znc(required), znc(available)),
             )),
             Error::BalanceTooLarge => Self::conflict("The balance would become too large"),
+            Error::KeyReused => {
+                let message = "was used for another request";
+                Self::invalid(vec![FieldError::new("Idempotency-Key", message)])
+            }
+            Error::TextGone => Self::conflict("This purchase exists; rotate the token to get a new text"),
             Error::TokenNotFound => Self::not_found("Token not found"),
             Error::TokenNotFoundOrRevoked => Self::not_found("Token not found or already revoked"),
             Error::TokenActivated => {

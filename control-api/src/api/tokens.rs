@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
-    param::{Path, Query},
+    param::{Header, Path, Query},
     payload::Json,
     types::ToJSON,
 };
+use serde_json::json;
 use shared::{credential::Handover, grant::State, scope};
 
 use super::{
@@ -17,12 +18,12 @@ use super::{
     body::{Body, body},
     error::ApiError,
     guard::CurrentUser,
-    scalar::{Flag, Hours, Id, Method, RequestPath, Scope, Timestamp, Znc, znc},
+    scalar::{Flag, Hours, Id, IdempotencyKey, Method, RequestPath, Scope, Timestamp, Znc, znc},
 };
 use crate::{
     App,
     db::access_token::{self, Hour},
-    domain::{access, refunds, tokens},
+    domain::{access, idempotency::Once, refunds, tokens},
     outbox::{self, Delivery},
 };
 
@@ -192,11 +193,17 @@ impl Tokens {
         &self,
         app: Data<&Arc<App>>,
         user: CurrentUser,
+        /// Makes repeating the call safe: the same key and body are the same purchase, for 24 hours
+        #[oai(name = "Idempotency-Key")]
+        key: Header<Option<IdempotencyKey>>,
         body: Body<Purchase>,
     ) -> Result<Purchased, ApiError> {
-        let App { db, prices, publisher, config, .. } = &***app;
+        let App { db, prices, publisher, config, sealer, .. } = &***app;
+        let hours = body.0.duration_hours.0;
         let scope = body.0.scope.map_or(scope::Scope::Full, |scope| scope.0);
-        let issued = tokens::purchase(db, prices, &user.0, body.0.duration_hours.0, scope).await?;
+        let request = json!({ "duration_hours": hours, "scope": scope.as_str() });
+        let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "tokens/purchase", key: &key.0, request });
+        let issued = tokens::purchase(db, prices, &user.0, hours, scope, once.as_ref()).await?;
         outbox::deliver(db, publisher, issued.token.id).await;
         Ok(Purchased::Created(Json(IssuedToken::new(&issued, config.hour))))
     }
@@ -242,14 +249,19 @@ impl Tokens {
         app: Data<&Arc<App>>,
         user: CurrentUser,
         id: Path<Id>,
+        /// Makes repeating the call safe: the same key and body are the same extension, for 24 hours
+        #[oai(name = "Idempotency-Key")]
+        key: Header<Option<IdempotencyKey>>,
         body: Body<Extend>,
     ) -> Result<Json<Token>, ApiError> {
-        let App { db, prices, publisher, config, .. } = &***app;
-        let now = Utc::now();
-        let hours = body.0.duration_hours.0;
-        let token = tokens::extend(db, prices, config.hour, &user.0, id.0.0, hours, now).await?;
-        outbox::deliver(db, publisher, token.id).await;
-        Ok(Json(Token::new(&token, config.hour, true, now)))
+        let App { db, prices, publisher, config, sealer, .. } = &***app;
+        let (id, hours) = (id.0.0, body.0.duration_hours.0);
+        let request = json!({ "id": id, "duration_hours": hours });
+        let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "tokens/extend", key: &key.0, request });
+        let terms = tokens::Terms { prices, hour: config.hour, now: Utc::now() };
+        let extended = tokens::extend(db, &terms, &user.0, id, hours, once.as_ref()).await?;
+        outbox::deliver(db, publisher, id).await;
+        Ok(Json(Token::new(&extended.token, config.hour, true, extended.at)))
     }
 
     /// Gives a token a new text

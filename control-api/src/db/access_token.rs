@@ -5,11 +5,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{FromQueryResult, entity::prelude::*};
+use serde::{Deserialize, Serialize};
 use shared::grant::CutReason;
 
 use super::{Connection, Error, Tx, as_bigint, count, sql};
 
-#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DeriveEntityModel)]
 #[sea_orm(table_name = "access_tokens")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]

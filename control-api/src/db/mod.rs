@@ -7,6 +7,7 @@ pub mod access_token;
 pub mod audit_log;
 pub mod credential;
 pub mod ended_jwt;
+pub mod idempotency_key;
 pub mod outbox;
 pub mod password_link;
 pub mod session;

@@ -17,7 +17,7 @@ use crate::{
     db::{
         self,
         access_token::{self, Hour},
-        password_link, settings, user,
+        idempotency_key, password_link, settings, user,
     },
     outbox,
 };
@@ -100,6 +100,7 @@ pub async fn revoke_token(db: &db::Pool, admin: &Session, id: Uuid) -> Result<()
     let token = access_token::find_for_update(&tx, id).await?.ok_or(Error::TokenNotFound)?;
     if token.revoked_at.is_none() {
         access_token::revoke(&tx, id).await?;
+        idempotency_key::erase_text(&tx, id).await?;
         outbox::push(&tx, &[id]).await?;
         let details = json!({ "user_id": token.user_id, "refund_amount": Decimal::ZERO });
         audit::record(&tx, admin.by(), Action::Revoke, Resource::Token(id), details).await?;

@@ -4,6 +4,7 @@ pub mod access;
 pub mod accounts;
 pub mod administration;
 pub mod audit;
+pub mod idempotency;
 pub mod jwt;
 pub mod ledger;
 pub mod passwords;
@@ -41,6 +42,10 @@ pub enum Error {
     InsufficientBalance { required: Decimal, available: Decimal },
     #[error("the balance would be larger than any may be")]
     BalanceTooLarge,
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    #[error("the text of a token that was sold is no longer kept")]
+    TextGone,
     #[error("no such token")]
     TokenNotFound,
     #[error("the user has no such token that is not revoked")]

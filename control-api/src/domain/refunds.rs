@@ -22,7 +22,7 @@ use super::{
     ledger::{self, Movement},
 };
 use crate::{
-    db::{self, access_token, user},
+    db::{self, access_token, idempotency_key, user},
     outbox,
     publisher::Publisher,
 };
@@ -139,6 +139,7 @@ async fn revoke(db: &db::Pool, barred: &access_token::Model, origin: &Origin) ->
         return Ok(Settled::Changed);
     }
     access_token::revoke(&tx, barred.id).await?;
+    idempotency_key::erase_text(&tx, barred.id).await?;
     let description = format!("Token refund: {}h (not activated)", barred.duration_hours);
     let movement = Movement {
         kind: ledger::Kind::Refund,

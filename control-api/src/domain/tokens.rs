@@ -2,6 +2,7 @@
 //! the token.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::{
     credential::{Credential, Handover},
@@ -14,6 +15,7 @@ use super::{
     Error,
     accounts::Session,
     audit::{self, Action, Resource},
+    idempotency::Once,
     ledger::{self, Movement},
     prices::Prices,
 };
@@ -21,7 +23,7 @@ use crate::{
     db::{
         self,
         access_token::{self, Hour},
-        credential, user,
+        credential, idempotency_key, user,
     },
     outbox,
 };
@@ -33,6 +35,20 @@ const LONGEST_HOURS: i32 = 87_600;
 pub struct Issued {
     pub token: access_token::Model,
     pub text: Credential,
+}
+
+/// A token that got more hours, as it stood then.
+#[derive(Serialize, Deserialize)]
+pub struct Extended {
+    pub token: access_token::Model,
+    pub at: DateTime<Utc>,
+}
+
+/// On what terms more hours are sold.
+pub struct Terms<'a> {
+    pub prices: &'a Prices,
+    pub hour: Hour,
+    pub now: DateTime<Utc>,
 }
 
 /// How a token stands with the control plane.
@@ -61,10 +77,17 @@ pub async fn purchase(
     buyer: &Session,
     duration_hours: i64,
     scope: Scope,
+    once: Option<&Once<'_>>,
 ) -> Result<Issued, Error> {
     let price = prices.of(duration_hours).ok_or(Error::InvalidDuration)?;
     let (id, text) = (Uuid::now_v7(), Credential::generate());
     let tx = db::begin(db).await?;
+    if let Some(once) = once
+        && let Some(token) = once.recall::<access_token::Model>(&tx, buyer.user.id).await?
+    {
+        let text = once.recall_text(&tx, buyer.user.id, token.id).await?;
+        return Ok(Issued { token, text });
+    }
     let description = format!("Token purchase: {duration_hours}h ({scope})");
     let movement =
         Movement { kind: ledger::Kind::Purchase, amount: price, description: &description, token_id: Some(id) };
@@ -80,6 +103,10 @@ pub async fn purchase(
         "new_balance": balance,
     });
     audit::record(&tx, buyer.by(), Action::Purchase, Resource::Token(id), details).await?;
+    if let Some(once) = once {
+        once.keep(&tx, buyer.user.id, &token).await?;
+        once.keep_text(&tx, buyer.user.id, id, &text).await?;
+    }
     tx.commit().await?;
     Ok(Issued { token, text })
 }
@@ -87,17 +114,21 @@ pub async fn purchase(
 /// Sells a token more hours. Its credentials and its open connections go on.
 pub async fn extend(
     db: &db::Pool,
-    prices: &Prices,
-    hour: Hour,
+    terms: &Terms<'_>,
     owner: &Session,
     id: Uuid,
     duration_hours: i64,
-    now: DateTime<Utc>,
-) -> Result<access_token::Model, Error> {
-    let price = prices.of(duration_hours).ok_or(Error::InvalidDuration)?;
+    once: Option<&Once<'_>>,
+) -> Result<Extended, Error> {
+    let price = terms.prices.of(duration_hours).ok_or(Error::InvalidDuration)?;
     let tx = db::begin(db).await?;
+    if let Some(once) = once
+        && let Some(extended) = once.recall(&tx, owner.user.id).await?
+    {
+        return Ok(extended);
+    }
     user::find_for_update(&tx, owner.user.id).await?;
-    let before = usable(&tx, hour, owner.user.id, id, now).await?;
+    let before = usable(&tx, terms.hour, owner.user.id, id, terms.now).await?;
     let hours = sold_hours(duration_hours)?;
     if before.duration_hours.saturating_add(hours) > LONGEST_HOURS {
         return Err(Error::TokenTooLong);
@@ -114,8 +145,12 @@ pub async fn extend(
         "new_balance": balance,
     });
     audit::record(&tx, owner.by(), Action::Extend, Resource::Token(id), details).await?;
+    let extended = Extended { token, at: terms.now };
+    if let Some(once) = once {
+        once.keep(&tx, owner.user.id, &extended).await?;
+    }
     tx.commit().await?;
-    Ok(token)
+    Ok(extended)
 }
 
 /// Gives a token a new text; everything that named it before opens nothing any more.
@@ -125,6 +160,7 @@ pub async fn rotate(db: &db::Pool, hour: Hour, owner: &Session, id: Uuid, now: D
     let before = usable(&tx, hour, owner.user.id, id, now).await?;
     let token = access_token::rotate(&tx, id, text.prefix()).await?;
     credential::end_older_than(&tx, id, token.credential_gen).await?;
+    idempotency_key::erase_text(&tx, id).await?;
     credential::insert(&tx, &text.digest(), id, token.credential_gen, credential::Kind::Text).await?;
     outbox::push(&tx, &[id]).await?;
     let details = json!({ "token_prefix": { "old": before.token_prefix, "new": token.token_prefix } });

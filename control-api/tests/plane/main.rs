@@ -7,6 +7,7 @@ mod audit;
 mod cli;
 mod harness;
 mod http_rules;
+mod idempotency;
 mod ledger;
 mod logins;
 mod publishing;

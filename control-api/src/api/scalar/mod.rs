@@ -59,7 +59,8 @@ mod text;
 mod value;
 
 pub use text::{
-    Email, FullName, Method, Name, NewPassword, Password, Reason, ReferralCode, RequestPath, Search, Username,
+    Email, FullName, IdempotencyKey, Method, Name, NewPassword, Password, Reason, ReferralCode, RequestPath, Search,
+    Username,
 };
 pub use value::{Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TransactionType, Znc, znc};
 

@@ -8,6 +8,7 @@ use super::Scalar;
 openapi_types!(
     Email,
     FullName,
+    IdempotencyKey,
     Method,
     Name,
     NewPassword,
@@ -23,6 +24,7 @@ parameter_types!(
     Method: |text| Self::read(Value::from(text)),
     ReferralCode: |text| Self::read(Value::from(text)),
     RequestPath: |text| Self::read(Value::from(text)),
+    IdempotencyKey: |text| Self::read(Value::from(text)),
     Search: |text| Self::read(Value::from(text)),
 Name: |text| Self::read(Value::from(text)),
 );
@@ -80,6 +82,27 @@ texts!(
     /// The name of an action or of a kind of thing.
     Name: 1 to 50,
 );
+
+/// What a client drew to name a call by.
+#[derive(Clone)]
+pub struct IdempotencyKey(pub String);
+
+impl Scalar for IdempotencyKey {
+    fn schema() -> MetaSchema {
+        MetaSchema { pattern: Some("^[!-~]{1,255}$".to_owned()), ..text_schema(1, 255) }
+    }
+
+    fn read(value: Value) -> Result<Self, &'static str> {
+        let text = read_text(value, 1, 255).map_err(|_| IDEMPOTENCY_KEY)?;
+        if text.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(Self(text)) } else { Err(IDEMPOTENCY_KEY) }
+    }
+
+    fn render(&self) -> Value {
+        self.0.clone().into()
+    }
+}
+
+const IDEMPOTENCY_KEY: &str = "must have 1 to 255 visible ASCII characters";
 
 /// The method of a request.
 #[derive(Clone)]

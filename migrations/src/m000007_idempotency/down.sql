@@ -1,0 +1,2 @@
+DROP TABLE sealed_texts;
+DROP TABLE idempotency_keys;
