@@ -14,6 +14,7 @@ mod pages;
 mod password_page;
 mod scalar;
 mod sessions;
+mod stats;
 mod tokens;
 mod users;
 
@@ -43,8 +44,16 @@ enum Tag {
 }
 
 fn service() -> OpenApiService<impl OpenApi, ()> {
-    let apis =
-        (auth::Auth, users::Users, tokens::Tokens, currency::Currency, admin::Admin, audit::Audit, sessions::Sessions);
+    let apis = (
+        auth::Auth,
+        users::Users,
+        tokens::Tokens,
+        currency::Currency,
+        admin::Admin,
+        audit::Audit,
+        stats::Stats,
+        sessions::Sessions,
+    );
     OpenApiService::new(apis, "Zenzefi Gateway", env!("CARGO_PKG_VERSION"))
 }
 

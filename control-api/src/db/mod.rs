@@ -12,6 +12,7 @@ pub mod outbox;
 pub mod password_link;
 pub mod session;
 pub mod settings;
+pub mod stats;
 pub mod transaction;
 pub mod user;
 

@@ -81,7 +81,12 @@ impl Control {
 
     /// Starts another replica on the same Postgres and Redis.
     pub async fn replica(&self) -> Plane {
-        start_plane("control-api-2", &self.folder, &self.database, &self.redis, Environment::new()).await
+        self.replica_with("control-api-2", []).await
+    }
+
+    /// Starts one of this name, with more in its environment.
+    pub async fn replica_with<const N: usize>(&self, name: &str, more: [(&str, &str); N]) -> Plane {
+        start_plane(name, &self.folder, &self.database, &self.redis, environment(more)).await
     }
 
     pub fn url(&self, path: &str) -> String {

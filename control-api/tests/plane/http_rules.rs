@@ -242,6 +242,7 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
         ("/api/v1/currency/balance", "get", "200 400 401 403 408 413 500 503"),
         ("/api/v1/currency/transactions", "get", "200 400 401 403 408 413 422 500 503"),
         ("/api/v1/admin/audit-logs", "get", "200 400 401 403 408 413 422 500 503"),
+        ("/api/v1/admin/stats", "get", "200 400 401 403 408 413 422 500 503"),
         ("/api/v1/admin/ledger/verify", "get", "200 400 401 403 408 413 500 503"),
         ("/api/v1/admin/users", "get", "200 400 401 403 408 413 422 500 503"),
         ("/api/v1/admin/users/{id}", "patch", "200 400 401 403 404 408 409 413 415 422 500 503"),
@@ -253,7 +254,7 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
     }
     let calls: usize =
         document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
-    assert_eq!(calls, 25);
+    assert_eq!(calls, 26);
     let of_error = &document["paths"]["/api/v1/users/me"]["get"]["responses"]["401"]["content"];
     assert!(of_error["application/problem+json"].is_object(), "{of_error}");
 }

@@ -32,6 +32,8 @@ CREATE TABLE transactions (
 );
 
 CREATE INDEX transactions_user_id_type ON transactions (user_id, type, seq DESC);
+-- For sums by day.
+CREATE INDEX transactions_created_at ON transactions (created_at) INCLUDE (type, amount);
 -- A token is refunded once.
 CREATE UNIQUE INDEX transactions_refund_key ON transactions (token_id) WHERE type = 'refund';
 

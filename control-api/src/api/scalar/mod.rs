@@ -62,7 +62,7 @@ pub use text::{
     Email, FullName, IdempotencyKey, Method, Name, NewPassword, Password, Reason, ReferralCode, RequestPath, Search,
     Username,
 };
-pub use value::{Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TransactionType, Znc, znc};
+pub use value::{Days, Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TransactionType, Znc, znc};
 
 /// One kind of value.
 pub trait Scalar: Clone + Send + Sync + 'static {

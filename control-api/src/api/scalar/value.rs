@@ -10,9 +10,10 @@ use uuid::Uuid;
 use super::Scalar;
 use crate::domain::ledger;
 
-openapi_types!(Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TransactionType, Znc);
+openapi_types!(Days, Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TransactionType, Znc);
 
 parameter_types!(
+    Days: |text| text.parse().map_err(|_| DAYS).and_then(Self::checked),
     Flag: |text| match text {
         "true" | "1" => Ok(Self(true)),
         "false" | "0" => Ok(Self(false)),
@@ -128,6 +129,38 @@ impl Scalar for Limit {
 
     fn read(value: Value) -> Result<Self, &'static str> {
         value.as_u64().ok_or(LIMIT).and_then(Self::checked)
+    }
+
+    fn render(&self) -> Value {
+        self.0.into()
+    }
+}
+
+const DAYS: &str = "must be an integer from 1 to 366";
+
+/// How many days are looked back on.
+#[derive(Clone, Copy)]
+pub struct Days(pub u64);
+
+impl Default for Days {
+    fn default() -> Self {
+        Self(30)
+    }
+}
+
+impl Days {
+    fn checked(days: u64) -> Result<Self, &'static str> {
+        if (1..=366).contains(&days) { Ok(Self(days)) } else { Err(DAYS) }
+    }
+}
+
+impl Scalar for Days {
+    fn schema() -> MetaSchema {
+        MetaSchema { minimum: Some(1.0), maximum: Some(366.0), ..MetaSchema::new_with_format("integer", "int64") }
+    }
+
+    fn read(value: Value) -> Result<Self, &'static str> {
+        value.as_u64().ok_or(DAYS).and_then(Self::checked)
     }
 
     fn render(&self) -> Value {

@@ -1,0 +1,117 @@
+//! What two replicas do at once, many times over: money is neither made nor lost.
+
+use futures_util::future::join_all;
+use http::Method;
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+use testbed::{
+    client::{Answer, Ask},
+    planes::Plane,
+};
+
+use crate::harness::{Control, Person, text};
+
+const TIMES: usize = 100;
+
+/// Two replicas on one Postgres and one Redis.
+struct Replicas {
+    control: Control,
+    second: Plane,
+}
+
+impl Replicas {
+    async fn start() -> Self {
+        let control = Control::start().await;
+        let second = control.replica().await;
+        Self { control, second }
+    }
+
+    /// A request to one or the other by turns.
+    fn call(&self, number: usize, method: Method, person: &Person, path: &str) -> RequestBuilder {
+        let url = if number.is_multiple_of(2) { self.control.plane.url() } else { self.second.url() };
+        self.control.http.request(method, format!("{url}/api/v1{path}")).bearer_auth(&person.jwt)
+    }
+
+    async fn purchase(&self, number: usize, person: &Person) -> Answer {
+        let call = self.call(number, Method::POST, person, "/tokens/purchase");
+        call.json(&json!({ "duration_hours": 24 })).answer().await
+    }
+
+    async fn set_balance(&self, admin: &Person, person: &Person, balance: &str) {
+        let change = json!({ "currency_balance": balance });
+        let path = format!("/admin/users/{}", person.id);
+        self.control.patch(admin, &path, &change).answer().await.expect(200);
+    }
+
+    async fn finish(&self) {
+        self.control.plane.runs(&["ledger", "verify"]).await.expect("the ledger adds up");
+    }
+}
+
+fn statuses(answers: &[Answer], status: u16) -> usize {
+    answers.iter().filter(|answer| answer.status == status).count()
+}
+
+#[tokio::test]
+async fn six_purchases_on_a_balance_for_one_are_one_each_of_a_hundred_times() {
+    let replicas = Replicas::start().await;
+    let (admin, alice) = (replicas.control.admin().await, replicas.control.person("alice").await);
+    for round in 0..TIMES {
+        replicas.set_balance(&admin, &alice, "18").await;
+        let answers = join_all((0..6).map(|number| replicas.purchase(number, &alice))).await;
+        assert_eq!((statuses(&answers, 201), statuses(&answers, 402)), (1, 5), "round {round}");
+        assert_eq!(replicas.control.balance(&alice).await, "0.00");
+    }
+    replicas.finish().await;
+}
+
+#[tokio::test]
+async fn six_refunds_of_one_token_are_one_each_of_a_hundred_times() {
+    let replicas = Replicas::start().await;
+    let alice = replicas.control.person_with("alice", "18").await;
+    for round in 0..TIMES {
+        let token = replicas.purchase(round, &alice).await.expect(201);
+        let path = format!("/tokens/{}", text(&token, "id"));
+        let refund = |number| replicas.call(number, Method::DELETE, &alice, &path).answer();
+        let answers = join_all((0..6).map(refund)).await;
+        assert_eq!((statuses(&answers, 200), statuses(&answers, 404)), (1, 5), "round {round}");
+        assert_eq!(replicas.control.balance(&alice).await, "18.00");
+    }
+    replicas.finish().await;
+}
+
+#[tokio::test]
+async fn the_same_key_ten_times_at_once_is_one_purchase_each_of_a_hundred_times() {
+    let replicas = Replicas::start().await;
+    let alice = replicas.control.person_with("alice", "100").await;
+    let body = json!({ "duration_hours": 1 });
+    for round in 0..TIMES {
+        let call = |number| {
+            let call = replicas.call(number, Method::POST, &alice, "/tokens/purchase");
+            call.header("Idempotency-Key", round.to_string()).json(&body).answer()
+        };
+        let answers = join_all((0..10).map(call)).await;
+        let first: Value = answers[0].json();
+        assert!(answers.iter().all(|answer| answer.status == 201 && answer.json() == first), "round {round}");
+    }
+    assert_eq!(replicas.control.balance(&alice).await, "0.00");
+    replicas.finish().await;
+}
+
+#[tokio::test]
+async fn of_the_last_two_admins_who_demote_each_other_one_remains_each_of_a_hundred_times() {
+    let replicas = Replicas::start().await;
+    let [first, second] = [replicas.control.admin().await, replicas.control.person("second").await];
+    let demote = |number, by: &Person, whom: &Person| {
+        let call = replicas.call(number, Method::PATCH, by, &format!("/admin/users/{}", whom.id));
+        call.json(&json!({ "is_superuser": false })).answer()
+    };
+    for round in 0..TIMES {
+        replicas.control.query("UPDATE users SET is_superuser = true").await;
+        let answers = join_all([demote(0, &first, &second), demote(1, &second, &first)]).await;
+        let refused = answers.iter().filter(|answer| matches!(answer.status, 403 | 409)).count();
+        assert_eq!((statuses(&answers, 200), refused), (1, 1), "round {round}");
+        let left = replicas.control.query("SELECT count(*) FROM users WHERE is_superuser AND is_active").await;
+        assert_eq!(left, "1", "round {round}");
+    }
+}
