@@ -47,10 +47,13 @@ pub fn set_cookie(line: &[u8], shown: Option<&Origin>) -> Option<Vec<u8>> {
     let mut parts = line.split(|&byte| byte == b';');
     let pair = parts.next().unwrap_or_default();
     let stays = |attribute: &&[u8]| {
-        let attribute: Vec<u8> = attribute.iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
-        let attribute = attribute.to_ascii_lowercase();
-        let needs_https = [&b"secure"[..], b"samesite=none", b"partitioned"].contains(&&attribute[..]);
-        !(attribute.starts_with(b"domain=") || attribute == b"domain" || needs_https && !shown.is_https())
+        let mut halves = attribute.splitn(2, |&byte| byte == b'=').map(|half| half.trim_ascii().to_ascii_lowercase());
+        match (halves.next().unwrap_or_default().as_slice(), halves.next().as_deref()) {
+            (b"domain", _) => false,
+            // With any value or none: a browser looks at the name alone.
+            (b"secure" | b"partitioned", _) | (b"samesite", Some(b"none")) => shown.is_https(),
+            _ => true,
+        }
     };
     Some([pair].into_iter().chain(parts.filter(stays)).collect::<Vec<_>>().join(&b";"[..]))
 }
@@ -198,6 +201,8 @@ mod tests {
         assert_eq!(fitted(line, Some(&http)).as_deref(), Some("id=\\xff; Path=/a; HttpOnly"));
         assert_eq!(fitted(line, Some(&https)).as_deref(), Some("id=\\xff; Path=/a; Secure; HttpOnly; SameSite=None"));
         assert_eq!(set_cookie(line, None).as_deref(), Some(&line[..]));
+        let valued = b"id=1; domain ; Secure=; SameSite = None; Partitioned=1";
+        assert_eq!(fitted(valued, Some(&http)).as_deref(), Some("id=1"));
         assert_eq!(fitted(b"zenzefi_access_token=\xff; Path=/", Some(&https)), None);
         assert_eq!(fitted(b" zenzefi_device = x", None), None);
         assert_eq!(fitted(b"=zenzefi_access_token=x", Some(&https)), None);
