@@ -16,7 +16,11 @@ pub fn location(value: &str, upstreams: &Spellings, shown: Option<&Origin>) -> O
         // Two slashes at the front would name a host, and a browser takes a backslash for a slash.
         (Some(rest), None) => Some(format!("/{}", rest.trim_start_matches(['/', '\\', '\t']))),
         // Where to come back to, in the address of another server or in a path.
-        (None, Some(origin)) => names(value, upstreams, origin),
+        (None, Some(origin)) => {
+            let (elsewhere, rest) = value.split_at(after_other_authority(value, upstreams));
+            let rest = upstreams.rewrite_after(elsewhere.as_bytes(), rest.as_bytes(), origin)?;
+            String::from_utf8(rest).ok().map(|rest| format!("{elsewhere}{rest}"))
+        }
         (None, None) => None,
     }
 }
@@ -108,6 +112,16 @@ fn after_upstream<'a>(value: &'a str, upstreams: &Spellings) -> Option<&'a str> 
     (is_http && upstreams.has_authority(&rest[..end])).then(|| &rest[end..])
 }
 
+/// Where the authority of another server ends, at the front of a URL; 0 where there is none. It may hold what would end an origin in a
+/// text, such as a semicolon, and is another host for it.
+fn after_other_authority(value: &str, upstreams: &Spellings) -> usize {
+    let Some((scheme, rest)) = value.split_once("//") else { return 0 };
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let is_front =
+        scheme.is_empty() || scheme.strip_suffix(':').is_some_and(|scheme| !scheme.contains(['/', '?', '#']));
+    if is_front && !upstreams.has_authority(&rest[..end]) { scheme.len() + "//".len() + end } else { 0 }
+}
+
 /// What follows `origin` in an absolute or protocol-relative URL, byte for byte; `None` if the URL has another origin.
 fn after_origin<'a>(value: &'a str, origin: &Origin) -> Option<&'a str> {
     let absolute = if value.starts_with("//") { format!("{}:{value}", origin.scheme()) } else { value.to_owned() };
@@ -155,6 +169,8 @@ mod tests {
             "https://zenzefi.local/a",
             "https://zenzefi.local:8443.evil.com/",
             "https://u@zenzefi.local:8443/",
+            "https://zenzefi.alias;443/a",
+            "https://other.example//zenzefi.alias/a",
             "",
         ] {
             assert_eq!(mapped(other), None, "{other}");
