@@ -117,8 +117,11 @@ fn after_upstream<'a>(value: &'a str, upstreams: &Spellings) -> Option<&'a str> 
 fn after_other_authority(value: &str, upstreams: &Spellings) -> usize {
     let Some((scheme, rest)) = value.split_once("//") else { return 0 };
     let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
-    let is_front =
-        scheme.is_empty() || scheme.strip_suffix(':').is_some_and(|scheme| !scheme.contains(['/', '?', '#']));
+    let is_scheme = |scheme: &str| {
+        let is_of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.bytes().all(is_of_scheme)
+    };
+    let is_front = scheme.is_empty() || scheme.strip_suffix(':').is_some_and(is_scheme);
     if is_front && !upstreams.has_authority(&rest[..end]) { scheme.len() + "//".len() + end } else { 0 }
 }
 
@@ -161,6 +164,7 @@ mod tests {
             mapped("https://login.example/?back=https%3A%2F%2Fzenzefi.alias%2Fa").as_deref(),
             Some("https://login.example/?back=https%3A%2F%2Fgateway.example%2Fa")
         );
+        assert_eq!(mapped("in'https://zenzefi.alias/a").as_deref(), Some("in'https://gateway.example/a"));
         assert_eq!(mapped("/in?back=//zenzefi.alias/a").as_deref(), Some("/in?back=//gateway.example/a"));
         for other in [
             "/a",
