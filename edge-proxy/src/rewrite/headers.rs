@@ -113,16 +113,20 @@ fn after_upstream<'a>(value: &'a str, upstreams: &Spellings) -> Option<&'a str> 
 }
 
 /// Where the authority of another server ends, at the front of a URL; 0 where there is none. It may hold what would end an origin in a
-/// text, such as a semicolon, and is another host for it.
+/// text, such as a semicolon, and its scheme may end like one of ours: both are others.
 fn after_other_authority(value: &str, upstreams: &Spellings) -> usize {
     let Some((scheme, rest)) = value.split_once("//") else { return 0 };
-    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
     let is_scheme = |scheme: &str| {
         let is_of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
         scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.bytes().all(is_of_scheme)
     };
-    let is_front = scheme.is_empty() || scheme.strip_suffix(':').is_some_and(is_scheme);
-    if is_front && !upstreams.has_authority(&rest[..end]) { scheme.len() + "//".len() + end } else { 0 }
+    if !scheme.is_empty() && !scheme.strip_suffix(':').is_some_and(is_scheme) {
+        return 0;
+    }
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let is_ours = ["", "http:", "https:", "ws:", "wss:"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+        && upstreams.has_authority(&rest[..end]);
+    if is_ours { 0 } else { scheme.len() + "//".len() + end }
 }
 
 /// What follows `origin` in an absolute or protocol-relative URL, byte for byte; `None` if the URL has another origin.
@@ -174,6 +178,7 @@ mod tests {
             "https://zenzefi.local:8443.evil.com/",
             "https://u@zenzefi.local:8443/",
             "https://zenzefi.alias;443/a",
+            "xhttps://zenzefi.alias/a",
             "https://other.example//zenzefi.alias/a",
             "",
         ] {
