@@ -16,7 +16,11 @@ pub fn location(value: &str, upstreams: &Spellings, shown: Option<&Origin>) -> O
         // Two slashes at the front would name a host, and a browser takes a backslash for a slash.
         (Some(rest), None) => Some(format!("/{}", rest.trim_start_matches(['/', '\\', '\t']))),
         // Where to come back to, in the address of another server or in a path.
-        (None, Some(origin)) => names(value, upstreams, origin),
+        (None, Some(origin)) => {
+            let (elsewhere, rest) = value.split_at(after_other_authority(value, upstreams));
+            let rest = upstreams.rewrite_after(elsewhere.as_bytes(), rest.as_bytes(), origin)?;
+            String::from_utf8(rest).ok().map(|rest| format!("{elsewhere}{rest}"))
+        }
         (None, None) => None,
     }
 }
@@ -47,10 +51,13 @@ pub fn set_cookie(line: &[u8], shown: Option<&Origin>) -> Option<Vec<u8>> {
     let mut parts = line.split(|&byte| byte == b';');
     let pair = parts.next().unwrap_or_default();
     let stays = |attribute: &&[u8]| {
-        let attribute: Vec<u8> = attribute.iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
-        let attribute = attribute.to_ascii_lowercase();
-        let needs_https = [&b"secure"[..], b"samesite=none", b"partitioned"].contains(&&attribute[..]);
-        !(attribute.starts_with(b"domain=") || attribute == b"domain" || needs_https && !shown.is_https())
+        let mut halves = attribute.splitn(2, |&byte| byte == b'=').map(|half| half.trim_ascii().to_ascii_lowercase());
+        match (halves.next().unwrap_or_default().as_slice(), halves.next().as_deref()) {
+            (b"domain", _) => false,
+            // With any value or none: a browser looks at the name alone.
+            (b"secure" | b"partitioned", _) | (b"samesite", Some(b"none")) => shown.is_https(),
+            _ => true,
+        }
     };
     Some([pair].into_iter().chain(parts.filter(stays)).collect::<Vec<_>>().join(&b";"[..]))
 }
@@ -105,6 +112,23 @@ fn after_upstream<'a>(value: &'a str, upstreams: &Spellings) -> Option<&'a str> 
     (is_http && upstreams.has_authority(&rest[..end])).then(|| &rest[end..])
 }
 
+/// Where the authority of another server ends, at the front of a URL; 0 where there is none. It may hold what would end an origin in a
+/// text, such as a semicolon, and its scheme may end like one of ours: both are others.
+fn after_other_authority(value: &str, upstreams: &Spellings) -> usize {
+    let Some((scheme, rest)) = value.split_once("//") else { return 0 };
+    let is_scheme = |scheme: &str| {
+        let is_of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.bytes().all(is_of_scheme)
+    };
+    if !scheme.is_empty() && !scheme.strip_suffix(':').is_some_and(is_scheme) {
+        return 0;
+    }
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let is_ours = ["", "http:", "https:", "ws:", "wss:"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+        && upstreams.has_authority(&rest[..end]);
+    if is_ours { 0 } else { scheme.len() + "//".len() + end }
+}
+
 /// What follows `origin` in an absolute or protocol-relative URL, byte for byte; `None` if the URL has another origin.
 fn after_origin<'a>(value: &'a str, origin: &Origin) -> Option<&'a str> {
     let absolute = if value.starts_with("//") { format!("{}:{value}", origin.scheme()) } else { value.to_owned() };
@@ -144,6 +168,7 @@ mod tests {
             mapped("https://login.example/?back=https%3A%2F%2Fzenzefi.alias%2Fa").as_deref(),
             Some("https://login.example/?back=https%3A%2F%2Fgateway.example%2Fa")
         );
+        assert_eq!(mapped("in'https://zenzefi.alias/a").as_deref(), Some("in'https://gateway.example/a"));
         assert_eq!(mapped("/in?back=//zenzefi.alias/a").as_deref(), Some("/in?back=//gateway.example/a"));
         for other in [
             "/a",
@@ -152,6 +177,9 @@ mod tests {
             "https://zenzefi.local/a",
             "https://zenzefi.local:8443.evil.com/",
             "https://u@zenzefi.local:8443/",
+            "https://zenzefi.alias;443/a",
+            "xhttps://zenzefi.alias/a",
+            "https://other.example//zenzefi.alias/a",
             "",
         ] {
             assert_eq!(mapped(other), None, "{other}");
@@ -198,6 +226,8 @@ mod tests {
         assert_eq!(fitted(line, Some(&http)).as_deref(), Some("id=\\xff; Path=/a; HttpOnly"));
         assert_eq!(fitted(line, Some(&https)).as_deref(), Some("id=\\xff; Path=/a; Secure; HttpOnly; SameSite=None"));
         assert_eq!(set_cookie(line, None).as_deref(), Some(&line[..]));
+        let valued = b"id=1; domain ; Secure=; SameSite = None; Partitioned=1";
+        assert_eq!(fitted(valued, Some(&http)).as_deref(), Some("id=1"));
         assert_eq!(fitted(b"zenzefi_access_token=\xff; Path=/", Some(&https)), None);
         assert_eq!(fitted(b" zenzefi_device = x", None), None);
         assert_eq!(fitted(b"=zenzefi_access_token=x", Some(&https)), None);

@@ -148,7 +148,12 @@ impl Spellings {
 
     /// A whole text with every spelling rewritten; `None` if there is none.
     pub fn rewrite(&self, text: &[u8], shown: &Origin) -> Option<Vec<u8>> {
-        let Passed { out, replaced, .. } = self.pass(b"", text, true, shown);
+        self.rewrite_after(b"", text, shown)
+    }
+
+    /// The end of a text, after `before`, with every spelling rewritten; `None` if there is none.
+    pub fn rewrite_after(&self, before: &[u8], text: &[u8], shown: &Origin) -> Option<Vec<u8>> {
+        let Passed { out, replaced, .. } = self.pass(before, text, true, shown);
         (replaced > 0).then_some(out)
     }
 
