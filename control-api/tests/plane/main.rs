@@ -9,6 +9,7 @@ mod crashes;
 mod harness;
 mod http_rules;
 mod idempotency;
+mod isolation;
 mod ledger;
 mod logins;
 mod publishing;
