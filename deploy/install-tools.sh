@@ -102,6 +102,16 @@ install_packages() {
   ' install "${missing_packages[@]}" </dev/null
 }
 
+# Schemathesis has an environment of its own, beside what is built; `deploy/schemathesis.txt` names its version and those of all beneath it.
+install_schemathesis() {
+  local environment=${CARGO_TARGET_DIR:-target}/tools/schemathesis
+  cmp --quiet deploy/schemathesis.txt "$environment/installed.txt" && return
+  say "installing Schemathesis from PyPI, once"
+  python3 -m venv --clear "$environment"
+  "$environment/bin/pip" install --quiet --disable-pip-version-check --requirement deploy/schemathesis.txt </dev/null
+  cp deploy/schemathesis.txt "$environment/installed.txt"
+}
+
 # Builds the missing subcommands of cargo from crates.io, in a folder of their own: their dependencies have no place among
 # the project's.
 install_tools() {
@@ -127,6 +137,8 @@ for command in "${@:-none}"; do
       need_servers
       need_browser
       need_wrong_clocks
+      need python3-venv "holds Schemathesis, which tries the API by its document" python3 -c 'import ensurepip, venv'
+      wants_schemathesis=1
       need_cargo_tool cargo-nextest "runs the tests"
       ;;
     bench)
@@ -144,3 +156,4 @@ for command in "${@:-none}"; do
 done
 install_packages
 install_tools
+[ -z "${wants_schemathesis:-}" ] || install_schemathesis

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 /// Refusals that only some operations can answer. All others follow from an operation's shape.
 const PARTICULAR: [(&str, &[&str]); 8] = [
     ("login", &["401"]),
-    ("purchase_token", &["402"]),
+    ("purchase_token", &["402", "409"]),
     ("refund_token", &["404", "409"]),
     ("extend_token", &["402", "404"]),
     ("rotate_token", &["404"]),

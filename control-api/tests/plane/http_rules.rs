@@ -228,7 +228,7 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
         ("/api/v1/auth/logout", "post", "200 400 401 403 408 413 422 500 503"),
         ("/api/v1/users/me", "get", "200 400 401 403 408 413 500 503"),
         ("/api/v1/users/me", "patch", "200 400 401 403 408 413 415 422 500 503"),
-        ("/api/v1/tokens/purchase", "post", "201 400 401 402 403 408 413 415 422 500 503"),
+        ("/api/v1/tokens/purchase", "post", "201 400 401 402 403 408 409 413 415 422 500 503"),
         ("/api/v1/tokens/my-tokens", "get", "200 400 401 403 408 413 422 500 503"),
         ("/api/v1/tokens/{id}", "delete", "200 400 401 403 404 408 409 413 422 500 503"),
         ("/api/v1/tokens/{id}/extend", "post", "200 400 401 402 403 404 408 413 415 422 500 503"),

@@ -16,6 +16,7 @@ mod publishing;
 mod races;
 mod recovery;
 mod refunds;
+mod schemathesis;
 mod sessions;
 mod stats;
 mod tokens;
