@@ -13,9 +13,11 @@ pub mod refunds;
 pub mod sessions;
 pub mod tokens;
 
+use std::time::Duration;
+
 use rust_decimal::Decimal;
 
-use crate::{db, publisher::PublishError};
+use crate::{attempts::TooMany, db, publisher::PublishError};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +30,8 @@ pub enum Error {
     UnknownReferralCode,
     #[error("no active user has this e-mail and password")]
     WrongCredentials,
+    #[error("too many logins failed")]
+    TooManyFailures { wait: Duration },
     #[error("the JWT is forged, expired or ended")]
     InvalidJwt,
     #[error("the user is disabled")]
@@ -76,7 +80,16 @@ impl From<PublishError> for Error {
     fn from(error: PublishError) -> Self {
         match error {
             PublishError::Database(error) => Self::Database(error),
-            PublishError::Redis(_) | PublishError::Reply(_) | PublishError::TookTooLong(_) => Self::RedisUnavailable,
+            PublishError::Redis(_)
+            | PublishError::Reply(_)
+            | PublishError::TookTooLong(_)
+            | PublishError::Contended => Self::RedisUnavailable,
         }
+    }
+}
+
+impl From<TooMany> for Error {
+    fn from(TooMany(wait): TooMany) -> Self {
+        Self::TooManyFailures { wait }
     }
 }

@@ -20,7 +20,7 @@ enum For {
 }
 
 /// Every call of the document: `{id}` is something of Alice's.
-const CALLS: [(&str, &str, For); 26] = [
+const CALLS: [(&str, &str, For); 27] = [
     ("POST", "/api/v1/auth/register", For::Anyone),
     ("POST", "/api/v1/auth/login", For::Anyone),
     ("POST", "/api/v1/auth/logout", For::Oneself),
@@ -40,6 +40,7 @@ const CALLS: [(&str, &str, For); 26] = [
     ("GET", "/api/v1/admin/users", For::Superusers),
     ("PATCH", "/api/v1/admin/users/{id}", For::Superusers),
     ("POST", "/api/v1/admin/users/{id}/password-link", For::Superusers),
+    ("DELETE", "/api/v1/admin/users/{id}/login-failures", For::Superusers),
     ("GET", "/api/v1/admin/tokens", For::Superusers),
     ("DELETE", "/api/v1/admin/tokens/{id}", For::Superusers),
     ("GET", "/api/v1/admin/sessions", For::Superusers),
