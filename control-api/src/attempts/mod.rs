@@ -30,7 +30,7 @@ use standing::{Refusal, Standing};
 /// How many digests are remembered while Redis is away; the oldest give way.
 const REMEMBERED_HERE: usize = 50_000;
 /// How long a try waits where as many are under way as may fail.
-const PLACE_WITHIN: Duration = Duration::from_secs(1);
+const PLACE_WITHIN: Duration = Duration::from_secs(5);
 const PLACE_EVERY: Duration = Duration::from_millis(25);
 /// How often others may come between the reading and the writing of what is remembered.
 const REPLACED_WITHIN: u32 = 100;
@@ -57,9 +57,14 @@ pub enum Ground {
     Here,
 }
 
-/// Too many failed; how long until the next try.
+/// Why a login is not tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooMany(pub Duration);
+pub enum Refused {
+    /// Too many failed; how long until the next try.
+    TooMany(Duration),
+    /// Too many are under way.
+    Busy,
+}
 
 /// A login that is being tried, to be told how it ended.
 pub struct Attempt {
@@ -112,24 +117,24 @@ impl Attempts {
     }
 
     /// Whether a login may be tried, asked before anything is spent on it; and where it is counted.
-    pub async fn look(&self, who: &Who) -> Result<Ground, TooMany> {
+    pub async fn look(&self, who: &Who) -> Result<Ground, Refused> {
         let (looked, ground) = self.revise(who, Ground::Redis, |standing, now| standing.look(self.per_hour, now)).await;
         match looked {
-            Err(Refusal::Locked(wait)) => Err(TooMany(wait)),
+            Err(Refusal::Locked(wait)) => Err(Refused::TooMany(wait)),
             Ok(()) | Err(Refusal::UnderWay) => Ok(ground),
         }
     }
 
     /// Starts a try, right before the password is checked; where as many are under way as may fail it waits for one of them to
     /// end.
-    pub async fn start(&self, who: Who, ground: Ground) -> Result<Attempt, TooMany> {
+    pub async fn start(&self, who: Who, ground: Ground) -> Result<Attempt, Refused> {
         let deadline = tokio::time::Instant::now() + PLACE_WITHIN;
         loop {
             let (started, ground) = self.revise(&who, ground, |standing, now| standing.start(self.per_hour, now)).await;
             match started {
                 Ok(attempt) => return Ok(Attempt { attempts: self.clone(), who, ground, attempt }),
-                Err(Refusal::Locked(wait)) => return Err(TooMany(wait)),
-                Err(Refusal::UnderWay) if tokio::time::Instant::now() >= deadline => return Err(TooMany(PLACE_WITHIN)),
+                Err(Refusal::Locked(wait)) => return Err(Refused::TooMany(wait)),
+                Err(Refusal::UnderWay) if tokio::time::Instant::now() >= deadline => return Err(Refused::Busy),
                 Err(Refusal::UnderWay) => tokio::time::sleep(PLACE_EVERY).await,
             }
         }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use crate::{attempts::TooMany, db, publisher::PublishError};
+use crate::{attempts::Refused, db, publisher::PublishError};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -88,8 +88,11 @@ impl From<PublishError> for Error {
     }
 }
 
-impl From<TooMany> for Error {
-    fn from(TooMany(wait): TooMany) -> Self {
-        Self::TooManyFailures { wait }
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooMany(wait) => Self::TooManyFailures { wait },
+            Refused::Busy => Self::Busy,
+        }
     }
 }
