@@ -191,7 +191,7 @@ The gateway is running.
   Upstream       {}
   Superuser      {SUPERUSER_EMAIL}   {password}
   Access token   {token}
-  Rate limits    1000 unknown tokens a minute for an address; others are not built yet
+  Rate limits    1000 unknown tokens a minute, 1000 failed logins an hour for an address; others are not built yet
 
 All of this stands in {folder}/stack.json, logs are in {folder}/logs/. Try, in another shell:
 
