@@ -47,6 +47,10 @@ pub enum Action {
     ChangeUser,
     EndSession,
     BumpEpoch,
+    CreateBundle,
+    ChangeBundle,
+    DeleteBundle,
+    ReferralBonus,
 }
 
 impl Action {
@@ -69,6 +73,10 @@ impl Action {
             Self::ChangeUser => "change_user",
             Self::EndSession => "end_session",
             Self::BumpEpoch => "bump_epoch",
+            Self::CreateBundle => "create_bundle",
+            Self::ChangeBundle => "change_bundle",
+            Self::DeleteBundle => "delete_bundle",
+            Self::ReferralBonus => "referral_bonus",
         }
     }
 }
@@ -81,6 +89,7 @@ pub enum Resource {
     Login(Option<Uuid>),
     Token(Uuid),
     Session(Uuid),
+    Bundle(Uuid),
     Settings,
 }
 
@@ -97,13 +106,14 @@ impl Resource {
             Self::User(_) | Self::Login(_) => "user",
             Self::Token(_) => "token",
             Self::Session(_) => "session",
+            Self::Bundle(_) => "bundle",
             Self::Settings => "settings",
         }
     }
 
     fn id(self) -> Option<Uuid> {
         match self {
-            Self::User(id) | Self::Token(id) | Self::Session(id) => Some(id),
+            Self::User(id) | Self::Token(id) | Self::Session(id) | Self::Bundle(id) => Some(id),
             Self::Login(id) => id,
             Self::Settings => None,
         }

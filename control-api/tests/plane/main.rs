@@ -4,6 +4,7 @@
 mod accounts;
 mod admin;
 mod audit;
+mod bundles;
 mod cli;
 mod crashes;
 mod harness;
@@ -15,6 +16,7 @@ mod logins;
 mod publishing;
 mod races;
 mod recovery;
+mod referrals;
 mod refunds;
 mod schemathesis;
 mod sessions;
