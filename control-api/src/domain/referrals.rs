@@ -45,7 +45,7 @@ fn bonus(price: Decimal) -> Decimal {
     prices::to_cents(price * BONUS_PERCENT / Decimal::ONE_HUNDRED)
 }
 
-/// Pays every share that is due; how many. One that cannot be paid holds up no other user's.
+/// Pays every share that is due; how many. What cannot be paid to one user holds up no other's.
 pub async fn pay_due(db: &db::Pool) -> Result<usize, Error> {
     let (mut after, mut paid) = (Uuid::nil(), 0);
     loop {
@@ -53,8 +53,8 @@ pub async fn pay_due(db: &db::Pool) -> Result<usize, Error> {
         for &referrer_id in &owed {
             match pay(db, referrer_id).await {
                 Ok(shares) => paid += shares,
-                Err(Error::Database(error)) => return Err(Error::Database(error)),
-                Err(error) => tracing::warn!(user_id = %referrer_id, %error, "a referral bonus waits"),
+                Err(Error::Database(error)) if db::is_passing(&error) => return Err(Error::Database(error)),
+                Err(error) => tracing::error!(user_id = %referrer_id, %error, "a referral bonus cannot be paid"),
             }
         }
         match owed.last() {
