@@ -175,6 +175,9 @@ pub struct ServeOptions {
     /// Proxies before the API, the edges among them, whose X-Forwarded-For counts: addresses or networks, comma-separated
     #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
     trusted_proxies: Vec<String>,
+    /// How many logins may fail from one address in an hour; 0 for no limit
+    #[arg(long, env = "LOGIN_FAILURES_PER_HOUR", default_value = "30")]
+    login_failures_per_hour: u32,
     /// How many days the audit log is kept
     #[arg(long, env = "AUDIT_RETENTION_DAYS", default_value = "30", value_parser = clap::value_parser!(u16).range(1..=3650))]
     audit_retention_days: u16,
@@ -216,6 +219,8 @@ pub struct Config {
     pub public_origin: String,
     pub cors_origins: Vec<String>,
     pub trusted_proxies: TrustedProxies,
+    /// From one address; 0 for any number.
+    pub login_failures_per_hour: u32,
     pub audit_retention_days: u16,
     pub jwt_lifetime: Duration,
     pub prices: Prices,
@@ -264,6 +269,7 @@ impl ServeOptions {
             cors_origins: origins("CORS_ORIGINS", &self.cors_origins)?,
             trusted_proxies: TrustedProxies::parse(self.trusted_proxies.iter().map(String::as_str))
                 .map_err(|error| wrong("TRUSTED_PROXIES", error.to_string()))?,
+            login_failures_per_hour: self.login_failures_per_hour,
             audit_retention_days: self.audit_retention_days,
             jwt_lifetime: Duration::from_secs(60 * u64::from(self.access_token_expire_minutes)),
             prices: self.prices()?,

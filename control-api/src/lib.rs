@@ -5,6 +5,7 @@
 //! and `snapshot` tell Redis, and `intake` reads what the edges tell.
 
 mod api;
+mod attempts;
 mod batch;
 pub mod cli;
 pub mod config;
@@ -25,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    attempts::Attempts,
     config::Config,
     domain::{idempotency::Sealer, jwt, passwords::Passwords, prices::Prices},
     publisher::Publisher,
@@ -50,6 +52,7 @@ pub struct App {
     db: db::Pool,
     publisher: Publisher,
     passwords: Passwords,
+    attempts: Attempts,
     keys: jwt::Keys,
     sealer: Sealer,
     metrics: Metrics,
@@ -73,13 +76,16 @@ pub enum RunError {
 impl App {
     /// Connects to nothing yet: the program starts while Postgres and Redis are away, and says so on `/readyz`.
     async fn new(config: Config, stop: CancellationToken) -> Result<Arc<Self>, RunError> {
+        let publisher = Publisher::connect(config.redis_url.expose(), config.hour)?;
+        let secret_key = config.secret_key.expose();
         Ok(Arc::new(Self {
             prices: config.prices.clone(),
             db: db::connect(config.database_url.expose(), config.database_max_connections).await?,
-            publisher: Publisher::connect(config.redis_url.expose(), config.hour)?,
             passwords: Passwords::new(),
-            sealer: Sealer::new(config.secret_key.expose()),
-            keys: jwt::Keys::new(config.secret_key.expose(), config.jwt_lifetime),
+            attempts: Attempts::new(publisher.clone(), secret_key, config.login_failures_per_hour),
+            publisher,
+            sealer: Sealer::new(secret_key),
+            keys: jwt::Keys::new(secret_key, config.jwt_lifetime),
             metrics: Metrics::new(),
             config,
             stop,

@@ -9,6 +9,7 @@
 //! | [`USAGE`] | stream of [`crate::event::Usage`] | edge | control | trimmed by its reader |
 //! | [`SNAPSHOT`] | hash `epoch`, `run_id`, `build`, `built_at`, `caught_up_at`; `building` alone while it is filled | control | both | never |
 //! | [`handover_key`] | string, a salt | control | edge (`GETDEL`) | after [`HANDOVER_SECONDS`] |
+//! | [`attempts_key`] | string, JSON of control-api's own | control ([`REPLACE_ATTEMPTS`]) | control ([`READ_ATTEMPTS`]) | always: once what it counts is forgotten |
 //!
 //! The braces in a key are a hash tag: keys of one token that one script touches share it. Beside those, [`FIND`] and [`ADMIT`]
 //! read the snapshot, for an answer is worth nothing unless it is whole in that very instant; [`ACTIVATE`] and [`RELEASE`] append
@@ -83,6 +84,8 @@ pub fn lease_key(token_id: Uuid, apart: Option<&Device>) -> String {
 pub const TOKEN_KEYS: &str = "zenzefi:v1:token:{*}";
 /// Matches every [`credential_key`], for a `SCAN`.
 pub const CREDENTIAL_KEYS: &str = "zenzefi:v1:credential:{*}";
+/// Matches every [`attempts_key`], for whoever looks what is there.
+pub const ATTEMPTS_KEYS: &str = "zenzefi:v1:attempts:{*}";
 
 /// What stands between a key's literal braces.
 pub fn tagged(key: &str) -> Option<&str> {
@@ -92,6 +95,12 @@ pub fn tagged(key: &str) -> Option<&str> {
 /// The salt of a hand-over, named by the digest of its code.
 pub fn handover_key(code: &Digest) -> String {
     format!("zenzefi:v1:handover:{{{code}}}")
+}
+
+/// What control-api remembers of failed logins from an address, to an account, or of both together: named by a keyed digest, for
+/// neither an e-mail nor an address belongs in Redis.
+pub fn attempts_key(of: &Digest) -> String {
+    format!("zenzefi:v1:attempts:{{{of}}}")
 }
 
 /// The value of a credential's key.
@@ -121,6 +130,10 @@ pub const ACTIVATE: &str = include_str!("redis/activate.lua");
 pub const RELEASE: &str = include_str!("redis/release.lua");
 /// Bars a token while its refund is settled.
 pub const BAR: &str = include_str!("redis/bar.lua");
+/// Tells what is remembered of failed logins, and the time.
+pub const READ_ATTEMPTS: &str = include_str!("redis/read_attempts.lua");
+/// Replaces what is remembered of failed logins, unless it has changed meanwhile.
+pub const REPLACE_ATTEMPTS: &str = include_str!("redis/replace_attempts.lua");
 /// Tells which contents Redis has, and how far the change feed reaches.
 pub const PULSE: &str = include_str!("redis/pulse.lua");
 /// Says that Redis is being filled.
@@ -138,8 +151,11 @@ mod tests {
         assert_eq!(token_key(token_id), format!("zenzefi:v1:token:{{{token_id}}}"));
         assert!(credential_key(&Digest::of(b"x")).ends_with('}'));
         assert_eq!(tagged(&token_key(token_id)), Some(token_id.to_string().as_str()));
-        for (pattern, key) in [(TOKEN_KEYS, token_key(token_id)), (CREDENTIAL_KEYS, credential_key(&Digest::of(b"x")))]
-        {
+        for (pattern, key) in [
+            (TOKEN_KEYS, token_key(token_id)),
+            (CREDENTIAL_KEYS, credential_key(&Digest::of(b"x"))),
+            (ATTEMPTS_KEYS, attempts_key(&Digest::of(b"x"))),
+        ] {
             assert_eq!(pattern.split_once('*').map(|(before, _)| key.starts_with(before)), Some(true), "{pattern}");
         }
     }

@@ -7,6 +7,7 @@ mod crowd;
 mod cuts;
 mod delays;
 mod lease;
+mod logins;
 mod losses;
 mod parted;
 mod report;
@@ -39,6 +40,8 @@ pub enum Section {
     Losses,
     /// One edge cut off from Redis.
     Parted,
+    /// Failed logins, and many at once.
+    Logins,
 }
 
 /// Measures these sections, or all if none is named, prints what it finds and writes `prove/report.md` in the build folder; an
@@ -108,6 +111,9 @@ async fn measure(sections: &[Section], report: &mut Report) -> anyhow::Result<()
     }
     if is_asked(Section::Parted) {
         parted::measure(report).await?;
+    }
+    if is_asked(Section::Logins) {
+        logins::measure(report).await?;
     }
     Ok(())
 }

@@ -225,6 +225,7 @@ impl Configuration<'_> {
             ("REDIS_URL", &self.redis_url),
             ("SECRET_KEY", secret_key),
             ("PUBLIC_ORIGIN", &self.public_origin()),
+            ("LOGIN_FAILURES_PER_HOUR", "1000"),
         ]);
         control.extend(self.taken_over.clone());
         control

@@ -258,6 +258,7 @@ impl Wiring<'_> {
             ("DATABASE_URL", self.database_url),
             ("DATABASE_MAX_CONNECTIONS", "8"),
             ("SECRET_KEY", self.secret_key),
+            ("LOGIN_FAILURES_PER_HOUR", "0"),
         ]));
         control.extend(self.plan.control.clone());
         control

@@ -115,6 +115,13 @@ struct PasswordLink {
     expires_at: Timestamp,
 }
 
+#[derive(Object)]
+struct LoginFailuresCleared {
+    /// Always true.
+    cleared: bool,
+    user_id: Id,
+}
+
 #[OpenApi(prefix_path = "/api/v1/admin", tag = "Tag::Admin")]
 impl Admin {
     /// Accounts, newest first
@@ -171,6 +178,20 @@ impl Admin {
         tracing::info!(by = %superuser.0.user.id, %user_id, "a password link was drawn");
         let url = password_page::url(&app.config.control_origin, &link.code);
         Ok(Json(PasswordLink { url, expires_at: Timestamp(link.expires_at) }))
+    }
+
+    /// Forgets the failed logins of an account, so that it can be logged in to at once from wherever
+    #[oai(path = "/users/:id/login-failures", method = "delete", operation_id = "clear_login_failures")]
+    async fn clear_login_failures(
+        &self,
+        app: Data<&Arc<App>>,
+        superuser: Superuser,
+        id: Path<Id>,
+    ) -> Result<Json<LoginFailuresCleared>, ApiError> {
+        let user_id = id.0.0;
+        administration::clear_login_failures(&app.db, &app.attempts, &superuser.0, user_id).await?;
+        tracing::info!(by = %superuser.0.user.id, %user_id, "failed logins were forgotten");
+        Ok(Json(LoginFailuresCleared { cleared: true, user_id: id.0 }))
     }
 
     /// Tokens, newest first

@@ -84,6 +84,8 @@ impl Auth {
     }
 
     /// Gives a JWT for an e-mail and a password
+    ///
+    /// Whoever fails too often is told to wait, for longer each time.
     #[oai(path = "/login", method = "post", operation_id = "login")]
     async fn login(
         &self,
@@ -92,8 +94,9 @@ impl Auth {
         body: Body<Login>,
     ) -> Result<Json<LoggedIn>, ApiError> {
         let Login { email, password } = body.0;
-        let App { db, passwords, keys, .. } = &***app;
-        let access_token = accounts::log_in(db, passwords, keys, &email.0, &password.0, origin.0, Utc::now()).await?;
+        let App { db, passwords, attempts, keys, .. } = &***app;
+        let login = accounts::Login { email: email.0, password: password.0, origin: origin.0.clone() };
+        let access_token = accounts::log_in(db, passwords, attempts, keys, login, Utc::now()).await?;
         let expires_in = keys.lifetime().as_secs();
         Ok(Json(LoggedIn { access_token, token_type: "bearer".to_owned(), expires_in }))
     }

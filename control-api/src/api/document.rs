@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 /// Refusals that only some operations can answer. All others follow from an operation's shape.
 const PARTICULAR: [(&str, &[&str]); 10] = [
-    ("login", &["401"]),
+    ("login", &["401", "429"]),
     ("purchase_token", &["402", "409"]),
     ("refund_token", &["404", "409"]),
     ("extend_token", &["402", "404"]),
@@ -17,9 +17,10 @@ const PARTICULAR: [(&str, &[&str]); 10] = [
 ];
 
 /// The same for what superusers call.
-const PARTICULAR_TO_ADMINS: [(&str, &[&str]); 7] = [
+const PARTICULAR_TO_ADMINS: [(&str, &[&str]); 8] = [
     ("change_user", &["404", "409"]),
     ("draw_password_link", &["404"]),
+    ("clear_login_failures", &["404"]),
     ("revoke_token", &["404"]),
     ("end_session", &["404"]),
     ("create_bundle", &["409"]),
@@ -59,7 +60,7 @@ fn keep_possible_responses(operation: &mut Value) {
         "415" => has_body,
         "422" => has_body || has_parameters,
         "405" => false,
-        "401" | "402" | "403" | "404" | "409" => particular.contains(&status.as_str()),
+        "401" | "402" | "403" | "404" | "409" | "429" => particular.contains(&status.as_str()),
         _ => true,
     });
 }

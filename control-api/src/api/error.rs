@@ -1,6 +1,8 @@
 //! Refusals as `application/problem+json` (RFC 9457): the one place where a fact of the domain becomes a status and a
 //! sentence.
 
+use std::time::Duration;
+
 use poem::{
     IntoResponse, Response,
     error::{MethodNotAllowedError, NotFoundError},
@@ -93,6 +95,9 @@ pub enum ApiError {
     /// A field or parameter is malformed.
     #[oai(status = 422, content_type = "application/problem+json")]
     Invalid(Json<Problem>),
+    /// Too many tries.
+    #[oai(status = 429, content_type = "application/problem+json")]
+    TooManyRequests(Json<Problem>, #[oai(header = "Retry-After")] String),
     /// A fault of the program.
     #[oai(status = 500, content_type = "application/problem+json")]
     Internal(Json<Problem>),
@@ -150,6 +155,13 @@ impl ApiError {
         Self::Invalid(Json(Problem { errors: Some(errors), ..problem }))
     }
 
+    fn too_many_failed_logins(wait: Duration) -> Self {
+        let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1);
+        let unit = if seconds == 1 { "second" } else { "seconds" };
+        let detail = format!("Too many failed logins. Try again in {seconds} {unit}.");
+        Self::TooManyRequests(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail), seconds.to_string())
+    }
+
     pub fn internal() -> Self {
         Self::Internal(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"))
     }
@@ -168,6 +180,7 @@ impl From<domain::Error> for ApiError {
             Error::UsernameTaken => Self::bad_request("Username already taken"),
             Error::UnknownReferralCode => Self::bad_request("Invalid referral code"),
             Error::WrongCredentials => Self::unauthorized("Incorrect email or password"),
+            Error::TooManyFailures { wait } => Self::too_many_failed_logins(wait),
             Error::InvalidJwt => Self::unauthorized("Could not validate credentials"),
             Error::InactiveUser => Self::forbidden("Inactive user"),
             Error::WrongPassword => Self::bad_request("Current password is incorrect"),

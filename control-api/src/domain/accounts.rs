@@ -8,9 +8,12 @@ use super::{
     Error,
     audit::{self, Action, By, Origin, Resource},
     jwt::Keys,
-    passwords::Passwords,
+    passwords::{Passwords, Turn},
 };
-use crate::db::{self, ended_jwt, password_link, user};
+use crate::{
+    attempts::{Account, Attempt, Attempts, Lock},
+    db::{self, ended_jwt, password_link, user},
+};
 
 /// An account to open. The texts were checked where they came in.
 pub struct Registration {
@@ -18,6 +21,13 @@ pub struct Registration {
     pub username: String,
     pub password: String,
     pub full_name: Option<String>,
+}
+
+/// Somebody who wants to log in. The texts are as they came.
+pub struct Login {
+    pub email: String,
+    pub password: String,
+    pub origin: Origin,
 }
 
 /// A login in use: whose, and by which JWT.
@@ -138,26 +148,66 @@ fn draw_referral_code() -> String {
 }
 
 /// Checks an e-mail and a password and issues a JWT. A wrong password, an unknown e-mail and a disabled user are told apart
-/// neither by the answer nor by its time.
+/// neither by the answer nor by its time, nor by when there were too many of them.
 pub async fn log_in(
     db: &db::Pool,
     passwords: &Passwords,
+    attempts: &Attempts,
     keys: &Keys,
-    email: &str,
-    password: &str,
-    origin: &Origin,
+    login: Login,
     now: DateTime<Utc>,
 ) -> Result<String, Error> {
-    let user = user::find_by_email(db, email).await?;
-    let matches = passwords.verify(password, user.as_ref().map(|user| user.password_hash.as_str())).await?;
+    let user = user::find_by_email(db, &login.email).await?;
+    let account = match &user {
+        Some(user) => Account::Known(user.id, &user.password_hash),
+        None => Account::Unknown(&login.email),
+    };
+    let who = attempts.who(login.origin.ip_address, &account);
+    let ground = attempts.look(&who).await?;
+    let turn = passwords.turn().await?;
+    let (db, counted) = (db.clone(), attempts.clone());
+    let judged = attempts.undisturbed(async move {
+        let attempt = counted.start(who, ground).await?;
+        judge(&db, turn, attempt, user, &login).await
+    });
+    let user = judged.await.ok_or(Error::Busy)??;
+    user.map(|user| keys.issue(&user, now)).ok_or(Error::WrongCredentials)
+}
+
+/// Whom the password lets in, counted and written down.
+async fn judge(
+    db: &db::Pool,
+    turn: Turn,
+    attempt: Attempt,
+    user: Option<user::Model>,
+    login: &Login,
+) -> Result<Option<user::Model>, Error> {
+    let matches = match turn.verify(&login.password, user.as_ref().map(|user| user.password_hash.as_str())).await {
+        Ok(matches) => matches,
+        Err(error) => {
+            attempt.given_up().await;
+            return Err(error);
+        }
+    };
     let user_id = user.as_ref().map(|user| user.id);
     let logged_in = user.filter(|user| matches && user.is_active);
+    let lock = if logged_in.is_some() {
+        attempt.succeeded().await;
+        None
+    } else {
+        attempt.failed().await
+    };
     // The same is written for each, or the time would tell them apart; what was typed in place of an e-mail may be a password.
     let action = if logged_in.is_some() { Action::Login } else { Action::LoginFailed };
+    let (by, on) = (By { user_id, origin: &login.origin }, Resource::Login(user_id));
     let tx = db::begin(db).await?;
-    audit::record(&tx, By { user_id, origin }, action, Resource::Login(user_id), json!({})).await?;
+    audit::record(&tx, by, action, on, json!({})).await?;
+    if let Some(Lock { failures, lasts }) = lock {
+        let details = json!({ "failures": failures, "seconds": lasts.as_secs() });
+        audit::record(&tx, by, Action::LoginLocked, on, details).await?;
+    }
     tx.commit().await?;
-    logged_in.map(|user| keys.issue(&user, now)).ok_or(Error::WrongCredentials)
+    Ok(logged_in)
 }
 
 /// Whose a JWT is. A disabled user is told so before anything is said of the JWT's epoch.
@@ -201,7 +251,7 @@ pub async fn change_profile(
 ) -> Result<user::Model, Error> {
     let password_hash = match &change.password {
         Some(password) => {
-            if !passwords.verify(&password.current, Some(&session.user.password_hash)).await? {
+            if !passwords.verify(&password.current, &session.user.password_hash).await? {
                 return Err(Error::WrongPassword);
             }
             Some(passwords.hash(&password.new).await?)

@@ -14,6 +14,7 @@ use super::{
     passwords::Passwords,
 };
 use crate::{
+    attempts::Attempts,
     db::{
         self,
         access_token::{self, Hour},
@@ -92,6 +93,21 @@ fn changed(before: &user::Model, after: &user::Model, reason: Option<String>) ->
         changed.map(|(name, old, new)| (name.to_owned(), json!({ "old": old, "new": new }))).collect();
     details.insert("reason".to_owned(), json!(reason));
     Value::Object(details)
+}
+
+/// Forgets an account's failed logins, so that it can be tried again at once from wherever; an address that failed too often with
+/// many accounts still waits. The line is written only if they are forgotten.
+pub async fn clear_login_failures(
+    db: &db::Pool,
+    attempts: &Attempts,
+    admin: &Session,
+    user_id: Uuid,
+) -> Result<(), Error> {
+    let tx = db::begin(db).await?;
+    let user = user::find_for_update(&tx, user_id).await?.ok_or(Error::UserNotFound)?;
+    audit::record(&tx, admin.by(), Action::ClearLoginFailures, Resource::User(user_id), json!({})).await?;
+    attempts.clear(user_id, &user.password_hash).await?;
+    Ok(tx.commit().await?)
 }
 
 /// Revokes a token, used or not, without a refund. Doing it again changes nothing.

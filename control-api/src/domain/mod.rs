@@ -15,9 +15,11 @@ pub mod refunds;
 pub mod sessions;
 pub mod tokens;
 
+use std::time::Duration;
+
 use rust_decimal::Decimal;
 
-use crate::{db, publisher::PublishError};
+use crate::{attempts::Refused, db, publisher::PublishError};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,8 @@ pub enum Error {
     UnknownReferralCode,
     #[error("no active user has this e-mail and password")]
     WrongCredentials,
+    #[error("too many logins failed")]
+    TooManyFailures { wait: Duration },
     #[error("the JWT is forged, expired or ended")]
     InvalidJwt,
     #[error("the user is disabled")]
@@ -82,7 +86,19 @@ impl From<PublishError> for Error {
     fn from(error: PublishError) -> Self {
         match error {
             PublishError::Database(error) => Self::Database(error),
-            PublishError::Redis(_) | PublishError::Reply(_) | PublishError::TookTooLong(_) => Self::RedisUnavailable,
+            PublishError::Redis(_)
+            | PublishError::Reply(_)
+            | PublishError::TookTooLong(_)
+            | PublishError::Contended => Self::RedisUnavailable,
+        }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooMany(wait) => Self::TooManyFailures { wait },
+            Refused::Busy => Self::Busy,
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Error;
 
@@ -29,24 +29,42 @@ impl Passwords {
     /// The hash of a password, as kept in Postgres: argon2id with the parameters that OWASP names.
     pub async fn hash(&self, password: &str) -> Result<String, Error> {
         let password = password.to_owned();
-        self.run(move || hash_now(&password)).await
+        self.turn().await?.spend(move || hash_now(&password)).await
     }
 
+    /// Whether `hash` is that of the password.
+    pub async fn verify(&self, password: &str, hash: &str) -> Result<bool, Error> {
+        self.turn().await?.verify(password, Some(hash)).await
+    }
+
+    /// Waits for a turn, for who has something to do between that and the hashing.
+    pub async fn turn(&self) -> Result<Turn, Error> {
+        let place = self.turns.clone().acquire_owned();
+        let place = tokio::time::timeout(TURN_WITHIN, place).await.map_err(|_| Error::Busy)?;
+        let place = place.expect("the semaphore is never closed");
+        Ok(Turn { place, nobody: Arc::clone(&self.nobody) })
+    }
+}
+
+/// Leave to hash one password.
+pub struct Turn {
+    place: OwnedSemaphorePermit,
+    nobody: Arc<str>,
+}
+
+impl Turn {
     /// Whether `hash` is that of the password; `None` stands for an account that does not exist, and takes as long.
-    pub async fn verify(&self, password: &str, hash: Option<&str>) -> Result<bool, Error> {
+    pub async fn verify(self, password: &str, hash: Option<&str>) -> Result<bool, Error> {
         let (password, exists) = (password.to_owned(), hash.is_some());
         let hash = hash.unwrap_or(&self.nobody).to_owned();
-        let matches = self.run(move || verify_now(&password, &hash)).await?;
+        let matches = self.spend(move || verify_now(&password, &hash)).await?;
         Ok(matches && exists)
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-        let turn = self.turns.clone().acquire_owned();
-        let turn = tokio::time::timeout(TURN_WITHIN, turn).await.map_err(|_| Error::Busy)?;
-        let turn = turn.expect("the semaphore is never closed");
-        // The turn goes with the work, for a caller that hangs up does not end it.
+    async fn spend<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        // The place goes with the work, for a caller that hangs up does not end it.
         let done = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let _place = self.place;
             work()
         });
         done.await.map_err(|_| Error::Busy)
@@ -77,8 +95,9 @@ mod tests {
         let passwords = Passwords::new();
         let hash = passwords.hash("correct horse").await.expect("a turn");
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(passwords.verify("correct horse", Some(&hash)).await.expect("a turn"));
-        assert!(!passwords.verify("wrong horse", Some(&hash)).await.expect("a turn"));
-        assert!(!passwords.verify("nobody's password", None).await.expect("a turn"));
+        assert!(passwords.verify("correct horse", &hash).await.expect("a turn"));
+        assert!(!passwords.verify("wrong horse", &hash).await.expect("a turn"));
+        let turn = passwords.turn().await.expect("a turn");
+        assert!(!turn.verify("nobody's password", None).await.expect("a verdict"));
     }
 }

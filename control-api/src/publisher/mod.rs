@@ -1,6 +1,7 @@
 //! What control-api says to Redis, one function for each thing said. State, not events: everything here may be repeated and
 //! reordered.
 
+mod attempts;
 mod put;
 
 use std::{collections::HashMap, str::FromStr, time::Duration};
@@ -33,6 +34,7 @@ use crate::{
     },
 };
 
+pub use attempts::Replacement;
 pub use put::Learned;
 
 /// How long a command may take before it counts as lost.
@@ -67,6 +69,8 @@ pub enum PublishError {
     Database(#[from] db::Error),
     #[error("Postgres or Redis: {0}")]
     TookTooLong(#[from] Elapsed),
+    #[error("Redis: others write the same without end")]
+    Contended,
 }
 
 /// The Redis server behind a connection.
@@ -128,7 +132,7 @@ async fn in_flight<T>(
     .await
 }
 
-/// The one writer of tokens, credentials, changes, hand-overs and the snapshot.
+/// The one writer of tokens, credentials, changes, hand-overs, failed logins and the snapshot.
 #[derive(Clone)]
 pub struct Publisher {
     client: Client,
@@ -139,6 +143,8 @@ pub struct Publisher {
     pulse: Script,
     begin_rebuild: Script,
     finish_rebuild: Script,
+    read_attempts: Script,
+    replace_attempts: Script,
 }
 
 impl Publisher {
@@ -152,6 +158,8 @@ impl Publisher {
             pulse: Script::from_lua(redis::PULSE),
             begin_rebuild: Script::from_lua(redis::BEGIN_REBUILD),
             finish_rebuild: Script::from_lua(redis::FINISH_REBUILD),
+            read_attempts: Script::from_lua(redis::READ_ATTEMPTS),
+            replace_attempts: Script::from_lua(redis::REPLACE_ATTEMPTS),
         })
     }
 

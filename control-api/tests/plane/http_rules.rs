@@ -230,7 +230,7 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
     };
     for (path, method, expected) in [
         ("/api/v1/auth/register", "post", "201 400 408 413 415 422 500 503"),
-        ("/api/v1/auth/login", "post", "200 400 401 408 413 415 422 500 503"),
+        ("/api/v1/auth/login", "post", "200 400 401 408 413 415 422 429 500 503"),
         ("/api/v1/auth/logout", "post", "200 400 401 403 408 413 422 500 503"),
         ("/api/v1/users/me", "get", "200 400 401 403 408 413 500 503"),
         ("/api/v1/users/me", "patch", "200 400 401 403 408 413 415 422 500 503"),
@@ -260,6 +260,7 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
         ("/api/v1/admin/users", "get", "200 400 401 403 408 413 422 500 503"),
         ("/api/v1/admin/users/{id}", "patch", "200 400 401 403 404 408 409 413 415 422 500 503"),
         ("/api/v1/admin/users/{id}/password-link", "post", "200 400 401 403 404 408 413 422 500 503"),
+        ("/api/v1/admin/users/{id}/login-failures", "delete", "200 400 401 403 404 408 413 422 500 503"),
         ("/api/v1/admin/tokens", "get", "200 400 401 403 408 413 422 500 503"),
         ("/api/v1/admin/tokens/{id}", "delete", "200 400 401 403 404 408 413 422 500 503"),
     ] {
@@ -267,7 +268,7 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
     }
     let calls: usize =
         document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
-    assert_eq!(calls, 33);
+    assert_eq!(calls, 34);
     let of_error = &document["paths"]["/api/v1/users/me"]["get"]["responses"]["401"]["content"];
     assert!(of_error["application/problem+json"].is_object(), "{of_error}");
 }

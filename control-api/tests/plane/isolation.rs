@@ -23,7 +23,7 @@ enum For {
 }
 
 /// Every call of the document: `{id}` is something of Alice's.
-const CALLS: [(&str, &str, For); 33] = [
+const CALLS: [(&str, &str, For); 34] = [
     ("POST", "/api/v1/auth/register", For::Anyone),
     ("POST", "/api/v1/auth/login", For::Anyone),
     ("POST", "/api/v1/auth/logout", For::Oneself),
@@ -50,6 +50,7 @@ const CALLS: [(&str, &str, For); 33] = [
     ("GET", "/api/v1/admin/users", For::Superusers),
     ("PATCH", "/api/v1/admin/users/{id}", For::Superusers),
     ("POST", "/api/v1/admin/users/{id}/password-link", For::Superusers),
+    ("DELETE", "/api/v1/admin/users/{id}/login-failures", For::Superusers),
     ("GET", "/api/v1/admin/tokens", For::Superusers),
     ("DELETE", "/api/v1/admin/tokens/{id}", For::Superusers),
     ("GET", "/api/v1/admin/sessions", For::Superusers),

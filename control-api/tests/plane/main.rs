@@ -3,6 +3,7 @@
 
 mod accounts;
 mod admin;
+mod attempts;
 mod audit;
 mod bundles;
 mod cli;
