@@ -39,26 +39,34 @@ pub enum Delivery {
 /// Publishes a token for which the caller has just committed a row, or waits for the relay that took the row first. Bounded,
 /// because what was committed stands whether Redis answers or not.
 pub async fn deliver(db: &db::Pool, publisher: &Publisher, token_id: Uuid) -> Delivery {
-    match timeout(DELIVER_WITHIN, deliver_rows(db, publisher, token_id)).await {
+    deliver_all(db, publisher, &[token_id]).await
+}
+
+/// The same for several at once, in the time of one.
+pub async fn deliver_all(db: &db::Pool, publisher: &Publisher, token_ids: &[Uuid]) -> Delivery {
+    match timeout(DELIVER_WITHIN, deliver_rows(db, publisher, token_ids)).await {
         Ok(Ok(())) => Delivery::Done,
         Ok(Err(error)) => {
-            tracing::warn!(%token_id, %error, "a change waits for the relay");
+            tracing::warn!(?token_ids, %error, "a change waits for the relay");
             Delivery::Pending
         }
         Err(_) => {
-            tracing::warn!(%token_id, "a change waits for the relay: Redis does not answer");
+            tracing::warn!(?token_ids, "a change waits for the relay: Redis does not answer");
             Delivery::Pending
         }
     }
 }
 
-async fn deliver_rows(db: &db::Pool, publisher: &Publisher, token_id: Uuid) -> Result<(), PublishError> {
+async fn deliver_rows(db: &db::Pool, publisher: &Publisher, token_ids: &[Uuid]) -> Result<(), PublishError> {
     let tx = db::begin(db).await?;
-    let rows = outbox::take_of_token(&tx, token_id).await?;
+    let rows = outbox::take_of_tokens(&tx, token_ids).await?;
     if rows.is_empty() {
         return Ok(());
     }
-    let published = publisher.publish_each(&tx, &[token_id]).await?;
+    let mut undelivered: Vec<Uuid> = rows.iter().map(|row| row.token_id).collect();
+    undelivered.sort_unstable();
+    undelivered.dedup();
+    let published = publisher.publish_each(&tx, &undelivered).await?;
     let learned = published.into_iter().map(|(_, learned)| learned).collect::<Result<Vec<_>, _>>()?;
     outbox::delete(&tx, &rows).await?;
     learn(&tx, learned.into_iter().flatten().collect()).await?;

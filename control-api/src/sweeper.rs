@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     ROUND_WITHIN,
     db::{self, audit_log, credential, ended_jwt, idempotency_key, password_link, session},
-    domain::{self, refunds},
+    domain::{self, referrals, refunds},
     outbox,
     publisher::Publisher,
     telemetry::Metrics,
@@ -83,6 +83,10 @@ impl Sweeper {
         let settled = refunds::settle_standing(db, publisher, self.refund_hold, before).await?;
         if settled > 0 {
             tracing::info!(settled, "finished refunds that were left standing");
+        }
+        let paid = referrals::pay_due(db).await?;
+        if paid > 0 {
+            tracing::info!(paid, "paid referral bonuses that were due");
         }
         forget(db).await?;
         // Without Redis nobody knows what the edges have told meanwhile.

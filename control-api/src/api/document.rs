@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 /// Refusals that only some operations can answer. All others follow from an operation's shape.
-const PARTICULAR: [(&str, &[&str]); 8] = [
+const PARTICULAR: [(&str, &[&str]); 10] = [
     ("login", &["401", "429"]),
     ("purchase_token", &["402", "409"]),
     ("refund_token", &["404", "409"]),
@@ -12,15 +12,20 @@ const PARTICULAR: [(&str, &[&str]); 8] = [
     ("open_token", &["404"]),
     ("release_device", &["404"]),
     ("try_access", &["404"]),
+    ("get_bundle", &["404"]),
+    ("purchase_bundle", &["402", "404", "409"]),
 ];
 
 /// The same for what superusers call.
-const PARTICULAR_TO_ADMINS: [(&str, &[&str]); 5] = [
+const PARTICULAR_TO_ADMINS: [(&str, &[&str]); 8] = [
     ("change_user", &["404", "409"]),
     ("draw_password_link", &["404"]),
     ("clear_login_failures", &["404"]),
     ("revoke_token", &["404"]),
     ("end_session", &["404"]),
+    ("create_bundle", &["409"]),
+    ("change_bundle", &["404", "409"]),
+    ("delete_bundle", &["404"]),
 ];
 
 /// The document of this build, as `/openapi.json` serves it.

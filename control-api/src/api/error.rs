@@ -207,6 +207,8 @@ impl From<domain::Error> for ApiError {
             Error::SessionNotFound => Self::not_found("Session not found"),
             Error::TokenExpired => Self::bad_request("Token has expired"),
             Error::TokenTooLong => Self::bad_request("Token cannot be extended any further"),
+            Error::BundleNotFound => Self::not_found("Bundle not found or inactive"),
+            Error::BundleNameTaken => Self::conflict("Bundle name already taken"),
             Error::UserNotFound => Self::not_found("User not found"),
             Error::LastSuperuser => Self::conflict("The last active superuser cannot be disabled or demoted"),
             Error::Busy | Error::RedisUnavailable => Self::unavailable(),

@@ -4,6 +4,7 @@ mod admin;
 mod audit;
 mod auth;
 mod body;
+mod bundles;
 mod currency;
 mod document;
 mod error;
@@ -37,6 +38,8 @@ enum Tag {
     Users,
     /// Access tokens
     Tokens,
+    /// Several tokens at once for less
+    Bundles,
     /// Credits
     Currency,
     /// What superusers do
@@ -48,6 +51,7 @@ fn service() -> OpenApiService<impl OpenApi, ()> {
         auth::Auth,
         users::Users,
         tokens::Tokens,
+        bundles::Bundles,
         currency::Currency,
         admin::Admin,
         audit::Audit,
@@ -62,9 +66,11 @@ pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> + 'static {
     let service = service();
     let document = document::complete(&service.spec());
     let methods = layer::Methods::of(&document).with(password_page::PATH, "GET, HEAD, POST");
+    let methods = methods.with(bundles::PATH_WITHOUT_SLASH, "GET, POST");
     let swagger_page = service.swagger_ui_html().replace(&service.spec(), &document);
     let route = pages::routes(swagger_page, document)
         .at(password_page::PATH, password_page::endpoint(Arc::clone(&app)))
         .nest_no_strip("/api", service);
-    layer::Layer::new(route.data(Arc::clone(&app)), app, methods)
+    let route = route.data(Arc::clone(&app)).before(async |request| Ok(bundles::with_slash(request)));
+    layer::Layer::new(route, app, methods)
 }

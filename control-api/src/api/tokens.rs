@@ -50,7 +50,7 @@ body! {
 
 /// A token with its text, which is shown only now.
 #[derive(Object)]
-struct IssuedToken {
+pub struct IssuedToken {
     id: Id,
     /// 64 URL-safe characters.
     token: String,
@@ -107,8 +107,8 @@ impl Token {
 }
 
 impl IssuedToken {
-    fn new(issued: &tokens::Issued, hour: Hour) -> Self {
-        let token = Token::new(&issued.token, hour, true, Utc::now());
+    pub fn new(issued: &tokens::Issued, hour: Hour, now: DateTime<Utc>) -> Self {
+        let token = Token::new(&issued.token, hour, true, now);
         Self {
             id: token.id,
             token: issued.text.expose().to_owned(),
@@ -205,7 +205,7 @@ impl Tokens {
         let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "tokens/purchase", key: &key.0, request });
         let issued = tokens::purchase(db, prices, &user.0, hours, scope, once.as_ref()).await?;
         outbox::deliver(db, publisher, issued.token.id).await;
-        Ok(Purchased::Created(Json(IssuedToken::new(&issued, config.hour))))
+        Ok(Purchased::Created(Json(IssuedToken::new(&issued, config.hour, Utc::now()))))
     }
 
     /// The tokens of whoever calls, newest first
@@ -277,7 +277,7 @@ impl Tokens {
         let App { db, publisher, config, .. } = &***app;
         let issued = tokens::rotate(db, config.hour, &user.0, id.0.0, Utc::now()).await?;
         outbox::deliver(db, publisher, issued.token.id).await;
-        Ok(Json(IssuedToken::new(&issued, config.hour)))
+        Ok(Json(IssuedToken::new(&issued, config.hour, Utc::now())))
     }
 
     /// Hands a token over to a browser

@@ -10,9 +10,16 @@ use super::{
     body::{Body, body},
     error::{ApiError, FieldError},
     guard::CurrentUser,
-    scalar::{FullName, Id, NewPassword, Password, Timestamp},
+    scalar::{FullName, Id, NewPassword, Password, Timestamp, Znc},
 };
-use crate::{App, db::user, domain::accounts};
+use crate::{
+    App,
+    db::{referral, user},
+    domain::accounts,
+};
+
+/// How many of those whom they brought a person sees; the list does not page.
+const REFERRED_MAX: u64 = 1_000;
 
 pub struct Users;
 
@@ -43,6 +50,41 @@ impl From<user::Model> for User {
             referral_code: user.referral_code,
             created_at: Timestamp(user.created_at),
             updated_at: Timestamp(user.updated_at),
+        }
+    }
+}
+
+/// What came of everybody whom an account brought.
+#[derive(Object)]
+struct Referrals {
+    referral_code: String,
+    /// Who registers by it was brought by this account.
+    referral_link: String,
+    total_referrals: i64,
+    /// How many of them made a first purchase that brings a bonus.
+    qualifying_referrals: i64,
+    total_bonus_earned: Znc,
+    /// What is still to come as what they bought is used.
+    pending_bonus: Znc,
+    /// The newest 1000.
+    referred_users: Vec<ReferredUser>,
+}
+
+#[derive(Object)]
+struct ReferredUser {
+    id: Id,
+    username: String,
+    created_at: Timestamp,
+    has_made_qualifying_purchase: bool,
+}
+
+impl From<referral::Referred> for ReferredUser {
+    fn from(user: referral::Referred) -> Self {
+        Self {
+            id: Id(user.id),
+            username: user.username,
+            created_at: Timestamp(user.created_at),
+            has_made_qualifying_purchase: user.has_made_qualifying_purchase,
         }
     }
 }
@@ -82,6 +124,23 @@ impl Users {
     #[oai(path = "/me", method = "get", operation_id = "get_me")]
     async fn me(&self, user: CurrentUser) -> Result<Json<User>, ApiError> {
         Ok(Json(user.0.user.into()))
+    }
+
+    /// Whom whoever calls has brought, and what came of it
+    #[oai(path = "/me/referrals", method = "get", operation_id = "get_my_referrals")]
+    async fn referrals(&self, app: Data<&Arc<App>>, user: CurrentUser) -> Result<Json<Referrals>, ApiError> {
+        let user = user.0.user;
+        let totals = referral::totals(&app.db, user.id).await?;
+        let referred = referral::list(&app.db, user.id, REFERRED_MAX).await?;
+        Ok(Json(Referrals {
+            referral_link: format!("{}/register?ref={}", app.config.control_origin, user.referral_code),
+            referral_code: user.referral_code,
+            total_referrals: totals.referred,
+            qualifying_referrals: totals.qualifying,
+            total_bonus_earned: Znc(totals.earned),
+            pending_bonus: Znc(totals.pending),
+            referred_users: referred.into_iter().map(ReferredUser::from).collect(),
+        }))
     }
 
     /// Changes the account of whoever calls

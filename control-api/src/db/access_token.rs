@@ -8,7 +8,7 @@ use sea_orm::{FromQueryResult, entity::prelude::*};
 use serde::{Deserialize, Serialize};
 use shared::grant::CutReason;
 
-use super::{Connection, Error, Tx, as_bigint, count, sql};
+use super::{Connection, Error, Tx, as_bigint, count, referral, sql};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DeriveEntityModel)]
 #[sea_orm(table_name = "access_tokens")]
@@ -190,6 +190,13 @@ pub async fn insert(
     returned(by(tx, query, values).await)
 }
 
+/// Whether a user ever bought a token that is none of these.
+pub async fn has_others(tx: &Tx, user_id: Uuid, ids: &[Uuid]) -> Result<bool, Error> {
+    let query = "SELECT EXISTS (SELECT FROM access_tokens WHERE user_id = $1 AND id <> ALL($2))";
+    let row = tx.query_one_raw(sql(query, [user_id.into(), ids.to_vec().into()])).await?;
+    row.map_or(Ok(false), |row| row.try_get_by_index(0))
+}
+
 /// Ends a token, whatever was asked for it before.
 pub async fn revoke(tx: &Tx, id: Uuid) -> Result<Model, Error> {
     let query = "UPDATE access_tokens SET revoked_at = now(), refund_requested_at = NULL, version = version + 1
@@ -235,11 +242,15 @@ pub async fn clear_refund_request(tx: &Tx, id: Uuid) -> Result<Option<Model>, Er
 }
 
 /// Records an activation if it is the earliest one told, and ends a request for a refund with it; `None` if it changes
-/// nothing.
+/// nothing. What others get for it is due from then.
 pub async fn record_activation(tx: &Tx, id: Uuid, at: DateTime<Utc>) -> Result<Option<Model>, Error> {
     let query = "UPDATE access_tokens SET activated_at = $2, refund_requested_at = NULL, version = version + 1
         WHERE id = $1 AND (activated_at IS NULL OR activated_at > $2) RETURNING *";
-    by(tx, query, [id.into(), at.into()]).await
+    let recorded = by(tx, query, [id.into(), at.into()]).await?;
+    if recorded.is_some() {
+        referral::make_due(tx, id).await?;
+    }
+    Ok(recorded)
 }
 
 /// Makes every token of a user that has not ended be published anew, because the user's own state changed. They are locked in

@@ -5,11 +5,13 @@
 
 pub mod access_token;
 pub mod audit_log;
+pub mod bundle;
 pub mod credential;
 pub mod ended_jwt;
 pub mod idempotency_key;
 pub mod outbox;
 pub mod password_link;
+pub mod referral;
 pub mod session;
 pub mod settings;
 pub mod stats;

@@ -30,10 +30,10 @@ pub async fn take(tx: &Tx, limit: i64) -> Result<Vec<Row>, Error> {
     rows(tx, query, [limit.into()]).await
 }
 
-/// Takes the rows of one token, waiting for a relay that holds them: none are left if that relay delivered them.
-pub async fn take_of_token(tx: &Tx, token_id: Uuid) -> Result<Vec<Row>, Error> {
-    let query = "SELECT id, token_id FROM outbox WHERE token_id = $1 ORDER BY id FOR UPDATE";
-    rows(tx, query, [token_id.into()]).await
+/// Takes the rows of these tokens, waiting for a relay that holds them: none are left if that relay delivered them.
+pub async fn take_of_tokens(tx: &Tx, token_ids: &[Uuid]) -> Result<Vec<Row>, Error> {
+    let query = "SELECT id, token_id FROM outbox WHERE token_id = ANY($1) ORDER BY id FOR UPDATE";
+    rows(tx, query, [token_ids.to_vec().into()]).await
 }
 
 /// Deletes rows whose tokens were published.

@@ -49,6 +49,10 @@ pub enum Action {
     ChangeUser,
     EndSession,
     BumpEpoch,
+    CreateBundle,
+    ChangeBundle,
+    DeleteBundle,
+    ReferralBonus,
 }
 
 impl Action {
@@ -73,6 +77,10 @@ impl Action {
             Self::ChangeUser => "change_user",
             Self::EndSession => "end_session",
             Self::BumpEpoch => "bump_epoch",
+            Self::CreateBundle => "create_bundle",
+            Self::ChangeBundle => "change_bundle",
+            Self::DeleteBundle => "delete_bundle",
+            Self::ReferralBonus => "referral_bonus",
         }
     }
 }
@@ -85,6 +93,7 @@ pub enum Resource {
     Login(Option<Uuid>),
     Token(Uuid),
     Session(Uuid),
+    Bundle(Uuid),
     Settings,
 }
 
@@ -101,13 +110,14 @@ impl Resource {
             Self::User(_) | Self::Login(_) => "user",
             Self::Token(_) => "token",
             Self::Session(_) => "session",
+            Self::Bundle(_) => "bundle",
             Self::Settings => "settings",
         }
     }
 
     fn id(self) -> Option<Uuid> {
         match self {
-            Self::User(id) | Self::Token(id) | Self::Session(id) => Some(id),
+            Self::User(id) | Self::Token(id) | Self::Session(id) | Self::Bundle(id) => Some(id),
             Self::Login(id) => id,
             Self::Settings => None,
         }

@@ -48,6 +48,8 @@ pub struct Movement<'a> {
     pub description: &'a str,
     /// The token that it is for.
     pub token_id: Option<Uuid>,
+    /// The bundle that it is for.
+    pub bundle_id: Option<Uuid>,
 }
 
 /// Takes the price of something from a balance; the new balance, or an error that tells what the balance is.
@@ -72,7 +74,8 @@ pub async fn adjust(tx: &db::Tx, user: &user::Model, balance: Decimal, descripti
     if change.is_zero() {
         return Ok(());
     }
-    let movement = Movement { kind: Kind::Adjustment, amount: change.abs(), description, token_id: None };
+    let movement =
+        Movement { kind: Kind::Adjustment, amount: change.abs(), description, token_id: None, bundle_id: None };
     post(tx, user.id, change, &movement).await?.ok_or(Error::BalanceTooLarge)?;
     Ok(())
 }
@@ -90,6 +93,7 @@ async fn post(tx: &db::Tx, user_id: Uuid, change: Decimal, movement: &Movement<'
         kind: movement.kind.as_str(),
         description: movement.description,
         token_id: movement.token_id,
+        bundle_id: movement.bundle_id,
     };
     transaction::insert(tx, &line).await?;
     Ok(Some(balance))

@@ -4,11 +4,13 @@ pub mod access;
 pub mod accounts;
 pub mod administration;
 pub mod audit;
+pub mod bundles;
 pub mod idempotency;
 pub mod jwt;
 pub mod ledger;
 pub mod passwords;
 pub mod prices;
+pub mod referrals;
 pub mod refunds;
 pub mod sessions;
 pub mod tokens;
@@ -64,6 +66,10 @@ pub enum Error {
     TokenExpired,
     #[error("the token would last longer than any may")]
     TokenTooLong,
+    #[error("no such bundle is sold")]
+    BundleNotFound,
+    #[error("the name of the bundle is taken")]
+    BundleNameTaken,
     #[error("no such user")]
     UserNotFound,
     #[error("the last active superuser cannot be taken away")]

@@ -146,6 +146,7 @@ async fn revoke(db: &db::Pool, barred: &access_token::Model, origin: &Origin) ->
         amount: barred.cost,
         description: &description,
         token_id: Some(barred.id),
+        bundle_id: None,
     };
     let new_balance = ledger::credit(&tx, barred.user_id, &movement).await?;
     outbox::push(&tx, &[barred.id]).await?;

@@ -2,6 +2,7 @@
 //! the token.
 
 use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::{
@@ -18,6 +19,7 @@ use super::{
     idempotency::Once,
     ledger::{self, Movement},
     prices::Prices,
+    referrals,
 };
 use crate::{
     db::{
@@ -80,7 +82,7 @@ pub async fn purchase(
     once: Option<&Once<'_>>,
 ) -> Result<Issued, Error> {
     let price = prices.of(duration_hours).ok_or(Error::InvalidDuration)?;
-    let (id, text) = (Uuid::now_v7(), Credential::generate());
+    let id = Uuid::now_v7();
     let tx = db::begin(db).await?;
     if let Some(once) = once
         && let Some(token) = once.recall::<access_token::Model>(&tx, buyer.user.id).await?
@@ -89,12 +91,17 @@ pub async fn purchase(
         return Ok(Issued { token, text });
     }
     let description = format!("Token purchase: {duration_hours}h ({scope})");
-    let movement =
-        Movement { kind: ledger::Kind::Purchase, amount: price, description: &description, token_id: Some(id) };
+    let movement = Movement {
+        kind: ledger::Kind::Purchase,
+        amount: price,
+        description: &description,
+        token_id: Some(id),
+        bundle_id: None,
+    };
     let balance = ledger::charge(&tx, buyer.user.id, &movement).await?;
     let hours = sold_hours(duration_hours)?;
-    let token = access_token::insert(&tx, id, buyer.user.id, text.prefix(), scope.as_str(), hours, price).await?;
-    credential::insert(&tx, &text.digest(), id, token.credential_gen, credential::Kind::Text).await?;
+    let Issued { token, text } = issue(&tx, id, buyer.user.id, hours, scope.as_str(), price).await?;
+    referrals::promise(&tx, &buyer.user, price, &[id]).await?;
     outbox::push(&tx, &[id]).await?;
     let details = json!({
         "duration_hours": duration_hours,
@@ -108,6 +115,21 @@ pub async fn purchase(
         once.keep_text(&tx, buyer.user.id, id, &text).await?;
     }
     tx.commit().await?;
+    Ok(Issued { token, text })
+}
+
+/// Draws a text for a token that was paid for, and writes both. Nothing tells Redis yet.
+pub async fn issue(
+    tx: &db::Tx,
+    id: Uuid,
+    user_id: Uuid,
+    duration_hours: i32,
+    scope: &str,
+    cost: Decimal,
+) -> Result<Issued, Error> {
+    let text = Credential::generate();
+    let token = access_token::insert(tx, id, user_id, text.prefix(), scope, duration_hours, cost).await?;
+    credential::insert(tx, &text.digest(), id, token.credential_gen, credential::Kind::Text).await?;
     Ok(Issued { token, text })
 }
 
@@ -134,8 +156,13 @@ pub async fn extend(
         return Err(Error::TokenTooLong);
     }
     let description = format!("Token extension: {duration_hours}h");
-    let movement =
-        Movement { kind: ledger::Kind::Purchase, amount: price, description: &description, token_id: Some(id) };
+    let movement = Movement {
+        kind: ledger::Kind::Purchase,
+        amount: price,
+        description: &description,
+        token_id: Some(id),
+        bundle_id: None,
+    };
     let balance = ledger::charge(&tx, owner.user.id, &movement).await?;
     let token = access_token::extend(&tx, id, hours, price).await?;
     outbox::push(&tx, &[id]).await?;

@@ -102,6 +102,12 @@ async fn bad_input_is_never_a_fault_of_ours() {
         (Method::POST, "/tokens/purchase".to_owned(), json!({ "duration_hours": 1, "scope": "full" })),
         (Method::POST, format!("/tokens/{}/extend", token.id), json!({ "duration_hours": 1 })),
         (
+            Method::POST,
+            "/bundles/".to_owned(),
+            json!({ "name": "B", "description": "b", "token_count": 1, "duration_hours": 1, "scope": "full",
+                "discount_percent": "1.00" }),
+        ),
+        (
             Method::PATCH,
             format!("/admin/users/{}", alice.id),
             json!({ "is_active": true, "is_superuser": false, "currency_balance": "1.00", "reason": "x" }),
@@ -236,6 +242,13 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
         ("/api/v1/tokens/{id}/open", "post", "200 400 401 403 404 408 413 422 500 503"),
         ("/api/v1/tokens/{id}/release-device", "post", "200 400 401 403 404 408 413 422 500 503"),
         ("/api/v1/tokens/{id}/access", "get", "200 400 401 403 404 408 413 422 500 503"),
+        ("/api/v1/bundles/", "get", "200 400 408 413 422 500 503"),
+        ("/api/v1/bundles/", "post", "201 400 401 403 408 409 413 415 422 500 503"),
+        ("/api/v1/bundles/{id}", "get", "200 400 404 408 413 422 500 503"),
+        ("/api/v1/bundles/{id}", "patch", "200 400 401 403 404 408 409 413 415 422 500 503"),
+        ("/api/v1/bundles/{id}", "delete", "204 400 401 403 404 408 413 422 500 503"),
+        ("/api/v1/bundles/{id}/purchase", "post", "200 400 401 402 403 404 408 409 413 422 500 503"),
+        ("/api/v1/users/me/referrals", "get", "200 400 401 403 408 413 500 503"),
         ("/api/v1/users/me/sessions", "get", "200 400 401 403 408 413 422 500 503"),
         ("/api/v1/admin/sessions", "get", "200 400 401 403 408 413 422 500 503"),
         ("/api/v1/admin/sessions/{id}", "delete", "200 400 401 403 404 408 413 422 500 503"),
@@ -255,7 +268,7 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
     }
     let calls: usize =
         document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
-    assert_eq!(calls, 27);
+    assert_eq!(calls, 34);
     let of_error = &document["paths"]["/api/v1/users/me"]["get"]["responses"]["401"]["content"];
     assert!(of_error["application/problem+json"].is_object(), "{of_error}");
 }

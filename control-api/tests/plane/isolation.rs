@@ -5,7 +5,10 @@ use serde_json::json;
 use testbed::client::{Answer, Ask};
 use uuid::Uuid;
 
-use crate::harness::{Control, Person, text};
+use crate::{
+    bundles::bundle,
+    harness::{Control, Person, text},
+};
 
 /// Who may make a call.
 #[derive(Clone, Copy, PartialEq)]
@@ -20,13 +23,14 @@ enum For {
 }
 
 /// Every call of the document: `{id}` is something of Alice's.
-const CALLS: [(&str, &str, For); 27] = [
+const CALLS: [(&str, &str, For); 34] = [
     ("POST", "/api/v1/auth/register", For::Anyone),
     ("POST", "/api/v1/auth/login", For::Anyone),
     ("POST", "/api/v1/auth/logout", For::Oneself),
     ("GET", "/api/v1/users/me", For::Oneself),
     ("PATCH", "/api/v1/users/me", For::Oneself),
     ("GET", "/api/v1/users/me/sessions", For::Oneself),
+    ("GET", "/api/v1/users/me/referrals", For::Oneself),
     ("GET", "/api/v1/currency/balance", For::Oneself),
     ("GET", "/api/v1/currency/transactions", For::Oneself),
     ("POST", "/api/v1/tokens/purchase", For::Oneself),
@@ -37,6 +41,12 @@ const CALLS: [(&str, &str, For); 27] = [
     ("POST", "/api/v1/tokens/{id}/open", For::Owner),
     ("POST", "/api/v1/tokens/{id}/release-device", For::Owner),
     ("GET", "/api/v1/tokens/{id}/access", For::Owner),
+    ("GET", "/api/v1/bundles/", For::Anyone),
+    ("GET", "/api/v1/bundles/{id}", For::Anyone),
+    ("POST", "/api/v1/bundles/{id}/purchase", For::Oneself),
+    ("POST", "/api/v1/bundles/", For::Superusers),
+    ("PATCH", "/api/v1/bundles/{id}", For::Superusers),
+    ("DELETE", "/api/v1/bundles/{id}", For::Superusers),
     ("GET", "/api/v1/admin/users", For::Superusers),
     ("PATCH", "/api/v1/admin/users/{id}", For::Superusers),
     ("POST", "/api/v1/admin/users/{id}/password-link", For::Superusers),
@@ -65,6 +75,8 @@ struct Scene {
     alice: Person,
     token_id: Uuid,
     session_id: Uuid,
+    /// On offer to everybody.
+    bundle_id: String,
     /// What tells of Alice wherever it stands.
     marks: Vec<String>,
 }
@@ -84,7 +96,8 @@ impl Scene {
         let marks =
             [&alice.id, &alice.email, &token.id.to_string(), &token.text[..8], "device-of-alice"].map(str::to_owned);
         let marks = marks.into_iter().chain([session_id.to_string()]).collect();
-        Self { control, alice, token_id: token.id, session_id, marks }
+        let bundle_id = text(&bundle(&control, "Pro Bundle").await, "id");
+        Self { control, alice, token_id: token.id, session_id, bundle_id, marks }
     }
 
     async fn rows(&self) -> String {
@@ -96,6 +109,7 @@ impl Scene {
         let own = match path {
             path if path.contains("/users/{id}") => self.alice.id.clone(),
             path if path.contains("/sessions/{id}") => self.session_id.to_string(),
+            path if path.contains("/bundles/{id}") => self.bundle_id.clone(),
             _ => self.token_id.to_string(),
         };
         let id = other.map_or(own, |other| other.to_string());

@@ -9,7 +9,10 @@ use testbed::{
     planes::Plane,
 };
 
-use crate::harness::{Control, Person, text};
+use crate::{
+    bundles::bundle,
+    harness::{Control, Person, text},
+};
 
 const TIMES: usize = 100;
 
@@ -76,6 +79,28 @@ async fn six_refunds_of_one_token_are_one_each_of_a_hundred_times() {
         let answers = join_all((0..6).map(refund)).await;
         assert_eq!((statuses(&answers, 200), statuses(&answers, 404)), (1, 5), "round {round}");
         assert_eq!(replicas.control.balance(&alice).await, "18.00");
+    }
+    replicas.finish().await;
+}
+
+#[tokio::test]
+async fn of_a_bundle_and_a_token_on_a_balance_for_one_of_them_one_is_bought_each_of_a_hundred_times() {
+    let replicas = Replicas::start().await;
+    let (admin, alice) = (replicas.control.admin().await, replicas.control.person("alice").await);
+    let path = format!("/bundles/{}/purchase", text(&bundle(&replicas.control, "Starter Pack").await, "id"));
+    for round in 0..TIMES {
+        // The bundle costs 81.00, the token 100.00.
+        replicas.set_balance(&admin, &alice, "100").await;
+        let token = replicas.call(round, Method::POST, &alice, "/tokens/purchase");
+        let token = token.json(&json!({ "duration_hours": 168 })).answer();
+        let bundle = replicas.call(round + 1, Method::POST, &alice, &path).answer();
+        let (token, bundle) = tokio::join!(token, bundle);
+        let left = match (token.status, bundle.status) {
+            (201, 402) => "0.00",
+            (402, 200) => "19.00",
+            other => panic!("round {round}: {other:?}"),
+        };
+        assert_eq!(replicas.control.balance(&alice).await, left, "round {round}");
     }
     replicas.finish().await;
 }

@@ -55,12 +55,14 @@ macro_rules! parameter_types {
     )*};
 }
 
+mod offer;
 mod text;
 mod value;
 
+pub use offer::{Percent, SoldHours, TokenCount};
 pub use text::{
-    Email, FullName, IdempotencyKey, Method, Name, NewPassword, Password, Reason, ReferralCode, RequestPath, Search,
-    Username,
+    BundleName, Description, Email, FullName, IdempotencyKey, Method, Name, NewPassword, Password, Reason,
+    ReferralCode, RequestPath, Search, Username,
 };
 pub use value::{Days, Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TransactionType, Znc, znc};
 

@@ -6,6 +6,8 @@ use serde_json::Value;
 use super::Scalar;
 
 openapi_types!(
+    BundleName,
+    Description,
     Email,
     FullName,
     IdempotencyKey,
@@ -79,6 +81,8 @@ texts!(
     /// A part of an e-mail or a username.
     Search: 0 to 254,
     ReferralCode: 0 to 100,
+    BundleName: 1 to 100,
+    Description: 0 to 1000,
     /// The name of an action or of a kind of thing.
     Name: 1 to 50,
 );
