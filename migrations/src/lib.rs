@@ -42,7 +42,7 @@ macro_rules! step {
 }
 
 /// The steps in the order in which they apply. Only ever appended to.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     step!("m000001_users"),
     step!("m000002_access_tokens"),
     step!("m000003_publishing"),
@@ -50,6 +50,7 @@ const STEPS: [Step; 7] = [
     step!("m000005_ledger"),
     step!("m000006_audit"),
     step!("m000007_idempotency"),
+    step!("m000009_payments"),
 ];
 
 impl MigrationName for Step {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 /// Refusals that only some operations can answer. All others follow from an operation's shape.
-const PARTICULAR: [(&str, &[&str]); 8] = [
+const PARTICULAR: [(&str, &[&str]); 10] = [
     ("login", &["401", "429"]),
     ("purchase_token", &["402", "409"]),
     ("refund_token", &["404", "409"]),
@@ -12,6 +12,8 @@ const PARTICULAR: [(&str, &[&str]); 8] = [
     ("open_token", &["404"]),
     ("release_device", &["404"]),
     ("try_access", &["404"]),
+    ("mock_purchase", &["404", "409"]),
+    ("notify_payment", &["401", "409"]),
 ];
 
 /// The same for what superusers call.

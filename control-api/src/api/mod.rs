@@ -9,6 +9,7 @@ mod document;
 mod error;
 mod guard;
 mod layer;
+mod mock_pay;
 pub mod ops;
 mod pages;
 mod password_page;
@@ -17,6 +18,7 @@ mod sessions;
 mod stats;
 mod tokens;
 mod users;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -49,6 +51,7 @@ fn service() -> OpenApiService<impl OpenApi, ()> {
         users::Users,
         tokens::Tokens,
         currency::Currency,
+        webhooks::Webhooks,
         admin::Admin,
         audit::Audit,
         stats::Stats,
@@ -61,10 +64,13 @@ fn service() -> OpenApiService<impl OpenApi, ()> {
 pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> + 'static {
     let service = service();
     let document = document::complete(&service.spec());
-    let methods = layer::Methods::of(&document).with(password_page::PATH, "GET, HEAD, POST");
+    let methods = layer::Methods::of(&document)
+        .with(password_page::PATH, "GET, HEAD, POST")
+        .with(mock_pay::TEMPLATE, "GET, HEAD, POST");
     let swagger_page = service.swagger_ui_html().replace(&service.spec(), &document);
     let route = pages::routes(swagger_page, document)
         .at(password_page::PATH, password_page::endpoint(Arc::clone(&app)))
+        .at(mock_pay::ROUTE, mock_pay::endpoint(Arc::clone(&app)))
         .nest_no_strip("/api", service);
     layer::Layer::new(route.data(Arc::clone(&app)), app, methods)
 }

@@ -23,6 +23,7 @@ pub struct Model {
     pub description: String,
     pub token_id: Option<Uuid>,
     pub created_at: DateTime<Utc>,
+    pub payment_id: Option<Uuid>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -39,11 +40,13 @@ pub struct NewLine<'a> {
     pub kind: &'a str,
     pub description: &'a str,
     pub token_id: Option<Uuid>,
+    pub payment_id: Option<Uuid>,
 }
 
 pub async fn insert(tx: &Tx, line: &NewLine<'_>) -> Result<Uuid, Error> {
-    let query = "INSERT INTO transactions (id, user_id, seq, amount, balance_after, type, description, token_id)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let query =
+        "INSERT INTO transactions (id, user_id, seq, amount, balance_after, type, description, token_id, payment_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     let id = Uuid::now_v7();
     let values = [
         id.into(),
@@ -54,6 +57,7 @@ pub async fn insert(tx: &Tx, line: &NewLine<'_>) -> Result<Uuid, Error> {
         line.kind.into(),
         line.description.into(),
         line.token_id.into(),
+        line.payment_id.into(),
     ];
     tx.execute_raw(sql(query, values)).await?;
     Ok(id)

@@ -52,18 +52,24 @@ pub struct Movement<'a> {
 
 /// Takes the price of something from a balance; the new balance, or an error that tells what the balance is.
 pub async fn charge(tx: &db::Tx, user_id: Uuid, movement: &Movement<'_>) -> Result<Decimal, Error> {
-    if let Some(balance) = post(tx, user_id, -movement.amount, movement).await? {
+    if let Some(balance) = post(tx, user_id, -movement.amount, movement, None).await? {
         return Ok(balance);
     }
     // Credit that came in between is found by looking again with the row locked.
     let user = user::find_for_update(tx, user_id).await?.ok_or(Error::UserNotFound)?;
-    let charged = post(tx, user_id, -movement.amount, movement).await?;
+    let charged = post(tx, user_id, -movement.amount, movement, None).await?;
     charged.ok_or(Error::InsufficientBalance { required: movement.amount, available: user.currency_balance })
 }
 
 /// Gives credits; the new balance.
 pub async fn credit(tx: &db::Tx, user_id: Uuid, movement: &Movement<'_>) -> Result<Decimal, Error> {
-    post(tx, user_id, movement.amount, movement).await?.ok_or(Error::BalanceTooLarge)
+    post(tx, user_id, movement.amount, movement, None).await?.ok_or(Error::BalanceTooLarge)
+}
+
+/// Gives the credits of a payment, in ZNC, in the transaction that notes its success; the new balance.
+pub async fn deposit(tx: &db::Tx, user_id: Uuid, payment_id: Uuid, amount: Decimal) -> Result<Decimal, Error> {
+    let movement = Movement { kind: Kind::Deposit, amount, description: "Top-up", token_id: None };
+    post(tx, user_id, amount, &movement, Some(payment_id)).await?.ok_or(Error::BalanceTooLarge)
 }
 
 /// Sets the balance of an account that is locked, by an adjustment of as much as it takes.
@@ -73,12 +79,18 @@ pub async fn adjust(tx: &db::Tx, user: &user::Model, balance: Decimal, descripti
         return Ok(());
     }
     let movement = Movement { kind: Kind::Adjustment, amount: change.abs(), description, token_id: None };
-    post(tx, user.id, change, &movement).await?.ok_or(Error::BalanceTooLarge)?;
+    post(tx, user.id, change, &movement, None).await?.ok_or(Error::BalanceTooLarge)?;
     Ok(())
 }
 
 /// Moves the balance by `change` and writes the line; the new balance, or `None` if it would leave what a balance may be.
-async fn post(tx: &db::Tx, user_id: Uuid, change: Decimal, movement: &Movement<'_>) -> Result<Option<Decimal>, Error> {
+async fn post(
+    tx: &db::Tx,
+    user_id: Uuid,
+    change: Decimal,
+    movement: &Movement<'_>,
+    payment_id: Option<Uuid>,
+) -> Result<Option<Decimal>, Error> {
     let Some(user::Moved { balance, ledger_seq }) = user::move_balance(tx, user_id, change).await? else {
         return Ok(None);
     };
@@ -90,6 +102,7 @@ async fn post(tx: &db::Tx, user_id: Uuid, change: Decimal, movement: &Movement<'
         kind: movement.kind.as_str(),
         description: movement.description,
         token_id: movement.token_id,
+        payment_id,
     };
     transaction::insert(tx, &line).await?;
     Ok(Some(balance))

@@ -13,6 +13,7 @@ mod idempotency;
 mod isolation;
 mod ledger;
 mod logins;
+mod payments;
 mod publishing;
 mod races;
 mod recovery;

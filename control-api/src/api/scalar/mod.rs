@@ -59,10 +59,10 @@ mod text;
 mod value;
 
 pub use text::{
-    Email, FullName, IdempotencyKey, Method, Name, NewPassword, Password, Reason, ReferralCode, RequestPath, Search,
-    Username,
+    Email, FullName, IdempotencyKey, Method, Name, NewPassword, Password, Reason, ReferralCode, RequestPath, ReturnUrl,
+    Search, Username,
 };
-pub use value::{Days, Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TransactionType, Znc, znc};
+pub use value::{Days, Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TopUp, TransactionType, Znc, znc};
 
 /// One kind of value.
 pub trait Scalar: Clone + Send + Sync + 'static {
