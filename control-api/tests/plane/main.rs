@@ -13,6 +13,7 @@ mod idempotency;
 mod isolation;
 mod ledger;
 mod logins;
+mod mock_payments;
 mod payments;
 mod publishing;
 mod races;
