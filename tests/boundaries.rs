@@ -105,6 +105,13 @@ const BOUNDARIES: &[Boundary] = &[
         broken_by: ("control-api/src/domain/tokens.rs", "async fn f(redis: &fred::clients::Client) {}"),
     },
     Boundary {
+        says: "the control plane asks nobody by HTTP but the payment provider",
+        within: &["control-api/src/"],
+        except: &["control-api/src/provider/"],
+        forbids: &[Name("reqwest")],
+        broken_by: ("control-api/src/domain/payments.rs", "async fn f(http: &reqwest::Client) {}"),
+    },
+    Boundary {
         says: "endpoint → domain → entity: no layer calls back up",
         within: &["control-api/src/db/", "control-api/src/domain/"],
         except: &[],

@@ -3,6 +3,8 @@
 //! Options hold text as it was given and [`ServeOptions::check`] reads it, so that a wrong value is named by its option and
 //! never repeated: it may be a secret. Nothing else reads the environment.
 
+mod payments;
+
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
@@ -12,6 +14,8 @@ use shared::{
     redis::{ACTIVATIONS_RETOLD_WITHIN_MS, LEASE_MS},
 };
 use url::Url;
+
+pub use payments::{PaymentProvider, Payments, Shop};
 
 use crate::{db::access_token::Hour, domain::prices::Prices};
 
@@ -196,6 +200,8 @@ pub struct ServeOptions {
     /// What a token for 30 days costs, in ZNC
     #[arg(long, env = "TOKEN_PRICE_30D", default_value = "300.00")]
     token_price_30d: Decimal,
+    #[command(flatten)]
+    payments: payments::PaymentOptions,
 }
 
 /// What `serve` runs on: every value checked.
@@ -224,6 +230,9 @@ pub struct Config {
     pub audit_retention_days: u16,
     pub jwt_lifetime: Duration,
     pub prices: Prices,
+    pub payments: Payments,
+    /// Where who has paid may be sent: every origin of ours, and those whose pages may call the API.
+    pub return_origins: Vec<String>,
 }
 
 const SECRET_KEY_BYTES: usize = 32;
@@ -250,6 +259,13 @@ impl ServeOptions {
         if self.database.database_max_connections < 2 {
             return Err(wrong("DATABASE_MAX_CONNECTIONS", "must be at least 2"));
         }
+        let control_origin = match &self.control_origin {
+            Some(given) => origin("CONTROL_ORIGIN", given)?,
+            None => format!("http://{}", self.control_listen),
+        };
+        let public_origins = self.public_origins(debug)?;
+        let cors_origins = origins("CORS_ORIGINS", &self.cors_origins)?;
+        let return_origins = [&public_origins[..], &cors_origins, std::slice::from_ref(&control_origin)].concat();
         Ok(Config {
             database_url: self.database.url()?.clone(),
             database_max_connections: self.database.database_max_connections,
@@ -261,18 +277,17 @@ impl ServeOptions {
             secret_key: self.secret_key()?,
             listen: self.control_listen,
             ops_listen: self.control_ops_listen,
-            control_origin: match &self.control_origin {
-                Some(given) => origin("CONTROL_ORIGIN", given)?,
-                None => format!("http://{}", self.control_listen),
-            },
-            public_origin: self.public_origin(debug)?,
-            cors_origins: origins("CORS_ORIGINS", &self.cors_origins)?,
+            control_origin,
+            public_origin: public_origins[0].clone(),
+            cors_origins,
             trusted_proxies: TrustedProxies::parse(self.trusted_proxies.iter().map(String::as_str))
                 .map_err(|error| wrong("TRUSTED_PROXIES", error.to_string()))?,
             login_failures_per_hour: self.login_failures_per_hour,
             audit_retention_days: self.audit_retention_days,
             jwt_lifetime: Duration::from_secs(60 * u64::from(self.access_token_expire_minutes)),
             prices: self.prices()?,
+            payments: self.payments.check(debug)?,
+            return_origins,
         })
     }
 
@@ -290,11 +305,13 @@ impl ServeOptions {
         Ok(key.clone())
     }
 
-    fn public_origin(&self, debug: bool) -> Result<String, ConfigError> {
-        match origins("PUBLIC_ORIGIN", &self.public_origin)?.into_iter().next() {
-            Some(first) => Ok(first),
-            None if debug => Ok("http://127.0.0.1:8000".to_owned()),
-            None => Err(wrong("PUBLIC_ORIGIN", "is required unless DEBUG is set")),
+    /// At least one.
+    fn public_origins(&self, debug: bool) -> Result<Vec<String>, ConfigError> {
+        let given = origins("PUBLIC_ORIGIN", &self.public_origin)?;
+        match given.is_empty() {
+            false => Ok(given),
+            true if debug => Ok(vec!["http://127.0.0.1:8000".to_owned()]),
+            true => Err(wrong("PUBLIC_ORIGIN", "is required unless DEBUG is set")),
         }
     }
 
@@ -381,6 +398,7 @@ mod tests {
             ("--lease-seconds", "17", "LEASE_SECONDS"),
             ("--token-hour-seconds", "17", "TOKEN_HOUR_SECONDS"),
             ("--refund-hold-seconds", "17", "REFUND_HOLD_SECONDS"),
+            ("--znc-to-rub-rate", "1001", "ZNC_TO_RUB_RATE"),
         ] {
             let error = check(&[(option, value)]).expect_err(option).to_string();
             assert!(error.starts_with(named), "{error}");

@@ -13,7 +13,9 @@ mod db;
 mod domain;
 mod intake;
 mod outbox;
+mod provider;
 mod publisher;
+mod reconciler;
 mod serve;
 mod snapshot;
 mod sweeper;
@@ -28,7 +30,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     attempts::Attempts,
     config::Config,
-    domain::{idempotency::Sealer, jwt, passwords::Passwords, prices::Prices},
+    domain::{idempotency::Sealer, jwt, passwords::Passwords, payments::Till, prices::Prices},
+    provider::Provider,
     publisher::Publisher,
     snapshot::Watch,
     sweeper::Sweeper,
@@ -55,6 +58,8 @@ pub struct App {
     attempts: Attempts,
     keys: jwt::Keys,
     sealer: Sealer,
+    /// `None` where no payments are taken.
+    till: Option<Arc<Till>>,
     metrics: Metrics,
     /// Cancelled once the program stops.
     stop: CancellationToken,
@@ -69,6 +74,8 @@ pub enum RunError {
     Redis(#[from] fred::error::Error),
     #[error("REDIS_URL: Redis may evict keys (maxmemory-policy {policy}); set noeviction, or pass --allow-eviction")]
     RedisMayEvict { policy: String },
+    #[error("PAYMENT_PROVIDER: {0}")]
+    Payments(#[from] provider::Unavailable),
     #[error("a task of the program ended by itself")]
     TaskEnded,
 }
@@ -78,6 +85,9 @@ impl App {
     async fn new(config: Config, stop: CancellationToken) -> Result<Arc<Self>, RunError> {
         let publisher = Publisher::connect(config.redis_url.expose(), config.hour)?;
         let secret_key = config.secret_key.expose();
+        let provider = Provider::new(&config.payments.provider, &config.control_origin)?;
+        let (rub_per_znc, lifetime) = (config.payments.rub_per_znc, config.payments.lifetime);
+        let till = provider.map(|provider| Arc::new(Till { provider, rub_per_znc, lifetime }));
         Ok(Arc::new(Self {
             prices: config.prices.clone(),
             db: db::connect(config.database_url.expose(), config.database_max_connections).await?,
@@ -85,6 +95,7 @@ impl App {
             attempts: Attempts::new(publisher.clone(), secret_key, config.login_failures_per_hour),
             publisher,
             sealer: Sealer::new(secret_key),
+            till,
             keys: jwt::Keys::new(secret_key, config.jwt_lifetime),
             metrics: Metrics::new(),
             config,
@@ -141,6 +152,9 @@ pub async fn run(
         audit_retention_days: app.config.audit_retention_days,
     };
     tasks.spawn("sweeper", |stop| sweeper.sweep(stop));
+    if let Some(till) = app.till.clone() {
+        tasks.spawn("reconciler", |stop| reconciler::reconcile(db.clone(), till, stop));
+    }
     let ops = api::ops::endpoint(Arc::clone(&app));
     tasks.spawn("private listener", |stop| serve::serve(ops_listener, ops, metrics.clone(), stop));
     let public = api::endpoint(Arc::clone(&app));

@@ -42,7 +42,7 @@ macro_rules! step {
 }
 
 /// The steps in the order in which they apply. Only ever appended to.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     step!("m000001_users"),
     step!("m000002_access_tokens"),
     step!("m000003_publishing"),
@@ -51,6 +51,7 @@ const STEPS: [Step; 8] = [
     step!("m000006_audit"),
     step!("m000007_idempotency"),
     step!("m000008_bundles"),
+    step!("m000009_payments"),
 ];
 
 impl MigrationName for Step {
@@ -63,12 +64,19 @@ impl MigrationName for Step {
 #[async_trait::async_trait]
 impl MigrationTrait for Step {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.get_connection().execute_unprepared(self.up).await.map(drop)
+        run(manager, self.up).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.get_connection().execute_unprepared(self.down).await.map(drop)
+        run(manager, self.down).await
     }
+}
+
+/// Runs a step and checks what it wrote, for a later one cannot alter a table whose rows are still to be checked.
+async fn run(manager: &SchemaManager<'_>, step: &str) -> Result<(), DbErr> {
+    let connection = manager.get_connection();
+    connection.execute_unprepared(step).await?;
+    connection.execute_unprepared("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED").await.map(drop)
 }
 
 struct Migrator;

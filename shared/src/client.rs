@@ -4,21 +4,41 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// The proxies whose word counts: networks, or single addresses.
+/// Networks, or single addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustedProxies(Vec<IpNet>);
+pub struct Networks(Vec<IpNet>);
+
+/// The proxies whose word counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedProxies(Networks);
 
 /// A text that is neither an address nor a network such as `10.0.0.0/8`.
 #[derive(Debug, thiserror::Error)]
 #[error("must be addresses or networks such as 10.0.0.0/8")]
 pub struct NotANetwork;
 
-impl TrustedProxies {
+impl Networks {
     /// Reads addresses and networks; texts that are empty are passed over.
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, NotANetwork> {
         let network = |text: &str| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         let texts = texts.into_iter().map(str::trim).filter(|text| !text.is_empty());
         texts.map(network).collect::<Result<_, _>>().map(Self).map_err(|_| NotANetwork)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+impl TrustedProxies {
+    /// Reads addresses and networks, as [`Networks::parse`] does.
+    pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, NotANetwork> {
+        Networks::parse(texts).map(Self)
     }
 
     /// The address of the client: the peer, or what it says of whom it forwards for if it is trusted: the right-most entry of
@@ -27,17 +47,13 @@ impl TrustedProxies {
     pub fn client<'a>(&self, peer: IpAddr, forwarded_for: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
         let mut client = peer.to_canonical();
         let mut entries = forwarded_for.rev().flat_map(|line| line.rsplit(','));
-        while self.trusts(client) {
+        while self.0.contains(client) {
             match entries.next().and_then(address) {
                 Some(address) => client = address,
                 None => break,
             }
         }
         client
-    }
-
-    fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
     }
 }
 

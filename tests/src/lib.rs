@@ -26,3 +26,4 @@ pub mod standin;
 pub mod strangers;
 mod tls;
 pub mod wire;
+pub mod yookassa;

@@ -3,15 +3,30 @@
 use std::sync::Arc;
 
 use poem::web::Data;
-use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
+use poem_openapi::{
+    ApiResponse, Object, OpenApi,
+    param::{Header, Query},
+    payload::Json,
+};
+use serde_json::json;
 
 use super::{
     Tag,
-    error::ApiError,
+    body::{Body, body},
+    error::{ApiError, FieldError},
     guard::CurrentUser,
-    scalar::{Id, Limit, Offset, SignedZnc, Timestamp, TransactionType, Znc},
+    scalar::{Id, IdempotencyKey, Limit, Offset, ReturnUrl, SignedZnc, Timestamp, TopUp, TransactionType, Znc, znc},
 };
-use crate::{App, db::transaction};
+use crate::{
+    App,
+    db::transaction,
+    domain::{
+        Error,
+        idempotency::Once,
+        payments::{self, Till},
+    },
+    provider::Provider,
+};
 
 /// How many lines a page of the ledger has if nobody says.
 const LINES: Limit = Limit(10);
@@ -45,7 +60,7 @@ impl From<transaction::Model> for Transaction {
             amount: SignedZnc(line.amount),
             transaction_type: line.kind,
             description: line.description,
-            payment_id: None,
+            payment_id: line.payment_id.map(Id),
             created_at: Timestamp(line.created_at),
         }
     }
@@ -57,6 +72,55 @@ struct TransactionPage {
     total: u64,
     limit: u64,
     offset: u64,
+}
+
+body! {
+    pub struct MockPurchase {
+        pub amount: TopUp,
+    }
+}
+
+body! {
+    pub struct CreditPurchase {
+        pub amount_znc: TopUp,
+        /// Where the payer is sent afterwards: on an origin of this service, or one whose pages may call it.
+        pub return_url: ReturnUrl,
+    }
+}
+
+#[derive(Object)]
+struct Bought {
+    /// Always true.
+    success: bool,
+    amount: Znc,
+    new_balance: Znc,
+    message: String,
+}
+
+/// A payment to be made.
+#[derive(Object)]
+struct Payment {
+    payment_id: Id,
+    /// Where it is paid.
+    payment_url: String,
+    amount_znc: Znc,
+    amount_rub: Znc,
+    /// Always `pending`.
+    status: String,
+}
+
+#[derive(ApiResponse)]
+enum MockPurchased {
+    /// The credits are there.
+    #[oai(status = 201)]
+    Created(Json<Bought>),
+}
+
+#[derive(ApiResponse)]
+enum PaymentStarted {
+    /// The payment, which is not paid yet.
+    #[oai(status = 201)]
+    Created(Json<Payment>),
 }
 
 #[OpenApi(prefix_path = "/api/v1/currency", tag = "Tag::Currency")]
@@ -82,5 +146,59 @@ impl Currency {
         let kind = transaction_type.0.map(|kind| kind.0.as_str());
         let (lines, total) = transaction::list(&app.db, user.0.user.id, kind, limit, offset).await?;
         Ok(Json(TransactionPage { items: lines.into_iter().map(Transaction::from).collect(), total, limit, offset }))
+    }
+    /// Buys credits without paying
+    ///
+    /// For development: where the payment provider is not `mock`, there is no such call.
+    #[oai(path = "/mock-purchase", method = "post", operation_id = "mock_purchase")]
+    async fn mock_purchase(
+        &self,
+        app: Data<&Arc<App>>,
+        user: CurrentUser,
+        body: Body<MockPurchase>,
+    ) -> Result<MockPurchased, ApiError> {
+        let Some(till @ Till { provider: Provider::Mock(_), .. }) = app.till.as_deref() else {
+            return Err(ApiError::not_found("Not found"));
+        };
+        let amount = body.0.amount.0;
+        let new_balance = payments::grant(&app.db, till, &user.0, amount).await?;
+        Ok(MockPurchased::Created(Json(Bought {
+            success: true,
+            amount: Znc(amount),
+            new_balance: Znc(new_balance),
+            message: format!("{} ZNC added to the balance.", znc(amount)),
+        })))
+    }
+
+    /// Starts a payment for credits
+    ///
+    /// They are there as soon as the payment provider says that it was paid.
+    #[oai(path = "/purchase", method = "post", operation_id = "purchase_credits")]
+    async fn purchase(
+        &self,
+        app: Data<&Arc<App>>,
+        user: CurrentUser,
+        /// Makes repeating the call safe: the same key and body are the same payment, for 24 hours
+        #[oai(name = "Idempotency-Key")]
+        key: Header<Option<IdempotencyKey>>,
+        body: Body<CreditPurchase>,
+    ) -> Result<PaymentStarted, ApiError> {
+        let App { db, config, sealer, till, .. } = &***app;
+        let CreditPurchase { amount_znc: TopUp(amount), return_url: ReturnUrl(return_url) } = body.0;
+        let till = till.as_ref().ok_or(Error::PaymentsNotConfigured)?;
+        if !config.return_origins.contains(&return_url.origin().ascii_serialization()) {
+            let error = FieldError::new("return_url", "must be on an origin of this service or one that may call it");
+            return Err(ApiError::invalid(vec![error]));
+        }
+        let request = json!({ "amount_znc": amount.normalize(), "return_url": return_url.as_str() });
+        let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "currency/purchase", key: &key.0, request });
+        let started = payments::start(db, till, &user.0, amount, return_url.as_str(), once.as_ref()).await?;
+        Ok(PaymentStarted::Created(Json(Payment {
+            payment_id: Id(started.id),
+            payment_url: started.url,
+            amount_znc: Znc(started.amount_znc),
+            amount_rub: Znc(started.amount_rub),
+            status: "pending".to_owned(),
+        })))
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 /// Refusals that only some operations can answer. All others follow from an operation's shape.
-const PARTICULAR: [(&str, &[&str]); 10] = [
+const PARTICULAR: [(&str, &[&str]); 12] = [
     ("login", &["401", "429"]),
     ("purchase_token", &["402", "409"]),
     ("refund_token", &["404", "409"]),
@@ -14,6 +14,8 @@ const PARTICULAR: [(&str, &[&str]); 10] = [
     ("try_access", &["404"]),
     ("get_bundle", &["404"]),
     ("purchase_bundle", &["402", "404", "409"]),
+    ("mock_purchase", &["404", "409"]),
+    ("notify_payment", &["401", "409"]),
 ];
 
 /// The same for what superusers call.

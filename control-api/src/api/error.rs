@@ -18,6 +18,9 @@ use shared::grant::DURATIONS_HOURS;
 use super::scalar::znc;
 use crate::domain;
 
+/// When to ask again for what only an operator can switch on.
+const NOT_CONFIGURED_FOR_SECONDS: &str = "3600";
+
 /// What went wrong, for a program (`status`) and for a person (`detail`).
 #[derive(Object, Clone)]
 pub struct Problem {
@@ -211,7 +214,20 @@ impl From<domain::Error> for ApiError {
             Error::BundleNameTaken => Self::conflict("Bundle name already taken"),
             Error::UserNotFound => Self::not_found("User not found"),
             Error::LastSuperuser => Self::conflict("The last active superuser cannot be disabled or demoted"),
-            Error::Busy | Error::RedisUnavailable => Self::unavailable(),
+            Error::AmountTooSmall => Self::invalid(vec![FieldError::new(
+                "amount_znc",
+                "costs less than the smallest amount that can be paid",
+            )]),
+            Error::PaymentsNotConfigured => {
+                let detail = "Payments are not configured";
+                let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+                Self::Unavailable(problem, NOT_CONFIGURED_FOR_SECONDS.to_owned())
+            }
+            Error::NoticeUnverified => {
+                let problem = Problem::new(StatusCode::UNAUTHORIZED, "The notification could not be verified");
+                Self::Unauthorized(problem, "Signature".to_owned())
+            }
+            Error::Busy | Error::RedisUnavailable | Error::ProviderUnavailable => Self::unavailable(),
             Error::Database(error) => Self::from(error),
         }
     }

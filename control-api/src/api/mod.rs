@@ -10,6 +10,7 @@ mod document;
 mod error;
 mod guard;
 mod layer;
+mod mock_pay;
 pub mod ops;
 mod pages;
 mod password_page;
@@ -18,6 +19,7 @@ mod sessions;
 mod stats;
 mod tokens;
 mod users;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -53,6 +55,7 @@ fn service() -> OpenApiService<impl OpenApi, ()> {
         tokens::Tokens,
         bundles::Bundles,
         currency::Currency,
+        webhooks::Webhooks,
         admin::Admin,
         audit::Audit,
         stats::Stats,
@@ -65,11 +68,14 @@ fn service() -> OpenApiService<impl OpenApi, ()> {
 pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> + 'static {
     let service = service();
     let document = document::complete(&service.spec());
-    let methods = layer::Methods::of(&document).with(password_page::PATH, "GET, HEAD, POST");
-    let methods = methods.with(bundles::PATH_WITHOUT_SLASH, "GET, POST");
+    let methods = layer::Methods::of(&document)
+        .with(password_page::PATH, "GET, HEAD, POST")
+        .with(bundles::PATH_WITHOUT_SLASH, "GET, POST")
+        .with(mock_pay::TEMPLATE, "GET, HEAD, POST");
     let swagger_page = service.swagger_ui_html().replace(&service.spec(), &document);
     let route = pages::routes(swagger_page, document)
         .at(password_page::PATH, password_page::endpoint(Arc::clone(&app)))
+        .at(mock_pay::ROUTE, mock_pay::endpoint(Arc::clone(&app)))
         .nest_no_strip("/api", service);
     let route = route.data(Arc::clone(&app)).before(async |request| Ok(bundles::with_slash(request)));
     layer::Layer::new(route, app, methods)

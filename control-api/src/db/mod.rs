@@ -11,6 +11,7 @@ pub mod ended_jwt;
 pub mod idempotency_key;
 pub mod outbox;
 pub mod password_link;
+pub mod payment;
 pub mod referral;
 pub mod session;
 pub mod settings;

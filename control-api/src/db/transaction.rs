@@ -24,6 +24,7 @@ pub struct Model {
     pub token_id: Option<Uuid>,
     pub created_at: DateTime<Utc>,
     pub bundle_id: Option<Uuid>,
+    pub payment_id: Option<Uuid>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -41,12 +42,13 @@ pub struct NewLine<'a> {
     pub description: &'a str,
     pub token_id: Option<Uuid>,
     pub bundle_id: Option<Uuid>,
+    pub payment_id: Option<Uuid>,
 }
 
 pub async fn insert(tx: &Tx, line: &NewLine<'_>) -> Result<Uuid, Error> {
     let query =
-        "INSERT INTO transactions (id, user_id, seq, amount, balance_after, type, description, token_id, bundle_id)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        "INSERT INTO transactions (id, user_id, seq, amount, balance_after, type, description, token_id, bundle_id,
+        payment_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     let id = Uuid::now_v7();
     let values = [
         id.into(),
@@ -58,6 +60,7 @@ pub async fn insert(tx: &Tx, line: &NewLine<'_>) -> Result<Uuid, Error> {
         line.description.into(),
         line.token_id.into(),
         line.bundle_id.into(),
+        line.payment_id.into(),
     ];
     tx.execute_raw(sql(query, values)).await?;
     Ok(id)

@@ -41,6 +41,8 @@ pub enum Action {
     DrawPasswordLink,
     Purchase,
     Extend,
+    StartPayment,
+    SettlePayment,
     Refund,
     Revoke,
     Rotate,
@@ -69,6 +71,8 @@ impl Action {
             Self::DrawPasswordLink => "draw_password_link",
             Self::Purchase => "purchase",
             Self::Extend => "extend",
+            Self::StartPayment => "start_payment",
+            Self::SettlePayment => "settle_payment",
             Self::Refund => "refund",
             Self::Revoke => "revoke",
             Self::Rotate => "rotate",
@@ -92,6 +96,7 @@ pub enum Resource {
     /// An attempt to log in, as whom if there is such a user.
     Login(Option<Uuid>),
     Token(Uuid),
+    Payment(Uuid),
     Session(Uuid),
     Bundle(Uuid),
     Settings,
@@ -109,6 +114,7 @@ impl Resource {
         match self {
             Self::User(_) | Self::Login(_) => "user",
             Self::Token(_) => "token",
+            Self::Payment(_) => "payment",
             Self::Session(_) => "session",
             Self::Bundle(_) => "bundle",
             Self::Settings => "settings",
@@ -117,7 +123,7 @@ impl Resource {
 
     fn id(self) -> Option<Uuid> {
         match self {
-            Self::User(id) | Self::Token(id) | Self::Session(id) | Self::Bundle(id) => Some(id),
+            Self::User(id) | Self::Token(id) | Self::Payment(id) | Self::Session(id) | Self::Bundle(id) => Some(id),
             Self::Login(id) => id,
             Self::Settings => None,
         }

@@ -10,7 +10,7 @@ use super::{
     accounts::Session,
     audit::{self, Action, Resource},
     idempotency::Once,
-    ledger::{self, Movement},
+    ledger::{self, About, Movement},
     prices::{self, BundlePrice, Prices},
     referrals,
     tokens::{self, Issued},
@@ -82,8 +82,7 @@ pub async fn purchase(
         kind: ledger::Kind::Purchase,
         amount: price.total,
         description: &description,
-        token_id: None,
-        bundle_id: Some(id),
+        about: About::Bundle(id),
     };
     let new_balance = ledger::charge(&tx, user_id, &movement).await?;
     let mut issued = Vec::with_capacity(costs.len());

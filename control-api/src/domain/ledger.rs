@@ -46,10 +46,17 @@ pub struct Movement<'a> {
     /// ZNC, never negative: what it does to the balance follows from what it is.
     pub amount: Decimal,
     pub description: &'a str,
-    /// The token that it is for.
-    pub token_id: Option<Uuid>,
-    /// The bundle that it is for.
-    pub bundle_id: Option<Uuid>,
+    pub about: About,
+}
+
+/// What a movement is for.
+#[derive(Clone, Copy, PartialEq)]
+pub enum About {
+    /// What its description says.
+    Nothing,
+    Token(Uuid),
+    Bundle(Uuid),
+    Payment(Uuid),
 }
 
 /// Takes the price of something from a balance; the new balance, or an error that tells what the balance is.
@@ -74,8 +81,7 @@ pub async fn adjust(tx: &db::Tx, user: &user::Model, balance: Decimal, descripti
     if change.is_zero() {
         return Ok(());
     }
-    let movement =
-        Movement { kind: Kind::Adjustment, amount: change.abs(), description, token_id: None, bundle_id: None };
+    let movement = Movement { kind: Kind::Adjustment, amount: change.abs(), description, about: About::Nothing };
     post(tx, user.id, change, &movement).await?.ok_or(Error::BalanceTooLarge)?;
     Ok(())
 }
@@ -85,6 +91,13 @@ async fn post(tx: &db::Tx, user_id: Uuid, change: Decimal, movement: &Movement<'
     let Some(user::Moved { balance, ledger_seq }) = user::move_balance(tx, user_id, change).await? else {
         return Ok(None);
     };
+    let (mut token_id, mut bundle_id, mut payment_id) = (None, None, None);
+    match movement.about {
+        About::Nothing => {}
+        About::Token(id) => token_id = Some(id),
+        About::Bundle(id) => bundle_id = Some(id),
+        About::Payment(id) => payment_id = Some(id),
+    }
     let line = NewLine {
         user_id,
         seq: ledger_seq,
@@ -92,8 +105,9 @@ async fn post(tx: &db::Tx, user_id: Uuid, change: Decimal, movement: &Movement<'
         balance_after: balance,
         kind: movement.kind.as_str(),
         description: movement.description,
-        token_id: movement.token_id,
-        bundle_id: movement.bundle_id,
+        token_id,
+        bundle_id,
+        payment_id,
     };
     transaction::insert(tx, &line).await?;
     Ok(Some(balance))

@@ -9,6 +9,7 @@ pub mod idempotency;
 pub mod jwt;
 pub mod ledger;
 pub mod passwords;
+pub mod payments;
 pub mod prices;
 pub mod referrals;
 pub mod refunds;
@@ -74,6 +75,14 @@ pub enum Error {
     UserNotFound,
     #[error("the last active superuser cannot be taken away")]
     LastSuperuser,
+    #[error("so few credits cost nothing")]
+    AmountTooSmall,
+    #[error("no payments are taken")]
+    PaymentsNotConfigured,
+    #[error("the payment provider may not have sent the notice, or tells of another payment")]
+    NoticeUnverified,
+    #[error("the payment provider does not answer")]
+    ProviderUnavailable,
     #[error("too many passwords are being checked")]
     Busy,
     #[error("Redis cannot say")]

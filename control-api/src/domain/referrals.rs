@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     Error,
     audit::{self, Action, By, Origin, Resource},
-    ledger::{self, Movement},
+    ledger::{self, About, Movement},
     prices,
 };
 use crate::db::{
@@ -75,8 +75,7 @@ async fn pay(db: &db::Pool, referrer_id: Uuid) -> Result<usize, Error> {
             kind: ledger::Kind::ReferralBonus,
             amount: *amount,
             description: &description,
-            token_id: Some(*token_id),
-            bundle_id: None,
+            about: About::Token(*token_id),
         };
         let balance = ledger::credit(&tx, referrer_id, &movement).await?;
         let details =

@@ -19,7 +19,7 @@ use super::{
     Error,
     accounts::Session,
     audit::{self, Action, By, Origin, Resource},
-    ledger::{self, Movement},
+    ledger::{self, About, Movement},
 };
 use crate::{
     db::{self, access_token, idempotency_key, user},
@@ -145,8 +145,7 @@ async fn revoke(db: &db::Pool, barred: &access_token::Model, origin: &Origin) ->
         kind: ledger::Kind::Refund,
         amount: barred.cost,
         description: &description,
-        token_id: Some(barred.id),
-        bundle_id: None,
+        about: About::Token(barred.id),
     };
     let new_balance = ledger::credit(&tx, barred.user_id, &movement).await?;
     outbox::push(&tx, &[barred.id]).await?;

@@ -17,7 +17,7 @@ use super::{
     accounts::Session,
     audit::{self, Action, Resource},
     idempotency::Once,
-    ledger::{self, Movement},
+    ledger::{self, About, Movement},
     prices::Prices,
     referrals,
 };
@@ -91,13 +91,8 @@ pub async fn purchase(
         return Ok(Issued { token, text });
     }
     let description = format!("Token purchase: {duration_hours}h ({scope})");
-    let movement = Movement {
-        kind: ledger::Kind::Purchase,
-        amount: price,
-        description: &description,
-        token_id: Some(id),
-        bundle_id: None,
-    };
+    let movement =
+        Movement { kind: ledger::Kind::Purchase, amount: price, description: &description, about: About::Token(id) };
     let balance = ledger::charge(&tx, buyer.user.id, &movement).await?;
     let hours = sold_hours(duration_hours)?;
     let Issued { token, text } = issue(&tx, id, buyer.user.id, hours, scope.as_str(), price).await?;
@@ -156,13 +151,8 @@ pub async fn extend(
         return Err(Error::TokenTooLong);
     }
     let description = format!("Token extension: {duration_hours}h");
-    let movement = Movement {
-        kind: ledger::Kind::Purchase,
-        amount: price,
-        description: &description,
-        token_id: Some(id),
-        bundle_id: None,
-    };
+    let movement =
+        Movement { kind: ledger::Kind::Purchase, amount: price, description: &description, about: About::Token(id) };
     let balance = ledger::charge(&tx, owner.user.id, &movement).await?;
     let token = access_token::extend(&tx, id, hours, price).await?;
     outbox::push(&tx, &[id]).await?;

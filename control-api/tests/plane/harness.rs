@@ -19,6 +19,11 @@ use testbed::{
 use uuid::Uuid;
 
 pub const SECRET_KEY: &str = "kJ8s0dLm2QpXv7RtYw4ZbN6cHf1Ga9Ue";
+/// Signs the notices of the mock provider.
+pub const WEBHOOK_SECRET: &str = "w8Kd2LqX5mZr1TyV7bNc4HfJ9sGa0PeU";
+/// The environment of a control plane that takes payments without taking money.
+pub const MOCK_PAYMENTS: [(&str, &str); 3] =
+    [("DEBUG", "true"), ("PAYMENT_PROVIDER", "mock"), ("PAYMENT_WEBHOOK_SECRET", WEBHOOK_SECRET)];
 pub const PUBLIC_ORIGIN: &str = "https://gateway.example:8443";
 
 const ADMIN_EMAIL: &str = "admin@example.com";

@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::harness::{Control, text};
+use crate::harness::{Control, MOCK_PAYMENTS, text};
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_refused_as_problems() {
@@ -88,7 +88,7 @@ fn nasty() -> Vec<Value> {
 
 #[tokio::test]
 async fn bad_input_is_never_a_fault_of_ours() {
-    let control = Control::start().await;
+    let control = Control::start_with(MOCK_PAYMENTS).await;
     let (admin, alice) = (control.admin().await, control.person_with("alice", "1000").await);
     let token = control.buys(&alice, 1).await;
     let good = [
@@ -101,6 +101,17 @@ async fn bad_input_is_never_a_fault_of_ours() {
         (Method::PATCH, "/users/me".to_owned(), json!({ "full_name": "A", "password": null, "current_password": "x" })),
         (Method::POST, "/tokens/purchase".to_owned(), json!({ "duration_hours": 1, "scope": "full" })),
         (Method::POST, format!("/tokens/{}/extend", token.id), json!({ "duration_hours": 1 })),
+        (Method::POST, "/currency/mock-purchase".to_owned(), json!({ "amount": "1.00" })),
+        (
+            Method::POST,
+            "/currency/purchase".to_owned(),
+            json!({ "amount_znc": "1.00", "return_url": "http://localhost:61000/" }),
+        ),
+        (
+            Method::POST,
+            "/webhooks/payment".to_owned(),
+            json!({ "type": "notification", "event": "payment.succeeded", "object": { "id": "1" } }),
+        ),
         (
             Method::POST,
             "/bundles/".to_owned(),
@@ -254,6 +265,9 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
         ("/api/v1/admin/sessions/{id}", "delete", "200 400 401 403 404 408 413 422 500 503"),
         ("/api/v1/currency/balance", "get", "200 400 401 403 408 413 500 503"),
         ("/api/v1/currency/transactions", "get", "200 400 401 403 408 413 422 500 503"),
+        ("/api/v1/currency/mock-purchase", "post", "201 400 401 403 404 408 409 413 415 422 500 503"),
+        ("/api/v1/currency/purchase", "post", "201 400 401 403 408 413 415 422 500 503"),
+        ("/api/v1/webhooks/payment", "post", "200 400 401 408 409 413 415 422 500 503"),
         ("/api/v1/admin/audit-logs", "get", "200 400 401 403 408 413 422 500 503"),
         ("/api/v1/admin/stats", "get", "200 400 401 403 408 413 422 500 503"),
         ("/api/v1/admin/ledger/verify", "get", "200 400 401 403 408 413 500 503"),
@@ -268,7 +282,7 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
     }
     let calls: usize =
         document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
-    assert_eq!(calls, 34);
+    assert_eq!(calls, 37);
     let of_error = &document["paths"]["/api/v1/users/me"]["get"]["responses"]["401"]["content"];
     assert!(of_error["application/problem+json"].is_object(), "{of_error}");
 }

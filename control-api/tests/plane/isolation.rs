@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     bundles::bundle,
-    harness::{Control, Person, text},
+    harness::{Control, MOCK_PAYMENTS, Person, text},
 };
 
 /// Who may make a call.
@@ -20,10 +20,12 @@ enum For {
     /// The owner of what the path names; to others it is not there.
     Owner,
     Superusers,
+    /// The payment provider, by what proves that it is.
+    Provider,
 }
 
 /// Every call of the document: `{id}` is something of Alice's.
-const CALLS: [(&str, &str, For); 34] = [
+const CALLS: [(&str, &str, For); 37] = [
     ("POST", "/api/v1/auth/register", For::Anyone),
     ("POST", "/api/v1/auth/login", For::Anyone),
     ("POST", "/api/v1/auth/logout", For::Oneself),
@@ -33,6 +35,9 @@ const CALLS: [(&str, &str, For); 34] = [
     ("GET", "/api/v1/users/me/referrals", For::Oneself),
     ("GET", "/api/v1/currency/balance", For::Oneself),
     ("GET", "/api/v1/currency/transactions", For::Oneself),
+    ("POST", "/api/v1/currency/mock-purchase", For::Oneself),
+    ("POST", "/api/v1/currency/purchase", For::Oneself),
+    ("POST", "/api/v1/webhooks/payment", For::Provider),
     ("POST", "/api/v1/tokens/purchase", For::Oneself),
     ("GET", "/api/v1/tokens/my-tokens", For::Oneself),
     ("DELETE", "/api/v1/tokens/{id}", For::Owner),
@@ -60,12 +65,16 @@ const CALLS: [(&str, &str, For); 34] = [
     ("GET", "/api/v1/admin/stats", For::Superusers),
 ];
 
+/// Where a payer may be sent back to.
+const PAGE: &str = "http://localhost:61000/";
+
 /// All rows that are of one person.
 const ROWS: &str = "SELECT md5(string_agg(row, E'\\n' ORDER BY row)) FROM (
     SELECT u::text FROM users u WHERE id = '{id}'
     UNION ALL SELECT t::text FROM access_tokens t WHERE user_id = '{id}'
     UNION ALL SELECT c::text FROM credentials c JOIN access_tokens t ON t.id = c.token_id WHERE t.user_id = '{id}'
     UNION ALL SELECT l::text FROM transactions l WHERE user_id = '{id}'
+    UNION ALL SELECT m::text FROM payments m WHERE user_id = '{id}'
     UNION ALL SELECT s::text FROM proxy_sessions s WHERE user_id = '{id}'
     UNION ALL SELECT p::text FROM password_links p WHERE user_id = '{id}'
 ) AS rows (row)";
@@ -83,7 +92,7 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Self {
-        let control = Control::start().await;
+        let control = Control::start_with(MOCK_PAYMENTS).await;
         let alice = control.person_with("alice", "100").await;
         let token = control.buys(&alice, 24).await;
         let session_id = Uuid::new_v4();
@@ -93,9 +102,11 @@ impl Scene {
             token.id, alice.id
         );
         control.query(&session).await;
+        let payment = json!({ "amount_znc": "5", "return_url": PAGE });
+        let payment = control.post(&alice, "/currency/purchase").json(&payment).answer().await.expect(201);
         let marks =
             [&alice.id, &alice.email, &token.id.to_string(), &token.text[..8], "device-of-alice"].map(str::to_owned);
-        let marks = marks.into_iter().chain([session_id.to_string()]).collect();
+        let marks = marks.into_iter().chain([session_id.to_string(), text(&payment, "payment_id")]).collect();
         let bundle_id = text(&bundle(&control, "Pro Bundle").await, "id");
         Self { control, alice, token_id: token.id, session_id, bundle_id, marks }
     }
@@ -118,7 +129,7 @@ impl Scene {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let mut call = self.control.call(method.clone(), &path);
         if matches!(method, Method::POST | Method::PATCH) {
-            call = call.json(&json!({ "duration_hours": 1 }));
+            call = call.json(&json!({ "duration_hours": 1, "amount": 10, "amount_znc": 10, "return_url": PAGE }));
         }
         by.into_iter().fold(call, |call, by| call.bearer_auth(&by.jwt)).answer().await
     }
@@ -161,8 +172,9 @@ async fn what_is_anothers_is_neither_seen_nor_changed_nor_told_from_what_is_not_
         scene.assert_tells_nothing(&answer, &call);
         match who {
             For::Anyone => {}
-            For::Oneself => assert!(matches!(answer.status, 200 | 402), "{call}: {}", answer.status),
+            For::Oneself => assert!(matches!(answer.status, 200 | 201 | 402), "{call}: {}", answer.status),
             For::Superusers => assert_eq!(answer.status, 403, "{call}"),
+            For::Provider => assert_eq!(answer.status, 401, "{call}"),
             For::Owner => {
                 let absent = scene.call(Some(&bob), method, path, Some(Uuid::now_v7())).await;
                 assert_eq!((answer.status, answer.json()), (404, absent.json()), "{call}");

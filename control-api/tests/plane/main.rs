@@ -14,6 +14,8 @@ mod idempotency;
 mod isolation;
 mod ledger;
 mod logins;
+mod mock_payments;
+mod payments;
 mod publishing;
 mod races;
 mod recovery;

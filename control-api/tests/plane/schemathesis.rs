@@ -7,7 +7,7 @@ use serde_json::json;
 use testbed::{client::Ask, process::build_folder};
 use tokio::process::Command;
 
-use crate::harness::{Control, Person};
+use crate::harness::{Control, MOCK_PAYMENTS, Person};
 
 /// Beside those that ask whether a request that fits the schema is done: a balance may be too low, a name taken.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
@@ -40,14 +40,14 @@ async fn provoke(control: &Control, person: Option<&Person>, ending: bool) {
 
 #[tokio::test]
 async fn answers_without_a_login_are_as_documented() {
-    let control = Control::start().await;
+    let control = Control::start_with(MOCK_PAYMENTS).await;
     provoke(&control, None, false).await;
     provoke(&control, None, true).await;
 }
 
 #[tokio::test]
 async fn answers_to_a_user_are_as_documented() {
-    let control = Control::start().await;
+    let control = Control::start_with(MOCK_PAYMENTS).await;
     let alice = control.person_with("alice", "1000000").await;
     provoke(&control, Some(&alice), false).await;
     assert_ne!(control.query("SELECT count(*) FROM access_tokens").await, "0", "no good request was among them");
@@ -57,7 +57,7 @@ async fn answers_to_a_user_are_as_documented() {
 
 #[tokio::test]
 async fn answers_to_an_admin_are_as_documented() {
-    let control = Control::start().await;
+    let control = Control::start_with(MOCK_PAYMENTS).await;
     let admin = control.admin().await;
     control.set(&admin, &json!({ "currency_balance": "1000000" })).await;
     provoke(&control, Some(&admin), false).await;

@@ -62,9 +62,9 @@ mod value;
 pub use offer::{Percent, SoldHours, TokenCount};
 pub use text::{
     BundleName, Description, Email, FullName, IdempotencyKey, Method, Name, NewPassword, Password, Reason,
-    ReferralCode, RequestPath, Search, Username,
+    ReferralCode, RequestPath, ReturnUrl, Search, Username,
 };
-pub use value::{Days, Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TransactionType, Znc, znc};
+pub use value::{Days, Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TopUp, TransactionType, Znc, znc};
 
 /// One kind of value.
 pub trait Scalar: Clone + Send + Sync + 'static {

@@ -2,6 +2,7 @@
 
 use poem_openapi::registry::MetaSchema;
 use serde_json::Value;
+use url::Url;
 
 use super::Scalar;
 
@@ -18,6 +19,7 @@ openapi_types!(
     Reason,
     ReferralCode,
     RequestPath,
+    ReturnUrl,
     Search,
     Username
 );
@@ -189,6 +191,27 @@ fn is_email(text: &str) -> bool {
         && local.chars().all(plain)
         && domain.contains('.')
         && domain.split('.').all(label)
+}
+
+/// A page to be sent back to, by HTTP. Only in requests.
+#[derive(Clone)]
+pub struct ReturnUrl(pub Url);
+
+impl Scalar for ReturnUrl {
+    fn schema() -> MetaSchema {
+        MetaSchema { format: Some("uri"), ..text_schema(8, 2_048) }
+    }
+
+    fn read(value: Value) -> Result<Self, &'static str> {
+        let text = read_text(value, 8, 2_048)?;
+        let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let url = url.filter(|url| url.username().is_empty() && url.password().is_none());
+        url.map(Self).ok_or("must be an http:// or https:// URL")
+    }
+
+    fn render(&self) -> Value {
+        self.0.as_str().into()
+    }
 }
 
 const PASSWORD_CHARS: usize = 8;

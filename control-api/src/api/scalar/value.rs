@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Scalar;
 use crate::domain::ledger;
 
-openapi_types!(Days, Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TransactionType, Znc);
+openapi_types!(Days, Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TopUp, TransactionType, Znc);
 
 parameter_types!(
     Days: |text| text.parse().map_err(|_| DAYS).and_then(Self::checked),
@@ -252,6 +252,32 @@ impl Scalar for Znc {
     }
 }
 
+/// The most ZNC that are bought at once.
+const TOP_UP_MAX: u32 = 1_000_000;
+
+/// How many ZNC are bought. Only in requests.
+#[derive(Clone, Copy)]
+pub struct TopUp(pub Decimal);
+
+impl Scalar for TopUp {
+    fn schema() -> MetaSchema {
+        let pattern = r"^(1000000(\.00?)?|[1-9]\d{0,5}(\.\d{1,2})?|0\.(0[1-9]|[1-9]\d?))$";
+        MetaSchema { pattern: Some(pattern.to_owned()), example: Some("100.00".into()), ..Znc::schema() }
+    }
+
+    fn read(value: Value) -> Result<Self, &'static str> {
+        match Znc::read(value)?.0 {
+            amount if amount.is_zero() => Err("must be more than 0"),
+            amount if amount > Decimal::from(TOP_UP_MAX) => Err("must be at most 1000000.00"),
+            amount => Ok(Self(amount)),
+        }
+    }
+
+    fn render(&self) -> Value {
+        znc(self.0).into()
+    }
+}
+
 /// An amount of ZNC that moved a balance, up or down. Only in answers.
 #[derive(Clone, Copy)]
 pub struct SignedZnc(pub Decimal);
@@ -319,6 +345,16 @@ mod tests {
             json!(""),
         ] {
             assert!(Znc::read(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_bought_is_more_than_nothing_and_no_more_than_a_million() {
+        for good in [json!("0.01"), json!(1), json!("1000000"), json!("1000000.00"), json!(18.5)] {
+            assert!(TopUp::read(good.clone()).is_ok(), "{good}");
+        }
+        for bad in [json!(0), json!("0.00"), json!("1000000.01"), json!("0.001"), json!("-1"), json!(1e7)] {
+            assert!(TopUp::read(bad.clone()).is_err(), "{bad}");
         }
     }
 
