@@ -42,7 +42,7 @@ macro_rules! step {
 }
 
 /// The steps in the order in which they apply. Only ever appended to.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     step!("m000001_users"),
     step!("m000002_access_tokens"),
     step!("m000003_publishing"),
@@ -52,6 +52,7 @@ const STEPS: [Step; 9] = [
     step!("m000007_idempotency"),
     step!("m000008_bundles"),
     step!("m000009_payments"),
+    step!("m000010_lists"),
 ];
 
 impl MigrationName for Step {

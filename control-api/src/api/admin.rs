@@ -62,6 +62,7 @@ impl From<user::Model> for UserForAdmin {
 #[derive(Object)]
 struct UserPage {
     items: Vec<UserForAdmin>,
+    /// 10 000 stands for that many or more.
     total: u64,
     limit: u64,
     offset: u64,
@@ -82,6 +83,7 @@ struct TokenForAdmin {
 #[derive(Object)]
 struct TokenPage {
     items: Vec<TokenForAdmin>,
+    /// 10 000 stands for that many or more.
     total: u64,
     limit: u64,
     offset: u64,

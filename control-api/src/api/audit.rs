@@ -68,6 +68,7 @@ impl From<audit_log::Line> for AuditLine {
 #[derive(Object)]
 struct AuditPage {
     items: Vec<AuditLine>,
+    /// 10 000 stands for that many or more.
     total: u64,
     limit: u64,
     offset: u64,

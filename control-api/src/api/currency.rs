@@ -69,6 +69,7 @@ impl From<transaction::Model> for Transaction {
 #[derive(Object)]
 struct TransactionPage {
     items: Vec<Transaction>,
+    /// 10 000 stands for that many or more.
     total: u64,
     limit: u64,
     offset: u64,

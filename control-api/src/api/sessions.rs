@@ -71,6 +71,7 @@ impl From<session::Session> for Session {
 #[derive(Object)]
 struct SessionPage {
     items: Vec<Session>,
+    /// 10 000 stands for that many or more.
     total: u64,
     limit: u64,
     offset: u64,

@@ -8,7 +8,7 @@ use sea_orm::{FromQueryResult, entity::prelude::*};
 use serde::{Deserialize, Serialize};
 use shared::grant::CutReason;
 
-use super::{Connection, Error, Tx, as_bigint, count, referral, sql};
+use super::{Connection, Error, Tx, as_bigint, count_listed, referral, sql};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DeriveEntityModel)]
 #[sea_orm(table_name = "access_tokens")]
@@ -87,9 +87,11 @@ pub struct Filter {
 const OWNED: &str = "SELECT t.*, u.email AS user_email, u.username AS user_username, u.is_active AS user_is_active
     FROM access_tokens t JOIN users u ON u.id = t.user_id";
 
+/// The last condition follows from the one before where an hour is one or less, and there is an index for it.
 const LISTED: &str = "($1::uuid IS NULL OR t.user_id = $1) AND ($2::timestamptz IS NULL
     OR t.revoked_at IS NULL
-        AND (t.activated_at IS NULL OR t.activated_at + t.duration_hours * make_interval(secs => $3) > $2))";
+        AND (t.activated_at IS NULL OR t.activated_at + t.duration_hours * make_interval(secs => $3) > $2)
+        AND ($3 > 3600 OR t.time_up_at IS NULL OR t.time_up_at > $2 AT TIME ZONE 'UTC'))";
 
 pub async fn find(db: &impl Connection, id: Uuid) -> Result<Option<Owned>, Error> {
     Owned::find_by_statement(sql(&format!("{OWNED} WHERE t.id = $1"), [id.into()])).one(db).await
@@ -120,8 +122,8 @@ pub async fn list(
     offset: u64,
 ) -> Result<(Vec<Owned>, u64), Error> {
     let (user_id, live_at) = (Value::from(filter.user_id), Value::from(filter.live_at));
-    let query = format!("SELECT count(*) FROM access_tokens t WHERE {LISTED}");
-    let total = count(db, sql(&query, [user_id.clone(), live_at.clone(), hour.seconds()])).await?;
+    let listed = format!("access_tokens t WHERE {LISTED}");
+    let total = count_listed(db, &listed, [user_id.clone(), live_at.clone(), hour.seconds()]).await?;
     let query = format!("{OWNED} WHERE {LISTED} ORDER BY t.id DESC LIMIT $4 OFFSET $5");
     let values = [user_id, live_at, hour.seconds(), as_bigint(limit).into(), as_bigint(offset).into()];
     let items = Owned::find_by_statement(sql(&query, values)).all(db).await?;

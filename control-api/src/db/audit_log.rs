@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sea_orm::{FromQueryResult, entity::prelude::*};
 use serde_json::Value as Json;
 
-use super::{Connection, Error, Tx, as_bigint, count, sql};
+use super::{Connection, Error, Tx, as_bigint, count_listed, sql};
 
 /// A line, with who did it as they are called now.
 #[derive(Clone, Debug, FromQueryResult)]
@@ -66,7 +66,7 @@ pub async fn list(db: &impl Connection, filter: &Filter, limit: u64, offset: u64
     const LISTED: &str = "($1::uuid IS NULL OR a.user_id = $1) AND ($2::text IS NULL OR a.action = $2)
         AND ($3::text IS NULL OR a.resource_type = $3)";
     let of = || [filter.user_id.into(), filter.action.clone().into(), filter.resource_type.clone().into()];
-    let total = count(db, sql(&format!("SELECT count(*) FROM audit_logs a WHERE {LISTED}"), of())).await?;
+    let total = count_listed(db, &format!("audit_logs a WHERE {LISTED}"), of()).await?;
     let query = format!(
         "SELECT a.id, a.user_id, a.action, a.resource_type, a.resource_id, a.details, host(a.ip_address) AS ip_address,
             a.user_agent, a.request_id, a.created_at, u.email AS user_email, u.username AS user_username

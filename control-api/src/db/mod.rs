@@ -32,6 +32,9 @@ pub use sea_orm::{
 const SESSION_LIMITS: [(&str, &str); 3] =
     [("statement_timeout", "15s"), ("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "30s")];
 
+/// How far the rows of a list are counted.
+const COUNTED: u64 = 10_000;
+
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection idle for so long is tried before it is used; trying each time would double every short query.
@@ -92,9 +95,10 @@ fn sql<const N: usize>(text: &str, values: [Value; N]) -> Statement {
     Statement::from_sql_and_values(DatabaseBackend::Postgres, text, values)
 }
 
-/// What a statement that counts gives.
-async fn count(db: &impl Connection, statement: Statement) -> Result<u64, Error> {
-    let counted: i64 = match db.query_one_raw(statement).await? {
+/// How many rows a list has, from its table and conditions: counted up to [`COUNTED`], so that no page costs more as tables grow.
+async fn count_listed<const N: usize>(db: &impl Connection, listed: &str, values: [Value; N]) -> Result<u64, Error> {
+    let query = format!("SELECT count(*) FROM (SELECT FROM {listed} LIMIT {COUNTED}) counted");
+    let counted: i64 = match db.query_one_raw(sql(&query, values)).await? {
         Some(row) => row.try_get_by_index(0)?,
         None => 0,
     };

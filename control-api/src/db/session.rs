@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{FromQueryResult, entity::prelude::*};
 use serde::Serialize;
 
-use super::{Connection, Error, Tx, sql};
+use super::{Connection, Error, Tx, count_listed, sql};
 
 /// A session as it stands: its row, and the sum of what the edges counted.
 #[derive(Clone, Debug, FromQueryResult)]
@@ -70,11 +70,7 @@ pub async fn list(
     offset: u64,
 ) -> Result<(Vec<Session>, u64), Error> {
     let filters = || [filter.user_id.into(), filter.token_id.into(), filter.active_only.into()];
-    let query = format!("SELECT count(*) FROM proxy_sessions s WHERE {LISTED}");
-    let total: i64 = match db.query_one_raw(sql(&query, filters())).await? {
-        Some(row) => row.try_get_by_index(0)?,
-        None => 0,
-    };
+    let total = count_listed(db, &format!("proxy_sessions s WHERE {LISTED}"), filters()).await?;
     let query = format!(
         "SELECT s.*, f.* FROM (
             SELECT * FROM proxy_sessions s WHERE {LISTED} ORDER BY s.started_at DESC, s.id DESC LIMIT $4 OFFSET $5) s,
@@ -90,7 +86,7 @@ pub async fn list(
     let [limit, offset] = page;
     let values = [user_id, token_id, active_only, limit, offset, reported_since.into()];
     let items = Session::find_by_statement(sql(&query, values)).all(db).await?;
-    Ok((items, u64::try_from(total).unwrap_or_default()))
+    Ok((items, total))
 }
 
 /// How many have not ended.

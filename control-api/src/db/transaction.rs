@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{FromQueryResult, entity::prelude::*};
 
-use super::{Connection, Error, Tx, as_bigint, count, sql};
+use super::{Connection, Error, Tx, as_bigint, count_listed, sql};
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "transactions")]
@@ -75,8 +75,7 @@ pub async fn list(
     offset: u64,
 ) -> Result<(Vec<Model>, u64), Error> {
     const LISTED: &str = "user_id = $1 AND ($2::text IS NULL OR type = $2)";
-    let query = format!("SELECT count(*) FROM transactions WHERE {LISTED}");
-    let total = count(db, sql(&query, [user_id.into(), kind.into()])).await?;
+    let total = count_listed(db, &format!("transactions WHERE {LISTED}"), [user_id.into(), kind.into()]).await?;
     let query = format!("SELECT * FROM transactions WHERE {LISTED} ORDER BY seq DESC LIMIT $3 OFFSET $4");
     let values = [user_id.into(), kind.into(), as_bigint(limit).into(), as_bigint(offset).into()];
     let lines = Entity::find().from_raw_sql(sql(&query, values)).all(db).await?;

@@ -4,9 +4,9 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
-use sea_orm::{QueryOrder, QuerySelect, entity::prelude::*};
+use sea_orm::{QuerySelect, entity::prelude::*};
 
-use super::{Connection, Error, Tx, sql};
+use super::{Connection, Error, Tx, as_bigint, count_listed, sql};
 
 #[derive(Clone, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "users")]
@@ -97,18 +97,22 @@ pub async fn find_by_jwt(db: &impl Connection, id: Uuid, jti: Uuid) -> Result<Op
 
 /// A page of accounts, newest first, and how many there are in all.
 pub async fn list(db: &impl Connection, filter: &Filter, limit: u64, offset: u64) -> Result<(Vec<Model>, u64), Error> {
-    let mut query = Entity::find();
-    if let Some(search) = &filter.search {
-        let found =
-            r#"position(lower($1 COLLATE "und-x-icu") in lower(email || chr(10) || username COLLATE "und-x-icu")) > 0"#;
-        query = query.filter(Expr::cust_with_values(found, [search.as_str()]));
-    }
-    if let Some(is_active) = filter.is_active {
-        query = query.filter(Column::IsActive.eq(is_active));
-    }
-    let total = query.clone().count(db).await?;
-    let items = query.order_by_desc(Column::Id).limit(limit).offset(offset).all(db).await?;
+    const LISTED: &str = r#"($1::text IS NULL
+            OR lower(email || chr(10) || username COLLATE "und-x-icu") LIKE lower($1 COLLATE "und-x-icu"))
+        AND ($2::boolean IS NULL OR NOT $2 AND NOT is_active OR $2 AND is_active)"#;
+    let search = filter.search.as_deref().map(containing);
+    let of = || [search.clone().into(), filter.is_active.into()];
+    let total = count_listed(db, &format!("users WHERE {LISTED}"), of()).await?;
+    let query = format!("SELECT * FROM users WHERE {LISTED} ORDER BY id DESC LIMIT $3 OFFSET $4");
+    let [search, is_active] = of();
+    let values = [search, is_active, as_bigint(limit).into(), as_bigint(offset).into()];
+    let items = Entity::find().from_raw_sql(sql(&query, values)).all(db).await?;
     Ok((items, total))
+}
+
+/// The `LIKE` pattern of texts that contain this one.
+fn containing(text: &str) -> String {
+    format!("%{}%", text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_"))
 }
 
 /// Creates an account. Who is second to take an e-mail, a username or a referral code violates `users_email_key`,

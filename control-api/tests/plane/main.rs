@@ -13,6 +13,7 @@ mod http_rules;
 mod idempotency;
 mod isolation;
 mod ledger;
+mod lists;
 mod logins;
 mod mock_payments;
 mod payments;

@@ -11,7 +11,7 @@ use testbed::{
 
 use crate::{
     bundles::bundle,
-    harness::{Control, Person, text},
+    harness::{Control, MOCK_PAYMENTS, Person, text},
 };
 
 const TIMES: usize = 100;
@@ -24,8 +24,8 @@ struct Replicas {
 
 impl Replicas {
     async fn start() -> Self {
-        let control = Control::start().await;
-        let second = control.replica().await;
+        let control = Control::start_with(MOCK_PAYMENTS).await;
+        let second = control.replica_with("control-api-2", MOCK_PAYMENTS).await;
         Self { control, second }
     }
 
@@ -64,6 +64,26 @@ async fn six_purchases_on_a_balance_for_one_are_one_each_of_a_hundred_times() {
         let answers = join_all((0..6).map(|number| replicas.purchase(number, &alice))).await;
         assert_eq!((statuses(&answers, 201), statuses(&answers, 402)), (1, 5), "round {round}");
         assert_eq!(replicas.control.balance(&alice).await, "0.00");
+    }
+    replicas.finish().await;
+}
+
+#[tokio::test]
+async fn eight_top_ups_of_10_are_80_each_of_a_hundred_times() {
+    let replicas = Replicas::start().await;
+    let (admin, alice) = (replicas.control.admin().await, replicas.control.person("alice").await);
+    let top_up = |number| {
+        let call = replicas.call(number, Method::POST, &alice, "/currency/mock-purchase");
+        call.json(&json!({ "amount": "10.00" })).answer()
+    };
+    for round in 0..TIMES {
+        replicas.set_balance(&admin, &alice, "0").await;
+        let answers = join_all((0..8).map(top_up)).await;
+        assert_eq!(statuses(&answers, 201), 8, "round {round}");
+        let mut balances: Vec<String> = answers.iter().map(|answer| text(&answer.json(), "new_balance")).collect();
+        balances.sort_unstable();
+        assert_eq!(balances, ["10.00", "20.00", "30.00", "40.00", "50.00", "60.00", "70.00", "80.00"], "round {round}");
+        assert_eq!(replicas.control.balance(&alice).await, "80.00", "round {round}");
     }
     replicas.finish().await;
 }

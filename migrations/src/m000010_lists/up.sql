@@ -1,0 +1,12 @@
+-- What lists for administrators are found by, however many rows there are.
+
+-- Accounts by any part of their e-mail or username, without regard to case.
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
+CREATE INDEX users_search ON users USING gin (lower(email || chr(10) || username COLLATE "und-x-icu") gin_trgm_ops);
+CREATE INDEX users_inactive ON users (id DESC) WHERE NOT is_active;
+
+-- When a token's time is up, by UTC and hours that are hours; null until it is activated.
+ALTER TABLE access_tokens ADD COLUMN time_up_at timestamp
+    GENERATED ALWAYS AS (activated_at AT TIME ZONE 'UTC' + duration_hours * interval '1 hour') STORED;
+-- Tokens that may still work.
+CREATE INDEX access_tokens_time_up_at ON access_tokens (time_up_at) WHERE revoked_at IS NULL;
