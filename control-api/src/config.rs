@@ -182,6 +182,12 @@ pub struct ServeOptions {
     /// How many logins may fail from one address in an hour; 0 for no limit
     #[arg(long, env = "LOGIN_FAILURES_PER_HOUR", default_value = "30")]
     login_failures_per_hour: u32,
+    /// How many accounts may be opened from one address in an hour, after 10 at once; 0 for no limit
+    #[arg(long, env = "REGISTRATIONS_PER_HOUR", default_value = "5", value_parser = clap::value_parser!(u32).range(..=MOST_TIMES))]
+    registrations_per_hour: u32,
+    /// How many calls a user may make a minute; 0 for no limit
+    #[arg(long, env = "USER_REQUESTS_PER_MINUTE", default_value = "100", value_parser = clap::value_parser!(u32).range(..=MOST_TIMES))]
+    user_requests_per_minute: u32,
     /// How many days the audit log is kept
     #[arg(long, env = "AUDIT_RETENTION_DAYS", default_value = "30", value_parser = clap::value_parser!(u16).range(1..=3650))]
     audit_retention_days: u16,
@@ -227,6 +233,10 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// From one address; 0 for any number.
     pub login_failures_per_hour: u32,
+    /// From one address; 0 for any number.
+    pub registrations_per_hour: u32,
+    /// 0 for any number.
+    pub user_requests_per_minute: u32,
     pub audit_retention_days: u16,
     pub jwt_lifetime: Duration,
     pub prices: Prices,
@@ -240,6 +250,8 @@ const TOKEN_HOUR_SECONDS: u64 = 3_600;
 const LEASE_SECONDS: u64 = LEASE_MS / 1_000;
 const REFUND_HOLD_SECONDS: u64 = ACTIVATIONS_RETOLD_WITHIN_MS.unsigned_abs() / 1_000;
 const MOST_SECONDS: u64 = 86_400;
+/// The highest limit that is one: beyond it what one time costs could not be told in microseconds.
+const MOST_TIMES: i64 = 1_000_000;
 
 /// Parts of sample keys that were published, with this product or the one before it.
 const SAMPLE_KEY_PARTS: [&str; 6] = ["change-me", "changeme", "change_me", "change-this", "your-secret-key", "example"];
@@ -283,6 +295,8 @@ impl ServeOptions {
             trusted_proxies: TrustedProxies::parse(self.trusted_proxies.iter().map(String::as_str))
                 .map_err(|error| wrong("TRUSTED_PROXIES", error.to_string()))?,
             login_failures_per_hour: self.login_failures_per_hour,
+            registrations_per_hour: self.registrations_per_hour,
+            user_requests_per_minute: self.user_requests_per_minute,
             audit_retention_days: self.audit_retention_days,
             jwt_lifetime: Duration::from_secs(60 * u64::from(self.access_token_expire_minutes)),
             prices: self.prices()?,

@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use shared::{
     device::Device,
     path::PathFault,
+    rate::Exceeded,
     scope::{Closed, Scope},
 };
 
@@ -49,6 +50,8 @@ pub enum Denied {
     TooManyUnknown {
         retry_after: Duration,
     },
+    /// The token makes too many requests.
+    TooManyRequests(Exceeded),
     NotFound,
     MethodNotAllowed {
         allow: &'static str,
@@ -80,7 +83,9 @@ impl Denied {
             Self::NoCredential | Self::BadCredential | Self::HandoverGone => StatusCode::UNAUTHORIZED,
             Self::DeviceRequired | Self::OutsideScope { .. } | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::InUse { .. } => StatusCode::CONFLICT,
-            Self::Throttled { .. } | Self::TooManyUnknown { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Throttled { .. } | Self::TooManyUnknown { .. } | Self::TooManyRequests(_) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::MalformedBody(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -125,6 +130,9 @@ impl Denied {
                 "Too many requests that Zenzefi could not answer; please wait before you try again".into()
             }
             Self::TooManyUnknown { .. } => "Too many unknown access tokens; please wait before you try again".into(),
+            Self::TooManyRequests(_) => {
+                "Too many requests with this access token; please wait before you try again".into()
+            }
             Self::NotFound => "Not found".into(),
             Self::MethodNotAllowed { allow } => format!("Method not allowed; use {allow}"),
             Self::TokenMissing => "Token is required in request body".into(),
@@ -158,6 +166,7 @@ impl Denied {
             Self::InUse { .. } => "in_use",
             Self::Throttled { .. } => "throttled",
             Self::TooManyUnknown { .. } => "too_many_unknown",
+            Self::TooManyRequests(_) => "too_many_requests",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::TokenMissing => "token_missing",

@@ -11,6 +11,8 @@ use crate::origin::Origin;
 const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;
 /// How long an hour of a token lasts.
 const TOKEN_HOUR_SECONDS: u64 = 3_600;
+/// The highest limit that is one: beyond it what a request costs could not be told in microseconds.
+const MOST_PER_MINUTE: i64 = 1_000_000;
 
 /// The data plane: lets holders of access tokens through to Zenzefi, as long as their time lasts.
 #[derive(Debug, Parser)]
@@ -169,6 +171,10 @@ pub struct Config {
     /// How many unknown tokens an address may try a minute; 0 for no limit
     #[arg(long, env = "UNKNOWN_TOKENS_PER_MINUTE", default_value_t = 20)]
     pub unknown_tokens_per_minute: u32,
+
+    /// How many requests a token may make a minute, on all edges together; 0 for no limit
+    #[arg(long, env = "TOKEN_REQUESTS_PER_MINUTE", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(..=MOST_PER_MINUTE))]
+    pub token_requests_per_minute: u32,
 
     /// How many grants are kept in memory
     #[arg(long, env = "GRANT_CACHE_ENTRIES", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..))]

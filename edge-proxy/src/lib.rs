@@ -23,6 +23,7 @@ pub mod ops;
 pub mod origin;
 pub mod permit;
 pub mod proxy;
+pub mod rates;
 pub mod redis;
 pub mod request;
 pub mod respond;
@@ -73,6 +74,7 @@ use crate::{
     origin::Origin,
     permit::Settler,
     proxy::Proxy,
+    rates::{EXCHANGED_EVERY, Rates},
     redis::Redis,
     rewrite::origins::Spellings,
     route::Routes,
@@ -135,6 +137,7 @@ pub struct Edge {
     pub clock: Arc<Clock>,
     pub meter: Arc<Meter>,
     pub strangers: Strangers,
+    pub rates: Rates,
     /// Made by the service that runs them, since a runtime exists only from then on.
     knowledge: OnceLock<Known>,
 }
@@ -159,6 +162,7 @@ impl Edge {
             tunnels: Connector::new(None),
             cuts: Arc::new(Cuts::new(Arc::clone(&metrics), Arc::clone(&clock))),
             strangers: Strangers::new(config.unknown_tokens_per_minute),
+            rates: Rates::new(config.token_requests_per_minute),
             meter: Arc::new(Meter::new(Arc::clone(&clock), config.lease())),
             clock,
             metrics,
@@ -341,6 +345,14 @@ impl BackgroundService for Knowledge {
                 edge.meter.forget_old();
             }
         };
+        let exchanging = async {
+            loop {
+                tokio::time::sleep(EXCHANGED_EVERY).await;
+                if let Err(error) = edge.rates.exchange(&questions).await {
+                    tracing::warn!(%error, "what tokens may still do is counted here alone");
+                }
+            }
+        };
         let follower = Follower {
             redis: feed.clone(),
             grants: Arc::clone(&grants),
@@ -354,6 +366,7 @@ impl BackgroundService for Knowledge {
             () = grants.watch() => {}
             () = settler.run(&questions, queued) => {}
             () = telling => {}
+            () = exchanging => {}
             () = probe => {}
             () = questions.replace_when_silent() => {}
             () = feed.replace_when_silent() => {}

@@ -49,7 +49,8 @@ enum Stage {
 /// A request's right to pass, until it is dropped.
 pub struct Permit {
     pub held: Arc<Held>,
-    open: Open,
+    /// Where what passes is counted, once it is clear that something may.
+    open: Option<Open>,
     stage: AtomicU8,
     settler: Arc<Settler>,
 }
@@ -61,19 +62,26 @@ impl std::fmt::Debug for Permit {
 }
 
 impl Permit {
-    /// For a grant whose use was begun by [`Grants::admit`]; what passes is counted in `open`.
-    pub fn new(held: Arc<Held>, open: Open, settler: Arc<Settler>) -> Self {
-        Self { held, open, stage: AtomicU8::new(Stage::Admitted as u8), settler }
+    /// For a grant whose use was begun by [`Grants::admit`]: dropped as it is, what was taken for it is given back.
+    pub fn new(held: Arc<Held>, settler: Arc<Settler>) -> Self {
+        Self { held, open: None, stage: AtomicU8::new(Stage::Admitted as u8), settler }
+    }
+
+    /// Counts the request, and what passes from now on.
+    pub fn counted(self, open: Open) -> Self {
+        let mut permit = self;
+        permit.open = Some(open);
+        permit
     }
 
     /// Counts bytes of a body towards the upstream.
     pub fn count_in(&self, bytes: u64) {
-        self.open.add_in(bytes);
+        self.open.iter().for_each(|open| open.add_in(bytes));
     }
 
     /// Counts bytes of a body towards the client.
     pub fn count_out(&self, bytes: u64) {
-        self.open.add_out(bytes);
+        self.open.iter().for_each(|open| open.add_out(bytes));
     }
 
     /// The upstream is connected, and gets the request now.

@@ -143,6 +143,11 @@ impl Answer {
             Denied::Throttled { retry_after } | Denied::TooManyUnknown { retry_after } => {
                 self = self.with(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs() + 1));
             }
+            Denied::TooManyRequests(exceeded) => {
+                for (name, value) in exceeded.headers() {
+                    self = self.with(HeaderName::from_static(name), HeaderValue::from(value));
+                }
+            }
             Denied::MethodNotAllowed { allow } => self = self.with(header::ALLOW, HeaderValue::from_static(allow)),
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! Whose address a request comes from, where proxies stand before us.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -57,6 +57,17 @@ impl TrustedProxies {
     }
 }
 
+/// What one household or host has: a whole IPv6 /64.
+pub fn household(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
 /// An entry as proxies write it: an address, maybe with a port or in brackets.
 fn address(entry: &str) -> Option<IpAddr> {
     let entry = entry.trim();
@@ -88,6 +99,14 @@ mod tests {
     #[test]
     fn what_stands_left_of_an_entry_that_is_no_address_was_said_by_nobody_who_is_trusted() {
         assert_eq!(client("10.0.0.1", &["6.6.6.6, unknown, 10.0.0.2"]), "10.0.0.2");
+    }
+
+    #[test]
+    fn a_whole_ipv6_network_counts_as_one() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        assert_eq!(household(address("2001:db8::1")), household(address("2001:db8::2:3")));
+        assert_ne!(household(address("2001:db8::1")), household(address("2001:db8:0:1::1")));
+        assert_ne!(household(address("192.0.2.1")), household(address("192.0.2.2")));
     }
 
     #[test]

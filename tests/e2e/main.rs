@@ -18,6 +18,7 @@ mod fixtures;
 mod front_door;
 mod handover;
 mod headers;
+mod limits;
 mod outages;
 mod path_tricks;
 mod programs;

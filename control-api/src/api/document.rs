@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 /// Refusals that only some operations can answer. All others follow from an operation's shape.
-const PARTICULAR: [(&str, &[&str]); 12] = [
+const PARTICULAR: [(&str, &[&str]); 13] = [
+    ("register", &["429"]),
     ("login", &["401", "429"]),
     ("purchase_token", &["402", "409"]),
     ("refund_token", &["404", "409"]),
@@ -58,7 +59,7 @@ fn keep_possible_responses(operation: &mut Value) {
     responses.retain(|status, _| match status.as_str() {
         // The layer around all operations reads headers and a body whatever the operation wants of them.
         "400" | "408" | "413" => true,
-        "401" | "403" if guarded => true,
+        "401" | "403" | "429" if guarded => true,
         "415" => has_body,
         "422" => has_body || has_parameters,
         "405" => false,
