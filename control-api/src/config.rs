@@ -176,7 +176,7 @@ pub struct ServeOptions {
         default_value = "http://localhost:61000,https://localhost:61000,http://127.0.0.1:61000,https://127.0.0.1:61000"
     )]
     cors_origins: Vec<String>,
-    /// Proxies before the API, the edges among them, whose X-Forwarded-For counts: addresses or networks, comma-separated
+    /// Proxies before this program, for control-api the edges among them, whose X-Forwarded-For counts: addresses or networks, comma-separated
     #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
     trusted_proxies: Vec<String>,
     /// How many logins may fail from one address in an hour; 0 for no limit

@@ -122,6 +122,7 @@ impl Edge {
     /// The permit of a request that is admitted, if its token may make one more.
     fn permit(&self, held: Arc<Held>, caller: &Caller<'_>) -> Result<Permit, Denied> {
         let permit = Permit::new(Arc::clone(&held), Arc::clone(self.settler()));
+        let place = self.places.take(held.token_id, caller.opens).ok_or(Denied::TooManyOpen)?;
         self.rates.spend(held.token_id, Instant::now()).map_err(Denied::TooManyRequests)?;
         let lease = held.lease.expect("a grant that was admitted for a device has a lease");
         let who = Who {
@@ -133,7 +134,7 @@ impl Edge {
             address: caller.address,
             agent: caller.agent.clone(),
         };
-        Ok(permit.counted(self.meter.session(who).open()))
+        Ok(permit.counted(self.meter.session(who).open(), place))
     }
 }
 

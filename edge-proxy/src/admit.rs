@@ -16,6 +16,7 @@ use crate::{
     config::DevicePolicy,
     credential::{self, DEVICE_COOKIE},
     origin::Origin,
+    places::Kind,
 };
 
 /// The header by which a client names its device.
@@ -52,6 +53,10 @@ pub enum Denied {
     },
     /// The token makes too many requests.
     TooManyRequests(Exceeded),
+    /// The token has too many requests or WebSockets open.
+    TooManyOpen,
+    /// This edge has.
+    Full,
     NotFound,
     MethodNotAllowed {
         allow: &'static str,
@@ -83,7 +88,7 @@ impl Denied {
             Self::NoCredential | Self::BadCredential | Self::HandoverGone => StatusCode::UNAUTHORIZED,
             Self::DeviceRequired | Self::OutsideScope { .. } | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::InUse { .. } => StatusCode::CONFLICT,
-            Self::Throttled { .. } | Self::TooManyUnknown { .. } | Self::TooManyRequests(_) => {
+            Self::Throttled { .. } | Self::TooManyUnknown { .. } | Self::TooManyRequests(_) | Self::TooManyOpen => {
                 StatusCode::TOO_MANY_REQUESTS
             }
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -92,7 +97,7 @@ impl Denied {
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnreachable | Self::ControlUnreachable => StatusCode::BAD_GATEWAY,
             Self::UpstreamSilent | Self::ControlSilent => StatusCode::GATEWAY_TIMEOUT,
             Self::Fault => StatusCode::INTERNAL_SERVER_ERROR,
@@ -133,6 +138,10 @@ impl Denied {
             Self::TooManyRequests(_) => {
                 "Too many requests with this access token; please wait before you try again".into()
             }
+            Self::TooManyOpen => {
+                "Too many requests with this access token are open; please wait until one has ended".into()
+            }
+            Self::Full => "The gateway serves as many as it can right now; please try again in a moment".into(),
             Self::NotFound => "Not found".into(),
             Self::MethodNotAllowed { allow } => format!("Method not allowed; use {allow}"),
             Self::TokenMissing => "Token is required in request body".into(),
@@ -167,6 +176,8 @@ impl Denied {
             Self::Throttled { .. } => "throttled",
             Self::TooManyUnknown { .. } => "too_many_unknown",
             Self::TooManyRequests(_) => "too_many_requests",
+            Self::TooManyOpen => "too_many_open",
+            Self::Full => "full",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::TokenMissing => "token_missing",
@@ -203,6 +214,8 @@ pub struct Caller<'a> {
     pub paths: &'a [&'a str],
     pub address: Option<IpAddr>,
     pub agent: Option<String>,
+    /// What it opens.
+    pub opens: Kind,
 }
 
 /// Reads the device that a request comes from: its header, else our cookie, else its address and agent.

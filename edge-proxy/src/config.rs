@@ -1,9 +1,18 @@
 //! Everything that an operator can set, one struct. Read once at start, from the environment and `.env`; what is wrong or
 //! missing is named and ends the program with exit status 2.
 
-use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use http::{HeaderMap, HeaderName};
+
+use shared::client::{NotANetwork, TrustedProxies};
 
 use crate::origin::Origin;
 
@@ -11,6 +20,7 @@ use crate::origin::Origin;
 const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;
 /// How long an hour of a token lasts.
 const TOKEN_HOUR_SECONDS: u64 = 3_600;
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The highest limit that is one: beyond it what a request costs could not be told in microseconds.
 const MOST_PER_MINUTE: i64 = 1_000_000;
 
@@ -104,6 +114,10 @@ pub struct Config {
     #[arg(long, env = "PUBLIC_ORIGIN", value_delimiter = ',')]
     pub public_origin: Vec<Origin>,
 
+    /// Proxies before this program, for control-api the edges among them, whose X-Forwarded-For counts: addresses or networks, comma-separated
+    #[arg(long, env = "TRUSTED_PROXIES", value_parser = trusted_proxies)]
+    pub trusted_proxies: Option<TrustedProxies>,
+
     /// The control API that this edge is also the front door of; off if not set
     #[arg(long, env = "CONTROL_API_URL")]
     pub control_api_url: Option<Origin>,
@@ -176,6 +190,18 @@ pub struct Config {
     #[arg(long, env = "TOKEN_REQUESTS_PER_MINUTE", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(..=MOST_PER_MINUTE))]
     pub token_requests_per_minute: u32,
 
+    /// How many requests a token may have open at once at this edge, WebSockets aside; 0 for no limit
+    #[arg(long, env = "TOKEN_OPEN_REQUESTS", default_value_t = 200)]
+    pub token_open_requests: u32,
+
+    /// How many WebSockets a token may have open at once at this edge; 0 for no limit
+    #[arg(long, env = "TOKEN_OPEN_WEBSOCKETS", default_value_t = 50)]
+    pub token_open_websockets: u32,
+
+    /// How many requests and WebSockets this edge serves at once in all; 0 for no limit
+    #[arg(long, env = "OPEN_REQUESTS", default_value_t = 20_000)]
+    pub open_requests: u32,
+
     /// How many grants are kept in memory
     #[arg(long, env = "GRANT_CACHE_ENTRIES", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..))]
     pub grant_cache_entries: u32,
@@ -237,6 +263,13 @@ impl Config {
         Ok(())
     }
 
+    /// The address of whoever asks: the peer's, or whom the trusted proxies before this edge name in `X-Forwarded-For`.
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let Some(trusted) = &self.trusted_proxies else { return peer.to_canonical() };
+        let lines = headers.get_all(FORWARDED_FOR).iter().map(|line| line.to_str().unwrap_or_default());
+        trusted.client(peer, lines)
+    }
+
     /// How long the upstream may stay silent.
     pub fn upstream_timeout(&self) -> Duration {
         Duration::from_secs(self.upstream_timeout_seconds)
@@ -293,6 +326,10 @@ fn redis_url(text: &str) -> Result<SecretUrl, String> {
                   redis-sentinel://host:port?sentinelServiceName=name"
             .into()),
     }
+}
+
+fn trusted_proxies(text: &str) -> Result<TrustedProxies, NotANetwork> {
+    TrustedProxies::parse(text.split(','))
 }
 
 fn basic_auth(text: &str) -> Result<Secret, String> {

@@ -14,6 +14,7 @@ use crate::{
     forward, gateway,
     held::Held,
     origin::Origin,
+    places::Kind,
     request::{Admitted, Request, RequestCtx, Target},
     respond::Answer,
     route::Route,
@@ -35,6 +36,10 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
     let path = ctx.path.clone();
     let route = edge.routes.of(&path);
     ctx.route = route.class();
+    // Whether this edge is well is asked of it, and answered, even so.
+    if route != Route::Health && edge.is_full() {
+        return Err(Denied::Full);
+    }
     let answer = match route {
         Route::Health => gateway::health(edge),
         Route::Authenticate => gateway::authenticate(edge, session, &request).await?,
@@ -43,6 +48,7 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
         Route::Release => gateway::release(edge, session, &request).await?,
         Route::SignIn => gateway::sign_in(edge, session, &request).await?,
         Route::Enter => gateway::enter(edge, session, &request).await?,
+        Route::WhoAmI => gateway::whoami(edge, session, &request).await?,
         Route::Stylesheet => Answer::stylesheet(),
         Route::NotFound => return Err(Denied::NotFound),
         Route::Misspelled => return Err(Denied::MisspelledPath),
@@ -67,7 +73,7 @@ fn read_head(edge: &Edge, session: &Session, ctx: &mut RequestCtx) -> Result<Req
     let local = head.headers.get("x-local-url").and_then(|url| url.to_str().ok()?.parse::<Origin>().ok());
     Ok(Request {
         id: ctx.id(),
-        client: client_address(session),
+        client: client_address(edge, session),
         public,
         publics: Arc::clone(&edge.public_origins),
         local: local.filter(Origin::is_loopback),
@@ -147,7 +153,8 @@ async fn admit_with(
     }
     let agent = head.headers.get(header::USER_AGENT);
     let agent = agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
-    let caller = Caller { from: from.clone(), scopes, paths: &paths, address: request.client, agent };
+    let opens = if is_upgrade { Kind::WebSocket } else { Kind::Request };
+    let caller = Caller { from: from.clone(), scopes, paths: &paths, address: request.client, agent, opens };
     let (permit, candidate) = edge.admit(candidates, &caller, check).await?;
     let target = with_query(path, query);
     let is_header = candidate.source == Source::Header;
@@ -226,9 +233,9 @@ fn has_cookie(headers: &HeaderMap) -> bool {
     credential::cookie(headers, credential::COOKIE).is_some()
 }
 
-fn client_address(session: &Session) -> Option<IpAddr> {
-    let address = session.client_addr()?.as_inet()?.ip();
-    Some(address.to_canonical())
+fn client_address(edge: &Edge, session: &Session) -> Option<IpAddr> {
+    let peer = session.client_addr()?.as_inet()?.ip();
+    Some(edge.config.client(peer, &session.req_header().headers))
 }
 
 fn redirect(public: &Origin, path: &str, query: Option<&str>) -> Result<Decision, Denied> {

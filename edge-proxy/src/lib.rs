@@ -22,6 +22,7 @@ pub mod meter;
 pub mod ops;
 pub mod origin;
 pub mod permit;
+pub mod places;
 pub mod proxy;
 pub mod rates;
 pub mod redis;
@@ -73,6 +74,7 @@ use crate::{
     ops::Ops,
     origin::Origin,
     permit::Settler,
+    places::Places,
     proxy::Proxy,
     rates::{EXCHANGED_EVERY, Rates},
     redis::Redis,
@@ -138,6 +140,7 @@ pub struct Edge {
     pub meter: Arc<Meter>,
     pub strangers: Strangers,
     pub rates: Rates,
+    pub places: Arc<Places>,
     /// Made by the service that runs them, since a runtime exists only from then on.
     knowledge: OnceLock<Known>,
 }
@@ -163,6 +166,7 @@ impl Edge {
             cuts: Arc::new(Cuts::new(Arc::clone(&metrics), Arc::clone(&clock))),
             strangers: Strangers::new(config.unknown_tokens_per_minute),
             rates: Rates::new(config.token_requests_per_minute),
+            places: Arc::new(Places::new(config.token_open_requests, config.token_open_websockets)),
             meter: Arc::new(Meter::new(Arc::clone(&clock), config.lease())),
             clock,
             metrics,
@@ -199,6 +203,12 @@ impl Edge {
         metrics.feed_silence.set(silence.map_or(f64::INFINITY, |silence| silence.as_secs_f64()));
         metrics.clock_offset.set(self.clock.offset_seconds());
         metrics.usage_pending.set(i64::try_from(self.meter.pending()).unwrap_or(i64::MAX));
+    }
+
+    /// Whether more is open than this edge serves at once.
+    pub fn is_full(&self) -> bool {
+        let most = i64::from(self.config.open_requests);
+        most > 0 && self.metrics.open_requests.get() > most
     }
 
     /// Whether the change feed was heard of late.

@@ -24,6 +24,7 @@ use crate::{
     grants::Grants,
     held::Held,
     meter::{Meter, Open},
+    places::Place,
     redis::Redis,
     settlement::{LeaseOutcome, Settlement, Settlements},
     verdict::Unfit,
@@ -51,6 +52,8 @@ pub struct Permit {
     pub held: Arc<Held>,
     /// Where what passes is counted, once it is clear that something may.
     open: Option<Open>,
+    /// What of its token's is open until then.
+    place: Option<Place>,
     stage: AtomicU8,
     settler: Arc<Settler>,
 }
@@ -64,14 +67,13 @@ impl std::fmt::Debug for Permit {
 impl Permit {
     /// For a grant whose use was begun by [`Grants::admit`]: dropped as it is, what was taken for it is given back.
     pub fn new(held: Arc<Held>, settler: Arc<Settler>) -> Self {
-        Self { held, open: None, stage: AtomicU8::new(Stage::Admitted as u8), settler }
+        Self { held, open: None, place: None, stage: AtomicU8::new(Stage::Admitted as u8), settler }
     }
 
-    /// Counts the request, and what passes from now on.
-    pub fn counted(self, open: Open) -> Self {
-        let mut permit = self;
-        permit.open = Some(open);
-        permit
+    /// Counts the request, and what passes from now on; it keeps this place.
+    pub fn counted(mut self, open: Open, place: Place) -> Self {
+        (self.open, self.place) = (Some(open), Some(place));
+        self
     }
 
     /// Counts bytes of a body towards the upstream.

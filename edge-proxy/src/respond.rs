@@ -139,7 +139,9 @@ impl Answer {
         match denied {
             // A pooled client must not turn into a stream of errors.
             _ if denied.status() == StatusCode::UNAUTHORIZED => self.closes = true,
-            Denied::Unavailable => self = self.with(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER)),
+            Denied::Unavailable | Denied::TooManyOpen | Denied::Full => {
+                self = self.with(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+            }
             Denied::Throttled { retry_after } | Denied::TooManyUnknown { retry_after } => {
                 self = self.with(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs() + 1));
             }

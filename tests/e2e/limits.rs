@@ -9,6 +9,7 @@ use testbed::{
     actors::{Edge, Token},
     client::{Answer, Ask},
     eventually,
+    socket::{Socket, upgrade},
     stack::Stack,
 };
 
@@ -124,5 +125,70 @@ async fn a_device_conflict_is_told_before_the_limit_and_a_request_past_it_takes_
     eventually!(stack.redis.command(&["EXISTS", &lease]).await.expect("a reply"), |left| left == "0");
     let status = stack.edge().with(&token, Method::GET, "/api/v1/proxy/status").answer().await;
     assert_eq!(status.status, 200, "asking how a token stands has no such limit");
+    stack.finish().await;
+}
+
+/// A request whose answer has begun and does not end.
+async fn open(edge: &Edge, token: &Token) -> Result<reqwest::Response, Answer> {
+    let answer = edge.with(token, Method::GET, "/sse?every_ms=50").send().await.expect("an answer");
+    match answer.status().as_u16() {
+        200 => Ok(answer),
+        status => {
+            Err(Answer { status, headers: answer.headers().clone(), body: answer.bytes().await.expect("a body") })
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_has_so_many_requests_and_websockets_open_and_room_again_however_one_ended() {
+    let planned = Stack::plan().edge_env("TOKEN_OPEN_REQUESTS", "2").edge_env("TOKEN_OPEN_WEBSOCKETS", "1");
+    let mut stack = planned.start().await;
+    stack.settle().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let (token, other) = (alice.buys(24).await, alice.buys(24).await);
+    let edge = stack.edge().clone();
+    let first = open(&edge, &token).await.expect("the first");
+    let second = open(&edge, &token).await.expect("the second");
+    let refused = open(&edge, &token).await.expect_err("the third");
+    assert_eq!((refused.status, refused.header("retry-after")), (429, "1"));
+    assert!(refused.problem().contains("are open"), "{}", refused.problem());
+    assert_eq!(edge.status_for(&other, PAGE).await, 200);
+
+    let socket = Socket::idle(&edge, &token, None).await.expect("a WebSocket");
+    let upgrades = async || Socket::open(upgrade(&edge, &token, None, "")).await.map(|_| ()).err();
+    assert_eq!(upgrades().await, Some(429));
+    drop(socket);
+    eventually!(upgrades().await, |refused| refused.is_none());
+
+    // One hung up; then both are cut.
+    drop(first);
+    eventually!(edge.status_for(&token, PAGE).await, |status| *status == 200);
+    let third = eventually!(open(&edge, &token).await, |opened| opened.is_ok()).expect("a place");
+    let rotated = alice.rotates(&token).await;
+    eventually!(edge.status_for(&rotated, PAGE).await, |status| *status == 200);
+    let both = [open(&edge, &rotated).await.is_ok(), open(&edge, &rotated).await.is_ok()];
+    assert_eq!(both, [true, true], "what was cut has left its places");
+    drop((second, third));
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn an_edge_serves_so_many_at_once_and_tells_others_to_come_again() {
+    let mut stack = Stack::plan().edge_env("OPEN_REQUESTS", "3").start().await;
+    stack.settle().await;
+    stack.announce(503);
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let token = alice.buys(24).await;
+    let edge = stack.edge().clone();
+    let mut opened = Vec::new();
+    for _ in 0..3 {
+        opened.push(open(&edge, &token).await.expect("a place"));
+    }
+    let refused = open(&edge, &token).await.expect_err("one too many");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
+    assert!(refused.problem().starts_with("The gateway serves as many as it can"), "{}", refused.problem());
+    assert_eq!(edge.get("/health").answer().await.expect(200)["status"], "healthy");
+    opened.pop();
+    eventually!(edge.status_for(&token, PAGE).await, |status| *status == 200);
     stack.finish().await;
 }

@@ -2,6 +2,7 @@
 //! a promise; each ends with `stack.finish()`, which checks what must hold after any of them.
 
 mod activation;
+mod addresses;
 mod as_sent;
 mod browser;
 mod codings;

@@ -242,6 +242,8 @@ impl Configuration<'_> {
             ("CONTROL_API_URL", control_url),
             ("UNKNOWN_TOKENS_PER_MINUTE", "1000"),
             ("TOKEN_REQUESTS_PER_MINUTE", "100000"),
+            ("TOKEN_OPEN_REQUESTS", "10000"),
+            ("TOKEN_OPEN_WEBSOCKETS", "10000"),
         ]);
         if self.options.upstream.is_none() {
             edge.insert("ZENZEFI_TLS_VERIFY".to_owned(), "false".to_owned());

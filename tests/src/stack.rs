@@ -280,6 +280,8 @@ impl Wiring<'_> {
             ("DRAIN_SECONDS", "2"),
             ("UNKNOWN_TOKENS_PER_MINUTE", "0"),
             ("TOKEN_REQUESTS_PER_MINUTE", "0"),
+            ("TOKEN_OPEN_REQUESTS", "0"),
+            ("TOKEN_OPEN_WEBSOCKETS", "0"),
         ]));
         let (https, http) = (self.standin.url(), self.standin.http_url());
         edge.extend(match self.plan.upstream {
