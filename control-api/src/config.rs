@@ -10,7 +10,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
 use rust_decimal::Decimal;
 use shared::{
-    client::TrustedProxies,
+    client::{Networks, TrustedProxies, Visitors},
     redis::{ACTIVATIONS_RETOLD_WITHIN_MS, LEASE_MS},
 };
 use url::Url;
@@ -179,6 +179,12 @@ pub struct ServeOptions {
     /// Proxies before this program, for control-api the edges among them, whose X-Forwarded-For counts: addresses or networks, comma-separated
     #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
     trusted_proxies: Vec<String>,
+    /// Addresses or networks that alone may come, comma-separated; all if empty
+    #[arg(long, env = "ALLOWED_ADDRESSES", value_delimiter = ',')]
+    allowed_addresses: Vec<String>,
+    /// Addresses or networks that may not come, comma-separated
+    #[arg(long, env = "DENIED_ADDRESSES", value_delimiter = ',')]
+    denied_addresses: Vec<String>,
     /// How many logins may fail from one address in an hour; 0 for no limit
     #[arg(long, env = "LOGIN_FAILURES_PER_HOUR", default_value = "30")]
     login_failures_per_hour: u32,
@@ -231,6 +237,8 @@ pub struct Config {
     pub public_origin: String,
     pub cors_origins: Vec<String>,
     pub trusted_proxies: TrustedProxies,
+    /// Which addresses may come.
+    pub visitors: Visitors,
     /// From one address; 0 for any number.
     pub login_failures_per_hour: u32,
     /// From one address; 0 for any number.
@@ -294,6 +302,10 @@ impl ServeOptions {
             cors_origins,
             trusted_proxies: TrustedProxies::parse(self.trusted_proxies.iter().map(String::as_str))
                 .map_err(|error| wrong("TRUSTED_PROXIES", error.to_string()))?,
+            visitors: Visitors {
+                allowed: networks("ALLOWED_ADDRESSES", &self.allowed_addresses)?,
+                denied: networks("DENIED_ADDRESSES", &self.denied_addresses)?,
+            },
             login_failures_per_hour: self.login_failures_per_hour,
             registrations_per_hour: self.registrations_per_hour,
             user_requests_per_minute: self.user_requests_per_minute,
@@ -344,6 +356,10 @@ impl ServeOptions {
         }
         Ok(Prices::new(given.map(|(_, price)| price)))
     }
+}
+
+fn networks(option: &'static str, given: &[String]) -> Result<Networks, ConfigError> {
+    Networks::parse(given.iter().map(String::as_str)).map_err(|error| wrong(option, error.to_string()))
 }
 
 fn origins(option: &'static str, given: &[String]) -> Result<Vec<String>, ConfigError> {

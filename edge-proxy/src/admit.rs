@@ -26,6 +26,8 @@ pub const DEVICE_HEADER: &str = "x-device-id";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
     WrongHost,
+    /// Nobody may come from that address.
+    AddressRefused,
     MalformedDevice,
     NoCredential,
     BadCredential,
@@ -86,7 +88,9 @@ impl Denied {
                 StatusCode::BAD_REQUEST
             }
             Self::NoCredential | Self::BadCredential | Self::HandoverGone => StatusCode::UNAUTHORIZED,
-            Self::DeviceRequired | Self::OutsideScope { .. } | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::DeviceRequired | Self::OutsideScope { .. } | Self::CrossSite | Self::AddressRefused => {
+                StatusCode::FORBIDDEN
+            }
             Self::InUse { .. } => StatusCode::CONFLICT,
             Self::Throttled { .. } | Self::TooManyUnknown { .. } | Self::TooManyRequests(_) | Self::TooManyOpen => {
                 StatusCode::TOO_MANY_REQUESTS
@@ -107,6 +111,7 @@ impl Denied {
     /// One sentence for the client. It repeats nothing that was sent but the path of a scope refusal, as the contract has it.
     pub fn detail(&self) -> String {
         match self {
+            Self::AddressRefused => "Access from this address is not allowed".into(),
             Self::WrongHost => "This gateway does not serve that host".into(),
             Self::MalformedDevice => "Invalid X-Device-ID header format (must be 8-255 characters)".into(),
             Self::NoCredential => "Authentication required: provide cookie or X-Access-Token header".into(),
@@ -164,6 +169,7 @@ impl Denied {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::WrongHost => "wrong_host",
+            Self::AddressRefused => "address_refused",
             Self::MalformedDevice => "malformed_device",
             Self::NoCredential => "no_credential",
             Self::BadCredential => "bad_credential",

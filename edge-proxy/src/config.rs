@@ -12,9 +12,9 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 use http::{HeaderMap, HeaderName};
 
-use shared::client::{NotANetwork, TrustedProxies};
+use shared::client::{Networks, NotANetwork, TrustedProxies, Visitors};
 
-use crate::origin::Origin;
+use crate::{introduction::Introduction, origin::Origin};
 
 /// How long a device holds a token after its last request.
 const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;
@@ -117,6 +117,18 @@ pub struct Config {
     /// Proxies before this program, for control-api the edges among them, whose X-Forwarded-For counts: addresses or networks, comma-separated
     #[arg(long, env = "TRUSTED_PROXIES", value_parser = trusted_proxies)]
     pub trusted_proxies: Option<TrustedProxies>,
+
+    /// Addresses or networks that alone may come, comma-separated; all if empty
+    #[arg(long, env = "ALLOWED_ADDRESSES", value_parser = networks)]
+    pub allowed_addresses: Option<Networks>,
+
+    /// Addresses or networks that may not come, comma-separated
+    #[arg(long, env = "DENIED_ADDRESSES", value_parser = networks)]
+    pub denied_addresses: Option<Networks>,
+
+    /// Whether trusted proxies say by the PROXY protocol (version 1 or 2) whom each connection is from, before its first byte
+    #[arg(long, env = "PROXY_PROTOCOL", default_value_t = false, action = clap::ArgAction::Set)]
+    pub proxy_protocol: bool,
 
     /// The control API that this edge is also the front door of; off if not set
     #[arg(long, env = "CONTROL_API_URL")]
@@ -251,6 +263,9 @@ impl Config {
         if self.control_api_url.as_ref().is_some_and(unnamed) {
             return Err("CONTROL_API_URL: a certificate is checked against a name, and this is an address".into());
         }
+        if self.proxy_protocol && self.trusted_proxies.as_ref().is_none_or(TrustedProxies::is_empty) {
+            return Err("PROXY_PROTOCOL needs TRUSTED_PROXIES: nobody else is believed".into());
+        }
         let known: BTreeSet<&str> = crate::route::RESERVED.into_iter().collect();
         if let Some(unknown) = self.reserved_prefix_off.iter().find(|path| !known.contains(path.as_str())) {
             return Err(format!("RESERVED_PREFIX_OFF: {unknown:?} is not a reserved path; those are {known:?}"));
@@ -268,6 +283,19 @@ impl Config {
         let Some(trusted) = &self.trusted_proxies else { return peer.to_canonical() };
         let lines = headers.get_all(FORWARDED_FOR).iter().map(|line| line.to_str().unwrap_or_default());
         trusted.client(peer, lines)
+    }
+
+    /// Which addresses may come.
+    pub fn visitors(&self) -> Visitors {
+        let [allowed, denied] =
+            [&self.allowed_addresses, &self.denied_addresses].map(|list| list.clone().unwrap_or_default());
+        Visitors { allowed, denied }
+    }
+
+    /// Who says whom connections are from, where anybody does.
+    pub fn introduction(&self) -> Option<Introduction> {
+        let trusted = self.trusted_proxies.clone().filter(|_| self.proxy_protocol);
+        trusted.map(Introduction::by)
     }
 
     /// How long the upstream may stay silent.
@@ -332,6 +360,10 @@ fn trusted_proxies(text: &str) -> Result<TrustedProxies, NotANetwork> {
     TrustedProxies::parse(text.split(','))
 }
 
+fn networks(text: &str) -> Result<Networks, NotANetwork> {
+    Networks::parse(text.split(','))
+}
+
 fn basic_auth(text: &str) -> Result<Secret, String> {
     let (user, _) = text.split_once(':').ok_or("must be user:password")?;
     if user.is_empty() { Err("the user is empty".into()) } else { Ok(Secret(text.to_owned())) }
@@ -359,6 +391,13 @@ mod tests {
             assert!(wrong.starts_with(&name.replace('-', "_").to_uppercase()), "{wrong}");
             assert_eq!(config(&["--debug=true", option]).validate(), Ok(()));
         }
+    }
+
+    #[test]
+    fn nobody_but_trusted_proxies_may_say_whom_a_connection_is_from() {
+        let options = ["--public-origin=https://gateway.test", "--proxy-protocol=true"];
+        assert!(config(&options).validate().is_err_and(|wrong| wrong.starts_with("PROXY_PROTOCOL")));
+        assert_eq!(config(&[&options[..], &["--trusted-proxies=10.0.0.0/8"]].concat()).validate(), Ok(()));
     }
 
     #[test]

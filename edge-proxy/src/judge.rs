@@ -36,9 +36,14 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
     let path = ctx.path.clone();
     let route = edge.routes.of(&path);
     ctx.route = route.class();
-    // Whether this edge is well is asked of it, and answered, even so.
-    if route != Route::Health && edge.is_full() {
-        return Err(Denied::Full);
+    // Whether this edge is well is told to everybody, at all times.
+    if route != Route::Health {
+        if request.client.is_some_and(|client| !edge.visitors.may_come(client)) {
+            return Err(Denied::AddressRefused);
+        }
+        if edge.is_full() {
+            return Err(Denied::Full);
+        }
     }
     let answer = match route {
         Route::Health => gateway::health(edge),

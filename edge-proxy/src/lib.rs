@@ -17,6 +17,7 @@ pub mod grants;
 pub mod hearing;
 pub mod held;
 pub mod index;
+pub mod introduction;
 pub mod judge;
 pub mod meter;
 pub mod ops;
@@ -60,6 +61,7 @@ use pingora::{
         listening::Service,
     },
 };
+use shared::client::Visitors;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +72,7 @@ use crate::{
     cutoff::{Cuts, Cuttable},
     grants::Grants,
     hearing::Trust,
+    introduction::Introduced,
     meter::Meter,
     ops::Ops,
     origin::Origin,
@@ -141,6 +144,7 @@ pub struct Edge {
     pub strangers: Strangers,
     pub rates: Rates,
     pub places: Arc<Places>,
+    pub visitors: Visitors,
     /// Made by the service that runs them, since a runtime exists only from then on.
     knowledge: OnceLock<Known>,
 }
@@ -166,6 +170,7 @@ impl Edge {
             cuts: Arc::new(Cuts::new(Arc::clone(&metrics), Arc::clone(&clock))),
             strangers: Strangers::new(config.unknown_tokens_per_minute),
             rates: Rates::new(config.token_requests_per_minute),
+            visitors: config.visitors(),
             places: Arc::new(Places::new(config.token_open_requests, config.token_open_websockets)),
             meter: Arc::new(Meter::new(Arc::clone(&clock), config.lease())),
             clock,
@@ -287,7 +292,7 @@ fn notices_dead_clients() -> TcpSocketOptions {
 fn proxy_service(
     edge: &Arc<Edge>,
     server: &Server,
-) -> Result<Service<Cuttable<pingora::proxy::HttpProxy<Proxy>>>, String> {
+) -> Result<Service<Introduced<Cuttable<pingora::proxy::HttpProxy<Proxy>>>>, String> {
     let mut proxy = http_proxy(&server.configuration, Proxy::new(Arc::clone(edge)));
     let mut options = HttpServerOptions::default();
     options.h2c = true;
@@ -296,8 +301,12 @@ fn proxy_service(
     let mut h2 = default_h2_options();
     h2.initial_window_size(H2_STREAM_WINDOW_BYTES).initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES);
     proxy.h2_options = Some(h2);
-    let mut service =
-        Service::new("proxy".to_owned(), Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone()));
+    let proxy = Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone());
+    let introduction = edge.config.introduction();
+    let mut service = Service::new("proxy".to_owned(), Introduced::new(proxy, introduction.clone()));
+    if let Some(introduction) = introduction {
+        service.endpoints().set_pre_tls_callback(Arc::new(introduction));
+    }
     service.add_tcp_with_settings(&edge.config.edge_listen.to_string(), notices_dead_clients());
     let config = &edge.config;
     if let (Some(listen), Some(cert), Some(key)) =

@@ -240,8 +240,8 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
         statuses.join(" ")
     };
     for (path, method, expected) in [
-        ("/api/v1/auth/register", "post", "201 400 408 413 415 422 429 500 503"),
-        ("/api/v1/auth/login", "post", "200 400 401 408 413 415 422 429 500 503"),
+        ("/api/v1/auth/register", "post", "201 400 403 408 413 415 422 429 500 503"),
+        ("/api/v1/auth/login", "post", "200 400 401 403 408 413 415 422 429 500 503"),
         ("/api/v1/auth/logout", "post", "200 400 401 403 408 413 422 429 500 503"),
         ("/api/v1/users/me", "get", "200 400 401 403 408 413 429 500 503"),
         ("/api/v1/users/me", "patch", "200 400 401 403 408 413 415 422 429 500 503"),
@@ -253,9 +253,9 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
         ("/api/v1/tokens/{id}/open", "post", "200 400 401 403 404 408 413 422 429 500 503"),
         ("/api/v1/tokens/{id}/release-device", "post", "200 400 401 403 404 408 413 422 429 500 503"),
         ("/api/v1/tokens/{id}/access", "get", "200 400 401 403 404 408 413 422 429 500 503"),
-        ("/api/v1/bundles/", "get", "200 400 408 413 422 500 503"),
+        ("/api/v1/bundles/", "get", "200 400 403 408 413 422 500 503"),
         ("/api/v1/bundles/", "post", "201 400 401 403 408 409 413 415 422 429 500 503"),
-        ("/api/v1/bundles/{id}", "get", "200 400 404 408 413 422 500 503"),
+        ("/api/v1/bundles/{id}", "get", "200 400 403 404 408 413 422 500 503"),
         ("/api/v1/bundles/{id}", "patch", "200 400 401 403 404 408 409 413 415 422 429 500 503"),
         ("/api/v1/bundles/{id}", "delete", "204 400 401 403 404 408 413 422 429 500 503"),
         ("/api/v1/bundles/{id}/purchase", "post", "200 400 401 402 403 404 408 409 413 422 429 500 503"),
@@ -267,7 +267,7 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
         ("/api/v1/currency/transactions", "get", "200 400 401 403 408 413 422 429 500 503"),
         ("/api/v1/currency/mock-purchase", "post", "201 400 401 403 404 408 409 413 415 422 429 500 503"),
         ("/api/v1/currency/purchase", "post", "201 400 401 403 408 413 415 422 429 500 503"),
-        ("/api/v1/webhooks/payment", "post", "200 400 401 408 409 413 415 422 500 503"),
+        ("/api/v1/webhooks/payment", "post", "200 400 401 403 408 409 413 415 422 500 503"),
         ("/api/v1/admin/audit-logs", "get", "200 400 401 403 408 413 422 429 500 503"),
         ("/api/v1/admin/stats", "get", "200 400 401 403 408 413 422 429 500 503"),
         ("/api/v1/admin/ledger/verify", "get", "200 400 401 403 408 413 429 500 503"),
