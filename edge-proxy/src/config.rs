@@ -1,17 +1,9 @@
 //! Everything that an operator can set, one struct. Read once at start, from the environment and `.env`; what is wrong or
 //! missing is named and ends the program with exit status 2.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
-use http::{HeaderMap, HeaderName};
-
 use shared::client::{Networks, NotANetwork, TrustedProxies, Visitors};
 
 use crate::{introduction::Introduction, origin::Origin};
@@ -20,7 +12,6 @@ use crate::{introduction::Introduction, origin::Origin};
 const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;
 /// How long an hour of a token lasts.
 const TOKEN_HOUR_SECONDS: u64 = 3_600;
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The highest limit that is one: beyond it what a request costs could not be told in microseconds.
 const MOST_PER_MINUTE: i64 = 1_000_000;
 
@@ -115,16 +106,16 @@ pub struct Config {
     pub public_origin: Vec<Origin>,
 
     /// Proxies before this program, for control-api the edges among them, whose X-Forwarded-For counts: addresses or networks, comma-separated
-    #[arg(long, env = "TRUSTED_PROXIES", value_parser = trusted_proxies)]
-    pub trusted_proxies: Option<TrustedProxies>,
+    #[arg(long, env = "TRUSTED_PROXIES", default_value = "", hide_default_value = true, value_parser = trusted_proxies)]
+    pub trusted_proxies: TrustedProxies,
 
     /// Addresses or networks that alone may come, comma-separated; all if empty
-    #[arg(long, env = "ALLOWED_ADDRESSES", value_parser = networks)]
-    pub allowed_addresses: Option<Networks>,
+    #[arg(long, env = "ALLOWED_ADDRESSES", default_value = "", hide_default_value = true, value_parser = networks)]
+    pub allowed_addresses: Networks,
 
     /// Addresses or networks that may not come, comma-separated
-    #[arg(long, env = "DENIED_ADDRESSES", value_parser = networks)]
-    pub denied_addresses: Option<Networks>,
+    #[arg(long, env = "DENIED_ADDRESSES", default_value = "", hide_default_value = true, value_parser = networks)]
+    pub denied_addresses: Networks,
 
     /// Whether trusted proxies say by the PROXY protocol (version 1 or 2) whom each connection is from, before its first byte
     #[arg(long, env = "PROXY_PROTOCOL", default_value_t = false, action = clap::ArgAction::Set)]
@@ -263,7 +254,7 @@ impl Config {
         if self.control_api_url.as_ref().is_some_and(unnamed) {
             return Err("CONTROL_API_URL: a certificate is checked against a name, and this is an address".into());
         }
-        if self.proxy_protocol && self.trusted_proxies.as_ref().is_none_or(TrustedProxies::is_empty) {
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
             return Err("PROXY_PROTOCOL needs TRUSTED_PROXIES: nobody else is believed".into());
         }
         let known: BTreeSet<&str> = crate::route::RESERVED.into_iter().collect();
@@ -278,24 +269,14 @@ impl Config {
         Ok(())
     }
 
-    /// The address of whoever asks: the peer's, or whom the trusted proxies before this edge name in `X-Forwarded-For`.
-    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let Some(trusted) = &self.trusted_proxies else { return peer.to_canonical() };
-        let lines = headers.get_all(FORWARDED_FOR).iter().map(|line| line.to_str().unwrap_or_default());
-        trusted.client(peer, lines)
-    }
-
     /// Which addresses may come.
     pub fn visitors(&self) -> Visitors {
-        let [allowed, denied] =
-            [&self.allowed_addresses, &self.denied_addresses].map(|list| list.clone().unwrap_or_default());
-        Visitors { allowed, denied }
+        Visitors { allowed: self.allowed_addresses.clone(), denied: self.denied_addresses.clone() }
     }
 
     /// Who says whom connections are from, where anybody does.
     pub fn introduction(&self) -> Option<Introduction> {
-        let trusted = self.trusted_proxies.clone().filter(|_| self.proxy_protocol);
-        trusted.map(Introduction::by)
+        self.proxy_protocol.then(|| Introduction::by(self.trusted_proxies.clone()))
     }
 
     /// How long the upstream may stay silent.

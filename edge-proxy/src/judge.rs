@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, Method, Version, header};
+use http::{HeaderMap, HeaderName, Method, Version, header};
 use pingora::{http::RequestHeader, proxy::Session};
 use shared::{path::PathFault, scope::Scope};
 
@@ -20,6 +20,8 @@ use crate::{
     route::Route,
     trailers,
 };
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What becomes of a request once its head was judged.
 pub enum Decision {
@@ -238,9 +240,11 @@ fn has_cookie(headers: &HeaderMap) -> bool {
     credential::cookie(headers, credential::COOKIE).is_some()
 }
 
+/// The address of whoever asks, past the proxies that are trusted.
 fn client_address(edge: &Edge, session: &Session) -> Option<IpAddr> {
     let peer = session.client_addr()?.as_inet()?.ip();
-    Some(edge.config.client(peer, &session.req_header().headers))
+    let lines = session.req_header().headers.get_all(FORWARDED_FOR).iter();
+    Some(edge.config.trusted_proxies.client(peer, lines.map(|line| line.to_str().unwrap_or_default())))
 }
 
 fn redirect(public: &Origin, path: &str, query: Option<&str>) -> Result<Decision, Denied> {
