@@ -38,6 +38,7 @@ pub struct Rates {
     /// `None` for no limit.
     rate: Option<Rate>,
     tokens: Cache<Uuid, Shared>,
+    /// No more than there are tokens that were used within the last minute: what has run out is dropped from here.
     untold: Mutex<Vec<(Uuid, Shared)>>,
 }
 
