@@ -10,7 +10,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
 use rust_decimal::Decimal;
 use shared::{
-    client::TrustedProxies,
+    client::{Networks, TrustedProxies, Visitors},
     redis::{ACTIVATIONS_RETOLD_WITHIN_MS, LEASE_MS},
 };
 use url::Url;
@@ -176,12 +176,24 @@ pub struct ServeOptions {
         default_value = "http://localhost:61000,https://localhost:61000,http://127.0.0.1:61000,https://127.0.0.1:61000"
     )]
     cors_origins: Vec<String>,
-    /// Proxies before the API, the edges among them, whose X-Forwarded-For counts: addresses or networks, comma-separated
+    /// Proxies before this program, for control-api the edges among them, whose X-Forwarded-For counts: addresses or networks, comma-separated
     #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
     trusted_proxies: Vec<String>,
+    /// Addresses or networks that alone may come, comma-separated; all if empty
+    #[arg(long, env = "ALLOWED_ADDRESSES", value_delimiter = ',')]
+    allowed_addresses: Vec<String>,
+    /// Addresses or networks that may not come, comma-separated
+    #[arg(long, env = "DENIED_ADDRESSES", value_delimiter = ',')]
+    denied_addresses: Vec<String>,
     /// How many logins may fail from one address in an hour; 0 for no limit
     #[arg(long, env = "LOGIN_FAILURES_PER_HOUR", default_value = "30")]
     login_failures_per_hour: u32,
+    /// How many accounts may be opened from one address in an hour, after 10 at once; 0 for no limit
+    #[arg(long, env = "REGISTRATIONS_PER_HOUR", default_value = "5", value_parser = clap::value_parser!(u32).range(..=MOST_TIMES))]
+    registrations_per_hour: u32,
+    /// How many calls a user may make a minute; 0 for no limit
+    #[arg(long, env = "USER_REQUESTS_PER_MINUTE", default_value = "100", value_parser = clap::value_parser!(u32).range(..=MOST_TIMES))]
+    user_requests_per_minute: u32,
     /// How many days the audit log is kept
     #[arg(long, env = "AUDIT_RETENTION_DAYS", default_value = "30", value_parser = clap::value_parser!(u16).range(1..=3650))]
     audit_retention_days: u16,
@@ -225,8 +237,14 @@ pub struct Config {
     pub public_origin: String,
     pub cors_origins: Vec<String>,
     pub trusted_proxies: TrustedProxies,
+    /// Which addresses may come.
+    pub visitors: Visitors,
     /// From one address; 0 for any number.
     pub login_failures_per_hour: u32,
+    /// From one address; 0 for any number.
+    pub registrations_per_hour: u32,
+    /// 0 for any number.
+    pub user_requests_per_minute: u32,
     pub audit_retention_days: u16,
     pub jwt_lifetime: Duration,
     pub prices: Prices,
@@ -240,6 +258,8 @@ const TOKEN_HOUR_SECONDS: u64 = 3_600;
 const LEASE_SECONDS: u64 = LEASE_MS / 1_000;
 const REFUND_HOLD_SECONDS: u64 = ACTIVATIONS_RETOLD_WITHIN_MS.unsigned_abs() / 1_000;
 const MOST_SECONDS: u64 = 86_400;
+/// The highest limit that is one: beyond it what one time costs could not be told in microseconds.
+const MOST_TIMES: i64 = 1_000_000;
 
 /// Parts of sample keys that were published, with this product or the one before it.
 const SAMPLE_KEY_PARTS: [&str; 6] = ["change-me", "changeme", "change_me", "change-this", "your-secret-key", "example"];
@@ -282,7 +302,13 @@ impl ServeOptions {
             cors_origins,
             trusted_proxies: TrustedProxies::parse(self.trusted_proxies.iter().map(String::as_str))
                 .map_err(|error| wrong("TRUSTED_PROXIES", error.to_string()))?,
+            visitors: Visitors {
+                allowed: networks("ALLOWED_ADDRESSES", &self.allowed_addresses)?,
+                denied: networks("DENIED_ADDRESSES", &self.denied_addresses)?,
+            },
             login_failures_per_hour: self.login_failures_per_hour,
+            registrations_per_hour: self.registrations_per_hour,
+            user_requests_per_minute: self.user_requests_per_minute,
             audit_retention_days: self.audit_retention_days,
             jwt_lifetime: Duration::from_secs(60 * u64::from(self.access_token_expire_minutes)),
             prices: self.prices()?,
@@ -330,6 +356,10 @@ impl ServeOptions {
         }
         Ok(Prices::new(given.map(|(_, price)| price)))
     }
+}
+
+fn networks(option: &'static str, given: &[String]) -> Result<Networks, ConfigError> {
+    Networks::parse(given.iter().map(String::as_str)).map_err(|error| wrong(option, error.to_string()))
 }
 
 fn origins(option: &'static str, given: &[String]) -> Result<Vec<String>, ConfigError> {

@@ -12,6 +12,7 @@ pub mod config;
 mod db;
 mod domain;
 mod intake;
+mod limits;
 mod outbox;
 mod provider;
 mod publisher;
@@ -31,6 +32,7 @@ use crate::{
     attempts::Attempts,
     config::Config,
     domain::{idempotency::Sealer, jwt, passwords::Passwords, payments::Till, prices::Prices},
+    limits::Limits,
     provider::Provider,
     publisher::Publisher,
     snapshot::Watch,
@@ -56,6 +58,7 @@ pub struct App {
     publisher: Publisher,
     passwords: Passwords,
     attempts: Attempts,
+    limits: Limits,
     keys: jwt::Keys,
     sealer: Sealer,
     /// `None` where no payments are taken.
@@ -93,6 +96,12 @@ impl App {
             db: db::connect(config.database_url.expose(), config.database_max_connections).await?,
             passwords: Passwords::new(),
             attempts: Attempts::new(publisher.clone(), secret_key, config.login_failures_per_hour),
+            limits: Limits::new(
+                publisher.clone(),
+                secret_key,
+                config.user_requests_per_minute,
+                config.registrations_per_hour,
+            ),
             publisher,
             sealer: Sealer::new(secret_key),
             till,

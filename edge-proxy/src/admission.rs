@@ -39,7 +39,7 @@ impl Edge {
             match outcome {
                 Ok(held) => {
                     check(&candidate)?;
-                    return Ok((self.permit(held, caller), candidate));
+                    return Ok((self.permit(held, caller)?, candidate));
                 }
                 Err(unfit) => self.go_on(unfit, caller.paths, &mut denied)?,
             }
@@ -119,7 +119,11 @@ impl Edge {
         Ok(())
     }
 
-    fn permit(&self, held: Arc<Held>, caller: &Caller<'_>) -> Permit {
+    /// The permit of a request that is admitted, if its token may make one more.
+    fn permit(&self, held: Arc<Held>, caller: &Caller<'_>) -> Result<Permit, Denied> {
+        let permit = Permit::new(Arc::clone(&held), Arc::clone(self.settler()));
+        let place = self.places.take(held.token_id, caller.opens).ok_or(Denied::TooManyOpen)?;
+        self.rates.spend(held.token_id, Instant::now()).map_err(Denied::TooManyRequests)?;
         let lease = held.lease.expect("a grant that was admitted for a device has a lease");
         let who = Who {
             session_id: lease.session_id,
@@ -130,7 +134,7 @@ impl Edge {
             address: caller.address,
             agent: caller.agent.clone(),
         };
-        Permit::new(held, self.meter.session(who).open(), Arc::clone(self.settler()))
+        Ok(permit.counted(self.meter.session(who).open(), place))
     }
 }
 

@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use shared::{
     device::Device,
     path::PathFault,
+    rate::Exceeded,
     scope::{Closed, Scope},
 };
 
@@ -15,6 +16,7 @@ use crate::{
     config::DevicePolicy,
     credential::{self, DEVICE_COOKIE},
     origin::Origin,
+    places::Kind,
 };
 
 /// The header by which a client names its device.
@@ -24,6 +26,8 @@ pub const DEVICE_HEADER: &str = "x-device-id";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
     WrongHost,
+    /// Nobody may come from that address.
+    AddressRefused,
     MalformedDevice,
     NoCredential,
     BadCredential,
@@ -49,6 +53,12 @@ pub enum Denied {
     TooManyUnknown {
         retry_after: Duration,
     },
+    /// The token makes too many requests.
+    TooManyRequests(Exceeded),
+    /// The token has too many requests or WebSockets open.
+    TooManyOpen,
+    /// This edge has.
+    Full,
     NotFound,
     MethodNotAllowed {
         allow: &'static str,
@@ -78,16 +88,20 @@ impl Denied {
                 StatusCode::BAD_REQUEST
             }
             Self::NoCredential | Self::BadCredential | Self::HandoverGone => StatusCode::UNAUTHORIZED,
-            Self::DeviceRequired | Self::OutsideScope { .. } | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::DeviceRequired | Self::OutsideScope { .. } | Self::CrossSite | Self::AddressRefused => {
+                StatusCode::FORBIDDEN
+            }
             Self::InUse { .. } => StatusCode::CONFLICT,
-            Self::Throttled { .. } | Self::TooManyUnknown { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Throttled { .. } | Self::TooManyUnknown { .. } | Self::TooManyRequests(_) | Self::TooManyOpen => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::MalformedBody(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnreachable | Self::ControlUnreachable => StatusCode::BAD_GATEWAY,
             Self::UpstreamSilent | Self::ControlSilent => StatusCode::GATEWAY_TIMEOUT,
             Self::Fault => StatusCode::INTERNAL_SERVER_ERROR,
@@ -97,6 +111,7 @@ impl Denied {
     /// One sentence for the client. It repeats nothing that was sent but the path of a scope refusal, as the contract has it.
     pub fn detail(&self) -> String {
         match self {
+            Self::AddressRefused => "Access from this address is not allowed".into(),
             Self::WrongHost => "This gateway does not serve that host".into(),
             Self::MalformedDevice => "Invalid X-Device-ID header format (must be 8-255 characters)".into(),
             Self::NoCredential => "Authentication required: provide cookie or X-Access-Token header".into(),
@@ -125,6 +140,13 @@ impl Denied {
                 "Too many requests that Zenzefi could not answer; please wait before you try again".into()
             }
             Self::TooManyUnknown { .. } => "Too many unknown access tokens; please wait before you try again".into(),
+            Self::TooManyRequests(_) => {
+                "Too many requests with this access token; please wait before you try again".into()
+            }
+            Self::TooManyOpen => {
+                "Too many requests with this access token are open; please wait until one has ended".into()
+            }
+            Self::Full => "The gateway serves as many as it can right now; please try again in a moment".into(),
             Self::NotFound => "Not found".into(),
             Self::MethodNotAllowed { allow } => format!("Method not allowed; use {allow}"),
             Self::TokenMissing => "Token is required in request body".into(),
@@ -147,6 +169,7 @@ impl Denied {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::WrongHost => "wrong_host",
+            Self::AddressRefused => "address_refused",
             Self::MalformedDevice => "malformed_device",
             Self::NoCredential => "no_credential",
             Self::BadCredential => "bad_credential",
@@ -158,6 +181,9 @@ impl Denied {
             Self::InUse { .. } => "in_use",
             Self::Throttled { .. } => "throttled",
             Self::TooManyUnknown { .. } => "too_many_unknown",
+            Self::TooManyRequests(_) => "too_many_requests",
+            Self::TooManyOpen => "too_many_open",
+            Self::Full => "full",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::TokenMissing => "token_missing",
@@ -194,6 +220,8 @@ pub struct Caller<'a> {
     pub paths: &'a [&'a str],
     pub address: Option<IpAddr>,
     pub agent: Option<String>,
+    /// What it opens.
+    pub opens: Kind,
 }
 
 /// Reads the device that a request comes from: its header, else our cookie, else its address and agent.

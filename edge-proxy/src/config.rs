@@ -4,13 +4,16 @@
 use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use shared::client::{Networks, NotANetwork, TrustedProxies, Visitors};
 
-use crate::origin::Origin;
+use crate::{introduction::Introduction, origin::Origin};
 
 /// How long a device holds a token after its last request.
 const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;
 /// How long an hour of a token lasts.
 const TOKEN_HOUR_SECONDS: u64 = 3_600;
+/// The highest limit that is one: beyond it what a request costs could not be told in microseconds.
+const MOST_PER_MINUTE: i64 = 1_000_000;
 
 /// The data plane: lets holders of access tokens through to Zenzefi, as long as their time lasts.
 #[derive(Debug, Parser)]
@@ -102,6 +105,22 @@ pub struct Config {
     #[arg(long, env = "PUBLIC_ORIGIN", value_delimiter = ',')]
     pub public_origin: Vec<Origin>,
 
+    /// Proxies before this program, for control-api the edges among them, whose X-Forwarded-For counts: addresses or networks, comma-separated
+    #[arg(long, env = "TRUSTED_PROXIES", default_value = "", hide_default_value = true, value_parser = trusted_proxies)]
+    pub trusted_proxies: TrustedProxies,
+
+    /// Addresses or networks that alone may come, comma-separated; all if empty
+    #[arg(long, env = "ALLOWED_ADDRESSES", default_value = "", hide_default_value = true, value_parser = networks)]
+    pub allowed_addresses: Networks,
+
+    /// Addresses or networks that may not come, comma-separated
+    #[arg(long, env = "DENIED_ADDRESSES", default_value = "", hide_default_value = true, value_parser = networks)]
+    pub denied_addresses: Networks,
+
+    /// Whether trusted proxies say by the PROXY protocol (version 1 or 2) whom each connection is from, before its first byte
+    #[arg(long, env = "PROXY_PROTOCOL", default_value_t = false, action = clap::ArgAction::Set)]
+    pub proxy_protocol: bool,
+
     /// The control API that this edge is also the front door of; off if not set
     #[arg(long, env = "CONTROL_API_URL")]
     pub control_api_url: Option<Origin>,
@@ -170,6 +189,22 @@ pub struct Config {
     #[arg(long, env = "UNKNOWN_TOKENS_PER_MINUTE", default_value_t = 20)]
     pub unknown_tokens_per_minute: u32,
 
+    /// How many requests a token may make a minute, on all edges together; 0 for no limit
+    #[arg(long, env = "TOKEN_REQUESTS_PER_MINUTE", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(..=MOST_PER_MINUTE))]
+    pub token_requests_per_minute: u32,
+
+    /// How many requests a token may have open at once at this edge, WebSockets aside; 0 for no limit
+    #[arg(long, env = "TOKEN_OPEN_REQUESTS", default_value_t = 200)]
+    pub token_open_requests: u32,
+
+    /// How many WebSockets a token may have open at once at this edge; 0 for no limit
+    #[arg(long, env = "TOKEN_OPEN_WEBSOCKETS", default_value_t = 50)]
+    pub token_open_websockets: u32,
+
+    /// How many requests and WebSockets this edge serves at once in all; 0 for no limit
+    #[arg(long, env = "OPEN_REQUESTS", default_value_t = 20_000)]
+    pub open_requests: u32,
+
     /// How many grants are kept in memory
     #[arg(long, env = "GRANT_CACHE_ENTRIES", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..))]
     pub grant_cache_entries: u32,
@@ -219,6 +254,9 @@ impl Config {
         if self.control_api_url.as_ref().is_some_and(unnamed) {
             return Err("CONTROL_API_URL: a certificate is checked against a name, and this is an address".into());
         }
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            return Err("PROXY_PROTOCOL needs TRUSTED_PROXIES: nobody else is believed".into());
+        }
         let known: BTreeSet<&str> = crate::route::RESERVED.into_iter().collect();
         if let Some(unknown) = self.reserved_prefix_off.iter().find(|path| !known.contains(path.as_str())) {
             return Err(format!("RESERVED_PREFIX_OFF: {unknown:?} is not a reserved path; those are {known:?}"));
@@ -229,6 +267,16 @@ impl Config {
             return Err("COOKIE_SAMESITE=none needs COOKIE_SECURE=true: browsers drop such a cookie otherwise".into());
         }
         Ok(())
+    }
+
+    /// Which addresses may come.
+    pub fn visitors(&self) -> Visitors {
+        Visitors { allowed: self.allowed_addresses.clone(), denied: self.denied_addresses.clone() }
+    }
+
+    /// Who says whom connections are from, where anybody does.
+    pub fn introduction(&self) -> Option<Introduction> {
+        self.proxy_protocol.then(|| Introduction::by(self.trusted_proxies.clone()))
     }
 
     /// How long the upstream may stay silent.
@@ -289,6 +337,14 @@ fn redis_url(text: &str) -> Result<SecretUrl, String> {
     }
 }
 
+fn trusted_proxies(text: &str) -> Result<TrustedProxies, NotANetwork> {
+    TrustedProxies::parse(text.split(','))
+}
+
+fn networks(text: &str) -> Result<Networks, NotANetwork> {
+    Networks::parse(text.split(','))
+}
+
 fn basic_auth(text: &str) -> Result<Secret, String> {
     let (user, _) = text.split_once(':').ok_or("must be user:password")?;
     if user.is_empty() { Err("the user is empty".into()) } else { Ok(Secret(text.to_owned())) }
@@ -316,6 +372,13 @@ mod tests {
             assert!(wrong.starts_with(&name.replace('-', "_").to_uppercase()), "{wrong}");
             assert_eq!(config(&["--debug=true", option]).validate(), Ok(()));
         }
+    }
+
+    #[test]
+    fn nobody_but_trusted_proxies_may_say_whom_a_connection_is_from() {
+        let options = ["--public-origin=https://gateway.test", "--proxy-protocol=true"];
+        assert!(config(&options).validate().is_err_and(|wrong| wrong.starts_with("PROXY_PROTOCOL")));
+        assert_eq!(config(&[&options[..], &["--trusted-proxies=10.0.0.0/8"]].concat()).validate(), Ok(()));
     }
 
     #[test]

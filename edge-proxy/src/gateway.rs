@@ -184,6 +184,28 @@ pub async fn enter(edge: &Edge, session: &Session, request: &Request) -> Result<
     Ok(signed_in_as(answer, edge, &session.req_header().headers, request, &credential, &held))
 }
 
+/// `GET /_gateway/whoami`: what the gateway believes of whoever asks, for operators who set up what stands before it. Of a credential
+/// it tells ids alone.
+pub async fn whoami(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
+    require(session, &Method::GET, "GET")?;
+    let head = session.req_header();
+    let candidates = credential::candidates(&head.method, &head.headers, None);
+    let known = match edge.choose(candidates, request.client).await {
+        Ok((held, _)) => Some(held),
+        Err(Denied::NoCredential) => None,
+        Err(denied) => return Err(denied),
+    };
+    Ok(Answer::json(&json!({
+        "address": request.client,
+        "protocol": request.public.scheme(),
+        "version": format!("{:?}", head.version),
+        "host": request.public.authority(),
+        "request_id": request.id,
+        "user_id": known.as_ref().map(|held| held.user_id),
+        "token_id": known.as_ref().map(|held| held.token_id),
+    })))
+}
+
 /// Hands a browser its credential as a cookie that lasts as long as the token, and one that names the browser if it has none.
 pub fn signed_in_as(
     answer: Answer,

@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, Method, Version, header};
+use http::{HeaderMap, HeaderName, Method, Version, header};
 use pingora::{http::RequestHeader, proxy::Session};
 use shared::{path::PathFault, scope::Scope};
 
@@ -14,11 +14,14 @@ use crate::{
     forward, gateway,
     held::Held,
     origin::Origin,
+    places::Kind,
     request::{Admitted, Request, RequestCtx, Target},
     respond::Answer,
     route::Route,
     trailers,
 };
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What becomes of a request once its head was judged.
 pub enum Decision {
@@ -35,6 +38,15 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
     let path = ctx.path.clone();
     let route = edge.routes.of(&path);
     ctx.route = route.class();
+    // Whether this edge is well is told to everybody, at all times.
+    if route != Route::Health {
+        if request.client.is_some_and(|client| !edge.visitors.may_come(client)) {
+            return Err(Denied::AddressRefused);
+        }
+        if edge.is_full() {
+            return Err(Denied::Full);
+        }
+    }
     let answer = match route {
         Route::Health => gateway::health(edge),
         Route::Authenticate => gateway::authenticate(edge, session, &request).await?,
@@ -43,6 +55,7 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
         Route::Release => gateway::release(edge, session, &request).await?,
         Route::SignIn => gateway::sign_in(edge, session, &request).await?,
         Route::Enter => gateway::enter(edge, session, &request).await?,
+        Route::WhoAmI => gateway::whoami(edge, session, &request).await?,
         Route::Stylesheet => Answer::stylesheet(),
         Route::NotFound => return Err(Denied::NotFound),
         Route::Misspelled => return Err(Denied::MisspelledPath),
@@ -67,7 +80,7 @@ fn read_head(edge: &Edge, session: &Session, ctx: &mut RequestCtx) -> Result<Req
     let local = head.headers.get("x-local-url").and_then(|url| url.to_str().ok()?.parse::<Origin>().ok());
     Ok(Request {
         id: ctx.id(),
-        client: client_address(session),
+        client: client_address(edge, session),
         public,
         publics: Arc::clone(&edge.public_origins),
         local: local.filter(Origin::is_loopback),
@@ -147,7 +160,8 @@ async fn admit_with(
     }
     let agent = head.headers.get(header::USER_AGENT);
     let agent = agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
-    let caller = Caller { from: from.clone(), scopes, paths: &paths, address: request.client, agent };
+    let opens = if is_upgrade { Kind::WebSocket } else { Kind::Request };
+    let caller = Caller { from: from.clone(), scopes, paths: &paths, address: request.client, agent, opens };
     let (permit, candidate) = edge.admit(candidates, &caller, check).await?;
     let target = with_query(path, query);
     let is_header = candidate.source == Source::Header;
@@ -226,9 +240,11 @@ fn has_cookie(headers: &HeaderMap) -> bool {
     credential::cookie(headers, credential::COOKIE).is_some()
 }
 
-fn client_address(session: &Session) -> Option<IpAddr> {
-    let address = session.client_addr()?.as_inet()?.ip();
-    Some(address.to_canonical())
+/// The address of whoever asks, past the proxies that are trusted.
+fn client_address(edge: &Edge, session: &Session) -> Option<IpAddr> {
+    let peer = session.client_addr()?.as_inet()?.ip();
+    let lines = session.req_header().headers.get_all(FORWARDED_FOR).iter();
+    Some(edge.config.trusted_proxies.client(peer, lines.map(|line| line.to_str().unwrap_or_default())))
 }
 
 fn redirect(public: &Origin, path: &str, query: Option<&str>) -> Result<Decision, Denied> {

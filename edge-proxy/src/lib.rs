@@ -17,12 +17,15 @@ pub mod grants;
 pub mod hearing;
 pub mod held;
 pub mod index;
+pub mod introduction;
 pub mod judge;
 pub mod meter;
 pub mod ops;
 pub mod origin;
 pub mod permit;
+pub mod places;
 pub mod proxy;
+pub mod rates;
 pub mod redis;
 pub mod request;
 pub mod respond;
@@ -58,6 +61,7 @@ use pingora::{
         listening::Service,
     },
 };
+use shared::client::Visitors;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -68,11 +72,14 @@ use crate::{
     cutoff::{Cuts, Cuttable},
     grants::Grants,
     hearing::Trust,
+    introduction::Introduced,
     meter::Meter,
     ops::Ops,
     origin::Origin,
     permit::Settler,
+    places::Places,
     proxy::Proxy,
+    rates::{EXCHANGED_EVERY, Rates},
     redis::Redis,
     rewrite::origins::Spellings,
     route::Routes,
@@ -135,6 +142,9 @@ pub struct Edge {
     pub clock: Arc<Clock>,
     pub meter: Arc<Meter>,
     pub strangers: Strangers,
+    pub rates: Rates,
+    pub places: Arc<Places>,
+    pub visitors: Visitors,
     /// Made by the service that runs them, since a runtime exists only from then on.
     knowledge: OnceLock<Known>,
 }
@@ -159,6 +169,9 @@ impl Edge {
             tunnels: Connector::new(None),
             cuts: Arc::new(Cuts::new(Arc::clone(&metrics), Arc::clone(&clock))),
             strangers: Strangers::new(config.unknown_tokens_per_minute),
+            rates: Rates::new(config.token_requests_per_minute),
+            visitors: config.visitors(),
+            places: Arc::new(Places::new(config.token_open_requests, config.token_open_websockets)),
             meter: Arc::new(Meter::new(Arc::clone(&clock), config.lease())),
             clock,
             metrics,
@@ -195,6 +208,12 @@ impl Edge {
         metrics.feed_silence.set(silence.map_or(f64::INFINITY, |silence| silence.as_secs_f64()));
         metrics.clock_offset.set(self.clock.offset_seconds());
         metrics.usage_pending.set(i64::try_from(self.meter.pending()).unwrap_or(i64::MAX));
+    }
+
+    /// Whether more is open than this edge serves at once.
+    pub fn is_full(&self) -> bool {
+        let most = i64::from(self.config.open_requests);
+        most > 0 && self.metrics.open_requests.get() > most
     }
 
     /// Whether the change feed was heard of late.
@@ -273,7 +292,7 @@ fn notices_dead_clients() -> TcpSocketOptions {
 fn proxy_service(
     edge: &Arc<Edge>,
     server: &Server,
-) -> Result<Service<Cuttable<pingora::proxy::HttpProxy<Proxy>>>, String> {
+) -> Result<Service<Introduced<Cuttable<pingora::proxy::HttpProxy<Proxy>>>>, String> {
     let mut proxy = http_proxy(&server.configuration, Proxy::new(Arc::clone(edge)));
     let mut options = HttpServerOptions::default();
     options.h2c = true;
@@ -282,8 +301,12 @@ fn proxy_service(
     let mut h2 = default_h2_options();
     h2.initial_window_size(H2_STREAM_WINDOW_BYTES).initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES);
     proxy.h2_options = Some(h2);
-    let mut service =
-        Service::new("proxy".to_owned(), Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone()));
+    let proxy = Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone());
+    let introduction = edge.config.introduction();
+    let mut service = Service::new("proxy".to_owned(), Introduced::new(proxy, introduction.clone()));
+    if let Some(introduction) = introduction {
+        service.endpoints().set_pre_tls_callback(Arc::new(introduction));
+    }
     service.add_tcp_with_settings(&edge.config.edge_listen.to_string(), notices_dead_clients());
     let config = &edge.config;
     if let (Some(listen), Some(cert), Some(key)) =
@@ -341,6 +364,14 @@ impl BackgroundService for Knowledge {
                 edge.meter.forget_old();
             }
         };
+        let exchanging = async {
+            loop {
+                tokio::time::sleep(EXCHANGED_EVERY).await;
+                if let Err(error) = edge.rates.exchange(&questions).await {
+                    tracing::warn!(%error, "what tokens may still do is counted here alone");
+                }
+            }
+        };
         let follower = Follower {
             redis: feed.clone(),
             grants: Arc::clone(&grants),
@@ -354,6 +385,7 @@ impl BackgroundService for Knowledge {
             () = grants.watch() => {}
             () = settler.run(&questions, queued) => {}
             () = telling => {}
+            () = exchanging => {}
             () = probe => {}
             () = questions.replace_when_silent() => {}
             () = feed.replace_when_silent() => {}

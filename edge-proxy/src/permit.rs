@@ -24,6 +24,7 @@ use crate::{
     grants::Grants,
     held::Held,
     meter::{Meter, Open},
+    places::Place,
     redis::Redis,
     settlement::{LeaseOutcome, Settlement, Settlements},
     verdict::Unfit,
@@ -49,7 +50,10 @@ enum Stage {
 /// A request's right to pass, until it is dropped.
 pub struct Permit {
     pub held: Arc<Held>,
-    open: Open,
+    /// Where what passes is counted, once it is clear that something may.
+    open: Option<Open>,
+    /// What of its token's is open until then.
+    place: Option<Place>,
     stage: AtomicU8,
     settler: Arc<Settler>,
 }
@@ -61,19 +65,25 @@ impl std::fmt::Debug for Permit {
 }
 
 impl Permit {
-    /// For a grant whose use was begun by [`Grants::admit`]; what passes is counted in `open`.
-    pub fn new(held: Arc<Held>, open: Open, settler: Arc<Settler>) -> Self {
-        Self { held, open, stage: AtomicU8::new(Stage::Admitted as u8), settler }
+    /// For a grant whose use was begun by [`Grants::admit`]: dropped as it is, what was taken for it is given back.
+    pub fn new(held: Arc<Held>, settler: Arc<Settler>) -> Self {
+        Self { held, open: None, place: None, stage: AtomicU8::new(Stage::Admitted as u8), settler }
+    }
+
+    /// Counts the request, and what passes from now on; it keeps this place.
+    pub fn counted(mut self, open: Open, place: Place) -> Self {
+        (self.open, self.place) = (Some(open), Some(place));
+        self
     }
 
     /// Counts bytes of a body towards the upstream.
     pub fn count_in(&self, bytes: u64) {
-        self.open.add_in(bytes);
+        self.open.iter().for_each(|open| open.add_in(bytes));
     }
 
     /// Counts bytes of a body towards the client.
     pub fn count_out(&self, bytes: u64) {
-        self.open.add_out(bytes);
+        self.open.iter().for_each(|open| open.add_out(bytes));
     }
 
     /// The upstream is connected, and gets the request now.

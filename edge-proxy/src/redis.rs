@@ -18,7 +18,8 @@ use shared::{
     event::{self, Usage},
     grant::{Activation, Finding, Lookup, Malformed},
     pulse::{Pulse, StreamId},
-    redis as contract,
+    rate::Spent,
+    redis::{self as contract, Limited},
     scope::Scope,
 };
 use uuid::Uuid;
@@ -75,6 +76,7 @@ pub struct Redis {
     activate: Script,
     release: Script,
     pulse: Script,
+    spend: Script,
     lease_ms: u64,
     /// Every device has a lease of its own.
     shares_tokens: bool,
@@ -115,6 +117,7 @@ impl Redis {
             activate: Script::from_lua(contract::ACTIVATE),
             release: Script::from_lua(contract::RELEASE),
             pulse: Script::from_lua(contract::PULSE),
+            spend: Script::from_lua(contract::SPEND),
             lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
             shares_tokens,
         })
@@ -295,6 +298,14 @@ impl Redis {
     /// How many events wait for the control plane.
     pub async fn usage_backlog(&self) -> Result<u64, Error> {
         self.connected()?.xlen(contract::USAGE).await
+    }
+
+    /// Counts what a token has spent of its limit here; how much of it is used on all edges.
+    pub async fn spend(&self, token_id: Uuid, cost: Duration) -> Result<Duration, Error> {
+        let keys = vec![contract::rate_key(Limited::Token(token_id))];
+        let arguments = vec![cost.as_micros().to_string(), String::new()];
+        let reply: Vec<String> = self.spend.evalsha_with_reload(self.connected()?, keys, arguments).await?;
+        Ok(Spent::parse(&reply).map_err(malformed)?.used)
     }
 
     /// Which contents Redis has, and how far the feed reaches.

@@ -20,7 +20,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Request {
     pub id: String,
-    /// The peer's address.
+    /// The address of whoever asks, past the proxies that are trusted.
     pub client: Option<IpAddr>,
     /// The public origin by which this request came.
     pub public: Origin,

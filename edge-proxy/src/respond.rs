@@ -139,9 +139,16 @@ impl Answer {
         match denied {
             // A pooled client must not turn into a stream of errors.
             _ if denied.status() == StatusCode::UNAUTHORIZED => self.closes = true,
-            Denied::Unavailable => self = self.with(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER)),
+            Denied::Unavailable | Denied::TooManyOpen | Denied::Full => {
+                self = self.with(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+            }
             Denied::Throttled { retry_after } | Denied::TooManyUnknown { retry_after } => {
                 self = self.with(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs() + 1));
+            }
+            Denied::TooManyRequests(exceeded) => {
+                for (name, value) in exceeded.headers() {
+                    self = self.with(HeaderName::from_static(name), HeaderValue::from(value));
+                }
             }
             Denied::MethodNotAllowed { allow } => self = self.with(header::ALLOW, HeaderValue::from_static(allow)),
             _ => {}

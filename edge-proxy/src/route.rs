@@ -14,6 +14,7 @@ pub enum Route<'a> {
     Health,
     SignIn,
     Enter,
+    WhoAmI,
     Stylesheet,
     /// Below a reserved prefix, and nothing there.
     NotFound,
@@ -34,7 +35,7 @@ impl Route<'_> {
         match self {
             Self::Health => "health",
             Self::Authenticate | Self::Status | Self::Logout | Self::Release => "session",
-            Self::SignIn | Self::Enter | Self::Stylesheet => "page",
+            Self::SignIn | Self::Enter | Self::WhoAmI | Self::Stylesheet => "page",
             Self::Control => "control",
             Self::Upstream { .. } => "upstream",
             Self::NotFound | Self::Misspelled => "none",
@@ -112,6 +113,7 @@ impl Routes {
             return match below {
                 "/sign-in" => Route::SignIn,
                 "/enter" => Route::Enter,
+                "/whoami" => Route::WhoAmI,
                 "/style.css" => Route::Stylesheet,
                 _ => Route::NotFound,
             };

@@ -3,13 +3,13 @@
 //! token that has ended.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
 use quick_cache::sync::Cache;
-use shared::credential::Digest;
+use shared::{client::household, credential::Digest};
 
 /// How many addresses, and how many good and bad credentials, are remembered; the oldest give way.
 const ADDRESSES: usize = 50_000;
@@ -81,7 +81,7 @@ impl Strangers {
                     under_way: 0,
                 })))
             };
-            let Ok(bucket) = self.buckets.get_or_insert_with(&network(address), made);
+            let Ok(bucket) = self.buckets.get_or_insert_with(&household(address), made);
             bucket
         });
         if let Some(bucket) = &bucket {
@@ -118,17 +118,6 @@ impl Drop for Try<'_> {
 
 fn lock(bucket: &Mutex<Bucket>) -> MutexGuard<'_, Bucket> {
     bucket.lock().expect("nothing panics while it holds this lock")
-}
-
-/// What one household or host has: a whole IPv6 /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-    }
 }
 
 #[cfg(test)]
@@ -194,12 +183,5 @@ mod tests {
         let later = |seconds| now + Duration::from_secs(u64::from(seconds));
         assert!(strangers.begin(ADDRESS, digest(UNDER_WAY), later(60 * (minutes - 1))).is_err());
         assert!(strangers.begin(ADDRESS, digest(UNDER_WAY), later(60 * minutes)).is_ok());
-    }
-
-    #[test]
-    fn a_whole_ipv6_network_counts_as_one() {
-        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-        assert_eq!(network(address("2001:db8::1")), network(address("2001:db8::2:3")));
-        assert_ne!(network(address("2001:db8::1")), network(address("2001:db8:0:1::1")));
     }
 }

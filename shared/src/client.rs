@@ -1,6 +1,6 @@
 //! Whose address a request comes from, where proxies stand before us.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -41,6 +41,15 @@ impl TrustedProxies {
         Networks::parse(texts).map(Self)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether that address is one of theirs.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(address)
+    }
+
     /// The address of the client: the peer, or what it says of whom it forwards for if it is trusted: the right-most entry of
     /// `X-Forwarded-For` (all its lines, in their order) that is not itself a trusted proxy. An entry that is no address ends the
     /// search, for what stands left of it was said by nobody who is trusted.
@@ -54,6 +63,33 @@ impl TrustedProxies {
             }
         }
         client
+    }
+}
+
+/// Which addresses may come at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Visitors {
+    /// None but these; all, if empty.
+    pub allowed: Networks,
+    /// Not these, even if they are allowed.
+    pub denied: Networks,
+}
+
+impl Visitors {
+    /// Whether this address may come.
+    pub fn may_come(&self, address: IpAddr) -> bool {
+        !self.denied.contains(address) && (self.allowed.is_empty() || self.allowed.contains(address))
+    }
+}
+
+/// What one household or host has: a whole IPv6 /64.
+pub fn household(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
     }
 }
 
@@ -88,6 +124,27 @@ mod tests {
     #[test]
     fn what_stands_left_of_an_entry_that_is_no_address_was_said_by_nobody_who_is_trusted() {
         assert_eq!(client("10.0.0.1", &["6.6.6.6, unknown, 10.0.0.2"]), "10.0.0.2");
+    }
+
+    #[test]
+    fn who_is_denied_or_not_among_the_allowed_may_not_come() {
+        let networks = |texts: &[&str]| Networks::parse(texts.iter().copied()).expect("networks");
+        let may_come = |visitors: &Visitors, address: &str| visitors.may_come(address.parse().expect("an address"));
+        assert!(may_come(&Visitors::default(), "192.0.2.1"));
+        let visitors =
+            Visitors { allowed: networks(&["192.0.2.0/24", "2001:db8::/32"]), denied: networks(&["192.0.2.9"]) };
+        assert!(may_come(&visitors, "192.0.2.1") && may_come(&visitors, "2001:db8::1"));
+        for address in ["192.0.2.9", "::ffff:192.0.2.9", "198.51.100.1", "2001:db9::1"] {
+            assert!(!may_come(&visitors, address), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_whole_ipv6_network_counts_as_one() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        assert_eq!(household(address("2001:db8::1")), household(address("2001:db8::2:3")));
+        assert_ne!(household(address("2001:db8::1")), household(address("2001:db8:0:1::1")));
+        assert_ne!(household(address("192.0.2.1")), household(address("192.0.2.2")));
     }
 
     #[test]

@@ -11,5 +11,6 @@ pub mod event;
 pub mod grant;
 pub mod path;
 pub mod pulse;
+pub mod rate;
 pub mod redis;
 pub mod scope;

@@ -10,6 +10,7 @@
 //! | [`SNAPSHOT`] | hash `epoch`, `run_id`, `build`, `built_at`, `caught_up_at`; `building` alone while it is filled | control | both | never |
 //! | [`handover_key`] | string, a salt | control | edge (`GETDEL`) | after [`HANDOVER_SECONDS`] |
 //! | [`attempts_key`] | string, JSON of control-api's own | control ([`REPLACE_ATTEMPTS`]) | control ([`READ_ATTEMPTS`]) | always: once what it counts is forgotten |
+//! | [`rate_key`] | string, a time | edge, control ([`SPEND`]) | both ([`SPEND`]) | always: once its limit is unused again |
 //!
 //! The braces in a key are a hash tag: keys of one token that one script touches share it. Beside those, [`FIND`] and [`ADMIT`]
 //! read the snapshot, for an answer is worth nothing unless it is whole in that very instant; [`ACTIVATE`] and [`RELEASE`] append
@@ -103,6 +104,26 @@ pub fn attempts_key(of: &Digest) -> String {
     format!("zenzefi:v1:attempts:{{{of}}}")
 }
 
+/// What a limit is on.
+#[derive(Clone, Copy, Debug)]
+pub enum Limited<'a> {
+    /// Requests with a token.
+    Token(Uuid),
+    /// Calls of a user.
+    User(Uuid),
+    /// Registrations from an address, named by a keyed digest, for no address belongs in Redis.
+    Registrations(&'a Digest),
+}
+
+/// How much of a limit is used, as the time when none of it will be.
+pub fn rate_key(limited: Limited<'_>) -> String {
+    match limited {
+        Limited::Token(token_id) => format!("zenzefi:v1:rate:token:{{{token_id}}}"),
+        Limited::User(user_id) => format!("zenzefi:v1:rate:user:{{{user_id}}}"),
+        Limited::Registrations(from) => format!("zenzefi:v1:rate:registrations:{{{from}}}"),
+    }
+}
+
 /// The value of a credential's key.
 pub fn credential_value(token_id: Uuid, generation: i64) -> String {
     format!("{token_id}:{generation}")
@@ -134,6 +155,8 @@ pub const BAR: &str = include_str!("redis/bar.lua");
 pub const READ_ATTEMPTS: &str = include_str!("redis/read_attempts.lua");
 /// Replaces what is remembered of failed logins, unless it has changed meanwhile.
 pub const REPLACE_ATTEMPTS: &str = include_str!("redis/replace_attempts.lua");
+/// Counts what was spent of a limit.
+pub const SPEND: &str = include_str!("redis/spend.lua");
 /// Tells which contents Redis has, and how far the change feed reaches.
 pub const PULSE: &str = include_str!("redis/pulse.lua");
 /// Says that Redis is being filled.

@@ -2,6 +2,7 @@
 //! a promise; each ends with `stack.finish()`, which checks what must hold after any of them.
 
 mod activation;
+mod addresses;
 mod as_sent;
 mod browser;
 mod codings;
@@ -18,6 +19,7 @@ mod fixtures;
 mod front_door;
 mod handover;
 mod headers;
+mod limits;
 mod outages;
 mod path_tricks;
 mod programs;

@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::{
     client::{Ask, client},
-    process::{Launch, Process, built_program, ready},
+    process::{Launch, Process, built_program, on_free_ports, ready},
 };
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -75,6 +75,11 @@ impl Plane {
         let plane = Self { program, environment: environment.clone(), launch, process, url, ops_url };
         plane.ready().await?;
         Ok(plane)
+    }
+
+    /// Starts the same program once more, with the same environment on ports of its own. Its log goes to `<logs>/<name>.log`.
+    pub async fn replica(&self, name: &str, logs: &Path) -> anyhow::Result<Self> {
+        on_free_ports(async |ports| Self::start(self.program, name, logs, ports, &self.environment).await).await
     }
 
     /// Its origin, for its users.

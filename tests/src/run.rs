@@ -191,7 +191,8 @@ The gateway is running.
   Upstream       {}
   Superuser      {SUPERUSER_EMAIL}   {password}
   Access token   {token}
-  Rate limits    1000 unknown tokens a minute, 1000 failed logins an hour for an address; others are not built yet
+  Rate limits    raised: a minute 100000 requests a token, 10000 calls a user, 1000 unknown tokens an address;
+                 an hour 10000 registrations and 1000 failed logins an address
 
 All of this stands in {folder}/stack.json, logs are in {folder}/logs/. Try, in another shell:
 
@@ -226,6 +227,8 @@ impl Configuration<'_> {
             ("SECRET_KEY", secret_key),
             ("PUBLIC_ORIGIN", &self.public_origin()),
             ("LOGIN_FAILURES_PER_HOUR", "1000"),
+            ("REGISTRATIONS_PER_HOUR", "10000"),
+            ("USER_REQUESTS_PER_MINUTE", "10000"),
             // Credits can be bought here without paying, which is for development only.
             ("DEBUG", "true"),
             ("PAYMENT_PROVIDER", "mock"),
@@ -242,6 +245,9 @@ impl Configuration<'_> {
             ("PUBLIC_ORIGIN", &self.public_origin()),
             ("CONTROL_API_URL", control_url),
             ("UNKNOWN_TOKENS_PER_MINUTE", "1000"),
+            ("TOKEN_REQUESTS_PER_MINUTE", "100000"),
+            ("TOKEN_OPEN_REQUESTS", "10000"),
+            ("TOKEN_OPEN_WEBSOCKETS", "10000"),
         ]);
         if self.options.upstream.is_none() {
             edge.insert("ZENZEFI_TLS_VERIFY".to_owned(), "false".to_owned());

@@ -159,6 +159,12 @@ impl Stack {
         }
     }
 
+    /// Starts another control plane, set up as the first, beside it.
+    pub async fn second_control_plane(&self) -> Plane {
+        let second = self.control.plane.replica("control-api-2", self.folder.path()).await;
+        second.unwrap_or_else(|error| panic!("no second control plane: {error:?}"))
+    }
+
     async fn start_planned(plan: &Plan) -> anyhow::Result<Self> {
         let folder = Folder::temporary()?;
         let secrets = Secrets::default();
@@ -259,6 +265,8 @@ impl Wiring<'_> {
             ("DATABASE_MAX_CONNECTIONS", "8"),
             ("SECRET_KEY", self.secret_key),
             ("LOGIN_FAILURES_PER_HOUR", "0"),
+            ("REGISTRATIONS_PER_HOUR", "0"),
+            ("USER_REQUESTS_PER_MINUTE", "0"),
         ]));
         control.extend(self.plan.control.clone());
         control
@@ -271,6 +279,9 @@ impl Wiring<'_> {
             ("EDGE_THREADS", "2"),
             ("DRAIN_SECONDS", "2"),
             ("UNKNOWN_TOKENS_PER_MINUTE", "0"),
+            ("TOKEN_REQUESTS_PER_MINUTE", "0"),
+            ("TOKEN_OPEN_REQUESTS", "0"),
+            ("TOKEN_OPEN_WEBSOCKETS", "0"),
         ]));
         let (https, http) = (self.standin.url(), self.standin.http_url());
         edge.extend(match self.plan.upstream {

@@ -72,6 +72,7 @@ impl Auth {
         referral_code: Query<Option<ReferralCode>>,
         body: Body<Register>,
     ) -> Result<Registered, ApiError> {
+        app.limits.registration(origin.ip_address).await.map_err(ApiError::too_many_registrations)?;
         let registration = accounts::Registration {
             email: body.0.email.0,
             username: body.0.username.0,

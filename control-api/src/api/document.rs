@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 /// Refusals that only some operations can answer. All others follow from an operation's shape.
-const PARTICULAR: [(&str, &[&str]); 12] = [
+const PARTICULAR: [(&str, &[&str]); 13] = [
+    ("register", &["429"]),
     ("login", &["401", "429"]),
     ("purchase_token", &["402", "409"]),
     ("refund_token", &["404", "409"]),
@@ -56,13 +57,13 @@ fn keep_possible_responses(operation: &mut Value) {
     let particular = particular.map_or(&[][..], |(_, statuses)| statuses);
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     responses.retain(|status, _| match status.as_str() {
-        // The layer around all operations reads headers and a body whatever the operation wants of them.
-        "400" | "408" | "413" => true,
-        "401" | "403" if guarded => true,
+        // The layer around all operations looks at addresses, headers and a body whatever the operation wants of them.
+        "400" | "403" | "408" | "413" => true,
+        "401" | "429" if guarded => true,
         "415" => has_body,
         "422" => has_body || has_parameters,
         "405" => false,
-        "401" | "402" | "403" | "404" | "409" | "429" => particular.contains(&status.as_str()),
+        "401" | "402" | "404" | "409" | "429" => particular.contains(&status.as_str()),
         _ => true,
     });
 }

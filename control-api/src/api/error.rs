@@ -13,7 +13,7 @@ use poem_openapi::{
     error::{AuthorizationError, ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError},
     payload::Json,
 };
-use shared::grant::DURATIONS_HOURS;
+use shared::{grant::DURATIONS_HOURS, rate::Exceeded};
 
 use super::scalar::znc;
 use crate::domain;
@@ -98,9 +98,21 @@ pub enum ApiError {
     /// A field or parameter is malformed.
     #[oai(status = 422, content_type = "application/problem+json")]
     Invalid(Json<Problem>),
-    /// Too many tries.
+    /// Too many tries, or too much at once.
     #[oai(status = 429, content_type = "application/problem+json")]
-    TooManyRequests(Json<Problem>, #[oai(header = "Retry-After")] String),
+    TooManyRequests(
+        Json<Problem>,
+        #[oai(header = "Retry-After")] u64,
+        /// How many times fit at once
+        #[oai(header = "RateLimit-Limit")]
+        Option<u64>,
+        /// How many fit now
+        #[oai(header = "RateLimit-Remaining")]
+        Option<u64>,
+        /// Seconds after which all of them fit again
+        #[oai(header = "RateLimit-Reset")]
+        Option<u64>,
+    ),
     /// A fault of the program.
     #[oai(status = 500, content_type = "application/problem+json")]
     Internal(Json<Problem>),
@@ -160,9 +172,27 @@ impl ApiError {
 
     fn too_many_failed_logins(wait: Duration) -> Self {
         let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1);
+        let problem = Self::try_again("Too many failed logins", seconds);
+        Self::TooManyRequests(problem, seconds, None, None, None)
+    }
+
+    pub fn too_many_calls(exceeded: Exceeded) -> Self {
+        Self::exceeded("Too many requests", exceeded)
+    }
+
+    pub fn too_many_registrations(exceeded: Exceeded) -> Self {
+        Self::exceeded("Too many registrations from this address", exceeded)
+    }
+
+    fn exceeded(what: &str, exceeded: Exceeded) -> Self {
+        let [retry_after, limit, remaining, reset] = exceeded.headers().map(|(_, value)| value);
+        let problem = Self::try_again(what, retry_after);
+        Self::TooManyRequests(problem, retry_after, Some(limit), Some(remaining), Some(reset))
+    }
+
+    fn try_again(what: &str, seconds: u64) -> Json<Problem> {
         let unit = if seconds == 1 { "second" } else { "seconds" };
-        let detail = format!("Too many failed logins. Try again in {seconds} {unit}.");
-        Self::TooManyRequests(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail), seconds.to_string())
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, format!("{what}. Try again in {seconds} {unit}."))
     }
 
     pub fn internal() -> Self {

@@ -27,7 +27,9 @@ pub struct Superuser(pub Session);
 async fn session(request: &Request, bearer: Bearer) -> Result<Session> {
     let app = request.data::<Arc<App>>().expect("every route is served with the app");
     let origin = request.data::<Origin>().cloned().unwrap_or_default();
-    Ok(accounts::authenticate(&app.db, &app.keys, &bearer.token, origin).await.map_err(ApiError::from)?)
+    let session = accounts::authenticate(&app.db, &app.keys, &bearer.token, origin).await.map_err(ApiError::from)?;
+    app.limits.call(session.user.id).await.map_err(ApiError::too_many_calls)?;
+    Ok(session)
 }
 
 async fn superuser_session(request: &Request, bearer: Bearer) -> Result<Session> {

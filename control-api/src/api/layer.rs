@@ -23,6 +23,7 @@ use crate::{App, domain::audit::Origin};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const HEALTH: &str = "/health";
 /// The most characters of an agent that are kept.
 const AGENT_CHARS: usize = 512;
 /// Headers that decide something. poem takes one that is not ASCII for absent, so it is refused before that.
@@ -134,6 +135,11 @@ impl<E: Endpoint> Layer<E> {
     async fn answer(&self, request: Request, method: &Method, path: &str, caller: Origin) -> Response {
         let unreadable =
             |name: &&HeaderName| request.headers().get_all(*name).iter().any(|value| value.to_str().is_err());
+        let is_refused = caller.ip_address.is_some_and(|address| !self.app.config.visitors.may_come(address));
+        // Whether this program is well is told to everybody.
+        if is_refused && path != HEALTH {
+            return ApiError::forbidden("Access from this address is not allowed").into_response();
+        }
         if READ.iter().any(|name| unreadable(&name)) {
             return ApiError::bad_request("A header holds what is not visible ASCII").into_response();
         }
@@ -205,7 +211,9 @@ impl<E: Endpoint> Layer<E> {
         if let Some(origin) = listed {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-            let exposed = HeaderValue::from_static("X-Request-Id, Retry-After");
+            let exposed = HeaderValue::from_static(
+                "X-Request-Id, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset",
+            );
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         }
     }

@@ -9,7 +9,7 @@
 mod standing;
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -18,7 +18,7 @@ use chrono::Utc;
 use hmac::{Hmac, Mac};
 use quick_cache::unsync::Cache;
 use sha2::Sha256;
-use shared::credential::Digest;
+use shared::{client::household, credential::Digest};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -98,7 +98,7 @@ impl Attempts {
 
     /// Who tries to log in from this address.
     pub fn who(&self, address: Option<IpAddr>, account: &Account<'_>) -> Who {
-        let address = address.map(|address| network(address.to_canonical()).to_string()).unwrap_or_default();
+        let address = address.map(|address| household(address.to_canonical()).to_string()).unwrap_or_default();
         let account = match account {
             Account::Known(id, password_hash) => format!("known {id} {password_hash}"),
             Account::Unknown(email) => format!("unknown {}", email.to_lowercase()),
@@ -110,10 +110,7 @@ impl Attempts {
     }
 
     fn digest(&self, kind: &str, of: &str) -> Digest {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(self.secret_key.as_bytes()).expect("HMAC takes a key of any length");
-        mac.update(format!("attempts {kind} {of}").as_bytes());
-        Digest::from_bytes(&mac.finalize().into_bytes()).expect("HMAC-SHA256 has 32 bytes")
+        keyed_digest(&self.secret_key, &format!("attempts {kind} {of}"))
     }
 
     /// Whether a login may be tried, asked before anything is spent on it; and where it is counted.
@@ -221,25 +218,9 @@ impl Attempt {
     }
 }
 
-/// What one household or host has: a whole IPv6 /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_whole_ipv6_network_counts_as_one_address() {
-        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-        assert_eq!(network(address("2001:db8::1")), network(address("2001:db8::2:3")));
-        assert_ne!(network(address("2001:db8::1")), network(address("2001:db8:0:1::1")));
-    }
+/// What stands in Redis for a text that does not belong there, such as an address.
+pub fn keyed_digest(secret_key: &str, text: &str) -> Digest {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret_key.as_bytes()).expect("HMAC takes a key of any length");
+    mac.update(text.as_bytes());
+    Digest::from_bytes(&mac.finalize().into_bytes()).expect("HMAC-SHA256 has 32 bytes")
 }

@@ -2,6 +2,7 @@
 //! reordered.
 
 mod attempts;
+mod limits;
 mod put;
 
 use std::{collections::HashMap, str::FromStr, time::Duration};
@@ -145,6 +146,7 @@ pub struct Publisher {
     finish_rebuild: Script,
     read_attempts: Script,
     replace_attempts: Script,
+    spend: Script,
 }
 
 impl Publisher {
@@ -160,6 +162,7 @@ impl Publisher {
             finish_rebuild: Script::from_lua(redis::FINISH_REBUILD),
             read_attempts: Script::from_lua(redis::READ_ATTEMPTS),
             replace_attempts: Script::from_lua(redis::REPLACE_ATTEMPTS),
+            spend: Script::from_lua(redis::SPEND),
         })
     }
 

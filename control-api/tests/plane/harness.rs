@@ -266,6 +266,8 @@ async fn start_plane(name: &str, folder: &Folder, database: &Database, redis: &R
         ("SECRET_KEY", SECRET_KEY),
         ("PUBLIC_ORIGIN", PUBLIC_ORIGIN),
         ("LOG_LEVEL", "debug"),
+        ("REGISTRATIONS_PER_HOUR", "0"),
+        ("USER_REQUESTS_PER_MINUTE", "0"),
     ]);
     variables.extend(more);
     let started = on_free_ports(async |ports: [u16; 2]| {

@@ -13,6 +13,7 @@ mod http_rules;
 mod idempotency;
 mod isolation;
 mod ledger;
+mod limits;
 mod lists;
 mod logins;
 mod mock_payments;

@@ -1,0 +1,109 @@
+//! Bounds how often a user may call and how many accounts an address may open, for all replicas together: counted in Redis, or here
+//! while it is away. What was too much by this replica's own count is refused without asking Redis.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use quick_cache::unsync::Cache;
+use shared::{
+    client::household,
+    rate::{Exceeded, Rate, Used},
+    redis::{Limited, rate_key},
+};
+use uuid::Uuid;
+
+use crate::{attempts::keyed_digest, publisher::Publisher};
+
+/// How many users and addresses are counted here; the oldest give way.
+const COUNTED_HERE: usize = 100_000;
+/// How many accounts an address may open at once, after a rest; as many as in an hour where that is more.
+const REGISTRATIONS_AT_ONCE: u32 = 10;
+
+/// The limits of the API, and how much of them is used.
+pub struct Limits {
+    publisher: Publisher,
+    secret_key: Arc<str>,
+    /// Of calls of a user, as of all here; `None` for no limit.
+    calls: Option<Rate>,
+    /// Of accounts opened from an address.
+    registrations: Option<Rate>,
+    /// What this replica knows, by the key in Redis.
+    here: Mutex<Cache<String, Used>>,
+}
+
+impl Limits {
+    /// So many calls of a user a minute, and accounts of an address an hour; 0 for any number.
+    pub fn new(
+        publisher: Publisher,
+        secret_key: &str,
+        user_requests_per_minute: u32,
+        registrations_per_hour: u32,
+    ) -> Self {
+        let registrations_at_once = registrations_per_hour.max(REGISTRATIONS_AT_ONCE);
+        Self {
+            publisher,
+            secret_key: secret_key.into(),
+            calls: Rate::per_minute(user_requests_per_minute),
+            registrations: Rate::new(registrations_per_hour, Duration::from_hours(1), registrations_at_once),
+            here: Mutex::new(Cache::new(COUNTED_HERE)),
+        }
+    }
+
+    /// Counts a call of a user, unless it is one too many.
+    pub async fn call(&self, user_id: Uuid) -> Result<(), Exceeded> {
+        match self.calls {
+            Some(rate) => self.spend(rate, rate_key(Limited::User(user_id))).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a try to open an account from this address, unless it is one too many.
+    pub async fn registration(&self, address: Option<IpAddr>) -> Result<(), Exceeded> {
+        let Some(rate) = self.registrations else { return Ok(()) };
+        let address = address.map(|address| household(address.to_canonical()).to_string()).unwrap_or_default();
+        let digest = keyed_digest(&self.secret_key, &format!("registrations {address}"));
+        self.spend(rate, rate_key(Limited::Registrations(&digest))).await
+    }
+
+    async fn spend(&self, rate: Rate, key: String) -> Result<(), Exceeded> {
+        self.spend_here(rate, &key)?;
+        if !self.publisher.is_connected() {
+            return Ok(());
+        }
+        match self.publisher.spend(&key, rate).await {
+            Ok(spent) => {
+                self.raise_here(&key, spent.used);
+                if spent.is_counted { Ok(()) } else { Err(rate.exceeded(spent.used)) }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a call is counted here alone");
+                Ok(())
+            }
+        }
+    }
+
+    fn spend_here(&self, rate: Rate, key: &str) -> Result<(), Exceeded> {
+        let now = Instant::now();
+        self.revise_here(key, now, |used| {
+            rate.check(used.left(now))?;
+            used.add(rate.cost(), now);
+            Ok(())
+        })
+    }
+
+    fn raise_here(&self, key: &str, left: Duration) {
+        let now = Instant::now();
+        self.revise_here(key, now, |used| used.raise(left, now));
+    }
+
+    fn revise_here<T>(&self, key: &str, now: Instant, revision: impl FnOnce(&mut Used) -> T) -> T {
+        let mut here = self.here.lock().expect("nothing panics while it holds this lock");
+        let mut used = here.get(key).copied().unwrap_or_else(|| Used::nothing(now));
+        let revised = revision(&mut used);
+        here.insert(key.to_owned(), used);
+        revised
+    }
+}

@@ -1,0 +1,113 @@
+//! Bounds how many requests and WebSockets a token has open at once, here, so that no one token takes what all of them share.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use uuid::Uuid;
+
+/// What is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Request,
+    WebSocket,
+}
+
+/// How much a token has open.
+#[derive(Default)]
+struct Open {
+    requests: u32,
+    websockets: u32,
+}
+
+impl Open {
+    fn of(&mut self, kind: Kind) -> &mut u32 {
+        match kind {
+            Kind::Request => &mut self.requests,
+            Kind::WebSocket => &mut self.websockets,
+        }
+    }
+}
+
+/// How much tokens have open, and may have.
+pub struct Places {
+    /// Of one token; 0 for any number.
+    most_requests: u32,
+    most_websockets: u32,
+    /// Those that have something open.
+    tokens: Mutex<HashMap<Uuid, Open>>,
+}
+
+impl Places {
+    /// So many of each for a token; 0 for any number.
+    pub fn new(most_requests: u32, most_websockets: u32) -> Self {
+        Self { most_requests, most_websockets, tokens: Mutex::default() }
+    }
+
+    /// A place for one more of this token's, until it is dropped; `None` if all are taken.
+    pub fn take(self: &Arc<Self>, token_id: Uuid, kind: Kind) -> Option<Place> {
+        let most = match kind {
+            Kind::Request => self.most_requests,
+            Kind::WebSocket => self.most_websockets,
+        };
+        let mut tokens = self.lock();
+        let open = tokens.entry(token_id).or_default().of(kind);
+        if most > 0 && *open >= most {
+            return None;
+        }
+        *open += 1;
+        Some(Place { places: Arc::clone(self), token_id, kind })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Open>> {
+        self.tokens.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+/// What a token has open, given back however that ends.
+pub struct Place {
+    places: Arc<Places>,
+    token_id: Uuid,
+    kind: Kind,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut tokens = self.places.lock();
+        let Some(open) = tokens.get_mut(&self.token_id) else { return };
+        *open.of(self.kind) -= 1;
+        if open.requests == 0 && open.websockets == 0 {
+            tokens.remove(&self.token_id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: Uuid = Uuid::from_u128(1);
+
+    #[test]
+    fn a_token_has_so_many_open_of_each_kind_and_what_ends_makes_room() {
+        let places = Arc::new(Places::new(2, 1));
+        let take = |kind| places.take(TOKEN, kind);
+        let (first, _second) = (take(Kind::Request), take(Kind::Request));
+        let socket = take(Kind::WebSocket);
+        assert!(first.is_some() && socket.is_some());
+        assert!(take(Kind::Request).is_none() && take(Kind::WebSocket).is_none());
+        assert!(places.take(Uuid::from_u128(2), Kind::Request).is_some(), "another token's");
+        drop(first);
+        assert!(take(Kind::Request).is_some());
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_token_that_has_nothing_open() {
+        let places = Arc::new(Places::new(0, 0));
+        let open: Vec<_> = (0..1_000).map(|_| places.take(TOKEN, Kind::Request)).collect();
+        assert!(open.iter().all(Option::is_some), "no limit");
+        drop(open);
+        assert!(places.lock().is_empty());
+    }
+}
