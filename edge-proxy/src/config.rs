@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, time::Dura
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 
-use crate::origin::Origin;
+use crate::{addresses::Rules, origin::Origin};
 
 /// How long a device holds a token after its last request.
 const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;
@@ -44,6 +44,15 @@ pub enum SameSite {
     None,
 }
 
+/// Which of Zenzefi's addresses takes the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Balance {
+    /// The one with the fewest open requests.
+    LeastConnections,
+    /// Each in its turn.
+    RoundRobin,
+}
+
 /// What becomes of text in the bodies of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Rewrite {
@@ -78,9 +87,29 @@ pub struct Config {
     #[arg(long, env = "TOKEN_HOUR_SECONDS", default_value_t = TOKEN_HOUR_SECONDS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub token_hour_seconds: u64,
 
-    /// The Zenzefi server: https://host[:port] or http://host[:port]
-    #[arg(long, env = "ZENZEFI_URL")]
-    pub zenzefi_url: Origin,
+    /// The Zenzefi server: https://host[:port] or http://host[:port]; several addresses of the same one comma-separated
+    #[arg(long, env = "ZENZEFI_URL", required = true, value_delimiter = ',')]
+    pub zenzefi_url: Vec<Origin>,
+
+    /// Which of several addresses takes the next request: that with the fewest open ones, or each in its turn
+    #[arg(long, env = "ZENZEFI_BALANCE", default_value = "least-connections")]
+    pub zenzefi_balance: Balance,
+
+    /// Seconds between two looks at each address; one that is not there gets no requests
+    #[arg(long, env = "ZENZEFI_HEALTH_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub zenzefi_health_seconds: u64,
+
+    /// Path that such a look asks for, to be answered below 500; only a connection is opened if not set
+    #[arg(long, env = "ZENZEFI_HEALTH_PATH", value_parser = path)]
+    pub zenzefi_health_path: Option<String>,
+
+    /// How many requests in a row an address may fail before it is left out for a while
+    #[arg(long, env = "ZENZEFI_EJECT_AFTER", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub zenzefi_eject_after: u32,
+
+    /// Seconds for which it is left out
+    #[arg(long, env = "ZENZEFI_EJECT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub zenzefi_eject_seconds: u64,
 
     /// Other origins by which Zenzefi calls itself, comma-separated
     #[arg(long, env = "ZENZEFI_ALIASES", value_delimiter = ',')]
@@ -209,7 +238,7 @@ impl Config {
             std::fs::File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         }
         let unnamed = |origin: &Origin| origin.is_https() && origin.is_address();
-        if unnamed(&self.zenzefi_url) && self.zenzefi_tls_verify && self.zenzefi_ca_file.is_none() {
+        if self.zenzefi_url.iter().any(unnamed) && self.zenzefi_tls_verify && self.zenzefi_ca_file.is_none() {
             return Err(
                 "ZENZEFI_URL: a certificate is checked against a name, and this is an address; use its name, pin its \
                         authority by ZENZEFI_CA_FILE, or set ZENZEFI_TLS_VERIFY=false"
@@ -234,6 +263,17 @@ impl Config {
     /// How long the upstream may stay silent.
     pub fn upstream_timeout(&self) -> Duration {
         Duration::from_secs(self.upstream_timeout_seconds)
+    }
+
+    /// How requests are shared out among Zenzefi's addresses.
+    pub fn zenzefi_rules(&self) -> Rules {
+        Rules {
+            balance: self.zenzefi_balance,
+            failures: self.zenzefi_eject_after,
+            out_for: Duration::from_secs(self.zenzefi_eject_seconds),
+            look_every: Duration::from_secs(self.zenzefi_health_seconds),
+            look_at: self.zenzefi_health_path.clone(),
+        }
     }
 
     /// How long a device holds a token after its last request.
@@ -287,6 +327,11 @@ fn redis_url(text: &str) -> Result<SecretUrl, String> {
                   redis-sentinel://host:port?sentinelServiceName=name"
             .into()),
     }
+}
+
+fn path(text: &str) -> Result<String, String> {
+    let is_path = text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok();
+    if is_path { Ok(text.to_owned()) } else { Err("must be a path, such as /health".into()) }
 }
 
 fn basic_auth(text: &str) -> Result<Secret, String> {

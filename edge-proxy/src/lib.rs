@@ -1,6 +1,7 @@
 //! The data plane: checks each request against what Redis knows of its token, and streams it to Zenzefi and back. ARCHITECTURE.md
 //! tells the life of a request.
 
+pub mod addresses;
 pub mod admission;
 pub mod admit;
 pub mod changes;
@@ -62,6 +63,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    addresses::Addresses,
     changes::Follower,
     clock::Clock,
     config::{Config, DevicePolicy},
@@ -95,7 +97,7 @@ const USAGE_TOLD_EVERY: Duration = Duration::from_secs(2);
 const REDIS_ASKED_FOR: Duration = Duration::from_secs(1);
 /// How long the last telling may take.
 const TELL_WITHIN: Duration = Duration::from_secs(3);
-/// How many times one request may be tried at the upstream.
+/// How many times one request may be tried at the upstream, at one address or at several.
 const MAX_TRIES: usize = 3;
 /// What one HTTP/2 stream, and one connection, may send without being read: bounds the memory of an upload that waits for the
 /// upstream.
@@ -116,7 +118,7 @@ pub struct Edge {
     pub config: Config,
     pub routes: Routes,
     pub public_origins: Arc<[Origin]>,
-    pub zenzefi: Upstream,
+    pub zenzefi: Addresses,
     /// How answers may spell the upstream's origins.
     pub spellings: Arc<Spellings>,
     /// The control API, where this edge is its front door.
@@ -143,17 +145,18 @@ impl Edge {
     /// Puts the parts together; the error names the option that is wrong.
     pub fn new(config: Config) -> Result<Self, String> {
         config.validate()?;
-        let origins = [std::slice::from_ref(&config.zenzefi_url), &config.zenzefi_aliases].concat();
+        let origins = [&config.zenzefi_url[..], &config.zenzefi_aliases].concat();
         let authorities = config.zenzefi_ca_file.as_deref().map(upstream::read_authorities).transpose();
         let authorities = authorities.map_err(|error| format!("ZENZEFI_CA_FILE: {error}"))?;
         let timeout = config.upstream_timeout();
         let zenzefi = Terms { verify: config.zenzefi_tls_verify, authorities, timeout };
         let control = Terms { verify: true, authorities: None, timeout };
         let (metrics, clock) = (Arc::<Metrics>::default(), Arc::new(Clock::new()));
+        let addresses = config.zenzefi_url.iter().map(|origin| Upstream::new(origin.clone(), zenzefi.clone()));
         Ok(Self {
             routes: Routes::new(config.control_api_url.is_some(), &config.reserved_prefix_off),
             public_origins: config.public_origin.clone().into(),
-            zenzefi: Upstream::new(config.zenzefi_url.clone(), zenzefi),
+            zenzefi: Addresses::new(addresses.collect(), config.zenzefi_rules(), timeout, &metrics),
             spellings: Arc::new(Spellings::of(&origins)),
             control: config.control_api_url.clone().map(|origin| Upstream::new(origin, control)),
             tunnels: Connector::new(None),
@@ -194,6 +197,7 @@ impl Edge {
         let silence = self.knowledge.get().and_then(|known| known.grants.hearing.silence());
         metrics.feed_silence.set(silence.map_or(f64::INFINITY, |silence| silence.as_secs_f64()));
         metrics.clock_offset.set(self.clock.offset_seconds());
+        metrics.upstreams_in_use.set(i64::try_from(self.zenzefi.in_use()).unwrap_or(i64::MAX));
         metrics.usage_pending.set(i64::try_from(self.meter.pending()).unwrap_or(i64::MAX));
     }
 
@@ -227,7 +231,8 @@ pub fn run(config: Config) -> Result<(), String> {
     ops.add_tcp(&edge.config.edge_ops_listen.to_string());
     server.add_service(ops);
 
-    tracing::info!(listen = %edge.config.edge_listen, upstream = %edge.config.zenzefi_url, "serving");
+    let upstreams = edge.config.zenzefi_url.iter().map(Origin::to_string).collect::<Vec<_>>().join(", ");
+    tracing::info!(listen = %edge.config.edge_listen, upstreams, "serving");
     server.run(RunArgs { shutdown_signal: Box::new(Shutdown(edge)) });
     Ok(())
 }
@@ -326,12 +331,6 @@ impl BackgroundService for Knowledge {
         let _ = edge.knowledge.set(known);
         // Not waiting for Redis: an edge that starts without it answers 503 and says so.
         ready.notify_ready();
-        let probe = async {
-            loop {
-                edge.zenzefi.probe().await;
-                tokio::time::sleep(upstream::PROBE_EVERY).await;
-            }
-        };
         let telling = async {
             loop {
                 tokio::time::sleep(USAGE_TOLD_EVERY).await;
@@ -354,7 +353,7 @@ impl BackgroundService for Knowledge {
             () = grants.watch() => {}
             () = settler.run(&questions, queued) => {}
             () = telling => {}
-            () = probe => {}
+            () = edge.zenzefi.watch(&edge.tunnels) => {}
             () = questions.replace_when_silent() => {}
             () = feed.replace_when_silent() => {}
         }
