@@ -24,6 +24,8 @@ pub const DEVICE_HEADER: &str = "x-device-id";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
     WrongHost,
+    /// Without TLS, where the edge serves https alone.
+    PlainHttp,
     MalformedDevice,
     NoCredential,
     BadCredential,
@@ -74,6 +76,7 @@ impl Denied {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::PlainHttp => StatusCode::UPGRADE_REQUIRED,
             Self::MalformedDevice | Self::Path(_) | Self::MisspelledPath | Self::TokenMissing | Self::BrokenBody => {
                 StatusCode::BAD_REQUEST
             }
@@ -98,6 +101,7 @@ impl Denied {
     pub fn detail(&self) -> String {
         match self {
             Self::WrongHost => "This gateway does not serve that host".into(),
+            Self::PlainHttp => "This gateway is reached by https and wss only".into(),
             Self::MalformedDevice => "Invalid X-Device-ID header format (must be 8-255 characters)".into(),
             Self::NoCredential => "Authentication required: provide cookie or X-Access-Token header".into(),
             Self::BadCredential => "Invalid or expired access token".into(),
@@ -147,6 +151,7 @@ impl Denied {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::WrongHost => "wrong_host",
+            Self::PlainHttp => "plain_http",
             Self::MalformedDevice => "malformed_device",
             Self::NoCredential => "no_credential",
             Self::BadCredential => "bad_credential",

@@ -143,13 +143,21 @@ pub struct Config {
     #[arg(long, env = "EDGE_TLS_LISTEN", requires_all = ["edge_tls_cert_file", "edge_tls_key_file"])]
     pub edge_tls_listen: Option<SocketAddr>,
 
-    /// PEM file of the certificate chain for EDGE_TLS_LISTEN
-    #[arg(long, env = "EDGE_TLS_CERT_FILE")]
-    pub edge_tls_cert_file: Option<PathBuf>,
+    /// PEM file of the certificate chain for EDGE_TLS_LISTEN; several comma-separated, chosen by host name, the first where none fits
+    #[arg(long, env = "EDGE_TLS_CERT_FILE", value_delimiter = ',')]
+    pub edge_tls_cert_file: Vec<PathBuf>,
 
-    /// PEM file of the private key for EDGE_TLS_LISTEN
-    #[arg(long, env = "EDGE_TLS_KEY_FILE")]
-    pub edge_tls_key_file: Option<PathBuf>,
+    /// PEM file of the private key of each of them, in the same order
+    #[arg(long, env = "EDGE_TLS_KEY_FILE", value_delimiter = ',')]
+    pub edge_tls_key_file: Vec<PathBuf>,
+
+    /// Whether EDGE_LISTEN sends everybody to https, but for /health and the challenges of ACME; needs EDGE_TLS_LISTEN
+    #[arg(long, env = "HTTPS_REDIRECT", default_value_t = false, action = clap::ArgAction::Set)]
+    pub https_redirect: bool,
+
+    /// Seconds for which browsers are told, over TLS, to come by https alone (HSTS); 0 for not at all
+    #[arg(long, env = "HSTS_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=63_072_000))]
+    pub hsts_seconds: u64,
 
     /// Where /metrics, /livez and /readyz are served; keep it private
     #[arg(long, env = "EDGE_OPS_LISTEN", default_value = "127.0.0.1:9000")]
@@ -234,8 +242,16 @@ impl Config {
                 return Err(format!("{option} must be {sold} unless DEBUG is set"));
             }
         }
-        for path in [&self.zenzefi_ca_file, &self.edge_tls_cert_file, &self.edge_tls_key_file].into_iter().flatten() {
-            std::fs::File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        if self.edge_tls_cert_file.len() != self.edge_tls_key_file.len() {
+            return Err("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE: each certificate needs one key".into());
+        }
+        if self.https_redirect {
+            if self.edge_tls_listen.is_none() {
+                return Err("HTTPS_REDIRECT needs EDGE_TLS_LISTEN".into());
+            }
+            if !self.public_origin.iter().any(Origin::is_https) {
+                return Err("HTTPS_REDIRECT needs an https origin in PUBLIC_ORIGIN to lead to".into());
+            }
         }
         let unnamed = |origin: &Origin| origin.is_https() && origin.is_address();
         if self.zenzefi_url.iter().any(unnamed) && self.zenzefi_tls_verify && self.zenzefi_ca_file.is_none() {

@@ -79,6 +79,9 @@ pub async fn answer(
         head.insert_header(header::TRANSFER_ENCODING, "chunked").map_err(|_| Denied::Fault)?;
     }
     forward::from_upstream(&mut head, asked, request, admitted, &edge.spellings).map_err(|_| Denied::Fault)?;
+    if let Some(strict) = edge.strict_transport(session) {
+        head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict).map_err(|_| Denied::Fault)?;
+    }
     ctx.rewriting = rewriting;
     ctx.status = Some(status);
     if !is_open {

@@ -4,6 +4,7 @@
 pub mod addresses;
 pub mod admission;
 pub mod admit;
+pub mod certificates;
 pub mod changes;
 pub mod clock;
 pub mod config;
@@ -46,12 +47,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use http::HeaderValue;
 use pingora::{
     apps::HttpServerOptions,
     connectors::http::v1::Connector,
     listeners::{TcpSocketOptions, tls::TlsSettings},
     protocols::{TcpKeepalive, http::v2::server::default_h2_options},
-    proxy::http_proxy,
+    proxy::{Session, http_proxy},
     server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch, configuration::ServerConf},
     services::{
         ServiceReadyNotifier,
@@ -64,6 +66,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     addresses::Addresses,
+    certificates::{Certificates, Chooser, Files},
     changes::Follower,
     clock::Clock,
     config::{Config, DevicePolicy},
@@ -121,6 +124,8 @@ pub struct Edge {
     pub zenzefi: Addresses,
     /// How answers may spell the upstream's origins.
     pub spellings: Arc<Spellings>,
+    /// What the TLS listener shows, where there is one.
+    pub certificates: Option<Arc<Certificates>>,
     /// The control API, where this edge is its front door.
     pub control: Option<Upstream>,
     /// Connections that carry a WebSocket.
@@ -158,6 +163,7 @@ impl Edge {
             public_origins: config.public_origin.clone().into(),
             zenzefi: Addresses::new(addresses.collect(), config.zenzefi_rules(), timeout, &metrics),
             spellings: Arc::new(Spellings::of(&origins)),
+            certificates: read_certificates(&config)?.map(Arc::new),
             control: config.control_api_url.clone().map(|origin| Upstream::new(origin, control)),
             tunnels: Connector::new(None),
             cuts: Arc::new(Cuts::new(Arc::clone(&metrics), Arc::clone(&clock))),
@@ -201,10 +207,27 @@ impl Edge {
         metrics.usage_pending.set(i64::try_from(self.meter.pending()).unwrap_or(i64::MAX));
     }
 
+    /// What tells browsers to come by https alone, if this connection may say so (RFC 6797 §7.2).
+    pub fn strict_transport(&self, session: &Session) -> Option<HeaderValue> {
+        let seconds = self.config.hsts_seconds;
+        let value = HeaderValue::try_from(format!("max-age={seconds}")).expect("a number is visible ASCII");
+        (seconds > 0 && judge::is_tls(session)).then_some(value)
+    }
+
     /// Whether the change feed was heard of late.
     pub fn is_redis_up(&self) -> bool {
         self.knowledge.get().is_some_and(|known| known.grants.is_sound())
     }
+}
+
+/// Reads the certificates of the TLS listener, if there is one.
+fn read_certificates(config: &Config) -> Result<Option<Certificates>, String> {
+    if config.edge_tls_listen.is_none() {
+        return Ok(None);
+    }
+    let files = config.edge_tls_cert_file.iter().cloned().zip(config.edge_tls_key_file.iter().cloned());
+    let read = Certificates::read(files.map(|(certificates, key)| Files { certificates, key }).collect());
+    read.map(Some).map_err(|error| format!("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE: {error}"))
 }
 
 /// Serves until told to stop.
@@ -291,12 +314,10 @@ fn proxy_service(
         Service::new("proxy".to_owned(), Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone()));
     service.add_tcp_with_settings(&edge.config.edge_listen.to_string(), notices_dead_clients());
     let config = &edge.config;
-    if let (Some(listen), Some(cert), Some(key)) =
-        (config.edge_tls_listen, &config.edge_tls_cert_file, &config.edge_tls_key_file)
-    {
-        let tls = TlsSettings::intermediate(&cert.to_string_lossy(), &key.to_string_lossy());
-        let mut tls =
-            tls.map_err(|error| format!("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE: {}", error.etype().as_str()))?;
+    if let (Some(listen), Some(certificates)) = (config.edge_tls_listen, &edge.certificates) {
+        // TLS 1.2 and 1.3, by Mozilla's list.
+        let tls = TlsSettings::with_callbacks(Box::new(Chooser(Arc::clone(certificates))));
+        let mut tls = tls.map_err(|error| format!("EDGE_TLS_LISTEN: {}", error.etype().as_str()))?;
         tls.enable_h2();
         service.add_tls_with_settings(&listen.to_string(), Some(notices_dead_clients()), tls);
     }
@@ -348,7 +369,14 @@ impl BackgroundService for Knowledge {
             metrics: Arc::clone(&edge.metrics),
             allow_eviction: config.allow_eviction,
         };
+        let certificates = async {
+            match &edge.certificates {
+                Some(certificates) => certificates.watch().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = certificates => {}
             () = follower.follow(edge.stopped.clone()) => {}
             () = grants.watch() => {}
             () = settler.run(&questions, queued) => {}

@@ -20,6 +20,7 @@ use crate::{
     forward,
     judge::{Decision, judge, refusal},
     request::{RequestCtx, Target},
+    respond::Answer,
     rewriting::Rewriting,
     trailers, tunnel,
     upstream::Purpose,
@@ -55,7 +56,15 @@ impl Proxy {
 
     async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, denied: &Denied) -> pingora::Result<()> {
         let answer = refusal(&self.edge, session.req_header(), ctx, denied);
+        self.send(session, ctx, answer).await
+    }
+
+    async fn send(&self, session: &mut Session, ctx: &mut RequestCtx, answer: Answer) -> pingora::Result<()> {
         ctx.answered(&answer);
+        let answer = match self.edge.strict_transport(session) {
+            Some(strict) => answer.with(header::STRICT_TRANSPORT_SECURITY, strict),
+            None => answer,
+        };
         answer.send(session, &ctx.id()).await
     }
 
@@ -86,11 +95,7 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<bool> {
         match judge(&self.edge, session, ctx).await {
-            Ok(Decision::Answer(answer)) => {
-                ctx.answered(&answer);
-                answer.send(session, &ctx.id()).await?;
-                Ok(true)
-            }
+            Ok(Decision::Answer(answer)) => self.send(session, ctx, answer).await.map(|()| true),
             Ok(Decision::Forward(target)) => {
                 if let Target::Upstream(admitted) = &target {
                     cutoff::arm(Arc::clone(&admitted.permit.held), Duration::ZERO);
@@ -200,6 +205,9 @@ impl ProxyHttp for Proxy {
             Error::explain(ErrorType::HTTPStatus(status), "the token's clock could not be started")
         })?;
         forward::from_upstream(head, session.req_header(), request, admitted, &self.edge.spellings)?;
+        if let Some(strict) = self.edge.strict_transport(session) {
+            head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict)?;
+        }
         if session.req_header().version == Version::HTTP_10 && head.remove_header(&header::TRANSFER_ENCODING).is_some()
         {
             // The end of the connection is the end of the answer.

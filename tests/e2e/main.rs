@@ -29,6 +29,7 @@ mod rewriting;
 mod rewritten_streams;
 mod sessions;
 mod streaming;
+mod tls_listener;
 mod transports;
 mod two_edges;
 mod unknown_tokens;
