@@ -260,7 +260,7 @@ mod tests {
 
     fn addresses(count: u16, balance: Balance) -> Addresses {
         let rules = Rules { balance, failures: 3, out_for: OUT_FOR, look_every: OUT_FOR, look_at: None };
-        let terms = Terms { verify: true, authorities: None, timeout: OUT_FOR };
+        let terms = Terms { verify: true, authorities: None, client: None, timeout: OUT_FOR };
         let origin = |port| format!("http://127.0.0.1:{}", 8000 + port).parse().expect("an origin");
         let upstreams = (0..count).map(|port| Upstream::new(origin(port), terms.clone())).collect();
         Addresses::new(upstreams, rules, OUT_FOR, &Arc::default())

@@ -1,4 +1,5 @@
-//! The certificates that the edge shows: which one for which host name, read anew when their files change.
+//! The certificates that the edge shows to clients, which one for which host name, and to the upstream; read anew when their files
+//! change.
 //!
 //! A handshake takes what is there at that instant and a connection keeps what it has, so nobody who is connected notices a change.
 //! Files that cannot be used, or not together, leave the certificate that was there: whoever replaces them writes one after the other.
@@ -14,17 +15,12 @@ use async_trait::async_trait;
 use pingora::{
     listeners::TlsAccept,
     protocols::tls::TlsRef,
-    tls::{
-        error::ErrorStack,
-        ext,
-        pkey::{PKey, Private},
-        ssl::NameType,
-        x509::X509,
-    },
+    tls::{error::ErrorStack, ext, pkey::PKey, ssl::NameType, x509::X509},
+    utils::tls::CertKey,
 };
 
-/// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often files are looked at.
+pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// A certificate chain and the key of its first certificate, as PEM files.
 #[derive(Clone, Debug)]
@@ -33,23 +29,18 @@ pub struct Files {
     pub key: PathBuf,
 }
 
-/// A certificate with its key, and with those that vouch for it.
-pub struct Certified {
-    pub leaf: X509,
-    pub chain: Vec<X509>,
-    pub key: PKey<Private>,
+/// A certificate with its key and those that vouch for it.
+struct Certified {
+    parts: Arc<CertKey>,
     /// The host names that it is good for, in lower case; `*.` stands for one label.
     names: Vec<String>,
 }
 
 impl Certified {
     /// Reads a PEM chain and a PEM key. The error never quotes them.
-    pub fn of_pem(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
-        let mut chain = X509::stack_from_pem(certificates).map_err(|error| format!("no certificate: {error}"))?;
-        if chain.is_empty() {
-            return Err("no certificate".into());
-        }
-        let leaf = chain.remove(0);
+    fn of_pem(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
+        let chain = X509::stack_from_pem(certificates).map_err(|error| format!("no certificate: {error}"))?;
+        let leaf = chain.first().ok_or("no certificate")?;
         // Its own text may quote what it could not read.
         let key = PKey::private_key_from_pem(key).map_err(|_| "no private key in PEM, or one with a password")?;
         let is_its_own = leaf.public_key().is_ok_and(|public| public.public_eq(&key));
@@ -58,11 +49,11 @@ impl Certified {
         }
         let names = leaf.subject_alt_names().into_iter().flatten();
         let names = names.filter_map(|name| Some(name.dnsname()?.to_ascii_lowercase())).collect();
-        Ok(Self { leaf, chain, key, names })
+        Ok(Self { parts: Arc::new(CertKey::new(chain, key)), names })
     }
 
     /// Reads two files.
-    pub fn of_files(files: &Files) -> Result<Self, String> {
+    fn of_files(files: &Files) -> Result<Self, String> {
         let Files { certificates, key } = files;
         let read = |path: &PathBuf| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
         let certified = Self::of_pem(&read(certificates)?, &read(key)?);
@@ -79,13 +70,13 @@ impl Certified {
     }
 
     fn show(&self, tls: &mut TlsRef) -> Result<(), ErrorStack> {
-        ext::ssl_use_certificate(tls, &self.leaf)?;
-        ext::ssl_use_private_key(tls, &self.key)?;
-        self.chain.iter().try_for_each(|certificate| ext::ssl_add_chain_cert(tls, certificate))
+        ext::ssl_use_certificate(tls, self.parts.leaf())?;
+        ext::ssl_use_private_key(tls, self.parts.key())?;
+        self.parts.intermediates().iter().try_for_each(|certificate| ext::ssl_add_chain_cert(tls, certificate))
     }
 }
 
-/// All certificates of a listener.
+/// Certificates that may be replaced.
 pub struct Certificates {
     files: Vec<Files>,
     /// Of each pair of files what was read last, good or not.
@@ -103,14 +94,6 @@ impl Certificates {
         Ok(Self { files, read: Mutex::new(read), shown: RwLock::new(shown) })
     }
 
-    /// Reads the files whose content has changed, until dropped.
-    pub async fn watch(&self) {
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            self.reload();
-        }
-    }
-
     /// Reads the files whose content has changed. What is wrong with them is logged, and what was good is kept.
     pub fn reload(&self) {
         let mut read = self.read.lock().expect("nothing panics while it holds this lock");
@@ -121,13 +104,18 @@ impl Certificates {
             }
             match Certified::of_files(files) {
                 Ok(certified) => {
-                    let (names, ends) = (certified.names.join(", "), certified.leaf.not_after().to_string());
+                    let (names, ends) = (certified.names.join(", "), certified.parts.leaf().not_after().to_string());
                     self.shown.write().expect("nothing panics while it holds this lock")[index] = Arc::new(certified);
                     tracing::info!(names, ends, "a certificate was replaced");
                 }
                 Err(error) => tracing::error!(error, "a certificate cannot be used; the one before it is kept"),
             }
         }
+    }
+
+    /// The first of them.
+    pub fn first(&self) -> Arc<CertKey> {
+        Arc::clone(&self.shown.read().expect("nothing panics while it holds this lock")[0].parts)
     }
 
     /// The certificate for a host name.

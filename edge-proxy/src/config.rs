@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, time::Dura
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 
-use crate::{addresses::Rules, origin::Origin};
+use crate::{addresses::Rules, certificates::Files, origin::Origin};
 
 /// How long a device holds a token after its last request.
 const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;
@@ -122,6 +122,14 @@ pub struct Config {
     /// Whether Zenzefi's certificate is verified; false only for a self-signed server on a private network
     #[arg(long, env = "ZENZEFI_TLS_VERIFY", default_value_t = true, action = clap::ArgAction::Set)]
     pub zenzefi_tls_verify: bool,
+
+    /// PEM file of the certificate chain that Zenzefi is shown, where it asks for one (mTLS); needs the key
+    #[arg(long, env = "ZENZEFI_CLIENT_CERT_FILE", requires = "zenzefi_client_key_file")]
+    pub zenzefi_client_cert_file: Option<PathBuf>,
+
+    /// PEM file of its private key
+    #[arg(long, env = "ZENZEFI_CLIENT_KEY_FILE", requires = "zenzefi_client_cert_file")]
+    pub zenzefi_client_key_file: Option<PathBuf>,
 
     /// HTTP Basic credentials that are added towards Zenzefi: user:password
     #[arg(long, env = "ZENZEFI_BASIC_AUTH", hide_env_values = true, value_parser = basic_auth)]
@@ -279,6 +287,19 @@ impl Config {
     /// How long the upstream may stay silent.
     pub fn upstream_timeout(&self) -> Duration {
         Duration::from_secs(self.upstream_timeout_seconds)
+    }
+
+    /// The certificates of the TLS listener, if there is one.
+    pub fn edge_tls_files(&self) -> Vec<Files> {
+        let pairs = self.edge_tls_cert_file.iter().zip(&self.edge_tls_key_file);
+        let files = pairs.map(|(certificates, key)| Files { certificates: certificates.clone(), key: key.clone() });
+        if self.edge_tls_listen.is_some() { files.collect() } else { Vec::new() }
+    }
+
+    /// The certificate that Zenzefi is shown, if there is one.
+    pub fn zenzefi_client_files(&self) -> Vec<Files> {
+        let pair = self.zenzefi_client_cert_file.clone().zip(self.zenzefi_client_key_file.clone());
+        pair.map(|(certificates, key)| Files { certificates, key }).into_iter().collect()
     }
 
     /// How requests are shared out among Zenzefi's addresses.

@@ -125,7 +125,9 @@ pub struct Edge {
     /// How answers may spell the upstream's origins.
     pub spellings: Arc<Spellings>,
     /// What the TLS listener shows, where there is one.
-    pub certificates: Option<Arc<Certificates>>,
+    certificates: Option<Arc<Certificates>>,
+    /// What the upstream is shown, where it asks for that.
+    client_certificate: Option<Arc<Certificates>>,
     /// The control API, where this edge is its front door.
     pub control: Option<Upstream>,
     /// Connections that carry a WebSocket.
@@ -154,8 +156,12 @@ impl Edge {
         let authorities = config.zenzefi_ca_file.as_deref().map(upstream::read_authorities).transpose();
         let authorities = authorities.map_err(|error| format!("ZENZEFI_CA_FILE: {error}"))?;
         let timeout = config.upstream_timeout();
-        let zenzefi = Terms { verify: config.zenzefi_tls_verify, authorities, timeout };
-        let control = Terms { verify: true, authorities: None, timeout };
+        let certificates = read_certificates("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE", config.edge_tls_files())?;
+        let client_options = "ZENZEFI_CLIENT_CERT_FILE, ZENZEFI_CLIENT_KEY_FILE";
+        let client_certificate = read_certificates(client_options, config.zenzefi_client_files())?;
+        let client = client_certificate.clone();
+        let zenzefi = Terms { verify: config.zenzefi_tls_verify, authorities, client, timeout };
+        let control = Terms { verify: true, authorities: None, client: None, timeout };
         let (metrics, clock) = (Arc::<Metrics>::default(), Arc::new(Clock::new()));
         let addresses = config.zenzefi_url.iter().map(|origin| Upstream::new(origin.clone(), zenzefi.clone()));
         Ok(Self {
@@ -163,7 +169,8 @@ impl Edge {
             public_origins: config.public_origin.clone().into(),
             zenzefi: Addresses::new(addresses.collect(), config.zenzefi_rules(), timeout, &metrics),
             spellings: Arc::new(Spellings::of(&origins)),
-            certificates: read_certificates(&config)?.map(Arc::new),
+            certificates,
+            client_certificate,
             control: config.control_api_url.clone().map(|origin| Upstream::new(origin, control)),
             tunnels: Connector::new(None),
             cuts: Arc::new(Cuts::new(Arc::clone(&metrics), Arc::clone(&clock))),
@@ -214,20 +221,23 @@ impl Edge {
         (seconds > 0 && judge::is_tls(session)).then_some(value)
     }
 
+    /// Reads the files of certificates that have changed; says in the log what came of it.
+    pub fn reload_certificates(&self) {
+        self.certificates.iter().chain(&self.client_certificate).for_each(|certificates| certificates.reload());
+    }
+
     /// Whether the change feed was heard of late.
     pub fn is_redis_up(&self) -> bool {
         self.knowledge.get().is_some_and(|known| known.grants.is_sound())
     }
 }
 
-/// Reads the certificates of the TLS listener, if there is one.
-fn read_certificates(config: &Config) -> Result<Option<Certificates>, String> {
-    if config.edge_tls_listen.is_none() {
+/// Reads the certificates that these options name, if they name any.
+fn read_certificates(options: &str, files: Vec<Files>) -> Result<Option<Arc<Certificates>>, String> {
+    if files.is_empty() {
         return Ok(None);
     }
-    let files = config.edge_tls_cert_file.iter().cloned().zip(config.edge_tls_key_file.iter().cloned());
-    let read = Certificates::read(files.map(|(certificates, key)| Files { certificates, key }).collect());
-    read.map(Some).map_err(|error| format!("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE: {error}"))
+    Certificates::read(files).map(|read| Some(Arc::new(read))).map_err(|error| format!("{options}: {error}"))
 }
 
 /// Serves until told to stop.
@@ -370,9 +380,9 @@ impl BackgroundService for Knowledge {
             allow_eviction: config.allow_eviction,
         };
         let certificates = async {
-            match &edge.certificates {
-                Some(certificates) => certificates.watch().await,
-                None => std::future::pending().await,
+            loop {
+                tokio::time::sleep(certificates::LOOK_EVERY).await;
+                edge.reload_certificates();
             }
         };
         tokio::select! {

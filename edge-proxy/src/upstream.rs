@@ -11,7 +11,7 @@ use std::{
 use pingora::{protocols::ALPN, tls::x509::X509, upstreams::peer::HttpPeer};
 use tokio::net::{TcpStream, lookup_host};
 
-use crate::origin::Origin;
+use crate::{certificates::Certificates, origin::Origin};
 
 /// How long a resolved address is used before its name is looked up again.
 const RESOLVED_FOR: Duration = Duration::from_secs(30);
@@ -42,6 +42,8 @@ pub fn read_authorities(path: &Path) -> Result<Authorities, String> {
 pub struct Terms {
     pub verify: bool,
     pub authorities: Option<Authorities>,
+    /// What it is shown where it asks who comes.
+    pub client: Option<Arc<Certificates>>,
     /// How long it may stay silent.
     pub timeout: Duration,
 }
@@ -90,6 +92,7 @@ impl Upstream {
 
     async fn base_peer(&self) -> io::Result<HttpPeer> {
         let mut peer = HttpPeer::new(self.address().await?, self.origin.is_https(), self.origin.host());
+        peer.client_cert_key = self.terms.client.as_ref().map(|client| client.first());
         let options = &mut peer.options;
         options.verify_cert = self.terms.verify;
         // OpenSSL is asked about names only. Where there is an address instead, the configuration sees to it that the

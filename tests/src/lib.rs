@@ -25,6 +25,6 @@ pub mod socket;
 pub mod stack;
 pub mod standin;
 pub mod strangers;
-mod tls;
+pub mod tls;
 pub mod wire;
 pub mod yookassa;
