@@ -183,7 +183,11 @@ impl ProxyHttp for Proxy {
         head: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> pingora::Result<()> {
-        let Some(admitted) = ctx.admitted().filter(|_| !head.status.is_informational()) else { return Ok(()) };
+        if head.status.is_informational() {
+            return Ok(());
+        }
+        ctx.has_answer = true;
+        let Some(admitted) = ctx.admitted() else { return Ok(()) };
         ctx.rewriting = Rewriting::begin(&self.edge, session.req_header(), admitted, head)?;
         Ok(())
     }
@@ -268,7 +272,7 @@ impl ProxyHttp for Proxy {
         client_reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("peer: {peer}"));
-        let is_lost = *error.esource() == ErrorSource::Upstream && session.response_written().is_none();
+        let is_lost = *error.esource() == ErrorSource::Upstream && !ctx.has_answer;
         // A pooled connection may have gone just then, which says nothing of its server.
         if is_lost && !client_reused {
             ctx.journey.failed();

@@ -83,6 +83,8 @@ pub struct RequestCtx {
     pub rewriting: Option<Rewriting>,
     /// Which of the upstream's addresses it was sent to.
     pub journey: Journey,
+    /// Whether the upstream's answer has begun to come: from then on nothing is sent again.
+    pub has_answer: bool,
     bytes_in: u64,
     /// Bytes of a body that is sent again which were counted the first time.
     counted_before: u64,
@@ -105,6 +107,7 @@ impl RequestCtx {
             refused: None,
             rewriting: None,
             journey: Journey::default(),
+            has_answer: false,
             bytes_in: 0,
             counted_before: 0,
             bytes_out: 0,
