@@ -28,6 +28,8 @@ pub enum Denied {
     WrongHost,
     /// Nobody may come from that address.
     AddressRefused,
+    /// Without TLS, where the edge serves https alone.
+    PlainHttp,
     MalformedDevice,
     NoCredential,
     BadCredential,
@@ -84,6 +86,7 @@ impl Denied {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::PlainHttp => StatusCode::UPGRADE_REQUIRED,
             Self::MalformedDevice | Self::Path(_) | Self::MisspelledPath | Self::TokenMissing | Self::BrokenBody => {
                 StatusCode::BAD_REQUEST
             }
@@ -113,6 +116,7 @@ impl Denied {
         match self {
             Self::AddressRefused => "Access from this address is not allowed".into(),
             Self::WrongHost => "This gateway does not serve that host".into(),
+            Self::PlainHttp => "This gateway is reached by https and wss only".into(),
             Self::MalformedDevice => "Invalid X-Device-ID header format (must be 8-255 characters)".into(),
             Self::NoCredential => "Authentication required: provide cookie or X-Access-Token header".into(),
             Self::BadCredential => "Invalid or expired access token".into(),
@@ -170,6 +174,7 @@ impl Denied {
         match self {
             Self::WrongHost => "wrong_host",
             Self::AddressRefused => "address_refused",
+            Self::PlainHttp => "plain_http",
             Self::MalformedDevice => "malformed_device",
             Self::NoCredential => "no_credential",
             Self::BadCredential => "bad_credential",

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, time::Dura
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 use shared::client::{Networks, NotANetwork, TrustedProxies, Visitors};
 
-use crate::{introduction::Introduction, origin::Origin};
+use crate::{addresses::Rules, certificates::Files, introduction::Introduction, origin::Origin};
 
 /// How long a device holds a token after its last request.
 const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;
@@ -47,6 +47,15 @@ pub enum SameSite {
     None,
 }
 
+/// Which of Zenzefi's addresses takes the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Balance {
+    /// The one with the fewest open requests.
+    LeastConnections,
+    /// Each in its turn.
+    RoundRobin,
+}
+
 /// What becomes of text in the bodies of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Rewrite {
@@ -81,9 +90,29 @@ pub struct Config {
     #[arg(long, env = "TOKEN_HOUR_SECONDS", default_value_t = TOKEN_HOUR_SECONDS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub token_hour_seconds: u64,
 
-    /// The Zenzefi server: https://host[:port] or http://host[:port]
-    #[arg(long, env = "ZENZEFI_URL")]
-    pub zenzefi_url: Origin,
+    /// The Zenzefi server: https://host[:port] or http://host[:port]; several addresses of the same one comma-separated
+    #[arg(long, env = "ZENZEFI_URL", required = true, value_delimiter = ',')]
+    pub zenzefi_url: Vec<Origin>,
+
+    /// Which of several addresses takes the next request: that with the fewest open ones, or each in its turn
+    #[arg(long, env = "ZENZEFI_BALANCE", default_value = "least-connections")]
+    pub zenzefi_balance: Balance,
+
+    /// Seconds between two looks at each address; one that is not there gets no requests
+    #[arg(long, env = "ZENZEFI_HEALTH_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub zenzefi_health_seconds: u64,
+
+    /// Path that such a look asks for, to be answered below 500; only a connection is opened if not set
+    #[arg(long, env = "ZENZEFI_HEALTH_PATH", value_parser = path)]
+    pub zenzefi_health_path: Option<String>,
+
+    /// How many requests in a row an address may fail before it is left out for a while
+    #[arg(long, env = "ZENZEFI_EJECT_AFTER", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub zenzefi_eject_after: u32,
+
+    /// Seconds for which it is left out
+    #[arg(long, env = "ZENZEFI_EJECT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub zenzefi_eject_seconds: u64,
 
     /// Other origins by which Zenzefi calls itself, comma-separated
     #[arg(long, env = "ZENZEFI_ALIASES", value_delimiter = ',')]
@@ -96,6 +125,14 @@ pub struct Config {
     /// Whether Zenzefi's certificate is verified; false only for a self-signed server on a private network
     #[arg(long, env = "ZENZEFI_TLS_VERIFY", default_value_t = true, action = clap::ArgAction::Set)]
     pub zenzefi_tls_verify: bool,
+
+    /// PEM file of the certificate chain that Zenzefi is shown, where it asks for one (mTLS); needs the key
+    #[arg(long, env = "ZENZEFI_CLIENT_CERT_FILE", requires = "zenzefi_client_key_file")]
+    pub zenzefi_client_cert_file: Option<PathBuf>,
+
+    /// PEM file of its private key
+    #[arg(long, env = "ZENZEFI_CLIENT_KEY_FILE", requires = "zenzefi_client_cert_file")]
+    pub zenzefi_client_key_file: Option<PathBuf>,
 
     /// HTTP Basic credentials that are added towards Zenzefi: user:password
     #[arg(long, env = "ZENZEFI_BASIC_AUTH", hide_env_values = true, value_parser = basic_auth)]
@@ -133,13 +170,21 @@ pub struct Config {
     #[arg(long, env = "EDGE_TLS_LISTEN", requires_all = ["edge_tls_cert_file", "edge_tls_key_file"])]
     pub edge_tls_listen: Option<SocketAddr>,
 
-    /// PEM file of the certificate chain for EDGE_TLS_LISTEN
-    #[arg(long, env = "EDGE_TLS_CERT_FILE")]
-    pub edge_tls_cert_file: Option<PathBuf>,
+    /// PEM file of the certificate chain for EDGE_TLS_LISTEN; several comma-separated, chosen by host name, the first where none fits
+    #[arg(long, env = "EDGE_TLS_CERT_FILE", value_delimiter = ',')]
+    pub edge_tls_cert_file: Vec<PathBuf>,
 
-    /// PEM file of the private key for EDGE_TLS_LISTEN
-    #[arg(long, env = "EDGE_TLS_KEY_FILE")]
-    pub edge_tls_key_file: Option<PathBuf>,
+    /// PEM file of the private key of each of them, in the same order
+    #[arg(long, env = "EDGE_TLS_KEY_FILE", value_delimiter = ',')]
+    pub edge_tls_key_file: Vec<PathBuf>,
+
+    /// Whether EDGE_LISTEN sends everybody to https, but for /health and the challenges of ACME; needs EDGE_TLS_LISTEN
+    #[arg(long, env = "HTTPS_REDIRECT", default_value_t = false, action = clap::ArgAction::Set)]
+    pub https_redirect: bool,
+
+    /// Seconds for which browsers are told, over TLS, to come by https alone (HSTS); 0 for not at all
+    #[arg(long, env = "HSTS_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=63_072_000))]
+    pub hsts_seconds: u64,
 
     /// Where /metrics, /livez and /readyz are served; keep it private
     #[arg(long, env = "EDGE_OPS_LISTEN", default_value = "127.0.0.1:9000")]
@@ -240,11 +285,19 @@ impl Config {
                 return Err(format!("{option} must be {sold} unless DEBUG is set"));
             }
         }
-        for path in [&self.zenzefi_ca_file, &self.edge_tls_cert_file, &self.edge_tls_key_file].into_iter().flatten() {
-            std::fs::File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        if self.edge_tls_cert_file.len() != self.edge_tls_key_file.len() {
+            return Err("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE: each certificate needs one key".into());
+        }
+        if self.https_redirect {
+            if self.edge_tls_listen.is_none() {
+                return Err("HTTPS_REDIRECT needs EDGE_TLS_LISTEN".into());
+            }
+            if !self.public_origin.iter().any(Origin::is_https) {
+                return Err("HTTPS_REDIRECT needs an https origin in PUBLIC_ORIGIN to lead to".into());
+            }
         }
         let unnamed = |origin: &Origin| origin.is_https() && origin.is_address();
-        if unnamed(&self.zenzefi_url) && self.zenzefi_tls_verify && self.zenzefi_ca_file.is_none() {
+        if self.zenzefi_url.iter().any(unnamed) && self.zenzefi_tls_verify && self.zenzefi_ca_file.is_none() {
             return Err(
                 "ZENZEFI_URL: a certificate is checked against a name, and this is an address; use its name, pin its \
                         authority by ZENZEFI_CA_FILE, or set ZENZEFI_TLS_VERIFY=false"
@@ -282,6 +335,30 @@ impl Config {
     /// How long the upstream may stay silent.
     pub fn upstream_timeout(&self) -> Duration {
         Duration::from_secs(self.upstream_timeout_seconds)
+    }
+
+    /// The certificates of the TLS listener, if there is one.
+    pub fn edge_tls_files(&self) -> Vec<Files> {
+        let pairs = self.edge_tls_cert_file.iter().zip(&self.edge_tls_key_file);
+        let files = pairs.map(|(certificates, key)| Files { certificates: certificates.clone(), key: key.clone() });
+        if self.edge_tls_listen.is_some() { files.collect() } else { Vec::new() }
+    }
+
+    /// The certificate that Zenzefi is shown, if there is one.
+    pub fn zenzefi_client_files(&self) -> Vec<Files> {
+        let pair = self.zenzefi_client_cert_file.clone().zip(self.zenzefi_client_key_file.clone());
+        pair.map(|(certificates, key)| Files { certificates, key }).into_iter().collect()
+    }
+
+    /// How requests are shared out among Zenzefi's addresses.
+    pub fn zenzefi_rules(&self) -> Rules {
+        Rules {
+            balance: self.zenzefi_balance,
+            failures: self.zenzefi_eject_after,
+            out_for: Duration::from_secs(self.zenzefi_eject_seconds),
+            look_every: Duration::from_secs(self.zenzefi_health_seconds),
+            look_at: self.zenzefi_health_path.clone(),
+        }
     }
 
     /// How long a device holds a token after its last request.
@@ -343,6 +420,11 @@ fn trusted_proxies(text: &str) -> Result<TrustedProxies, NotANetwork> {
 
 fn networks(text: &str) -> Result<Networks, NotANetwork> {
     Networks::parse(text.split(','))
+}
+
+fn path(text: &str) -> Result<String, String> {
+    let is_path = text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok();
+    if is_path { Ok(text.to_owned()) } else { Err("must be a path, such as /health".into()) }
 }
 
 fn basic_auth(text: &str) -> Result<Secret, String> {

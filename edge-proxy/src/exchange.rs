@@ -7,7 +7,9 @@ use pingora::{
     proxy::Session,
 };
 
-use crate::{Edge, admit::Denied, forward, permit::Permit, request::RequestCtx, rewriting::Rewriting};
+use crate::{
+    Edge, admit::Denied, forward, permit::Permit, request::RequestCtx, rewriting::Rewriting, upstream::Purpose,
+};
 
 /// Why an exchange did not come to its end.
 pub enum Failure {
@@ -23,12 +25,29 @@ impl From<Denied> for Failure {
     }
 }
 
-/// Opens a connection to the upstream that nothing else uses.
-pub async fn connect(edge: &Edge, permit: &Permit) -> Result<UpstreamSession, Denied> {
-    let unreachable = || failed(permit, Denied::UpstreamUnreachable);
-    let peer = edge.zenzefi.tunnel_peer().await.map_err(|_| unreachable())?;
-    let connected = edge.tunnels.get_http_session(&peer).await;
-    connected.map(|(session, _)| session).map_err(|_| unreachable())
+/// Opens a connection to the upstream that nothing else uses; `ctx` then knows at which address.
+pub async fn connect(edge: &Edge, ctx: &mut RequestCtx) -> Result<UpstreamSession, Denied> {
+    loop {
+        if let Ok(peer) = edge.zenzefi.peer(&mut ctx.journey, Purpose::Exchange).await {
+            if let Ok((session, _)) = edge.tunnels.get_http_session(&peer).await {
+                return Ok(session);
+            }
+            ctx.journey.failed();
+        }
+        if !edge.zenzefi.has_untried(&ctx.journey) {
+            return Err(broken(ctx, Denied::UpstreamUnreachable));
+        }
+        edge.metrics.upstream_retries.inc();
+    }
+}
+
+/// Notes that the upstream failed a request that was sent, and how the client is told.
+pub fn broken(ctx: &RequestCtx, denied: Denied) -> Denied {
+    ctx.journey.failed();
+    match ctx.admitted() {
+        Some(admitted) => failed(&admitted.permit, denied),
+        None => denied,
+    }
 }
 
 /// Notes that the upstream failed the request, and how the client is told.
@@ -48,7 +67,8 @@ pub async fn answer(
     let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Err(Denied::Fault) };
     let answer = tokio::time::timeout(edge.zenzefi.timeout(), read_head(upstream)).await;
     let answer = answer.map_err(|_| Denied::UpstreamSilent).and_then(|head| head.ok_or(Denied::UpstreamUnreachable));
-    let (mut head, ends) = answer.map_err(|denied| failed(&admitted.permit, denied))?;
+    let (mut head, ends) = answer.map_err(|denied| broken(ctx, denied))?;
+    ctx.journey.answered();
     admitted.permit.answered(head.status).await?;
     let status = head.status;
     let is_open = status == StatusCode::SWITCHING_PROTOCOLS;
@@ -59,6 +79,9 @@ pub async fn answer(
         head.insert_header(header::TRANSFER_ENCODING, "chunked").map_err(|_| Denied::Fault)?;
     }
     forward::from_upstream(&mut head, asked, request, admitted, &edge.spellings).map_err(|_| Denied::Fault)?;
+    if let Some(strict) = edge.strict_transport(session) {
+        head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict).map_err(|_| Denied::Fault)?;
+    }
     ctx.rewriting = rewriting;
     ctx.status = Some(status);
     if !is_open {

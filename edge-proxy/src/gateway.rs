@@ -27,7 +27,7 @@ const DEVICE_COOKIE_SECONDS: u64 = 400 * 24 * 3600;
 
 /// `GET /health`: what the desktop client polls.
 pub fn health(edge: &Edge) -> Answer {
-    let status = match (edge.is_redis_up(), edge.zenzefi.is_up()) {
+    let status = match (edge.is_redis_up(), edge.zenzefi.in_use() > 0) {
         (false, _) => "unhealthy",
         (true, false) => "degraded",
         (true, true) => "healthy",

@@ -33,6 +33,10 @@ pub enum Decision {
 
 /// Judges a request by its head, in the contract's order of checks, and answers what is the edge's own.
 pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<Decision, Denied> {
+    note_target(session, ctx)?;
+    if edge.config.https_redirect && !is_tls(session) && !edge.routes.is_plain(&ctx.path) {
+        return to_https(edge, session.req_header());
+    }
     let request = read_head(edge, session, ctx)?;
     ctx.request = Some(request.clone());
     let path = ctx.path.clone();
@@ -68,15 +72,38 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
     Ok(Decision::Answer(answer))
 }
 
-/// Reads what the head says, and notes what the access line needs.
-fn read_head(edge: &Edge, session: &Session, ctx: &mut RequestCtx) -> Result<Request, Denied> {
+/// Notes what the access line needs.
+fn note_target(session: &Session, ctx: &mut RequestCtx) -> Result<(), Denied> {
     let head = session.req_header();
     ctx.method = head.method.to_string();
     let target =
         head.uri.path_and_query().filter(|_| head.raw_path_is_utf8()).ok_or(Denied::Path(PathFault::NotAbsolute))?;
     ctx.path = target.path().to_owned();
-    let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-    let public = public_origin(edge, is_tls, head).ok_or(Denied::WrongHost)?;
+    Ok(())
+}
+
+/// Whether a request came by the TLS listener.
+pub fn is_tls(session: &Session) -> bool {
+    session.digest().is_some_and(|digest| digest.ssl_digest.is_some())
+}
+
+/// Sends a request that came without TLS to the same host and path by https. A WebSocket follows no redirect.
+fn to_https(edge: &Edge, head: &RequestHeader) -> Result<Decision, Denied> {
+    if is_websocket(head) {
+        return Err(Denied::PlainHttp);
+    }
+    let named = named_host(head).and_then(|host| Origin::of_host(false, host)).ok_or(Denied::WrongHost)?;
+    // Whatever the ports: those of the two listeners differ.
+    let secure = edge.public_origins.iter().find(|origin| origin.is_https() && origin.host() == named.host());
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = format!("{}{target}", secure.ok_or(Denied::WrongHost)?);
+    Answer::permanent_redirect(&target).map(Decision::Answer).ok_or(Denied::Fault)
+}
+
+/// Reads what the head says.
+fn read_head(edge: &Edge, session: &Session, ctx: &RequestCtx) -> Result<Request, Denied> {
+    let head = session.req_header();
+    let public = public_origin(edge, is_tls(session), head).ok_or(Denied::WrongHost)?;
     let local = head.headers.get("x-local-url").and_then(|url| url.to_str().ok()?.parse::<Origin>().ok());
     Ok(Request {
         id: ctx.id(),
@@ -89,16 +116,21 @@ fn read_head(edge: &Edge, session: &Session, ctx: &mut RequestCtx) -> Result<Req
 
 /// The public origin that a request came by; `None` if it is none of ours.
 fn public_origin(edge: &Edge, is_tls: bool, head: &RequestHeader) -> Option<Origin> {
-    let host = match head.uri.authority() {
-        Some(authority) => authority.as_str(),
-        None => head.headers.get(header::HOST)?.to_str().ok()?,
-    };
+    let host = named_host(head)?;
     let configured = edge.public_origins.iter().find(|origin| origin.is_named_by(host));
     match configured {
         Some(origin) => Some(origin.clone()),
         // Only DEBUG lets this list be empty.
         None if edge.public_origins.is_empty() => Origin::of_host(is_tls, host),
         None => None,
+    }
+}
+
+/// The host, and the port if it says one, that a request is for.
+fn named_host(head: &RequestHeader) -> Option<&str> {
+    match head.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => head.headers.get(header::HOST)?.to_str().ok(),
     }
 }
 

@@ -1,8 +1,10 @@
 //! The data plane: checks each request against what Redis knows of its token, and streams it to Zenzefi and back. ARCHITECTURE.md
 //! tells the life of a request.
 
+pub mod addresses;
 pub mod admission;
 pub mod admit;
+pub mod certificates;
 pub mod changes;
 pub mod clock;
 pub mod config;
@@ -48,12 +50,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use http::HeaderValue;
 use pingora::{
     apps::HttpServerOptions,
     connectors::http::v1::Connector,
     listeners::{TcpSocketOptions, tls::TlsSettings},
     protocols::{TcpKeepalive, http::v2::server::default_h2_options},
-    proxy::http_proxy,
+    proxy::{Session, http_proxy},
     server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch, configuration::ServerConf},
     services::{
         ServiceReadyNotifier,
@@ -66,6 +69,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    addresses::Addresses,
+    certificates::{Certificates, Chooser, Files},
     changes::Follower,
     clock::Clock,
     config::{Config, DevicePolicy},
@@ -102,7 +107,7 @@ const USAGE_TOLD_EVERY: Duration = Duration::from_secs(2);
 const REDIS_ASKED_FOR: Duration = Duration::from_secs(1);
 /// How long the last telling may take.
 const TELL_WITHIN: Duration = Duration::from_secs(3);
-/// How many times one request may be tried at the upstream.
+/// How many times one request may be tried at the upstream, at one address or at several.
 const MAX_TRIES: usize = 3;
 /// What one HTTP/2 stream, and one connection, may send without being read: bounds the memory of an upload that waits for the
 /// upstream.
@@ -123,9 +128,13 @@ pub struct Edge {
     pub config: Config,
     pub routes: Routes,
     pub public_origins: Arc<[Origin]>,
-    pub zenzefi: Upstream,
+    pub zenzefi: Addresses,
     /// How answers may spell the upstream's origins.
     pub spellings: Arc<Spellings>,
+    /// What the TLS listener shows, where there is one.
+    certificates: Option<Arc<Certificates>>,
+    /// What the upstream is shown, where it asks for that.
+    client_certificate: Option<Arc<Certificates>>,
     /// The control API, where this edge is its front door.
     pub control: Option<Upstream>,
     /// Connections that carry a WebSocket.
@@ -153,18 +162,25 @@ impl Edge {
     /// Puts the parts together; the error names the option that is wrong.
     pub fn new(config: Config) -> Result<Self, String> {
         config.validate()?;
-        let origins = [std::slice::from_ref(&config.zenzefi_url), &config.zenzefi_aliases].concat();
+        let origins = [&config.zenzefi_url[..], &config.zenzefi_aliases].concat();
         let authorities = config.zenzefi_ca_file.as_deref().map(upstream::read_authorities).transpose();
         let authorities = authorities.map_err(|error| format!("ZENZEFI_CA_FILE: {error}"))?;
         let timeout = config.upstream_timeout();
-        let zenzefi = Terms { verify: config.zenzefi_tls_verify, authorities, timeout };
-        let control = Terms { verify: true, authorities: None, timeout };
+        let certificates = read_certificates("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE", config.edge_tls_files())?;
+        let client_options = "ZENZEFI_CLIENT_CERT_FILE, ZENZEFI_CLIENT_KEY_FILE";
+        let client_certificate = read_certificates(client_options, config.zenzefi_client_files())?;
+        let client = client_certificate.clone();
+        let zenzefi = Terms { verify: config.zenzefi_tls_verify, authorities, client, timeout };
+        let control = Terms { verify: true, authorities: None, client: None, timeout };
         let (metrics, clock) = (Arc::<Metrics>::default(), Arc::new(Clock::new()));
+        let addresses = config.zenzefi_url.iter().map(|origin| Upstream::new(origin.clone(), zenzefi.clone()));
         Ok(Self {
             routes: Routes::new(config.control_api_url.is_some(), &config.reserved_prefix_off),
             public_origins: config.public_origin.clone().into(),
-            zenzefi: Upstream::new(config.zenzefi_url.clone(), zenzefi),
+            zenzefi: Addresses::new(addresses.collect(), config.zenzefi_rules(), timeout, &metrics),
             spellings: Arc::new(Spellings::of(&origins)),
+            certificates,
+            client_certificate,
             control: config.control_api_url.clone().map(|origin| Upstream::new(origin, control)),
             tunnels: Connector::new(None),
             cuts: Arc::new(Cuts::new(Arc::clone(&metrics), Arc::clone(&clock))),
@@ -207,6 +223,7 @@ impl Edge {
         let silence = self.knowledge.get().and_then(|known| known.grants.hearing.silence());
         metrics.feed_silence.set(silence.map_or(f64::INFINITY, |silence| silence.as_secs_f64()));
         metrics.clock_offset.set(self.clock.offset_seconds());
+        metrics.upstreams_in_use.set(i64::try_from(self.zenzefi.in_use()).unwrap_or(i64::MAX));
         metrics.usage_pending.set(i64::try_from(self.meter.pending()).unwrap_or(i64::MAX));
     }
 
@@ -216,10 +233,30 @@ impl Edge {
         most > 0 && self.metrics.open_requests.get() > most
     }
 
+    /// What tells browsers to come by https alone, if this connection may say so (RFC 6797 §7.2).
+    pub fn strict_transport(&self, session: &Session) -> Option<HeaderValue> {
+        let seconds = self.config.hsts_seconds;
+        let value = HeaderValue::try_from(format!("max-age={seconds}")).expect("a number is visible ASCII");
+        (seconds > 0 && judge::is_tls(session)).then_some(value)
+    }
+
+    /// Reads the files of certificates that have changed; says in the log what came of it.
+    pub fn reload_certificates(&self) {
+        self.certificates.iter().chain(&self.client_certificate).for_each(|certificates| certificates.reload());
+    }
+
     /// Whether the change feed was heard of late.
     pub fn is_redis_up(&self) -> bool {
         self.knowledge.get().is_some_and(|known| known.grants.is_sound())
     }
+}
+
+/// Reads the certificates that these options name, if they name any.
+fn read_certificates(options: &str, files: Vec<Files>) -> Result<Option<Arc<Certificates>>, String> {
+    if files.is_empty() {
+        return Ok(None);
+    }
+    Certificates::read(files).map(|read| Some(Arc::new(read))).map_err(|error| format!("{options}: {error}"))
 }
 
 /// Serves until told to stop.
@@ -246,7 +283,8 @@ pub fn run(config: Config) -> Result<(), String> {
     ops.add_tcp(&edge.config.edge_ops_listen.to_string());
     server.add_service(ops);
 
-    tracing::info!(listen = %edge.config.edge_listen, upstream = %edge.config.zenzefi_url, "serving");
+    let upstreams = edge.config.zenzefi_url.iter().map(Origin::to_string).collect::<Vec<_>>().join(", ");
+    tracing::info!(listen = %edge.config.edge_listen, upstreams, "serving");
     server.run(RunArgs { shutdown_signal: Box::new(Shutdown(edge)) });
     Ok(())
 }
@@ -309,12 +347,10 @@ fn proxy_service(
     }
     service.add_tcp_with_settings(&edge.config.edge_listen.to_string(), notices_dead_clients());
     let config = &edge.config;
-    if let (Some(listen), Some(cert), Some(key)) =
-        (config.edge_tls_listen, &config.edge_tls_cert_file, &config.edge_tls_key_file)
-    {
-        let tls = TlsSettings::intermediate(&cert.to_string_lossy(), &key.to_string_lossy());
-        let mut tls =
-            tls.map_err(|error| format!("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE: {}", error.etype().as_str()))?;
+    if let (Some(listen), Some(certificates)) = (config.edge_tls_listen, &edge.certificates) {
+        // TLS 1.2 and 1.3, by Mozilla's list.
+        let tls = TlsSettings::with_callbacks(Box::new(Chooser(Arc::clone(certificates))));
+        let mut tls = tls.map_err(|error| format!("EDGE_TLS_LISTEN: {}", error.etype().as_str()))?;
         tls.enable_h2();
         service.add_tls_with_settings(&listen.to_string(), Some(notices_dead_clients()), tls);
     }
@@ -349,12 +385,6 @@ impl BackgroundService for Knowledge {
         let _ = edge.knowledge.set(known);
         // Not waiting for Redis: an edge that starts without it answers 503 and says so.
         ready.notify_ready();
-        let probe = async {
-            loop {
-                edge.zenzefi.probe().await;
-                tokio::time::sleep(upstream::PROBE_EVERY).await;
-            }
-        };
         let telling = async {
             loop {
                 tokio::time::sleep(USAGE_TOLD_EVERY).await;
@@ -380,13 +410,20 @@ impl BackgroundService for Knowledge {
             metrics: Arc::clone(&edge.metrics),
             allow_eviction: config.allow_eviction,
         };
+        let certificates = async {
+            loop {
+                tokio::time::sleep(certificates::LOOK_EVERY).await;
+                edge.reload_certificates();
+            }
+        };
         tokio::select! {
+            () = certificates => {}
             () = follower.follow(edge.stopped.clone()) => {}
             () = grants.watch() => {}
             () = settler.run(&questions, queued) => {}
             () = telling => {}
             () = exchanging => {}
-            () = probe => {}
+            () = edge.zenzefi.watch(&edge.tunnels) => {}
             () = questions.replace_when_silent() => {}
             () = feed.replace_when_silent() => {}
         }

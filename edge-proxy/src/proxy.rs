@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Version, header};
 use pingora::{
-    Error, ErrorSource, ErrorType,
+    Error, ErrorSource, ErrorType, RetryType,
     http::{RequestHeader, ResponseHeader},
     proxy::{FailToProxy, ProxyHttp, Session},
     upstreams::peer::HttpPeer,
@@ -20,8 +20,10 @@ use crate::{
     forward,
     judge::{Decision, judge, refusal},
     request::{RequestCtx, Target},
+    respond::Answer,
     rewriting::Rewriting,
     trailers, tunnel,
+    upstream::Purpose,
 };
 
 /// Seconds for which a connection is kept without a request.
@@ -54,8 +56,25 @@ impl Proxy {
 
     async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, denied: &Denied) -> pingora::Result<()> {
         let answer = refusal(&self.edge, session.req_header(), ctx, denied);
+        self.send(session, ctx, answer).await
+    }
+
+    async fn send(&self, session: &mut Session, ctx: &mut RequestCtx, answer: Answer) -> pingora::Result<()> {
         ctx.answered(&answer);
+        let answer = match self.edge.strict_transport(session) {
+            Some(strict) => answer.with(header::STRICT_TRANSPORT_SECURITY, strict),
+            None => answer,
+        };
         answer.send(session, &ctx.id()).await
+    }
+
+    /// Decides whether a request that failed is sent once more.
+    fn repeat(&self, ctx: &mut RequestCtx, error: &mut Error, repeats: bool) {
+        error.set_retry(repeats);
+        if repeats {
+            self.edge.metrics.upstream_retries.inc();
+            ctx.begin_again();
+        }
     }
 }
 
@@ -76,11 +95,7 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<bool> {
         match judge(&self.edge, session, ctx).await {
-            Ok(Decision::Answer(answer)) => {
-                ctx.answered(&answer);
-                answer.send(session, &ctx.id()).await?;
-                Ok(true)
-            }
+            Ok(Decision::Answer(answer)) => self.send(session, ctx, answer).await.map(|()| true),
             Ok(Decision::Forward(target)) => {
                 if let Target::Upstream(admitted) = &target {
                     cutoff::arm(Arc::clone(&admitted.permit.held), Duration::ZERO);
@@ -110,14 +125,17 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<Box<HttpPeer>> {
-        let server = match &ctx.target {
-            Some(Target::Control) => self.edge.control.as_ref().expect("this route exists only where it is configured"),
-            _ => &self.edge.zenzefi,
-        };
-        let peer = match session.req_header().version {
+        let purpose = match session.req_header().version {
             // For it an answer of unknown length must not be chunked, as Pingora makes all those that come by HTTP/2.
-            Version::HTTP_10 => server.http1_peer().await,
-            _ => server.peer().await,
+            Version::HTTP_10 => Purpose::Http1Requests,
+            _ => Purpose::Requests,
+        };
+        let peer = match &ctx.target {
+            Some(Target::Control) => {
+                let control = self.edge.control.as_ref().expect("this route exists only where it is configured");
+                control.peer(purpose).await
+            }
+            _ => self.edge.zenzefi.peer(&mut ctx.journey, purpose).await,
         };
         peer.map(Box::new)
             .map_err(|error| Error::because(ErrorType::ConnectError, "resolving the upstream", error).into_up())
@@ -149,7 +167,8 @@ impl ProxyHttp for Proxy {
             Some(Target::Upstream(admitted)) => {
                 // From here on Pingora writes it.
                 admitted.permit.sent();
-                forward::to_upstream(head, request, admitted, &self.edge.config)
+                let origin = ctx.journey.origin().expect("a request that is sent was given an address");
+                forward::to_upstream(head, request, admitted, origin, &self.edge.config)
             }
             _ => {
                 let control = self.edge.control.as_ref().expect("this route exists only where it is configured");
@@ -164,7 +183,11 @@ impl ProxyHttp for Proxy {
         head: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> pingora::Result<()> {
-        let Some(admitted) = ctx.admitted().filter(|_| !head.status.is_informational()) else { return Ok(()) };
+        if head.status.is_informational() {
+            return Ok(());
+        }
+        ctx.has_answer = true;
+        let Some(admitted) = ctx.admitted() else { return Ok(()) };
         ctx.rewriting = Rewriting::begin(&self.edge, session.req_header(), admitted, head)?;
         Ok(())
     }
@@ -179,12 +202,16 @@ impl ProxyHttp for Proxy {
             return Ok(());
         }
         ctx.status = Some(head.status);
+        ctx.journey.answered();
         let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Ok(()) };
         admitted.permit.answered(head.status).await.map_err(|denied| {
             let status = denied.status().as_u16();
             Error::explain(ErrorType::HTTPStatus(status), "the token's clock could not be started")
         })?;
         forward::from_upstream(head, session.req_header(), request, admitted, &self.edge.spellings)?;
+        if let Some(strict) = self.edge.strict_transport(session) {
+            head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict)?;
+        }
         if session.req_header().version == Version::HTTP_10 && head.remove_header(&header::TRANSFER_ENCODING).is_some()
         {
             // The end of the connection is the end of the answer.
@@ -222,18 +249,37 @@ impl ProxyHttp for Proxy {
         Ok(last.filter(|last| !last.is_empty()))
     }
 
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut RequestCtx,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        ctx.journey.failed();
+        // Nothing of it was sent, so any request may go elsewhere.
+        let goes_elsewhere = ctx.admitted().is_some() && self.edge.zenzefi.has_untried(&ctx.journey);
+        self.repeat(ctx, &mut error, goes_elsewhere);
+        error
+    }
+
     fn error_while_proxy(
         &self,
         peer: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
-        _ctx: &mut RequestCtx,
+        ctx: &mut RequestCtx,
         client_reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("peer: {peer}"));
-        // A pooled connection may have gone just then; what may have been done already is not done again.
-        let may_repeat = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
-        error.retry.decide_reuse(client_reused && may_repeat);
+        let is_lost = *error.esource() == ErrorSource::Upstream && !ctx.has_answer;
+        // A pooled connection may have gone just then, which says nothing of its server.
+        if is_lost && !client_reused {
+            ctx.journey.failed();
+        }
+        let has_elsewhere = ctx.admitted().is_some() && self.edge.zenzefi.has_untried(&ctx.journey);
+        let repeats = is_lost && (client_reused || has_elsewhere) && may_repeat(session, &error);
+        self.repeat(ctx, &mut error, repeats);
         error
     }
 
@@ -269,6 +315,25 @@ impl ProxyHttp for Proxy {
     fn request_summary(&self, _session: &Session, ctx: &RequestCtx) -> String {
         ctx.id()
     }
+}
+
+/// Whether a request whose connection was lost before its answer may be sent once more: none whose body went out in part, and what may
+/// have been done already only where doing it twice is doing it once.
+fn may_repeat(session: &mut Session, error: &Error) -> bool {
+    let is_whole = session.as_mut().is_body_empty()
+        || session.as_mut().is_body_done() && !session.as_ref().retry_buffer_truncated();
+    // Of an HTTP/2 server, by GOAWAY or REFUSED_STREAM.
+    let is_untouched = matches!(error.retry, RetryType::Decided(true)) && *error.etype() == ErrorType::H2Error;
+    let is_lost = matches!(
+        error.etype(),
+        ErrorType::ConnectionClosed
+            | ErrorType::ReadError
+            | ErrorType::WriteError
+            | ErrorType::H2Error
+            | ErrorType::H2Downgrade
+            | ErrorType::InvalidH2
+    );
+    is_whole && (is_untouched || is_lost && session.req_header().method.is_idempotent())
 }
 
 /// Whether the client may still be there to read an answer.

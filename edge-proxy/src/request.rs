@@ -12,8 +12,8 @@ use http::StatusCode;
 use uuid::Uuid;
 
 use crate::{
-    credential::Source, origin::Origin, permit::Permit, respond::Answer, rewriting::Rewriting, telemetry::Metrics,
-    verdict::Ending,
+    addresses::Journey, credential::Source, origin::Origin, permit::Permit, respond::Answer, rewriting::Rewriting,
+    telemetry::Metrics, verdict::Ending,
 };
 
 /// Facts of a request's head that no client can choose: what it may name is checked.
@@ -81,7 +81,13 @@ pub struct RequestCtx {
     pub refused: Option<&'static str>,
     /// What becomes of the answer's body, if it does not pass as it came.
     pub rewriting: Option<Rewriting>,
+    /// Which of the upstream's addresses it was sent to.
+    pub journey: Journey,
+    /// Whether the upstream's answer has begun to come: from then on nothing is sent again.
+    pub has_answer: bool,
     bytes_in: u64,
+    /// Bytes of a body that is sent again which were counted the first time.
+    counted_before: u64,
     bytes_out: u64,
     started: Instant,
     id: Uuid,
@@ -100,7 +106,10 @@ impl RequestCtx {
             status: None,
             refused: None,
             rewriting: None,
+            journey: Journey::default(),
+            has_answer: false,
             bytes_in: 0,
+            counted_before: 0,
             bytes_out: 0,
             started: Instant::now(),
             id: Uuid::now_v7(),
@@ -134,8 +143,16 @@ impl RequestCtx {
         self.admitted().and_then(|admitted| admitted.permit.held.ending(Instant::now()))
     }
 
+    /// From here on the request is sent once more, from its first byte.
+    pub fn begin_again(&mut self) {
+        self.counted_before = self.bytes_in;
+    }
+
     /// Counts bytes of a body towards the upstream.
     pub fn count_in(&mut self, bytes: u64) {
+        let again = bytes.min(self.counted_before);
+        self.counted_before -= again;
+        let bytes = bytes - again;
         self.bytes_in += bytes;
         if let Some(admitted) = self.admitted() {
             admitted.permit.count_in(bytes);

@@ -117,6 +117,11 @@ impl Answer {
         Self::redirect(StatusCode::TEMPORARY_REDIRECT, target)
     }
 
+    /// A redirect that keeps the method and may be remembered.
+    pub fn permanent_redirect(target: &str) -> Option<Self> {
+        Self::redirect(StatusCode::PERMANENT_REDIRECT, target)
+    }
+
     fn redirect(status: StatusCode, target: &str) -> Option<Self> {
         let target = HeaderValue::from_bytes(target.as_bytes()).ok()?;
         let answer = Self::new(status, "text/plain; charset=utf-8", Bytes::new());
@@ -150,6 +155,8 @@ impl Answer {
                     self = self.with(HeaderName::from_static(name), HeaderValue::from(value));
                 }
             }
+            // RFC 9110 §15.5.22.
+            Denied::PlainHttp => self = self.with(header::UPGRADE, HeaderValue::from_static("TLS/1.2, HTTP/1.1")),
             Denied::MethodNotAllowed { allow } => self = self.with(header::ALLOW, HeaderValue::from_static(allow)),
             _ => {}
         }

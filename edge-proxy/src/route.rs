@@ -46,6 +46,7 @@ impl Route<'_> {
 const PROXY: &str = "/api/v1/proxy";
 const GATEWAY: &str = "/_gateway";
 const HEALTH: &str = "/health";
+const ACME_CHALLENGES: &str = "/.well-known/acme-challenge";
 
 /// The endpoints under [`PROXY`], where all else is the upstream's.
 const SESSION: [(&str, Route<'static>); 4] = [
@@ -93,6 +94,12 @@ impl Routes {
         let kept = |path: &&str| !given_back.iter().any(|given| given == path);
         let control = if front_door { CONTROL.into_iter().filter(kept).collect() } else { Vec::new() };
         Self { health: kept(&HEALTH), control }
+    }
+
+    /// Whether a path is served without TLS too where all else is sent to https: to machines that look whether this edge lives, and to
+    /// authorities that look whose a host name is (RFC 8555 §8.3).
+    pub fn is_plain(&self, path: &str) -> bool {
+        self.of(path) == Route::Health || under(path, ACME_CHALLENGES).is_some()
     }
 
     /// Decides where `path` goes: the path as received, without its query.

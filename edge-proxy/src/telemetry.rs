@@ -68,6 +68,12 @@ pub struct Metrics {
     pub usage_pending: IntGauge,
     /// Whether what is held is used without asking Redis: 1 or 0.
     pub redis_trusted: IntGauge,
+    /// Addresses of the upstream that are in use.
+    pub upstreams_in_use: IntGauge,
+    /// How often an address of the upstream was taken out of use.
+    pub upstream_ejections: IntCounter,
+    /// How often a request was sent to the upstream once more.
+    pub upstream_retries: IntCounter,
     /// Bytes of bodies, by direction: `in` towards the upstream, `out` towards the client.
     pub bytes: IntCounterVec,
     /// Bytes of bodies that were rewritten, as they came (`in`) and as they went (`out`).
@@ -96,10 +102,11 @@ impl Metrics {
             registry.register(Box::new(gauge.clone())).expect("registered once");
             gauge
         };
-        let replacements =
-            IntCounter::new("edge_rewrite_replacements_total", "Names of origins that were replaced in bodies");
-        let rewrite_replacements = replacements.expect("a valid name");
-        registry.register(Box::new(rewrite_replacements.clone())).expect("registered once");
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help).expect("a valid name");
+            registry.register(Box::new(counter.clone())).expect("registered once");
+            counter
+        };
         let rewrite_seconds = Counter::new("edge_rewrite_seconds_total", "That rewriting bodies took");
         let rewrite_seconds = rewrite_seconds.expect("a valid name");
         registry.register(Box::new(rewrite_seconds.clone())).expect("registered once");
@@ -128,9 +135,18 @@ impl Metrics {
             clock_offset: seconds("edge_clock_offset_seconds", "By which this clock is ahead of Redis'"),
             usage_pending: gauge("edge_usage_pending", "Sessions whose figures are not told yet"),
             redis_trusted: gauge("edge_redis_trusted", "Whether what is held is used without asking Redis"),
+            upstreams_in_use: gauge("edge_upstreams_in_use", "Addresses of the upstream that are in use"),
+            upstream_ejections: counter(
+                "edge_upstream_ejections_total",
+                "Times that an address of the upstream was taken out of use",
+            ),
+            upstream_retries: counter("edge_upstream_retries_total", "Requests sent to the upstream once more"),
             bytes: counters("edge_body_bytes_total", "Bytes of bodies that passed", &["direction"]),
             rewrite_bytes: counters("edge_rewrite_bytes_total", "Bytes of bodies that were rewritten", &["direction"]),
-            rewrite_replacements,
+            rewrite_replacements: counter(
+                "edge_rewrite_replacements_total",
+                "Names of origins that were replaced in bodies",
+            ),
             rewrite_seconds,
             registry,
         }

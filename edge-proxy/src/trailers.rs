@@ -34,20 +34,20 @@ pub fn announces_trailers(head: &RequestHeader) -> bool {
 
 /// Passes the request on with its trailers, then the answer. `Err` only while the client can still be answered.
 pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
+    let permit = Arc::clone(&ctx.admitted().ok_or(Denied::Fault)?.permit);
+    let mut stream = exchange::connect(edge, ctx).await?.into_inner();
     let head = announce(session.req_header(), edge, ctx)?;
     let wire = http_req_header_to_wire(&head).ok_or(Denied::Fault)?;
     if session.req_header().headers.contains_key(header::EXPECT) {
         session.as_mut().write_continue_response().await.map_err(|_| Denied::BrokenBody)?;
     }
     read_raw(session.req_header_mut())?;
-    let permit = Arc::clone(&ctx.admitted().ok_or(Denied::Fault)?.permit);
-    let mut stream = exchange::connect(edge, &permit).await?.into_inner();
     permit.sent();
     // The bound on each write: an upstream that takes nothing is as good as silent.
     let written = tokio::time::timeout(edge.zenzefi.timeout(), stream.write_all(&wire)).await;
     let written =
         written.map_err(|_| Denied::UpstreamSilent).and_then(|done| done.map_err(|_| Denied::UpstreamUnreachable));
-    written.map_err(|denied| exchange::failed(&permit, denied))?;
+    written.map_err(|denied| exchange::broken(ctx, denied))?;
     let mut body = Chunked::default();
     while !body.is_done() {
         let read = session.read_request_body().await.map_err(|_| Denied::BrokenBody)?;
@@ -65,14 +65,16 @@ pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Re
 
 /// The head for the upstream: chunked, and announcing the same trailers.
 fn announce(head: &RequestHeader, edge: &Edge, ctx: &RequestCtx) -> Result<RequestHeader, Denied> {
-    let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Err(Denied::Fault) };
+    let (Some(request), Some(admitted), Some(origin)) = (&ctx.request, ctx.admitted(), ctx.journey.origin()) else {
+        return Err(Denied::Fault);
+    };
     let announced: Vec<HeaderValue> = head.headers.get_all(header::TRAILER).iter().cloned().collect();
     let mut head = head.clone();
     let build = |head: &mut RequestHeader| {
         forward::strip_hop_by_hop(head);
         head.remove_header(&header::EXPECT);
         head.remove_header(&header::CONTENT_LENGTH);
-        forward::to_upstream(head, request, admitted, &edge.config)?;
+        forward::to_upstream(head, request, admitted, origin, &edge.config)?;
         head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
         announced.iter().try_for_each(|line| head.append_header(header::TRAILER, line).map(|_| ()))
     };

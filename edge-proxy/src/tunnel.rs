@@ -30,6 +30,7 @@ use crate::{
     exchange::{self, Failure},
     forward,
     frames::{self, Boundary},
+    origin::Origin,
     request::{Admitted, Request, RequestCtx},
     verdict::Ending,
 };
@@ -69,11 +70,12 @@ pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Re
         (Some(request), Some(admitted)) => (request.clone(), admitted.clone()),
         _ => return Err(Denied::Fault.into()),
     };
-    let mut upstream = exchange::connect(edge, &admitted.permit).await?;
-    let head = handshake(session.req_header(), &request, &admitted, edge).map_err(|_| Denied::Fault)?;
+    let mut upstream = exchange::connect(edge, ctx).await?;
+    let origin = ctx.journey.origin().ok_or(Denied::Fault)?;
+    let head = handshake(session.req_header(), &request, &admitted, origin, edge).map_err(|_| Denied::Fault)?;
     admitted.permit.sent();
     let written = upstream.write_request_header(Box::new(head)).await;
-    written.map_err(|_| exchange::failed(&admitted.permit, Denied::UpstreamUnreachable))?;
+    written.map_err(|_| exchange::broken(ctx, Denied::UpstreamUnreachable))?;
     let status = exchange::answer(edge, session, &mut upstream, ctx).await?;
     if status != StatusCode::SWITCHING_PROTOCOLS {
         return exchange::pass_body(edge, session, &mut upstream, ctx).await;
@@ -101,13 +103,14 @@ fn handshake(
     head: &RequestHeader,
     request: &Request,
     admitted: &Admitted,
+    origin: &Origin,
     edge: &Edge,
 ) -> pingora::Result<RequestHeader> {
     let mut head = head.clone();
     forward::strip_hop_by_hop(&mut head);
     head.insert_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))?;
     head.insert_header(header::UPGRADE, HeaderValue::from_static("websocket"))?;
-    forward::to_upstream(&mut head, request, admitted, &edge.config)?;
+    forward::to_upstream(&mut head, request, admitted, origin, &edge.config)?;
     Ok(head)
 }
 

@@ -1,20 +1,17 @@
-//! A server behind the edge: where it is, how it is spoken to, and when it counts as down.
+//! A server behind the edge: where it is, and how it is spoken to.
 
 use std::{
     io,
     net::SocketAddr,
     path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use pingora::{protocols::ALPN, tls::x509::X509, upstreams::peer::HttpPeer};
 use tokio::net::{TcpStream, lookup_host};
 
-use crate::origin::Origin;
+use crate::{certificates::Certificates, origin::Origin};
 
 /// How long a resolved address is used before its name is looked up again.
 const RESOLVED_FOR: Duration = Duration::from_secs(30);
@@ -22,8 +19,6 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// What a stream may have on its way without being read: bounds the memory of one slow download.
 const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// How often a server is tried, to say whether it is up.
-pub const PROBE_EVERY: Duration = Duration::from_secs(5);
 
 /// Keeps connections that carry a WebSocket apart from those that are pooled: the value is a pool's name, no more.
 const TUNNEL_GROUP: u64 = 1;
@@ -47,8 +42,21 @@ pub fn read_authorities(path: &Path) -> Result<Authorities, String> {
 pub struct Terms {
     pub verify: bool,
     pub authorities: Option<Authorities>,
+    /// What it is shown where it asks who comes.
+    pub client: Option<Arc<Certificates>>,
     /// How long it may stay silent.
     pub timeout: Duration,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Requests, one after the other or at once: HTTP/2 where the server speaks it.
+    Requests,
+    /// Requests of clients that HTTP/2 does not serve.
+    Http1Requests,
+    /// One exchange, such as a WebSocket: HTTP/1.1, and never a pooled connection.
+    Exchange,
 }
 
 /// A server behind the edge.
@@ -56,57 +64,35 @@ pub struct Upstream {
     pub origin: Origin,
     terms: Terms,
     resolved: Mutex<Option<(SocketAddr, Instant)>>,
-    is_up: AtomicBool,
 }
 
 impl Upstream {
     pub fn new(origin: Origin, terms: Terms) -> Self {
-        Self { origin, terms, resolved: Mutex::default(), is_up: AtomicBool::new(true) }
+        Self { origin, terms, resolved: Mutex::default() }
     }
 
-    /// The peer for pooled requests: HTTP/2 where the server speaks it.
-    pub async fn peer(&self) -> io::Result<HttpPeer> {
+    /// Where and how a connection for that is to be had.
+    pub async fn peer(&self, purpose: Purpose) -> io::Result<HttpPeer> {
         let mut peer = self.base_peer().await?;
-        peer.options.alpn = if self.origin.is_https() { ALPN::H2H1 } else { ALPN::H1 };
-        Ok(peer)
-    }
-
-    /// The peer for pooled requests of clients that HTTP/2 does not serve.
-    pub async fn http1_peer(&self) -> io::Result<HttpPeer> {
-        let mut peer = self.base_peer().await?;
-        peer.options.alpn = ALPN::H1;
-        Ok(peer)
-    }
-
-    /// The peer for an exchange of its own, such as a WebSocket: HTTP/1.1, and never a pooled connection.
-    pub async fn tunnel_peer(&self) -> io::Result<HttpPeer> {
-        let mut peer = self.http1_peer().await?;
-        peer.group_key = TUNNEL_GROUP;
-        Ok(peer)
-    }
-
-    /// How long the server may stay silent before it has answered.
-    pub fn timeout(&self) -> Duration {
-        self.terms.timeout
-    }
-
-    /// Whether the last probe reached it.
-    pub fn is_up(&self) -> bool {
-        self.is_up.load(Ordering::Relaxed)
-    }
-
-    /// Tries whether the server takes connections, and remembers the answer.
-    pub async fn probe(&self) {
-        let reached =
-            tokio::time::timeout(PROBE_EVERY, async { TcpStream::connect(self.address().await?).await }).await;
-        let is_up = matches!(reached, Ok(Ok(_)));
-        if self.is_up.swap(is_up, Ordering::Relaxed) != is_up {
-            tracing::warn!(upstream = %self.origin, is_up, "the upstream changed");
+        peer.options.alpn = match purpose {
+            Purpose::Requests if self.origin.is_https() => ALPN::H2H1,
+            _ => ALPN::H1,
+        };
+        if purpose == Purpose::Exchange {
+            peer.group_key = TUNNEL_GROUP;
         }
+        Ok(peer)
+    }
+
+    /// Whether the server takes connections.
+    pub async fn takes_connections(&self) -> bool {
+        let connect = async { TcpStream::connect(self.address().await?).await };
+        connect.await.is_ok()
     }
 
     async fn base_peer(&self) -> io::Result<HttpPeer> {
         let mut peer = HttpPeer::new(self.address().await?, self.origin.is_https(), self.origin.host());
+        peer.client_cert_key = self.terms.client.as_ref().map(|client| client.first());
         let options = &mut peer.options;
         options.verify_cert = self.terms.verify;
         // OpenSSL is asked about names only. Where there is an address instead, the configuration sees to it that the

@@ -7,9 +7,13 @@ use serde_json::json;
 use testbed::{
     actors::Token,
     client::{Ask, client},
+    eventually,
     folder::Folder,
     process::free_port,
+    socket::Socket,
     stack::{Stack, Upstream},
+    standin::Standin,
+    tls::Authority,
     wire::Wire,
 };
 
@@ -67,6 +71,35 @@ async fn a_self_signed_upstream_is_trusted_only_where_its_certificate_is_pinned(
     assert_eq!(verified.edge().status_for(&token, "/users/currentUser").await, 502);
     assert_eq!(verified.standin.seen("/users/currentUser").requests, 0);
     verified.finish().await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_asks_who_comes_is_shown_a_certificate_and_the_next_one_once_that_is_replaced() {
+    let (authority, other) = (Authority::create().expect("keys"), Authority::create().expect("keys"));
+    let standin = Standin::start_for_clients_of(&authority).await.expect("a stand-in");
+    let folder = Folder::temporary().expect("a folder");
+    let [certificate, key] = ["client.pem", "client.key"].map(|name| folder.path().join(name));
+    let give = |(certificate_pem, key_pem)| {
+        fs::write(&certificate, certificate_pem as String).expect("written");
+        fs::write(&key, key_pem as String).expect("written");
+    };
+    give(other.vouches_for("edge.test").expect("a certificate"));
+    let mut stack = Stack::plan()
+        .edge_env("ZENZEFI_URL", &standin.url())
+        .edge_env("ZENZEFI_CLIENT_CERT_FILE", &certificate.to_string_lossy())
+        .edge_env("ZENZEFI_CLIENT_KEY_FILE", &key.to_string_lossy())
+        .start()
+        .await;
+    stack.announce(502);
+    let token = token_of(&stack).await;
+    assert_eq!(stack.edge().status_for(&token, "/users/currentUser").await, 502);
+    give(authority.vouches_for("edge.test").expect("a certificate"));
+    eventually!(stack.edge().status_for(&token, "/users/currentUser").await, |status| *status == 200);
+    let mut socket = Socket::idle(stack.edge(), &token, None).await.expect("a WebSocket");
+    assert!(socket.is_open().await);
+    assert_eq!(stack.edge().status_for(&token, "/users/currentUser").await, 200);
+    drop(socket);
+    stack.finish().await;
 }
 
 #[tokio::test]

@@ -198,6 +198,11 @@ impl Edge {
         &self.url
     }
 
+    /// The same edge by another of its origins, spoken to by that client.
+    pub fn by(&self, url: &str, http: Client) -> Self {
+        Self { url: url.to_owned(), http }
+    }
+
     /// A request without credentials.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url))

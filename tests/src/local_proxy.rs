@@ -43,7 +43,7 @@ impl LocalProxy {
     pub async fn to(edge: &str) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address: SocketAddr = listener.local_addr()?;
-        let (tls, _) = tls::self_signed(&["127.0.0.1"], &["http/1.1"])?;
+        let (tls, _) = tls::self_signed(&["127.0.0.1"], &["http/1.1"], None)?;
         let way = Arc::new(Way {
             local: format!("https://{address}"),
             edge: edge.trim_start_matches("http://").to_owned(),

@@ -80,14 +80,14 @@ pub fn may_trail(name: &HeaderName) -> bool {
     !(is_ours || NEVER.contains(name) || HOP_BY_HOP.contains(name))
 }
 
-/// Makes a request's head ready for the upstream.
+/// Makes a request's head ready for the upstream at that address, which is told its own name.
 pub fn to_upstream(
     head: &mut RequestHeader,
     request: &Request,
     admitted: &Admitted,
+    upstream: &Origin,
     config: &Config,
 ) -> pingora::Result<()> {
-    let upstream = &config.zenzefi_url;
     head.set_raw_path(admitted.target.as_bytes())?;
     match credential::strip_cookies(&head.headers) {
         Some(cookies) => head.insert_header(header::COOKIE, cookies)?,

@@ -39,7 +39,11 @@ mod socket;
 mod text;
 mod zenzefi;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use hyper::service::service_fn;
@@ -54,7 +58,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::tls;
+use crate::tls::{self, Authority};
 
 pub use bodies::{Content, checksum};
 pub use fixtures::FOLDER as FIXTURES;
@@ -63,6 +67,9 @@ pub use text::text;
 
 /// What `/basic` wants.
 pub const BASIC_AUTH: &str = "zenzefi:open sesame";
+
+/// A free port of the loopback address.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What its certificate is good for.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "zenzefi.test"];
@@ -105,10 +112,19 @@ impl Scheme {
 impl Standin {
     /// Starts it on these addresses; port 0 takes a free one.
     pub async fn start(https: SocketAddr, http: SocketAddr) -> anyhow::Result<Self> {
+        Self::start_for(https, http, None).await
+    }
+
+    /// Starts one on free ports that lets in, by HTTPS, only whom this authority vouches for.
+    pub async fn start_for_clients_of(authority: &Authority) -> anyhow::Result<Self> {
+        Self::start_for(ANY, ANY, Some(authority)).await
+    }
+
+    async fn start_for(https: SocketAddr, http: SocketAddr, clients: Option<&Authority>) -> anyhow::Result<Self> {
         let bind =
             async |address| TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"));
         let (https, http) = (bind(https).await?, bind(http).await?);
-        let (tls, certificate_pem) = tls::self_signed(&NAMES, &["h2", "http/1.1"])?;
+        let (tls, certificate_pem) = tls::self_signed(&NAMES, &["h2", "http/1.1"], clients)?;
         let (https_address, http_address) = (https.local_addr()?, http.local_addr()?);
         let standin = Self { https: https_address, http: http_address, certificate_pem, state: Arc::default() };
         standin.serve(https, Some(TlsAcceptor::from(Arc::new(tls))));
@@ -118,8 +134,7 @@ impl Standin {
 
     /// Starts it on free ports of the loopback address.
     pub async fn start_on_free_ports() -> anyhow::Result<Self> {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self::start(any, any).await
+        Self::start(ANY, ANY).await
     }
 
     /// Its HTTPS origin.
