@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
+    gate,
     held::{Ended, Held},
     telemetry::Metrics,
 };
@@ -110,6 +111,9 @@ impl<App: HttpServerApp + Send + Sync + 'static> HttpServerApp for Cuttable<App>
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        if !session.is_http2() {
+            gate::begin_request();
+        }
         let cut = Arc::new(Cut::default());
         let request = CUT.scope(Arc::clone(&cut), self.app.process_new_http(session, shutdown));
         tokio::select! {

@@ -12,6 +12,7 @@ pub mod exchange;
 pub mod flights;
 pub mod forward;
 pub mod frames;
+pub mod gate;
 pub mod gateway;
 pub mod grants;
 pub mod hearing;
@@ -50,7 +51,7 @@ use pingora::{
     connectors::http::v1::Connector,
     listeners::{TcpSocketOptions, tls::TlsSettings},
     protocols::{TcpKeepalive, http::v2::server::default_h2_options},
-    proxy::http_proxy,
+    proxy::{HttpProxy, http_proxy},
     server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch, configuration::ServerConf},
     services::{
         ServiceReadyNotifier,
@@ -66,6 +67,7 @@ use crate::{
     clock::Clock,
     config::{Config, DevicePolicy},
     cutoff::{Cuts, Cuttable},
+    gate::{Gated, Rules},
     grants::Grants,
     hearing::Trust,
     meter::Meter,
@@ -101,8 +103,6 @@ const MAX_TRIES: usize = 3;
 /// upstream.
 const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// After this long without a stream an HTTP/2 connection is closed.
-const H2_IDLE_FOR: Duration = Duration::from_secs(75);
 
 /// What is made once a runtime exists.
 struct Known {
@@ -270,20 +270,22 @@ fn notices_dead_clients() -> TcpSocketOptions {
     options
 }
 
-fn proxy_service(
-    edge: &Arc<Edge>,
-    server: &Server,
-) -> Result<Service<Cuttable<pingora::proxy::HttpProxy<Proxy>>>, String> {
+fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<Service<Gated<Cuttable<HttpProxy<Proxy>>>>, String> {
     let mut proxy = http_proxy(&server.configuration, Proxy::new(Arc::clone(edge)));
     let mut options = HttpServerOptions::default();
     options.h2c = true;
-    options.h2_idle_timeout = Some(H2_IDLE_FOR);
+    options.h2_idle_timeout = Some(edge.config.patience().idle);
+    // It is refused in words of our own.
+    options.allow_connect_method_proxying = true;
     proxy.server_options = Some(options);
     let mut h2 = default_h2_options();
     h2.initial_window_size(H2_STREAM_WINDOW_BYTES).initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES);
+    h2.max_header_list_size(edge.config.max_head_bytes);
     proxy.h2_options = Some(h2);
-    let mut service =
-        Service::new("proxy".to_owned(), Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone()));
+    let cuttable = Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone());
+    let (limits, patience) = (edge.config.head_limits(), edge.config.patience());
+    let gated = Gated::new(cuttable, Rules { limits, patience, metrics: Arc::clone(&edge.metrics) });
+    let mut service = Service::new("proxy".to_owned(), gated);
     service.add_tcp_with_settings(&edge.config.edge_listen.to_string(), notices_dead_clients());
     let config = &edge.config;
     if let (Some(listen), Some(cert), Some(key)) =

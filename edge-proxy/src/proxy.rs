@@ -24,9 +24,6 @@ use crate::{
     trailers, tunnel,
 };
 
-/// Seconds for which a connection is kept without a request.
-const KEEPALIVE_SECONDS: u64 = 75;
-
 /// The proxy: Pingora's hooks around the edge.
 pub struct Proxy {
     edge: Arc<Edge>,
@@ -69,7 +66,7 @@ impl ProxyHttp for Proxy {
 
     async fn early_request_filter(&self, session: &mut Session, _ctx: &mut RequestCtx) -> pingora::Result<()> {
         // Pingora keeps an idle connection for ever unless told; one that the client wants closed is closed.
-        let keepalive = session.get_keepalive().map(|_| KEEPALIVE_SECONDS);
+        let keepalive = session.get_keepalive().map(|_| self.edge.config.idle_timeout_seconds);
         session.set_keepalive(keepalive.filter(|_| !self.edge.draining.is_cancelled()));
         Ok(())
     }

@@ -22,6 +22,7 @@ mod outages;
 mod path_tricks;
 mod programs;
 mod purchase;
+mod raw_requests;
 mod recovery;
 mod refund_races;
 mod refusals;

@@ -16,6 +16,7 @@ pub mod paced;
 pub mod planes;
 pub mod postgres;
 pub mod process;
+pub mod recorder;
 pub mod redis;
 pub mod secrets;
 pub mod sentinel;
