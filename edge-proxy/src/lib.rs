@@ -35,6 +35,7 @@ pub mod strangers;
 pub mod telemetry;
 pub mod trailers;
 pub mod tunnel;
+pub mod upload;
 pub mod upstream;
 pub mod uses;
 pub mod verdict;

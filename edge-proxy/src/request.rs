@@ -12,8 +12,8 @@ use http::StatusCode;
 use uuid::Uuid;
 
 use crate::{
-    credential::Source, origin::Origin, permit::Permit, respond::Answer, rewriting::Rewriting, telemetry::Metrics,
-    verdict::Ending,
+    admit::Denied, credential::Source, origin::Origin, permit::Permit, respond::Answer, rewriting::Rewriting,
+    telemetry::Metrics, upload::Upload, verdict::Ending,
 };
 
 /// Facts of a request's head that no client can choose: what it may name is checked.
@@ -81,6 +81,8 @@ pub struct RequestCtx {
     pub refused: Option<&'static str>,
     /// What becomes of the answer's body, if it does not pass as it came.
     pub rewriting: Option<Rewriting>,
+    /// Bounds on the request's body, once it is let through.
+    pub upload: Option<Upload>,
     bytes_in: u64,
     bytes_out: u64,
     started: Instant,
@@ -100,6 +102,7 @@ impl RequestCtx {
             status: None,
             refused: None,
             rewriting: None,
+            upload: None,
             bytes_in: 0,
             bytes_out: 0,
             started: Instant::now(),
@@ -132,6 +135,12 @@ impl RequestCtx {
 
     fn cut(&self) -> Option<Ending> {
         self.admitted().and_then(|admitted| admitted.permit.held.ending(Instant::now()))
+    }
+
+    /// Takes in a piece of a body towards the upstream, if it is not too much and not too slow.
+    pub fn came_in(&mut self, bytes: u64, is_end: bool) -> Result<(), Denied> {
+        self.count_in(bytes);
+        self.upload.as_mut().map_or(Ok(()), |upload| upload.came(bytes, is_end, Instant::now()))
     }
 
     /// Counts bytes of a body towards the upstream.

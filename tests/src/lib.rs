@@ -21,6 +21,7 @@ pub mod redis;
 pub mod secrets;
 pub mod sentinel;
 pub mod silent;
+pub mod slow;
 pub mod socket;
 pub mod stack;
 pub mod standin;
