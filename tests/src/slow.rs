@@ -39,8 +39,7 @@ impl Slow {
 
     /// What it sends at once, and whether it goes on byte by byte.
     fn begins(self, host: &str, token: &Token) -> (Vec<u8>, bool) {
-        let line =
-            |method| format!("{method} /slow-client HTTP/1.1\r\nHost: {host}\r\nX-Access-Token: {}\r\n", token.text);
+        let line = |start| format!("{start} HTTP/1.1\r\nHost: {host}\r\nX-Access-Token: {}\r\n", token.text);
         let body = || format!("{}Content-Length: 1000000\r\n\r\nhello", line("POST /upload")).into_bytes();
         match self {
             Self::Silent => (Vec::new(), false),
@@ -85,6 +84,8 @@ pub struct Ended {
     pub after: Duration,
     /// The status that it was told; 0 for none.
     pub status: u16,
+    /// All that it was told.
+    pub told: String,
 }
 
 /// Starts `count` of them, of all kinds.
@@ -95,7 +96,8 @@ pub fn start(host: &str, token: &Token, count: usize) -> JoinSet<Option<Ended>> 
         clients.spawn(async move {
             let (after, answer) = slow.run(&host, &token).await.ok()?;
             let status = answer.strip_prefix(b"HTTP/1.1 ").and_then(|rest| std::str::from_utf8(rest.get(..3)?).ok());
-            Some(Ended { slow, after, status: status.and_then(|status| status.parse().ok()).unwrap_or_default() })
+            let status = status.and_then(|status| status.parse().ok()).unwrap_or_default();
+            Some(Ended { slow, after, status, told: String::from_utf8_lossy(&answer).into_owned() })
         });
     }
     clients

@@ -54,6 +54,8 @@ const SIZE: Chunked = Chunked::Size { size: 0, digits: 0, line_bytes: 0, part: P
 impl Framing {
     pub const NONE: Self = Self::Left(0);
     pub const CHUNKED: Self = Self::Chunked(SIZE);
+    /// After the last chunk and its trailers.
+    pub const DONE: Self = Self::Chunked(Chunked::Done);
 
     pub fn length(bytes: u64) -> Self {
         Self::Left(bytes)
@@ -61,7 +63,7 @@ impl Framing {
 
     /// Whether the body has ended.
     pub fn is_done(self) -> bool {
-        matches!(self, Self::Left(0) | Self::Chunked(Chunked::Done))
+        matches!(self, Self::NONE | Self::DONE)
     }
 
     /// How many bytes come before it must be asked again.

@@ -100,12 +100,11 @@ impl Gate {
         }
         self.state = match self.state {
             State::Opening(_) => State::Head { is_timed: true },
-            State::Body(framing) if framing.is_done() => {
+            State::Raw | State::Body(Framing::NONE | Framing::DONE) => {
                 self.timer.as_mut().reset(Instant::now() + self.rules.patience.idle);
                 State::Head { is_timed: false }
             }
-            State::Raw => State::Head { is_timed: false },
-            // Within a body no request begins.
+            // A request begins where one has ended, and nowhere else.
             _ => State::Over,
         };
     }
@@ -115,7 +114,8 @@ impl Gate {
             match head::read(&self.source.came, &self.rules.limits) {
                 Ok(Some(head)) => {
                     self.passed = self.source.came.split_to(head.length);
-                    self.state = if head.may_upgrade { State::Raw } else { State::Body(head.framing) };
+                    self.state =
+                        if head.may_upgrade && head.framing.is_done() { State::Raw } else { State::Body(head.framing) };
                     return Poll::Ready(Ok(()));
                 }
                 Ok(None) => {}
