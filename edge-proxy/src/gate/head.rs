@@ -24,7 +24,7 @@ pub struct Head {
     pub length: usize,
     /// How the body after it is framed.
     pub framing: Framing,
-    /// It asks to leave HTTP: what follows may be anything.
+    /// It asks for a WebSocket: what follows may be anything.
     pub may_upgrade: bool,
 }
 
@@ -181,7 +181,8 @@ impl<'a> Fields<'a> {
         } else if is(&header::TRANSFER_ENCODING) {
             once(&mut self.transfer_encoding, "There is more than one Transfer-Encoding")
         } else {
-            self.may_upgrade |= is(&header::UPGRADE);
+            let names_websocket = || value.windows(9).any(|part| part.eq_ignore_ascii_case(b"websocket"));
+            self.may_upgrade |= is(&header::UPGRADE) && names_websocket();
             Ok(())
         }
     }
