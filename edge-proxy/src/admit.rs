@@ -72,6 +72,14 @@ pub enum Denied {
     BodyTimeout,
     /// Not framed as HTTP asks, or broken off.
     BrokenBody,
+    /// A head that HTTP does not allow, or that two servers could read differently.
+    MalformedHead(&'static str),
+    RequestLineTooLong,
+    HeadersTooLarge,
+    HeadTimeout,
+    VersionNotSupported,
+    MethodNotImplemented,
+    CodingNotImplemented,
     /// Redis cannot say: nobody is told that a token is bad because a cache is away.
     Unavailable,
     HandoverGone,
@@ -87,9 +95,12 @@ impl Denied {
         match self {
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
             Self::PlainHttp => StatusCode::UPGRADE_REQUIRED,
-            Self::MalformedDevice | Self::Path(_) | Self::MisspelledPath | Self::TokenMissing | Self::BrokenBody => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::MalformedDevice
+            | Self::Path(_)
+            | Self::MisspelledPath
+            | Self::TokenMissing
+            | Self::BrokenBody
+            | Self::MalformedHead(_) => StatusCode::BAD_REQUEST,
             Self::NoCredential | Self::BadCredential | Self::HandoverGone => StatusCode::UNAUTHORIZED,
             Self::DeviceRequired | Self::OutsideScope { .. } | Self::CrossSite | Self::AddressRefused => {
                 StatusCode::FORBIDDEN
@@ -103,7 +114,11 @@ impl Denied {
             Self::MalformedBody(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTimeout | Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RequestLineTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::MethodNotImplemented | Self::CodingNotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::Unavailable | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnreachable | Self::ControlUnreachable => StatusCode::BAD_GATEWAY,
             Self::UpstreamSilent | Self::ControlSilent => StatusCode::GATEWAY_TIMEOUT,
@@ -159,6 +174,13 @@ impl Denied {
             Self::BodyTooLarge => "The request body is too large".into(),
             Self::BrokenBody => "The request could not be read to its end".into(),
             Self::BodyTimeout => "The request body did not arrive in time".into(),
+            Self::MalformedHead(what) => (*what).into(),
+            Self::RequestLineTooLong => "The request line is too long".into(),
+            Self::HeadersTooLarge => "The request has too many or too large headers".into(),
+            Self::HeadTimeout => "The request's head did not arrive in time".into(),
+            Self::VersionNotSupported => "This version of HTTP is not supported".into(),
+            Self::MethodNotImplemented => "This gateway does not implement that method".into(),
+            Self::CodingNotImplemented => "This gateway implements no transfer coding but chunked".into(),
             Self::Unavailable => "The gateway cannot check tokens right now; please try again in a moment".into(),
             Self::HandoverGone => "This link was used already or has expired; please open Zenzefi again".into(),
             Self::UpstreamUnreachable => "Bad Gateway: Zenzefi server cannot be reached".into(),
@@ -197,6 +219,13 @@ impl Denied {
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTimeout => "body_timeout",
             Self::BrokenBody => "broken_body",
+            Self::MalformedHead(_) => "malformed_head",
+            Self::RequestLineTooLong => "request_line_too_long",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::HeadTimeout => "head_timeout",
+            Self::VersionNotSupported => "version_not_supported",
+            Self::MethodNotImplemented => "method_not_implemented",
+            Self::CodingNotImplemented => "coding_not_implemented",
             Self::Unavailable => "unavailable",
             Self::HandoverGone => "handover_gone",
             Self::UpstreamUnreachable => "upstream_unreachable",

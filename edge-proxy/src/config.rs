@@ -6,7 +6,13 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, time::Dura
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 use shared::client::{Networks, NotANetwork, TrustedProxies, Visitors};
 
-use crate::{addresses::Rules, certificates::Files, introduction::Introduction, origin::Origin};
+use crate::{
+    addresses::Rules,
+    certificates::Files,
+    gate::{Patience, head::Limits},
+    introduction::Introduction,
+    origin::Origin,
+};
 
 /// How long a device holds a token after its last request.
 const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;
@@ -230,6 +236,34 @@ pub struct Config {
     #[arg(long, env = "REDIS_OUTAGE_GRACE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub redis_outage_grace_seconds: u64,
 
+    /// How many bytes a request line may have; longer is 414
+    #[arg(long, env = "MAX_REQUEST_LINE_BYTES", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(256..=65_536))]
+    pub max_request_line_bytes: u32,
+
+    /// How many headers a request may have; more are 431
+    #[arg(long, env = "MAX_HEADERS", default_value_t = 100, value_parser = clap::value_parser!(u16).range(16..=250))]
+    pub max_headers: u16,
+
+    /// How many bytes a request's line and headers may have in all; more are 431
+    #[arg(long, env = "MAX_HEAD_BYTES", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1_024..=524_288))]
+    pub max_head_bytes: u32,
+
+    /// How many bytes a request's body may have, more are 413; 0 for no limit: bodies are streamed
+    #[arg(long, env = "MAX_BODY_BYTES", default_value_t = 0)]
+    pub max_body_bytes: u64,
+
+    /// Seconds in which a request's line and headers must have arrived
+    #[arg(long, env = "HEADER_TIMEOUT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub header_timeout_seconds: u64,
+
+    /// Seconds in which a request's body must go on, by a kibibyte at least unless it ends
+    #[arg(long, env = "BODY_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub body_timeout_seconds: u64,
+
+    /// Seconds for which a connection is kept without a request
+    #[arg(long, env = "IDLE_TIMEOUT_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub idle_timeout_seconds: u64,
+
     /// How many unknown tokens an address may try a minute; 0 for no limit
     #[arg(long, env = "UNKNOWN_TOKENS_PER_MINUTE", default_value_t = 20)]
     pub unknown_tokens_per_minute: u32,
@@ -310,6 +344,9 @@ impl Config {
         if self.proxy_protocol && self.trusted_proxies.is_empty() {
             return Err("PROXY_PROTOCOL needs TRUSTED_PROXIES: nobody else is believed".into());
         }
+        if self.max_request_line_bytes > self.max_head_bytes {
+            return Err("MAX_REQUEST_LINE_BYTES is part of MAX_HEAD_BYTES, and cannot be more".into());
+        }
         let known: BTreeSet<&str> = crate::route::RESERVED.into_iter().collect();
         if let Some(unknown) = self.reserved_prefix_off.iter().find(|path| !known.contains(path.as_str())) {
             return Err(format!("RESERVED_PREFIX_OFF: {unknown:?} is not a reserved path; those are {known:?}"));
@@ -359,6 +396,26 @@ impl Config {
             look_every: Duration::from_secs(self.zenzefi_health_seconds),
             look_at: self.zenzefi_health_path.clone(),
         }
+    }
+
+    /// How long and how many the parts of a request's head may be.
+    pub fn head_limits(&self) -> Limits {
+        Limits {
+            line_bytes: usize::try_from(self.max_request_line_bytes).expect("a u32 fits"),
+            head_bytes: usize::try_from(self.max_head_bytes).expect("a u32 fits"),
+            headers: usize::from(self.max_headers),
+        }
+    }
+
+    /// How long a client may take over a request's head, and between two requests.
+    pub fn patience(&self) -> Patience {
+        let (head, idle) = (self.header_timeout_seconds, self.idle_timeout_seconds);
+        Patience { head: Duration::from_secs(head), idle: Duration::from_secs(idle) }
+    }
+
+    /// How long a client may take over the next piece of a body.
+    pub fn body_timeout(&self) -> Duration {
+        Duration::from_secs(self.body_timeout_seconds)
     }
 
     /// How long a device holds a token after its last request.

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -19,7 +19,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admit::Denied,
     clock::Clock,
+    gate,
     held::{Ended, Held},
     telemetry::Metrics,
 };
@@ -33,6 +35,9 @@ tokio::task_local! {
 struct Cut {
     armed: Mutex<Option<(Arc<Held>, Duration)>>,
     changed: Notify,
+    /// When the next piece of the request's body must have come, if one is awaited.
+    body_by: Mutex<Option<Instant>>,
+    body_awaited: Notify,
 }
 
 /// From here on the running request ends when the grant does, at the latest `grace` after: time for a gentler end, such as a
@@ -44,7 +49,30 @@ pub fn arm(held: Arc<Held>, grace: Duration) {
     });
 }
 
+/// From here on the running request ends unless this is called again in time; `None` if no more of its body is awaited.
+pub fn expect_body(within: Option<Duration>) {
+    CUT.with(|cut| {
+        let by = within.map(|within| Instant::now() + within);
+        let before = std::mem::replace(&mut *cut.body_by.lock().expect("nothing panics while it holds this lock"), by);
+        if before.is_none() && by.is_some() {
+            cut.body_awaited.notify_one();
+        }
+    });
+}
+
 impl Cut {
+    /// Waits until a piece of the request's body is overdue.
+    async fn overdue(&self) {
+        loop {
+            let by = *self.body_by.lock().expect("nothing panics while it holds this lock");
+            match by {
+                None => self.body_awaited.notified().await,
+                Some(by) if by <= Instant::now() => return,
+                Some(by) => tokio::time::sleep_until(by.into()).await,
+            }
+        }
+    }
+
     /// How much time a gentler end gets.
     fn grace(&self) -> Duration {
         let armed = self.armed.lock().expect("nothing panics while it holds this lock");
@@ -110,12 +138,19 @@ impl<App: HttpServerApp + Send + Sync + 'static> HttpServerApp for Cuttable<App>
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        if !session.is_http2() {
+            gate::begin_request();
+        }
         let cut = Arc::new(Cut::default());
         let request = CUT.scope(Arc::clone(&cut), self.app.process_new_http(session, shutdown));
         tokio::select! {
             reused = request => reused,
             ended = cut.fired() => {
                 self.cuts.note(ended);
+                None
+            }
+            () = cut.overdue() => {
+                self.cuts.metrics.refusals.with_label_values(&[Denied::BodyTimeout.reason()]).inc();
                 None
             }
             // So that all of it has been counted when the last figures are told.

@@ -11,7 +11,9 @@ use crate::{
     Edge,
     admit::{self, Caller, DEVICE_HEADER, Denied, Origination},
     credential::{self, Candidate, Source, with_query},
-    forward, gateway,
+    forward,
+    gate::head::{Limits, is_not_for_gateways},
+    gateway,
     held::Held,
     origin::Origin,
     places::Kind,
@@ -76,6 +78,7 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
 fn note_target(session: &Session, ctx: &mut RequestCtx) -> Result<(), Denied> {
     let head = session.req_header();
     ctx.method = head.method.to_string();
+    check_size(head, &edge.config.head_limits(), edge.config.max_body_bytes)?;
     let target =
         head.uri.path_and_query().filter(|_| head.raw_path_is_utf8()).ok_or(Denied::Path(PathFault::NotAbsolute))?;
     ctx.path = target.path().to_owned();
@@ -112,6 +115,26 @@ fn read_head(edge: &Edge, session: &Session, ctx: &RequestCtx) -> Result<Request
         publics: Arc::clone(&edge.public_origins),
         local: local.filter(Origin::is_loopback),
     })
+}
+
+/// Checks what the gate has checked of HTTP/1 already, and what a body says of its length.
+fn check_size(head: &RequestHeader, limits: &Limits, max_body_bytes: u64) -> Result<(), Denied> {
+    if is_not_for_gateways(head.method.as_str().as_bytes()) {
+        return Err(Denied::MethodNotImplemented);
+    }
+    if head.version == Version::HTTP_2 {
+        if head.raw_path().len() > limits.line_bytes {
+            return Err(Denied::RequestLineTooLong);
+        }
+        if head.headers.len() > limits.headers {
+            return Err(Denied::HeadersTooLarge);
+        }
+    }
+    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if max_body_bytes > 0 && length.is_some_and(|length| length > max_body_bytes) {
+        return Err(Denied::BodyTooLarge);
+    }
+    Ok(())
 }
 
 /// The public origin that a request came by; `None` if it is none of ours.

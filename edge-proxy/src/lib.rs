@@ -14,6 +14,7 @@ pub mod exchange;
 pub mod flights;
 pub mod forward;
 pub mod frames;
+pub mod gate;
 pub mod gateway;
 pub mod grants;
 pub mod hearing;
@@ -39,6 +40,7 @@ pub mod strangers;
 pub mod telemetry;
 pub mod trailers;
 pub mod tunnel;
+pub mod upload;
 pub mod upstream;
 pub mod uses;
 pub mod verdict;
@@ -56,7 +58,7 @@ use pingora::{
     connectors::http::v1::Connector,
     listeners::{TcpSocketOptions, tls::TlsSettings},
     protocols::{TcpKeepalive, http::v2::server::default_h2_options},
-    proxy::{Session, http_proxy},
+    proxy::{HttpProxy, Session, http_proxy},
     server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch, configuration::ServerConf},
     services::{
         ServiceReadyNotifier,
@@ -75,6 +77,7 @@ use crate::{
     clock::Clock,
     config::{Config, DevicePolicy},
     cutoff::{Cuts, Cuttable},
+    gate::{Gated, Rules},
     grants::Grants,
     hearing::Trust,
     introduction::Introduced,
@@ -113,8 +116,6 @@ const MAX_TRIES: usize = 3;
 /// upstream.
 const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// After this long without a stream an HTTP/2 connection is closed.
-const H2_IDLE_FOR: Duration = Duration::from_secs(75);
 
 /// What is made once a runtime exists.
 struct Known {
@@ -327,21 +328,26 @@ fn notices_dead_clients() -> TcpSocketOptions {
     options
 }
 
-fn proxy_service(
-    edge: &Arc<Edge>,
-    server: &Server,
-) -> Result<Service<Introduced<Cuttable<pingora::proxy::HttpProxy<Proxy>>>>, String> {
+/// From the outside in: who a connection is from, whether what comes is a request, what ends it, and the proxy.
+type ProxyService = Service<Introduced<Gated<Cuttable<HttpProxy<Proxy>>>>>;
+
+fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<ProxyService, String> {
     let mut proxy = http_proxy(&server.configuration, Proxy::new(Arc::clone(edge)));
     let mut options = HttpServerOptions::default();
     options.h2c = true;
-    options.h2_idle_timeout = Some(H2_IDLE_FOR);
+    options.h2_idle_timeout = Some(edge.config.patience().idle);
+    // It is refused in words of our own.
+    options.allow_connect_method_proxying = true;
     proxy.server_options = Some(options);
     let mut h2 = default_h2_options();
     h2.initial_window_size(H2_STREAM_WINDOW_BYTES).initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES);
+    h2.max_header_list_size(edge.config.max_head_bytes);
     proxy.h2_options = Some(h2);
-    let proxy = Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone());
+    let cuttable = Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone());
+    let (limits, patience) = (edge.config.head_limits(), edge.config.patience());
+    let gated = Gated::new(cuttable, Rules { limits, patience, metrics: Arc::clone(&edge.metrics) });
     let introduction = edge.config.introduction();
-    let mut service = Service::new("proxy".to_owned(), Introduced::new(proxy, introduction.clone()));
+    let mut service = Service::new("proxy".to_owned(), Introduced::new(gated, introduction.clone()));
     if let Some(introduction) = introduction {
         service.endpoints().set_pre_tls_callback(Arc::new(introduction));
     }

@@ -1,6 +1,9 @@
 //! Pingora's phases in their order: the life of a request on the edge, each phase a few lines that call a module.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,11 +26,9 @@ use crate::{
     respond::Answer,
     rewriting::Rewriting,
     trailers, tunnel,
+    upload::Upload,
     upstream::Purpose,
 };
-
-/// Seconds for which a connection is kept without a request.
-const KEEPALIVE_SECONDS: u64 = 75;
 
 /// The proxy: Pingora's hooks around the edge.
 pub struct Proxy {
@@ -52,6 +53,22 @@ impl Proxy {
             // As an error, for Pingora ends an answer properly otherwise.
             Err(Failure::CutOff) => Err(Error::explain(ErrorType::ReadError, "the answer broke off").into_up()),
         }
+    }
+
+    /// Bounds what comes of the request's body from here on.
+    fn watch_body(&self, session: &mut Session, ctx: &mut RequestCtx) {
+        let config = &self.edge.config;
+        ctx.upload = Some(Upload::new(config.max_body_bytes, config.body_timeout(), Instant::now()));
+        // Of HTTP/1; reading HTTP/2 has no timeout, so that silence there is noticed from outside.
+        session.set_read_timeout(Some(config.body_timeout()));
+        if session.req_header().version == Version::HTTP_2 && !session.as_mut().is_body_empty() {
+            cutoff::expect_body(Some(self.longest_pause()));
+        }
+    }
+
+    /// After which nobody can say any more that the upstream was the one that held a body up.
+    fn longest_pause(&self) -> Duration {
+        self.edge.config.body_timeout() + self.edge.config.upstream_timeout()
     }
 
     async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, denied: &Denied) -> pingora::Result<()> {
@@ -88,7 +105,7 @@ impl ProxyHttp for Proxy {
 
     async fn early_request_filter(&self, session: &mut Session, _ctx: &mut RequestCtx) -> pingora::Result<()> {
         // Pingora keeps an idle connection for ever unless told; one that the client wants closed is closed.
-        let keepalive = session.get_keepalive().map(|_| KEEPALIVE_SECONDS);
+        let keepalive = session.get_keepalive().map(|_| self.edge.config.idle_timeout_seconds);
         session.set_keepalive(keepalive.filter(|_| !self.edge.draining.is_cancelled()));
         Ok(())
     }
@@ -101,6 +118,7 @@ impl ProxyHttp for Proxy {
                     cutoff::arm(Arc::clone(&admitted.permit.held), Duration::ZERO);
                 }
                 ctx.target = Some(target);
+                self.watch_body(session, ctx);
                 // Only a WebSocket may leave HTTP, and it does not come this way.
                 session.req_header_mut().remove_header(&header::UPGRADE);
                 Ok(false)
@@ -114,6 +132,7 @@ impl ProxyHttp for Proxy {
             Ok(Decision::WithTrailers(admitted)) => {
                 cutoff::arm(Arc::clone(&admitted.permit.held), Duration::ZERO);
                 ctx.target = Some(Target::Upstream(admitted));
+                self.watch_body(session, ctx);
                 let ran = trailers::run(&self.edge, session, ctx).await;
                 self.finish_exchange(session, ctx, ran).await
             }
@@ -148,7 +167,11 @@ impl ProxyHttp for Proxy {
         end_of_stream: bool,
         ctx: &mut RequestCtx,
     ) -> pingora::Result<()> {
-        ctx.count_in(body.as_ref().map_or(0, |chunk| chunk.len() as u64));
+        let bytes = body.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        ctx.came_in(bytes, end_of_stream).map_err(|denied| {
+            Error::explain(ErrorType::HTTPStatus(denied.status().as_u16()), denied.reason()).into_down()
+        })?;
+        cutoff::expect_body((!end_of_stream).then(|| self.longest_pause()));
         // An empty last piece would be written as a second end of a chunked body (cloudflare/pingora#935).
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
@@ -348,6 +371,8 @@ fn fault(error: &Error, ctx: &RequestCtx) -> Denied {
     match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(401), _) => Denied::BadCredential,
         (ErrorType::HTTPStatus(503), _) => Denied::Unavailable,
+        (ErrorType::HTTPStatus(413), _) => Denied::BodyTooLarge,
+        (ErrorType::HTTPStatus(408), _) | (ErrorType::ReadTimedout, ErrorSource::Downstream) => Denied::BodyTimeout,
         (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) if is_control => {
             Denied::ControlSilent
         }

@@ -12,8 +12,8 @@ use http::StatusCode;
 use uuid::Uuid;
 
 use crate::{
-    addresses::Journey, credential::Source, origin::Origin, permit::Permit, respond::Answer, rewriting::Rewriting,
-    telemetry::Metrics, verdict::Ending,
+    addresses::Journey, admit::Denied, credential::Source, origin::Origin, permit::Permit, respond::Answer,
+    rewriting::Rewriting, telemetry::Metrics, upload::Upload, verdict::Ending,
 };
 
 /// Facts of a request's head that no client can choose: what it may name is checked.
@@ -85,6 +85,8 @@ pub struct RequestCtx {
     pub journey: Journey,
     /// Whether the upstream's answer has begun to come: from then on nothing is sent again.
     pub has_answer: bool,
+    /// Bounds on the request's body, once it is let through.
+    pub upload: Option<Upload>,
     bytes_in: u64,
     /// Bytes of a body that is sent again which were counted the first time.
     counted_before: u64,
@@ -108,6 +110,7 @@ impl RequestCtx {
             rewriting: None,
             journey: Journey::default(),
             has_answer: false,
+            upload: None,
             bytes_in: 0,
             counted_before: 0,
             bytes_out: 0,
@@ -146,6 +149,15 @@ impl RequestCtx {
     /// From here on the request is sent once more, from its first byte.
     pub fn begin_again(&mut self) {
         self.counted_before = self.bytes_in;
+        if let Some(upload) = &mut self.upload {
+            upload.begin_again(Instant::now());
+        }
+    }
+
+    /// Takes in a piece of a body towards the upstream, if it is not too much and not too slow.
+    pub fn came_in(&mut self, bytes: u64, is_end: bool) -> Result<(), Denied> {
+        self.count_in(bytes);
+        self.upload.as_mut().map_or(Ok(()), |upload| upload.came(bytes, is_end, Instant::now()))
     }
 
     /// Counts bytes of a body towards the upstream.

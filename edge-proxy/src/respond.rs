@@ -172,6 +172,23 @@ impl Answer {
         self.refused
     }
 
+    /// The answer as it goes over the wire to a client of HTTP/1 that gets no other on its connection.
+    pub fn last_on_wire(self, request_id: &str) -> Vec<u8> {
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        let mut wire = format!(
+            "HTTP/1.1 {} {reason}\r\nContent-Length: {}\r\nConnection: close\r\n{REQUEST_ID}: {request_id}\r\n",
+            self.status.as_u16(),
+            self.body.len()
+        )
+        .into_bytes();
+        for (name, value) in &self.headers {
+            wire.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        wire.extend_from_slice(b"\r\n");
+        wire.extend_from_slice(&self.body);
+        wire
+    }
+
     /// Sends it. The rest of the request's body is read away first, within bounds, so that the connection can be kept, or closed
     /// without taking the answer back.
     pub async fn send(self, session: &mut Session, request_id: &str) -> pingora::Result<()> {

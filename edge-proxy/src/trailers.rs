@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use pingora::{
+    ErrorType,
     http::RequestHeader,
     protocols::http::v1::client::{HttpSession as UpstreamSession, http_req_header_to_wire},
     proxy::Session,
@@ -50,9 +51,12 @@ pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Re
     written.map_err(|denied| exchange::broken(ctx, denied))?;
     let mut body = Chunked::default();
     while !body.is_done() {
-        let read = session.read_request_body().await.map_err(|_| Denied::BrokenBody)?;
+        let read = session.read_request_body().await.map_err(|error| match error.etype() {
+            ErrorType::ReadTimedout => Denied::BodyTimeout,
+            _ => Denied::BrokenBody,
+        })?;
         let out = body.feed(&read.ok_or(Denied::BrokenBody)?)?;
-        ctx.count_in(body.take_count());
+        ctx.came_in(body.take_count(), body.is_done())?;
         if write(&mut stream, &out, edge).await.is_err() {
             // An upstream that reads no further may have said why.
             break;

@@ -12,6 +12,7 @@ mod losses;
 mod parted;
 mod report;
 mod rewrite;
+mod slow;
 
 use std::fs;
 
@@ -36,6 +37,8 @@ pub enum Section {
     Expiries,
     /// Made-up tokens.
     Crowd,
+    /// Ten thousand slow clients, and a flood past the limits.
+    Slow,
     /// Redis emptied, and silent.
     Losses,
     /// One edge cut off from Redis.
@@ -105,6 +108,9 @@ async fn measure(sections: &[Section], report: &mut Report) -> anyhow::Result<()
     }
     if is_asked(Section::Crowd) {
         crowd::measure(report).await?;
+    }
+    if is_asked(Section::Slow) {
+        slow::measure(report).await?;
     }
     if is_asked(Section::Losses) {
         losses::measure(report).await?;

@@ -32,6 +32,18 @@ async fn a_browser_signs_in_and_sees_the_upstreams_page_alive() {
     stack.finish().await;
 }
 
+#[tokio::test]
+async fn the_pages_of_the_api_work_under_their_own_policy() {
+    let stack = Stack::start().await;
+    let browser = Browser::start().await;
+    for (page, heading) in [("/docs", "h2.title"), ("/redoc", "h1")] {
+        browser.opens(&format!("{}{page}", stack.control.plane.url())).await;
+        browser.shows(heading, "Zenzefi Gateway").await;
+    }
+    browser.stops().await;
+    stack.finish().await;
+}
+
 async fn signs_in(browser: &Browser, origin: &str, token: &Token) {
     browser.opens(origin).await;
     browser.types("#token", &token.text).await;

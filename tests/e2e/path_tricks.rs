@@ -1,72 +1,15 @@
 //! Paths that mean one thing to a gateway and another to the server behind it: whatever reaches the upstream is what the scope
 //! opened, byte for byte.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
-
 use http::Method;
 use shared::scope::{Closed, Scope};
-use testbed::{actors::Token, client::Ask, stack::Stack, wire::Wire};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use testbed::{actors::Token, client::Ask, recorder::Recorder, stack::Stack, wire::Wire};
+use tokio::task::JoinSet;
 
 const PATHS: usize = 3_000;
 const AT_ONCE: usize = 8;
 /// How many of the paths must have been let through, outside the scope and faulty, or nothing was tried.
 const EACH: usize = 100;
-
-/// An upstream that answers everything and reads nothing into it: no HTTP library between the wire and what it notes.
-struct Recorder {
-    address: SocketAddr,
-    targets: Arc<Mutex<Vec<Vec<u8>>>>,
-    _listener: JoinSet<()>,
-}
-
-impl Recorder {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let targets = Arc::<Mutex<Vec<Vec<u8>>>>::default();
-        let noted = targets.clone();
-        let mut accepting = JoinSet::new();
-        accepting.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let Ok((connection, _)) = listener.accept().await else { continue };
-                connections.spawn(serve(connection, noted.clone()));
-            }
-        });
-        Self { address, targets, _listener: accepting }
-    }
-
-    /// What was asked for since this was called last.
-    fn take(&self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.targets.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Notes the target of each request on one connection, byte for byte, and answers it.
-async fn serve(mut connection: TcpStream, targets: Arc<Mutex<Vec<Vec<u8>>>>) -> std::io::Result<()> {
-    let (read, mut write) = connection.split();
-    let mut read = BufReader::new(read);
-    let mut line = Vec::new();
-    while read.read_until(b'\n', &mut line).await? > 0 {
-        let target = line.split(|&byte| byte == b' ').nth(1).unwrap_or_default().to_vec();
-        targets.lock().unwrap_or_else(PoisonError::into_inner).push(target);
-        while !line.trim_ascii().is_empty() {
-            line.clear();
-            read.read_until(b'\n', &mut line).await?;
-        }
-        write.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await?;
-        line.clear();
-    }
-    Ok(())
-}
 
 /// Draws paths, the same ones in each run.
 struct Paths(u64);
@@ -191,8 +134,8 @@ impl Tried {
 
 #[tokio::test]
 async fn whatever_reaches_the_upstream_is_what_the_scope_opened_byte_for_byte() {
-    let recorder = Recorder::start().await;
-    let stack = Stack::plan().edge_env("ZENZEFI_URL", &format!("http://{}", recorder.address)).start().await;
+    let recorder = Recorder::start().await.expect("a port");
+    let stack = Stack::plan().edge_env("ZENZEFI_URL", &recorder.url()).start().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys_scoped(24, "certificates_only").await;
     let edge = stack.edge().url();
@@ -210,7 +153,7 @@ async fn whatever_reaches_the_upstream_is_what_the_scope_opened_byte_for_byte() 
     let received = recorder.take();
     let tried = tried.into_iter().map(|(number, path, status)| {
         let query = format!("?case={number}");
-        let received = received.iter().find_map(|target| target.strip_suffix(query.as_bytes()));
+        let received = received.iter().find_map(|received| received.target().strip_suffix(query.as_bytes()));
         Tried { path, status, received: received.map(<[u8]>::to_vec) }
     });
     let (mut wrong, mut let_through, mut outside, mut faults) = (Vec::new(), 0, 0, 0);

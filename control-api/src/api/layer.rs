@@ -205,6 +205,7 @@ impl<E: Endpoint> Layer<E> {
         }
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
         if path.starts_with("/api/") {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }

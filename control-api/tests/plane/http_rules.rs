@@ -218,6 +218,10 @@ async fn the_pages_are_whole_and_name_no_other_host() {
         assert_eq!((html.status, html.header("content-type")), (200, "text/html; charset=utf-8"), "{path}");
         let policy = html.header("content-security-policy");
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("http"), "{policy}");
+        let scripts = policy.split(';').find(|part| part.trim().starts_with("script-src")).expect("a rule on scripts");
+        assert!(!scripts.contains("unsafe-inline") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert_eq!(html.header("referrer-policy"), "no-referrer", "{path}");
+        assert_eq!(html.header("x-content-type-options"), "nosniff", "{path}");
         for loads in ["src=\"http", "href=\"http", "src=\"//", "@import"] {
             assert!(
                 !html.text().contains(&format!("<script {loads}")) && !html.text().contains(&format!("<link {loads}"))

@@ -77,7 +77,7 @@ pub fn may_trail(name: &HeaderName) -> bool {
         REQUEST_ID,
     ];
     let is_ours = NOT_FROM_CLIENTS.contains(&name.as_str()) || name.as_str() == credential::HEADER;
-    !(is_ours || NEVER.contains(name) || HOP_BY_HOP.contains(name))
+    !(is_ours || is_alias(name) || NEVER.contains(name) || HOP_BY_HOP.contains(name))
 }
 
 /// Makes a request's head ready for the upstream at that address, which is told its own name.
@@ -169,7 +169,28 @@ fn map_destination(
     head.insert_header(DESTINATION, value)
 }
 
+/// Whether a server behind may take `name` for a header that frames, routes or authenticates: CGI and its like make one name of
+/// `X-User-Id`, `X_User_Id` and `X.User.Id`.
+fn is_alias(name: &HeaderName) -> bool {
+    const READ_HERE: [HeaderName; 6] = [
+        header::AUTHORIZATION,
+        header::CONTENT_LENGTH,
+        header::COOKIE,
+        header::HOST,
+        HeaderName::from_static(credential::HEADER),
+        REQUEST_ID,
+    ];
+    if name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return false;
+    }
+    let meant = name.as_str().replace(|sign: char| !sign.is_ascii_alphanumeric(), "-");
+    let is_meant = |known: &HeaderName| *known == *meant;
+    NOT_FROM_CLIENTS.contains(&meant.as_str()) || READ_HERE.iter().any(is_meant) || HOP_BY_HOP.iter().any(is_meant)
+}
+
 fn set_identity(head: &mut RequestHeader, request: &Request, server: &Origin) -> pingora::Result<()> {
+    let aliases: Vec<HeaderName> = head.headers.keys().filter(|name| is_alias(name)).cloned().collect();
+    aliases.iter().for_each(|name| drop(head.remove_header(name)));
     NOT_FROM_CLIENTS.iter().for_each(|name| drop(head.remove_header(*name)));
     head.insert_header(header::HOST, server.authority())?;
     if let Some(address) = request.client {
