@@ -10,7 +10,8 @@ use clap::{
 };
 use edge_proxy::{
     Edge,
-    config::{Cli, Command},
+    config::{Cli, Command, Config},
+    listening::Listeners,
     telemetry,
 };
 use mimalloc::MiMalloc;
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
             telemetry::start(config.log_format, &config.log_level);
             edge_proxy::run(*config)
         }
-        Command::CheckConfig(config) => Edge::new(*config).map(|_| println!("The configuration is good.")),
+        Command::CheckConfig(config) => check(*config).map(|()| println!("The configuration is good.")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,6 +49,11 @@ fn main() -> ExitCode {
             ExitCode::from(MISCONFIGURED)
         }
     }
+}
+
+fn check(config: Config) -> Result<(), String> {
+    let listeners = Listeners::find(None).map_err(|error| error.to_string())?;
+    Edge::new(config, listeners).map(drop)
 }
 
 /// Gives the help that was asked for, or says which option is wrong and why; never with its value, which may be a secret.

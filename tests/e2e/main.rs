@@ -32,4 +32,5 @@ mod streaming;
 mod transports;
 mod two_edges;
 mod unknown_tokens;
+mod upgrades;
 mod websockets;
