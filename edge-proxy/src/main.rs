@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::{
-    Parser,
+    CommandFactory, FromArgMatches,
     error::{ContextKind, ContextValue},
 };
 use edge_proxy::{
@@ -15,6 +15,7 @@ use edge_proxy::{
     telemetry,
 };
 use mimalloc::MiMalloc;
+use shared::settings;
 
 /// Bodies pass in many short-lived buffers of some 100 KiB, which glibc's allocator takes from the kernel again and again.
 #[global_allocator]
@@ -31,13 +32,23 @@ fn main() -> ExitCode {
         eprintln!("error: .env cannot be read");
         return ExitCode::from(MISCONFIGURED);
     }
-    let command = match Cli::try_parse() {
+    let command = match settings::with_secrets_of_files(Cli::command()) {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(MISCONFIGURED);
+        }
+    };
+    let command = match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli.command,
         Err(error) => return answer(error),
     };
     let done = match command {
         Command::Serve(config) => {
             telemetry::start(config.log_format, &config.log_level);
+            for misspelled in settings::misspelled() {
+                tracing::warn!("{misspelled}");
+            }
             edge_proxy::run(*config)
         }
         Command::CheckConfig(config) => check(*config).map(|()| println!("The configuration is good.")),
@@ -52,6 +63,9 @@ fn main() -> ExitCode {
 }
 
 fn check(config: Config) -> Result<(), String> {
+    for misspelled in settings::misspelled() {
+        eprintln!("warning: {misspelled}");
+    }
     let listeners = Listeners::find(None).map_err(|error| error.to_string())?;
     Edge::new(config, listeners).map(drop)
 }
