@@ -6,8 +6,9 @@
 use std::{io::Read, process::ExitCode};
 
 use chrono::Utc;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::Value;
+use shared::settings;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -170,10 +171,20 @@ pub fn main() -> ExitCode {
         eprintln!("error: .env cannot be read");
         return ExitCode::from(2);
     }
-    let cli = Cli::parse();
+    let command = match settings::with_secrets_of_files(Cli::command()) {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     if let Err(error) = telemetry::start_logging(&cli.common) {
         eprintln!("error: {error}");
         return ExitCode::from(2);
+    }
+    for misspelled in settings::misspelled() {
+        tracing::warn!("{misspelled}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {

@@ -292,6 +292,10 @@ pub struct Config {
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub drain_seconds: u64,
 
+    /// Unix socket at which a new edge takes over the listening sockets of the one that serves, so that an upgrade refuses nobody
+    #[arg(long, env = "UPGRADE_SOCKET")]
+    pub upgrade_socket: Option<PathBuf>,
+
     /// How log lines look
     #[arg(long, env = "LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,

@@ -166,7 +166,10 @@ impl<App: HttpServerApp + Send + Sync + 'static> HttpServerApp for Cuttable<App>
         self.app.server_options()
     }
 
+    /// Called once nothing is accepted any more. Pingora would drop every connection that idles, though its client may be
+    /// about to use it.
     async fn http_cleanup(&self) {
+        self.ending.cancelled().await;
         self.app.http_cleanup().await;
     }
 }

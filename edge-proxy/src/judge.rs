@@ -36,6 +36,7 @@ pub enum Decision {
 /// Judges a request by its head, in the contract's order of checks, and answers what is the edge's own.
 pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<Decision, Denied> {
     note_target(session, ctx)?;
+    check_size(session.req_header(), &edge.config.head_limits(), edge.config.max_body_bytes)?;
     if edge.config.https_redirect && !is_tls(session) && !edge.routes.is_plain(&ctx.path) {
         return to_https(edge, session.req_header());
     }
@@ -78,7 +79,6 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
 fn note_target(session: &Session, ctx: &mut RequestCtx) -> Result<(), Denied> {
     let head = session.req_header();
     ctx.method = head.method.to_string();
-    check_size(head, &edge.config.head_limits(), edge.config.max_body_bytes)?;
     let target =
         head.uri.path_and_query().filter(|_| head.raw_path_is_utf8()).ok_or(Denied::Path(PathFault::NotAbsolute))?;
     ctx.path = target.path().to_owned();

@@ -22,6 +22,7 @@ pub mod held;
 pub mod index;
 pub mod introduction;
 pub mod judge;
+pub mod listening;
 pub mod meter;
 pub mod ops;
 pub mod origin;
@@ -36,7 +37,9 @@ pub mod rewrite;
 pub mod rewriting;
 pub mod route;
 pub mod settlement;
+pub mod shutdown;
 pub mod strangers;
+pub mod succession;
 pub mod telemetry;
 pub mod trailers;
 pub mod tunnel;
@@ -52,6 +55,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use http::HeaderValue;
 use pingora::{
     apps::HttpServerOptions,
@@ -59,7 +63,7 @@ use pingora::{
     listeners::{TcpSocketOptions, tls::TlsSettings},
     protocols::{TcpKeepalive, http::v2::server::default_h2_options},
     proxy::{HttpProxy, Session, http_proxy},
-    server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch, configuration::ServerConf},
+    server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
     services::{
         ServiceReadyNotifier,
         background::{BackgroundService, background_service},
@@ -67,7 +71,6 @@ use pingora::{
     },
 };
 use shared::client::Visitors;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -81,6 +84,7 @@ use crate::{
     grants::Grants,
     hearing::Trust,
     introduction::Introduced,
+    listening::{Listeners, Listening},
     meter::Meter,
     ops::Ops,
     origin::Origin,
@@ -92,9 +96,9 @@ use crate::{
     rewrite::origins::Spellings,
     route::Routes,
     settlement::Settlements,
+    shutdown::Shutdown,
     strangers::Strangers,
     telemetry::Metrics,
-    tunnel::CLOSE_WITHIN,
     upstream::{Terms, Upstream},
 };
 
@@ -102,14 +106,13 @@ use crate::{
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVES_UNANSWERED: usize = 3;
-/// How often a shutdown looks whether the last request has ended.
-const DRAIN_LOOKS_EVERY: Duration = Duration::from_millis(20);
 /// How often usage is told: what a crash may lose.
 const USAGE_TOLD_EVERY: Duration = Duration::from_secs(2);
+/// How long a process that takes over waits for Redis and the upstream, and how often it looks.
+const READY_TO_SUCCEED_WITHIN: Duration = Duration::from_secs(10);
+const LOOKS_READY_EVERY: Duration = Duration::from_millis(20);
 /// How long the start waits for Redis to say whether it keeps everything.
 const REDIS_ASKED_FOR: Duration = Duration::from_secs(1);
-/// How long the last telling may take.
-const TELL_WITHIN: Duration = Duration::from_secs(3);
 /// How many times one request may be tried at the upstream, at one address or at several.
 const MAX_TRIES: usize = 3;
 /// What one HTTP/2 stream, and one connection, may send without being read: bounds the memory of an upload that waits for the
@@ -155,13 +158,14 @@ pub struct Edge {
     pub rates: Rates,
     pub places: Arc<Places>,
     pub visitors: Visitors,
+    pub listeners: Arc<Listeners>,
     /// Made by the service that runs them, since a runtime exists only from then on.
     knowledge: OnceLock<Known>,
 }
 
 impl Edge {
     /// Puts the parts together; the error names the option that is wrong.
-    pub fn new(config: Config) -> Result<Self, String> {
+    pub fn new(config: Config, listeners: Listeners) -> Result<Self, String> {
         config.validate()?;
         let origins = [&config.zenzefi_url[..], &config.zenzefi_aliases].concat();
         let authorities = config.zenzefi_ca_file.as_deref().map(upstream::read_authorities).transpose();
@@ -195,6 +199,7 @@ impl Edge {
             draining: CancellationToken::new(),
             draining_ended: CancellationToken::new(),
             stopped: CancellationToken::new(),
+            listeners: Arc::new(listeners),
             knowledge: OnceLock::new(),
             config,
         })
@@ -246,6 +251,27 @@ impl Edge {
         self.certificates.iter().chain(&self.client_certificate).for_each(|certificates| certificates.reload());
     }
 
+    /// Says at once what Pingora would try again for half a minute, and then panic about.
+    fn check_listen(&self, option: &str, listen: SocketAddr) -> Result<(), String> {
+        if self.listeners.inherits(&listen.to_string()) {
+            return Ok(());
+        }
+        let bound = std::net::TcpListener::bind(listen);
+        bound.map(drop).map_err(|error| format!("{option}: cannot listen on {listen}: {error}"))
+    }
+
+    /// Waits until this edge can serve as well as the one before it did, for as long as that may take.
+    async fn ready_to_succeed(&self) {
+        let is_ready = async {
+            while !(self.is_redis_up() && self.zenzefi.in_use() > 0) {
+                tokio::time::sleep(LOOKS_READY_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(READY_TO_SUCCEED_WITHIN, is_ready).await.is_err() {
+            tracing::warn!("takes over although Redis or the upstream is not there");
+        }
+    }
+
     /// Whether the change feed was heard of late.
     pub fn is_redis_up(&self) -> bool {
         self.knowledge.get().is_some_and(|known| known.grants.is_sound())
@@ -262,10 +288,12 @@ fn read_certificates(options: &str, files: Vec<Files>) -> Result<Option<Arc<Cert
 
 /// Serves until told to stop.
 pub fn run(config: Config) -> Result<(), String> {
-    let edge = Arc::new(Edge::new(config)?);
-    check_listen("EDGE_LISTEN", edge.config.edge_listen)?;
-    check_listen("EDGE_OPS_LISTEN", edge.config.edge_ops_listen)?;
-    edge.config.edge_tls_listen.map_or(Ok(()), |listen| check_listen("EDGE_TLS_LISTEN", listen))?;
+    let listeners = Listeners::find(config.upgrade_socket.as_deref());
+    let listeners = listeners.map_err(|error| format!("UPGRADE_SOCKET: {error}"))?;
+    let edge = Arc::new(Edge::new(config, listeners)?);
+    edge.check_listen("EDGE_LISTEN", edge.config.edge_listen)?;
+    edge.check_listen("EDGE_OPS_LISTEN", edge.config.edge_ops_listen)?;
+    edge.config.edge_tls_listen.map_or(Ok(()), |listen| edge.check_listen("EDGE_TLS_LISTEN", listen))?;
     let threads = match edge.config.edge_threads {
         Some(threads) => usize::from(threads),
         None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -276,24 +304,24 @@ pub fn run(config: Config) -> Result<(), String> {
     server.bootstrap();
 
     let knowledge = server.add_service(background_service("knowledge", Knowledge(Arc::clone(&edge))));
-    let proxy = server.add_service(proxy_service(&edge, &server)?);
+    let getting_ready = Arc::clone(&edge);
+    let ready = move || {
+        let edge = Arc::clone(&getting_ready);
+        async move { edge.ready_to_succeed().await }.boxed()
+    };
+    let proxy = proxy_service(&edge, &server)?;
+    let proxy = server.add_service(Listening::public(proxy, Arc::clone(&edge.listeners), Box::new(ready)));
     proxy.add_dependency(&knowledge);
     let mut ops =
         Service::new("ops".to_owned(), pingora::apps::http_app::HttpServer::new_app(Ops::new(Arc::clone(&edge))));
     ops.threads = Some(1);
     ops.add_tcp(&edge.config.edge_ops_listen.to_string());
-    server.add_service(ops);
+    server.add_service(Listening::ops(ops, Arc::clone(&edge.listeners)));
 
     let upstreams = edge.config.zenzefi_url.iter().map(Origin::to_string).collect::<Vec<_>>().join(", ");
     tracing::info!(listen = %edge.config.edge_listen, upstreams, "serving");
     server.run(RunArgs { shutdown_signal: Box::new(Shutdown(edge)) });
     Ok(())
-}
-
-/// Says at once what Pingora would try again for half a minute, and then panic about.
-fn check_listen(option: &str, listen: SocketAddr) -> Result<(), String> {
-    let bound = std::net::TcpListener::bind(listen);
-    bound.map(drop).map_err(|error| format!("{option}: cannot listen on {listen}: {error}"))
 }
 
 /// Refuses a Redis that may throw tokens away. One that is away is asked once it is there, by the follower of the feed.
@@ -433,63 +461,5 @@ impl BackgroundService for Knowledge {
             () = questions.replace_when_silent() => {}
             () = feed.replace_when_silent() => {}
         }
-    }
-}
-
-/// Ends the process on SIGTERM or SIGINT: first no connection is kept, and open requests get their time to finish; then
-/// WebSockets are closed. A second signal ends at once.
-struct Shutdown(Arc<Edge>);
-
-#[async_trait]
-impl ShutdownSignalWatch for Shutdown {
-    async fn recv(&self) -> ShutdownSignal {
-        let mut terminate = signal(SignalKind::terminate()).expect("the process may handle SIGTERM");
-        let mut interrupt = signal(SignalKind::interrupt()).expect("the process may handle SIGINT");
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("shutting down");
-        tokio::select! {
-            () = self.drain() => {}
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopped");
-        ShutdownSignal::FastShutdown
-    }
-}
-
-impl Shutdown {
-    async fn drain(&self) {
-        let Self(edge) = self;
-        edge.draining.cancel();
-        let metrics = &edge.metrics;
-        let time = Duration::from_secs(edge.config.drain_seconds);
-        let finished = until(|| metrics.open_requests.get() <= metrics.open_websockets.get());
-        let _ = tokio::time::timeout(time, finished).await;
-        edge.draining_ended.cancel();
-        let closed = until(|| edge.meter.open_connections() == 0);
-        let _ = tokio::time::timeout(CLOSE_WITHIN * 3, closed).await;
-        let told = tokio::time::timeout(TELL_WITHIN, tell_the_rest(edge)).await;
-        if !matches!(told, Ok(Ok(()))) {
-            tracing::error!("usage of the last moments could not be told");
-        }
-        edge.stopped.cancel();
-    }
-}
-
-/// What only this process knows goes out before it ends.
-async fn tell_the_rest(edge: &Edge) -> Result<(), fred::error::Error> {
-    let Some(known) = edge.knowledge.get() else { return Ok(()) };
-    while known.settler.activate_owed().await > 0 {
-        tokio::time::sleep(DRAIN_LOOKS_EVERY).await;
-    }
-    edge.meter.flush(&known.redis, true).await
-}
-
-async fn until(holds: impl Fn() -> bool) {
-    while !holds() {
-        tokio::time::sleep(DRAIN_LOOKS_EVERY).await;
     }
 }

@@ -5,15 +5,17 @@
 use std::process::ExitCode;
 
 use clap::{
-    Parser,
+    CommandFactory, FromArgMatches,
     error::{ContextKind, ContextValue},
 };
 use edge_proxy::{
     Edge,
-    config::{Cli, Command},
+    config::{Cli, Command, Config},
+    listening::Listeners,
     telemetry,
 };
 use mimalloc::MiMalloc;
+use shared::settings;
 
 /// Bodies pass in many short-lived buffers of some 100 KiB, which glibc's allocator takes from the kernel again and again.
 #[global_allocator]
@@ -30,16 +32,26 @@ fn main() -> ExitCode {
         eprintln!("error: .env cannot be read");
         return ExitCode::from(MISCONFIGURED);
     }
-    let command = match Cli::try_parse() {
+    let command = match settings::with_secrets_of_files(Cli::command()) {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(MISCONFIGURED);
+        }
+    };
+    let command = match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli.command,
         Err(error) => return answer(error),
     };
     let done = match command {
         Command::Serve(config) => {
             telemetry::start(config.log_format, &config.log_level);
+            for misspelled in settings::misspelled() {
+                tracing::warn!("{misspelled}");
+            }
             edge_proxy::run(*config)
         }
-        Command::CheckConfig(config) => Edge::new(*config).map(|_| println!("The configuration is good.")),
+        Command::CheckConfig(config) => check(*config).map(|()| println!("The configuration is good.")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,6 +60,14 @@ fn main() -> ExitCode {
             ExitCode::from(MISCONFIGURED)
         }
     }
+}
+
+fn check(config: Config) -> Result<(), String> {
+    for misspelled in settings::misspelled() {
+        eprintln!("warning: {misspelled}");
+    }
+    let listeners = Listeners::find(None).map_err(|error| error.to_string())?;
+    Edge::new(config, listeners).map(drop)
 }
 
 /// Gives the help that was asked for, or says which option is wrong and why; never with its value, which may be a secret.

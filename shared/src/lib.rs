@@ -2,7 +2,7 @@
 //! opens, what stands in Redis and what travels on its streams.
 //!
 //! Both planes import this crate and never each other, so a promise that they make to one another is written once. It holds
-//! no I/O, no runtime, no web framework and no database.
+//! no runtime, no web framework and no database, and of I/O only what [`settings`] reads at the start.
 
 pub mod client;
 pub mod credential;
@@ -14,3 +14,4 @@ pub mod pulse;
 pub mod rate;
 pub mod redis;
 pub mod scope;
+pub mod settings;

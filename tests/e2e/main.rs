@@ -38,5 +38,6 @@ mod tls_listener;
 mod transports;
 mod two_edges;
 mod unknown_tokens;
+mod upgrades;
 mod upstreams;
 mod websockets;

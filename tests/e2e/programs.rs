@@ -3,6 +3,7 @@
 use std::process::Output;
 
 use testbed::{
+    folder::Folder,
     planes::{Environment, environment},
     postgres::Database,
     process::built_program,
@@ -70,6 +71,45 @@ async fn a_wrong_or_missing_option_is_named_and_never_repeated() {
             assert!(names_it, "{program} {command} does not name {option}: {said}");
             assert!(!wrong.is_some_and(|value| said.contains(value)), "{program} {command} repeats {option}: {said}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_may_stand_in_a_file_and_is_never_repeated() {
+    let folder = Folder::temporary().expect("a folder");
+    let file = folder.path().join("secret");
+    for (program, sound, option) in [
+        ("control-api", control(), "SECRET_KEY"),
+        ("control-api", control(), "DATABASE_URL"),
+        ("edge-proxy", edge(), "REDIS_URL"),
+    ] {
+        let mut by_file = sound;
+        let secret = by_file.remove(option).expect("an option");
+        by_file.insert(format!("{option}_FILE"), file.to_string_lossy().into_owned());
+        std::fs::write(&file, format!("{secret}\n")).expect("a file");
+        let sane = run(program, &["check-config"], &by_file).await;
+        assert!(sane.status.success(), "{program} {option}: {}", text(&sane));
+        let help = run(program, &["serve", "--help"], &by_file).await;
+        assert!(!text(&help).contains(&secret), "{program} shows {option} by its help");
+
+        let both = [by_file.clone(), environment([(option, &secret)])].into_iter().flatten().collect();
+        std::fs::remove_file(&file).expect("the file");
+        for (wrong, why) in [(both, "both set"), (by_file, "cannot be read")] {
+            let refused = run(program, &["check-config"], &wrong).await;
+            let said = text(&refused);
+            assert_eq!(refused.status.code(), Some(2), "{program} {option}: {said}");
+            assert!(said.contains(option) && said.contains(why) && !said.contains(&secret), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_slip_of_the_pen_is_told_with_what_was_meant() {
+    for (program, sound) in [("control-api", control()), ("edge-proxy", edge())] {
+        let misspelled = [sound, environment([("TOKEN_HOUR_SECOND", "hunter2000")])].into_iter().flatten().collect();
+        let said = text(&run(program, &["check-config"], &misspelled).await);
+        let expected = "TOKEN_HOUR_SECOND is set, and is no option: was TOKEN_HOUR_SECONDS meant?";
+        assert!(said.contains(expected) && !said.contains("hunter2000"), "{program}: {said}");
     }
 }
 

@@ -117,6 +117,12 @@ impl Plane {
         self.ready().await
     }
 
+    /// Starts the program once more where it was, beside itself; the process that served so far.
+    pub fn start_beside(&mut self) -> anyhow::Result<Process> {
+        let successor = self.launch.spawn()?;
+        Ok(std::mem::replace(&mut self.process, successor))
+    }
+
     /// Runs another of the program's commands to its end, configured like this one; what it wrote, on either stream, where it
     /// succeeds.
     pub async fn runs(&self, args: &[&str]) -> anyhow::Result<String> {
