@@ -1,10 +1,12 @@
 //! Everything that an operator can set, one struct. Read once at start, from the environment and `.env`; what is wrong or
 //! missing is named and ends the program with exit status 2.
 
-use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+mod value;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
-use shared::client::{Networks, NotANetwork, TrustedProxies, Visitors};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
+use shared::client::{Networks, TrustedProxies, Visitors};
 
 use crate::{
     addresses::Rules,
@@ -13,6 +15,8 @@ use crate::{
     introduction::Introduction,
     origin::Origin,
 };
+use value::{basic_auth, networks, path, redis_url, trusted_proxies};
+pub use value::{Balance, DevicePolicy, LogFormat, Rewrite, SameSite, Secret, SecretUrl};
 
 /// How long a device holds a token after its last request.
 const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;
@@ -35,45 +39,6 @@ pub enum Command {
     Serve(Box<Config>),
     /// Read the configuration, say what is wrong with it, and do nothing else.
     CheckConfig(Box<Config>),
-}
-
-/// When a request must say which device it comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DevicePolicy {
-    Optional,
-    Required,
-    Off,
-}
-
-/// The `SameSite` attribute of the gateway's cookies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SameSite {
-    Lax,
-    Strict,
-    None,
-}
-
-/// Which of Zenzefi's addresses takes the next request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Balance {
-    /// The one with the fewest open requests.
-    LeastConnections,
-    /// Each in its turn.
-    RoundRobin,
-}
-
-/// What becomes of text in the bodies of answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Rewrite {
-    /// Names of Zenzefi's origins become the origin under which its pages are shown.
-    Origins,
-    Off,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Text,
-    Json,
 }
 
 /// The options of `edge-proxy serve`.
@@ -433,66 +398,6 @@ impl Config {
     }
 }
 
-/// A text that must not be seen in a log.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
-    }
-}
-
-/// A URL that may hold a password; shown without it.
-#[derive(Clone)]
-pub struct SecretUrl(url::Url);
-
-impl SecretUrl {
-    pub fn expose(&self) -> &str {
-        self.0.as_str()
-    }
-}
-
-impl fmt::Debug for SecretUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.0.scheme(), self.0.host_str().unwrap_or_default())
-    }
-}
-
-fn redis_url(text: &str) -> Result<SecretUrl, String> {
-    let url = url::Url::parse(text).map_err(|error| error.to_string())?;
-    match (url.scheme(), url.host_str(), fred::types::config::Config::from_url(text)) {
-        ("redis" | "redis-sentinel", Some(_), Ok(_)) => Ok(SecretUrl(url)),
-        _ => Err("must be redis://[user:password@]host:port[/database], or \
-                  redis-sentinel://host:port?sentinelServiceName=name"
-            .into()),
-    }
-}
-
-fn trusted_proxies(text: &str) -> Result<TrustedProxies, NotANetwork> {
-    TrustedProxies::parse(text.split(','))
-}
-
-fn networks(text: &str) -> Result<Networks, NotANetwork> {
-    Networks::parse(text.split(','))
-}
-
-fn path(text: &str) -> Result<String, String> {
-    let is_path = text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok();
-    if is_path { Ok(text.to_owned()) } else { Err("must be a path, such as /health".into()) }
-}
-
-fn basic_auth(text: &str) -> Result<Secret, String> {
-    let (user, _) = text.split_once(':').ok_or("must be user:password")?;
-    if user.is_empty() { Err("the user is empty".into()) } else { Ok(Secret(text.to_owned())) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -528,17 +433,5 @@ mod tests {
     fn eviction_is_allowed_by_the_bare_flag() {
         assert!(!config(&[]).allow_eviction);
         assert!(config(&["--allow-eviction", "--debug=true"]).allow_eviction);
-    }
-
-    #[test]
-    fn redis_is_named_by_its_address_or_by_its_sentinels_and_never_shown_with_its_password() {
-        for url in ["redis://localhost:6379/1", "redis-sentinel://u:secret@one:26379?sentinelServiceName=gateway"] {
-            let url = redis_url(url).expect(url);
-            assert!(!format!("{url:?}").contains("secret"));
-        }
-        for url in ["redis-sentinel://one:26379", "redis-cluster://one:6379", "http://one", "redis://", "one:6379"] {
-            let refusal = redis_url(url).expect_err(url);
-            assert!(!refusal.contains("one:"), "{refusal}");
-        }
     }
 }

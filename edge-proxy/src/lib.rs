@@ -22,6 +22,7 @@ pub mod held;
 pub mod index;
 pub mod introduction;
 pub mod judge;
+pub mod knowledge;
 pub mod listening;
 pub mod meter;
 pub mod ops;
@@ -36,6 +37,7 @@ pub mod respond;
 pub mod rewrite;
 pub mod rewriting;
 pub mod route;
+pub mod serve;
 pub mod settlement;
 pub mod shutdown;
 pub mod strangers;
@@ -49,76 +51,39 @@ pub mod uses;
 pub mod verdict;
 
 use std::{
-    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use async_trait::async_trait;
-use futures_util::FutureExt;
 use http::HeaderValue;
-use pingora::{
-    apps::HttpServerOptions,
-    connectors::http::v1::Connector,
-    listeners::{TcpSocketOptions, tls::TlsSettings},
-    protocols::{TcpKeepalive, http::v2::server::default_h2_options},
-    proxy::{HttpProxy, Session, http_proxy},
-    server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
-    services::{
-        ServiceReadyNotifier,
-        background::{BackgroundService, background_service},
-        listening::Service,
-    },
-};
+use pingora::{connectors::http::v1::Connector, proxy::Session};
 use shared::client::Visitors;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     addresses::Addresses,
-    certificates::{Certificates, Chooser, Files},
-    changes::Follower,
+    certificates::{Certificates, Files},
     clock::Clock,
-    config::{Config, DevicePolicy},
-    cutoff::{Cuts, Cuttable},
-    gate::{Gated, Rules},
+    config::Config,
+    cutoff::Cuts,
     grants::Grants,
-    hearing::Trust,
-    introduction::Introduced,
-    listening::{Listeners, Listening},
+    listening::Listeners,
     meter::Meter,
-    ops::Ops,
     origin::Origin,
     permit::Settler,
     places::Places,
-    proxy::Proxy,
-    rates::{EXCHANGED_EVERY, Rates},
+    rates::Rates,
     redis::Redis,
     rewrite::origins::Spellings,
     route::Routes,
-    settlement::Settlements,
-    shutdown::Shutdown,
     strangers::Strangers,
     telemetry::Metrics,
     upstream::{Terms, Upstream},
 };
 
-/// A client that is silent for so long is asked by TCP whether it is still there, so often, and is gone after so many questions.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
-const KEEPALIVES_UNANSWERED: usize = 3;
-/// How often usage is told: what a crash may lose.
-const USAGE_TOLD_EVERY: Duration = Duration::from_secs(2);
 /// How long a process that takes over waits for Redis and the upstream, and how often it looks.
 const READY_TO_SUCCEED_WITHIN: Duration = Duration::from_secs(10);
 const LOOKS_READY_EVERY: Duration = Duration::from_millis(20);
-/// How long the start waits for Redis to say whether it keeps everything.
-const REDIS_ASKED_FOR: Duration = Duration::from_secs(1);
-/// How many times one request may be tried at the upstream, at one address or at several.
-const MAX_TRIES: usize = 3;
-/// What one HTTP/2 stream, and one connection, may send without being read: bounds the memory of an upload that waits for the
-/// upstream.
-const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// What is made once a runtime exists.
 struct Known {
@@ -251,15 +216,6 @@ impl Edge {
         self.certificates.iter().chain(&self.client_certificate).for_each(|certificates| certificates.reload());
     }
 
-    /// Says at once what Pingora would try again for half a minute, and then panic about.
-    fn check_listen(&self, option: &str, listen: SocketAddr) -> Result<(), String> {
-        if self.listeners.inherits(&listen.to_string()) {
-            return Ok(());
-        }
-        let bound = std::net::TcpListener::bind(listen);
-        bound.map(drop).map_err(|error| format!("{option}: cannot listen on {listen}: {error}"))
-    }
-
     /// Waits until this edge can serve as well as the one before it did, for as long as that may take.
     async fn ready_to_succeed(&self) {
         let is_ready = async {
@@ -284,182 +240,4 @@ fn read_certificates(options: &str, files: Vec<Files>) -> Result<Option<Arc<Cert
         return Ok(None);
     }
     Certificates::read(files).map(|read| Some(Arc::new(read))).map_err(|error| format!("{options}: {error}"))
-}
-
-/// Serves until told to stop.
-pub fn run(config: Config) -> Result<(), String> {
-    let listeners = Listeners::find(config.upgrade_socket.as_deref());
-    let listeners = listeners.map_err(|error| format!("UPGRADE_SOCKET: {error}"))?;
-    let edge = Arc::new(Edge::new(config, listeners)?);
-    edge.check_listen("EDGE_LISTEN", edge.config.edge_listen)?;
-    edge.check_listen("EDGE_OPS_LISTEN", edge.config.edge_ops_listen)?;
-    edge.config.edge_tls_listen.map_or(Ok(()), |listen| edge.check_listen("EDGE_TLS_LISTEN", listen))?;
-    let threads = match edge.config.edge_threads {
-        Some(threads) => usize::from(threads),
-        None => std::thread::available_parallelism().map_or(1, usize::from),
-    };
-    let conf = ServerConf { threads, max_retries: MAX_TRIES, ..ServerConf::default() };
-    refuse_eviction(&edge.config)?;
-    let mut server = Server::new_with_opt_and_conf(None, conf);
-    server.bootstrap();
-
-    let knowledge = server.add_service(background_service("knowledge", Knowledge(Arc::clone(&edge))));
-    let getting_ready = Arc::clone(&edge);
-    let ready = move || {
-        let edge = Arc::clone(&getting_ready);
-        async move { edge.ready_to_succeed().await }.boxed()
-    };
-    let proxy = proxy_service(&edge, &server)?;
-    let proxy = server.add_service(Listening::public(proxy, Arc::clone(&edge.listeners), Box::new(ready)));
-    proxy.add_dependency(&knowledge);
-    let mut ops =
-        Service::new("ops".to_owned(), pingora::apps::http_app::HttpServer::new_app(Ops::new(Arc::clone(&edge))));
-    ops.threads = Some(1);
-    ops.add_tcp(&edge.config.edge_ops_listen.to_string());
-    server.add_service(Listening::ops(ops, Arc::clone(&edge.listeners)));
-
-    let upstreams = edge.config.zenzefi_url.iter().map(Origin::to_string).collect::<Vec<_>>().join(", ");
-    tracing::info!(listen = %edge.config.edge_listen, upstreams, "serving");
-    server.run(RunArgs { shutdown_signal: Box::new(Shutdown(edge)) });
-    Ok(())
-}
-
-/// Refuses a Redis that may throw tokens away. One that is away is asked once it is there, by the follower of the feed.
-fn refuse_eviction(config: &Config) -> Result<(), String> {
-    if config.allow_eviction {
-        return Ok(());
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let why = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?.block_on(async {
-        let redis = Redis::start(config.redis_url.expose(), config.lease(), false).ok()?;
-        let asked = async {
-            redis.wait_until_connected().await;
-            redis.may_evict().await.ok().flatten()
-        };
-        let why = tokio::time::timeout(REDIS_ASKED_FOR, asked).await.ok().flatten();
-        redis.stop().await;
-        why
-    });
-    why.map_or(Ok(()), |why| Err(format!("REDIS_URL: {why}")))
-}
-
-/// A client that vanished, and with it its idle WebSocket, must not hold a token for as long as that lasts.
-fn notices_dead_clients() -> TcpSocketOptions {
-    let mut options = TcpSocketOptions::default();
-    options.tcp_keepalive = Some(TcpKeepalive {
-        idle: KEEPALIVE_AFTER,
-        interval: KEEPALIVE_EVERY,
-        count: KEEPALIVES_UNANSWERED,
-        // Left to the system: a client may be slow to read for longer than it may be gone.
-        user_timeout: Duration::ZERO,
-    });
-    options
-}
-
-/// From the outside in: who a connection is from, whether what comes is a request, what ends it, and the proxy.
-type ProxyService = Service<Introduced<Gated<Cuttable<HttpProxy<Proxy>>>>>;
-
-fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<ProxyService, String> {
-    let mut proxy = http_proxy(&server.configuration, Proxy::new(Arc::clone(edge)));
-    let mut options = HttpServerOptions::default();
-    options.h2c = true;
-    options.h2_idle_timeout = Some(edge.config.patience().idle);
-    // It is refused in words of our own.
-    options.allow_connect_method_proxying = true;
-    proxy.server_options = Some(options);
-    let mut h2 = default_h2_options();
-    h2.initial_window_size(H2_STREAM_WINDOW_BYTES).initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES);
-    h2.max_header_list_size(edge.config.max_head_bytes);
-    proxy.h2_options = Some(h2);
-    let cuttable = Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone());
-    let (limits, patience) = (edge.config.head_limits(), edge.config.patience());
-    let gated = Gated::new(cuttable, Rules { limits, patience, metrics: Arc::clone(&edge.metrics) });
-    let introduction = edge.config.introduction();
-    let mut service = Service::new("proxy".to_owned(), Introduced::new(gated, introduction.clone()));
-    if let Some(introduction) = introduction {
-        service.endpoints().set_pre_tls_callback(Arc::new(introduction));
-    }
-    service.add_tcp_with_settings(&edge.config.edge_listen.to_string(), notices_dead_clients());
-    let config = &edge.config;
-    if let (Some(listen), Some(certificates)) = (config.edge_tls_listen, &edge.certificates) {
-        // TLS 1.2 and 1.3, by Mozilla's list.
-        let tls = TlsSettings::with_callbacks(Box::new(Chooser(Arc::clone(certificates))));
-        let mut tls = tls.map_err(|error| format!("EDGE_TLS_LISTEN: {}", error.etype().as_str()))?;
-        tls.enable_h2();
-        service.add_tls_with_settings(&listen.to_string(), Some(notices_dead_clients()), tls);
-    }
-    Ok(service)
-}
-
-/// Keeps what this edge knows up to date: follows the change feed, and tries whether the upstream is up.
-struct Knowledge(Arc<Edge>);
-
-#[async_trait]
-impl BackgroundService for Knowledge {
-    async fn start_with_ready_notifier(&self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        let Self(edge) = self;
-        let config = &edge.config;
-        let url = config.redis_url.expose();
-        let (lease, shares_tokens) = (config.lease(), config.device_policy == DevicePolicy::Off);
-        let connections = Redis::start(url, lease, shares_tokens)
-            .and_then(|questions| Ok((questions, Redis::start_feed(url, lease, shares_tokens)?)));
-        let (questions, feed) = connections.expect("the URL was checked at start");
-        let trust = Trust {
-            staleness: Duration::from_secs(config.revocation_staleness_seconds),
-            outage_grace: Duration::from_secs(config.redis_outage_grace_seconds),
-            lease,
-        };
-        let entries = usize::try_from(config.grant_cache_entries).expect("a u32 fits");
-        let (settlements, queued) = Settlements::new();
-        let grants =
-            Arc::new(Grants::new(questions.clone(), trust, entries, settlements.clone(), Arc::clone(&edge.metrics)));
-        let (meter, clock) = (Arc::clone(&edge.meter), Arc::clone(&edge.clock));
-        let settler = Arc::new(Settler::new(Arc::clone(&grants), meter, clock, settlements));
-        let known = Known { redis: questions.clone(), grants: Arc::clone(&grants), settler: Arc::clone(&settler) };
-        let _ = edge.knowledge.set(known);
-        // Not waiting for Redis: an edge that starts without it answers 503 and says so.
-        ready.notify_ready();
-        let telling = async {
-            loop {
-                tokio::time::sleep(USAGE_TOLD_EVERY).await;
-                if let Err(error) = edge.meter.flush(&questions, false).await {
-                    tracing::warn!(%error, "usage could not be told; it is kept");
-                }
-                edge.meter.forget_old();
-            }
-        };
-        let exchanging = async {
-            loop {
-                tokio::time::sleep(EXCHANGED_EVERY).await;
-                if let Err(error) = edge.rates.exchange(&questions).await {
-                    tracing::warn!(%error, "what tokens may still do is counted here alone");
-                }
-            }
-        };
-        let follower = Follower {
-            redis: feed.clone(),
-            grants: Arc::clone(&grants),
-            clock: Arc::clone(&edge.clock),
-            meter: Arc::clone(&edge.meter),
-            metrics: Arc::clone(&edge.metrics),
-            allow_eviction: config.allow_eviction,
-        };
-        let certificates = async {
-            loop {
-                tokio::time::sleep(certificates::LOOK_EVERY).await;
-                edge.reload_certificates();
-            }
-        };
-        tokio::select! {
-            () = certificates => {}
-            () = follower.follow(edge.stopped.clone()) => {}
-            () = grants.watch() => {}
-            () = settler.run(&questions, queued) => {}
-            () = telling => {}
-            () = exchanging => {}
-            () = edge.zenzefi.watch(&edge.tunnels) => {}
-            () = questions.replace_when_silent() => {}
-            () = feed.replace_when_silent() => {}
-        }
-    }
 }

@@ -12,6 +12,7 @@ use edge_proxy::{
     Edge,
     config::{Cli, Command, Config},
     listening::Listeners,
+    serve,
     telemetry,
 };
 use mimalloc::MiMalloc;
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
             for misspelled in settings::misspelled() {
                 tracing::warn!("{misspelled}");
             }
-            edge_proxy::run(*config)
+            serve::run(*config)
         }
         Command::CheckConfig(config) => check(*config).map(|()| println!("The configuration is good.")),
     };

@@ -1,0 +1,156 @@
+//! The start: what listens, with what around it, and what runs beside.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use pingora::{
+    apps::{HttpServerOptions, http_app::HttpServer},
+    listeners::{TcpSocketOptions, tls::TlsSettings},
+    protocols::{TcpKeepalive, http::v2::server::default_h2_options},
+    proxy::{HttpProxy, http_proxy},
+    server::{RunArgs, Server, configuration::ServerConf},
+    services::{background::background_service, listening::Service},
+};
+
+use crate::{
+    Edge,
+    certificates::Chooser,
+    config::Config,
+    cutoff::Cuttable,
+    gate::{Gated, Rules},
+    introduction::Introduced,
+    knowledge::Knowledge,
+    listening::{Listeners, Listening},
+    ops::Ops,
+    origin::Origin,
+    proxy::Proxy,
+    redis::Redis,
+    shutdown::Shutdown,
+};
+
+/// A client that is silent for so long is asked by TCP whether it is still there, so often, and is gone after so many questions.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVES_UNANSWERED: usize = 3;
+/// How long the start waits for Redis to say whether it keeps everything.
+const REDIS_ASKED_FOR: Duration = Duration::from_secs(1);
+/// How many times one request may be tried at the upstream, at one address or at several.
+const MAX_TRIES: usize = 3;
+/// What one HTTP/2 stream, and one connection, may send without being read: bounds the memory of an upload that waits for the
+/// upstream.
+const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// Serves until told to stop.
+pub fn run(config: Config) -> Result<(), String> {
+    let listeners = Listeners::find(config.upgrade_socket.as_deref());
+    let listeners = listeners.map_err(|error| format!("UPGRADE_SOCKET: {error}"))?;
+    let edge = Arc::new(Edge::new(config, listeners)?);
+    check_listen(&edge, "EDGE_LISTEN", edge.config.edge_listen)?;
+    check_listen(&edge, "EDGE_OPS_LISTEN", edge.config.edge_ops_listen)?;
+    edge.config.edge_tls_listen.map_or(Ok(()), |listen| check_listen(&edge, "EDGE_TLS_LISTEN", listen))?;
+    let threads = match edge.config.edge_threads {
+        Some(threads) => usize::from(threads),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let conf = ServerConf { threads, max_retries: MAX_TRIES, ..ServerConf::default() };
+    refuse_eviction(&edge.config)?;
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+
+    let knowledge = server.add_service(background_service("knowledge", Knowledge(Arc::clone(&edge))));
+    let getting_ready = Arc::clone(&edge);
+    let ready = move || {
+        let edge = Arc::clone(&getting_ready);
+        async move { edge.ready_to_succeed().await }.boxed()
+    };
+    let proxy = proxy_service(&edge, &server)?;
+    let proxy = server.add_service(Listening::public(proxy, Arc::clone(&edge.listeners), Box::new(ready)));
+    proxy.add_dependency(&knowledge);
+    let mut ops =
+        Service::new("ops".to_owned(), HttpServer::new_app(Ops::new(Arc::clone(&edge))));
+    ops.threads = Some(1);
+    ops.add_tcp(&edge.config.edge_ops_listen.to_string());
+    server.add_service(Listening::ops(ops, Arc::clone(&edge.listeners)));
+
+    let upstreams = edge.config.zenzefi_url.iter().map(Origin::to_string).collect::<Vec<_>>().join(", ");
+    tracing::info!(listen = %edge.config.edge_listen, upstreams, "serving");
+    server.run(RunArgs { shutdown_signal: Box::new(Shutdown(edge)) });
+    Ok(())
+}
+
+/// Says at once what Pingora would try again for half a minute, and then panic about.
+fn check_listen(edge: &Edge, option: &str, listen: SocketAddr) -> Result<(), String> {
+    if edge.listeners.inherits(&listen.to_string()) {
+        return Ok(());
+    }
+    let bound = std::net::TcpListener::bind(listen);
+    bound.map(drop).map_err(|error| format!("{option}: cannot listen on {listen}: {error}"))
+}
+
+/// Refuses a Redis that may throw tokens away. One that is away is asked once it is there, by the follower of the feed.
+fn refuse_eviction(config: &Config) -> Result<(), String> {
+    if config.allow_eviction {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let why = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?.block_on(async {
+        let redis = Redis::start(config.redis_url.expose(), config.lease(), false).ok()?;
+        let asked = async {
+            redis.wait_until_connected().await;
+            redis.may_evict().await.ok().flatten()
+        };
+        let why = tokio::time::timeout(REDIS_ASKED_FOR, asked).await.ok().flatten();
+        redis.stop().await;
+        why
+    });
+    why.map_or(Ok(()), |why| Err(format!("REDIS_URL: {why}")))
+}
+
+/// A client that vanished, and with it its idle WebSocket, must not hold a token for as long as that lasts.
+fn notices_dead_clients() -> TcpSocketOptions {
+    let mut options = TcpSocketOptions::default();
+    options.tcp_keepalive = Some(TcpKeepalive {
+        idle: KEEPALIVE_AFTER,
+        interval: KEEPALIVE_EVERY,
+        count: KEEPALIVES_UNANSWERED,
+        // Left to the system: a client may be slow to read for longer than it may be gone.
+        user_timeout: Duration::ZERO,
+    });
+    options
+}
+
+/// From the outside in: who a connection is from, whether what comes is a request, what ends it, and the proxy.
+type ProxyService = Service<Introduced<Gated<Cuttable<HttpProxy<Proxy>>>>>;
+
+fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<ProxyService, String> {
+    let mut proxy = http_proxy(&server.configuration, Proxy::new(Arc::clone(edge)));
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    options.h2_idle_timeout = Some(edge.config.patience().idle);
+    // It is refused in words of our own.
+    options.allow_connect_method_proxying = true;
+    proxy.server_options = Some(options);
+    let mut h2 = default_h2_options();
+    h2.initial_window_size(H2_STREAM_WINDOW_BYTES).initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES);
+    h2.max_header_list_size(edge.config.max_head_bytes);
+    proxy.h2_options = Some(h2);
+    let cuttable = Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone());
+    let (limits, patience) = (edge.config.head_limits(), edge.config.patience());
+    let gated = Gated::new(cuttable, Rules { limits, patience, metrics: Arc::clone(&edge.metrics) });
+    let introduction = edge.config.introduction();
+    let mut service = Service::new("proxy".to_owned(), Introduced::new(gated, introduction.clone()));
+    if let Some(introduction) = introduction {
+        service.endpoints().set_pre_tls_callback(Arc::new(introduction));
+    }
+    service.add_tcp_with_settings(&edge.config.edge_listen.to_string(), notices_dead_clients());
+    let config = &edge.config;
+    if let (Some(listen), Some(certificates)) = (config.edge_tls_listen, &edge.certificates) {
+        // TLS 1.2 and 1.3, by Mozilla's list.
+        let tls = TlsSettings::with_callbacks(Box::new(Chooser(Arc::clone(certificates))));
+        let mut tls = tls.map_err(|error| format!("EDGE_TLS_LISTEN: {}", error.etype().as_str()))?;
+        tls.enable_h2();
+        service.add_tls_with_settings(&listen.to_string(), Some(notices_dead_clients()), tls);
+    }
+    Ok(service)
+}
