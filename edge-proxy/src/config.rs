@@ -15,8 +15,8 @@ use crate::{
     introduction::Introduction,
     origin::Origin,
 };
-use value::{basic_auth, networks, path, redis_url, trusted_proxies};
 pub use value::{Balance, DevicePolicy, LogFormat, Rewrite, SameSite, Secret, SecretUrl};
+use value::{basic_auth, networks, path, redis_url, trusted_proxies};
 
 /// How long a device holds a token after its last request.
 const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;

@@ -9,15 +9,8 @@ use pingora::{
 };
 
 use crate::{
-    Edge, Known, certificates,
-    changes::Follower,
-    config::DevicePolicy,
-    grants::Grants,
-    hearing::Trust,
-    permit::Settler,
-    rates::EXCHANGED_EVERY,
-    redis::Redis,
-    settlement::Settlements,
+    Edge, Known, certificates, changes::Follower, config::DevicePolicy, grants::Grants, hearing::Trust,
+    permit::Settler, rates::EXCHANGED_EVERY, redis::Redis, settlement::Settlements,
 };
 
 /// How often usage is told: what a crash may lose.

@@ -12,8 +12,7 @@ use edge_proxy::{
     Edge,
     config::{Cli, Command, Config},
     listening::Listeners,
-    serve,
-    telemetry,
+    serve, telemetry,
 };
 use mimalloc::MiMalloc;
 use shared::settings;

@@ -67,8 +67,7 @@ pub fn run(config: Config) -> Result<(), String> {
     let proxy = proxy_service(&edge, &server)?;
     let proxy = server.add_service(Listening::public(proxy, Arc::clone(&edge.listeners), Box::new(ready)));
     proxy.add_dependency(&knowledge);
-    let mut ops =
-        Service::new("ops".to_owned(), HttpServer::new_app(Ops::new(Arc::clone(&edge))));
+    let mut ops = Service::new("ops".to_owned(), HttpServer::new_app(Ops::new(Arc::clone(&edge))));
     ops.threads = Some(1);
     ops.add_tcp(&edge.config.edge_ops_listen.to_string());
     server.add_service(Listening::ops(ops, Arc::clone(&edge.listeners)));
