@@ -238,9 +238,7 @@ impl AsyncRead for Gate {
                     }
                     if passed >= PREFACE.len() {
                         gate.state = State::Raw;
-                    } else if gate.timer.as_mut().poll(cx).is_ready() {
-                        gate.state = State::Over;
-                    } else if !ready!(gate.source.poll_more(cx))? {
+                    } else if gate.timer.as_mut().poll(cx).is_ready() || !ready!(gate.source.poll_more(cx))? {
                         gate.state = State::Over;
                     }
                 }
