@@ -19,22 +19,23 @@ use crate::{
 
 pub struct Stats;
 
+/// 50 000 stands for that many or more.
 #[derive(Object)]
 struct UserStats {
-    total: i64,
-    active: i64,
+    total: u64,
+    active: u64,
     /// Active ones.
-    superusers: i64,
+    superusers: u64,
 }
 
-/// Tokens by state.
+/// Tokens by state; 50 000 stands for that many or more.
 #[derive(Object)]
 struct TokenStats {
-    ready: i64,
-    active: i64,
-    expired: i64,
-    revoked: i64,
-    suspended: i64,
+    ready: u64,
+    active: u64,
+    expired: u64,
+    revoked: u64,
+    suspended: u64,
 }
 
 /// What moved on one day (UTC).

@@ -97,7 +97,17 @@ fn sql<const N: usize>(text: &str, values: [Value; N]) -> Statement {
 
 /// How many rows a list has, from its table and conditions: counted up to [`COUNTED`], so that no page costs more as tables grow.
 async fn count_listed<const N: usize>(db: &impl Connection, listed: &str, values: [Value; N]) -> Result<u64, Error> {
-    let query = format!("SELECT count(*) FROM (SELECT FROM {listed} LIMIT {COUNTED}) counted");
+    count_up_to(db, COUNTED, listed, values).await
+}
+
+/// How many rows there are, from their table and conditions, of which no more than `most` are looked for.
+async fn count_up_to<const N: usize>(
+    db: &impl Connection,
+    most: u64,
+    listed: &str,
+    values: [Value; N],
+) -> Result<u64, Error> {
+    let query = format!("SELECT count(*) FROM (SELECT FROM {listed} LIMIT {most}) counted");
     let counted: i64 = match db.query_one_raw(sql(&query, values)).await? {
         Some(row) => row.try_get_by_index(0)?,
         None => 0,

@@ -12,3 +12,7 @@ ALTER TABLE access_tokens ADD COLUMN time_up_at timestamp
     GENERATED ALWAYS AS (activated_at AT TIME ZONE 'UTC' + duration_hours * interval '1 hour') STORED;
 -- Tokens that may still work.
 CREATE INDEX access_tokens_time_up_at ON access_tokens (time_up_at) WHERE revoked_at IS NULL;
+
+-- For the dashboard: what was revoked, and what was sold by the day.
+CREATE INDEX access_tokens_revoked_at ON access_tokens (revoked_at) WHERE revoked_at IS NOT NULL;
+CREATE INDEX access_tokens_created_at ON access_tokens (created_at);
