@@ -21,11 +21,12 @@ const MEASURED_FOR: Duration = Duration::from_secs(10);
 /// The timeouts of the edge as they come, and time to notice.
 const END_WITHIN: Duration = Duration::from_secs(180);
 const MOST_P99: Duration = Duration::from_millis(250);
-const MOST_GROWTH_MIB: u64 = 1024;
+/// 200 KiB for each of the slow ones.
+const MOST_GROWTH_MIB: u64 = 2_000;
 
 pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
     report.section("Slow clients and a flood");
-    let stack = Stack::plan().control_env("LOG_LEVEL", "warn").edge_env("LOG_LEVEL", "info").start().await;
+    let stack = Stack::plan().control_env("LOG_LEVEL", "info").edge_env("LOG_LEVEL", "info").start().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let (good, slow_one) = (alice.buys(24).await, alice.buys(24).await);
     let edge = stack.edge_planes[0].process();
