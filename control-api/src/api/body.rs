@@ -5,7 +5,7 @@ use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     error::ContentTypeError,
     payload::{Json, Payload},
-    registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry},
+    registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry},
     types::Type,
 };
 use serde_json::{Map, Value};
@@ -62,18 +62,11 @@ impl<'a, T: FromFields + Type> ApiExtractor<'a> for Body<T> {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let schema: MetaSchemaRef = T::schema_ref();
-        let content = vec![MetaMediaType { content_type: "application/json", schema }];
-        Some(MetaRequest { description: None, content, required: true })
+        Some(json_of(T::schema_ref()))
     }
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        match request.content_type() {
-            Some(given) if <Json<String> as Payload>::check_content_type(given) => {}
-            Some(_) => return Err(ContentTypeError::NotSupported { content_type: String::new() }.into()),
-            None => return Err(ContentTypeError::ExpectContentType.into()),
-        }
-        let bytes = <Vec<u8> as FromRequest>::from_request(request, body).await?;
+        let bytes = json_bytes(request, body).await?;
         let fields = match serde_json::from_slice(&bytes) {
             Ok(Value::Object(fields)) => fields,
             Ok(_) => return Err(ApiError::invalid(vec![FieldError::new("body", "must be a JSON object")]).into()),
@@ -81,4 +74,37 @@ impl<'a, T: FromFields + Type> ApiExtractor<'a> for Body<T> {
         };
         T::from_fields(fields).map(Self).map_err(|errors| ApiError::invalid(errors).into())
     }
+}
+
+/// A JSON body as it came, byte for byte: it may be signed.
+pub struct Raw(pub Vec<u8>);
+
+impl<'a> ApiExtractor<'a> for Raw {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn request_meta() -> Option<MetaRequest> {
+        Some(json_of(MetaSchemaRef::Inline(Box::new(MetaSchema::new("object")))))
+    }
+
+    async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
+        json_bytes(request, body).await.map(Self)
+    }
+}
+
+fn json_of(schema: MetaSchemaRef) -> MetaRequest {
+    let content = vec![MetaMediaType { content_type: "application/json", schema }];
+    MetaRequest { description: None, content, required: true }
+}
+
+/// The bytes of a body that says that it is JSON.
+async fn json_bytes(request: &Request, body: &mut RequestBody) -> Result<Vec<u8>> {
+    match request.content_type() {
+        Some(given) if <Json<String> as Payload>::check_content_type(given) => {}
+        Some(_) => return Err(ContentTypeError::NotSupported { content_type: String::new() }.into()),
+        None => return Err(ContentTypeError::ExpectContentType.into()),
+    }
+    <Vec<u8> as FromRequest>::from_request(request, body).await
 }

@@ -4,15 +4,10 @@
 use std::sync::Arc;
 
 use chrono::Utc;
-use poem::{
-    Endpoint, FromRequest, Request, Response,
-    endpoint::make,
-    get,
-    http::{StatusCode, header},
-};
+use poem::{Endpoint, FromRequest, Request, Response, endpoint::make, get, http::StatusCode};
 use uuid::Uuid;
 
-use super::scalar::znc;
+use super::{pages, scalar::znc};
 use crate::{
     App,
     db::payment,
@@ -23,9 +18,6 @@ use crate::{
     },
     provider::{Decision, Mock, Notice, Provider},
 };
-
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Its path, for those who list what paths know.
 pub const TEMPLATE: &str = "/mock-pay/{id}";
@@ -133,30 +125,5 @@ fn escaped(text: &str) -> String {
 }
 
 fn page(status: StatusCode, content: &str) -> Response {
-    let html = format!(
-        r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Mock payment</title>
-<style>
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 24rem; margin: 4rem auto; padding: 0 1rem }}
-button {{ font: inherit; padding: .5rem 1rem }}
-</style>
-</head>
-<body>
-<h1>Mock payment</h1>
-{content}
-</body>
-</html>
-"#
-    );
-    Response::builder()
-        .status(status)
-        .content_type("text/html; charset=utf-8")
-        .header(header::CONTENT_SECURITY_POLICY, POLICY)
-        .header(header::REFERRER_POLICY, "no-referrer")
-        .header(header::CACHE_CONTROL, "no-store")
-        .body(html)
+    pages::small(status, "Mock payment", content)
 }

@@ -4,22 +4,14 @@
 use std::sync::Arc;
 
 use chrono::Utc;
-use poem::{
-    Endpoint, FromRequest, Request, Response,
-    endpoint::make,
-    get,
-    http::{StatusCode, header},
-};
+use poem::{Endpoint, FromRequest, Request, Response, endpoint::make, get, http::StatusCode};
 use shared::credential::Credential;
 
-use super::scalar::NewPassword;
+use super::{pages, scalar::NewPassword};
 use crate::{
     App,
     domain::{self, administration, audit::Origin},
 };
-
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 pub const PATH: &str = "/set-password";
 
@@ -89,30 +81,5 @@ fn form(status: StatusCode, code: &Credential, notice: &str) -> Response {
 }
 
 fn page(status: StatusCode, content: &str) -> Response {
-    let html = format!(
-        r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Set your password</title>
-<style>
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 24rem; margin: 4rem auto; padding: 0 1rem }}
-input, button {{ display: block; font: inherit; width: 100%; box-sizing: border-box; margin: .5rem 0; padding: .5rem }}
-</style>
-</head>
-<body>
-<h1>Set your password</h1>
-{content}
-</body>
-</html>
-"#
-    );
-    Response::builder()
-        .status(status)
-        .content_type("text/html; charset=utf-8")
-        .header(header::CONTENT_SECURITY_POLICY, POLICY)
-        .header(header::REFERRER_POLICY, "no-referrer")
-        .header(header::CACHE_CONTROL, "no-store")
-        .body(html)
+    pages::small(status, "Set your password", content)
 }

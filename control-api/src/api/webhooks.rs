@@ -3,16 +3,10 @@
 use std::sync::Arc;
 
 use chrono::Utc;
-use poem::{FromRequest, Request, RequestBody, Result, web::Data};
-use poem_openapi::{
-    ApiExtractor, ApiExtractorType, ExtractParamOptions, Object, OpenApi,
-    error::ContentTypeError,
-    param::Header,
-    payload::{Json, Payload},
-    registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef},
-};
+use poem::web::Data;
+use poem_openapi::{Object, OpenApi, param::Header, payload::Json};
 
-use super::{Tag, error::ApiError};
+use super::{Tag, body::Raw, error::ApiError};
 use crate::{
     App,
     domain::{Error, audit::Origin, payments},
@@ -27,31 +21,6 @@ struct Received {
     received: bool,
     /// Whether it changed anything.
     processed: bool,
-}
-
-/// A JSON body as it came, byte for byte: it may be signed.
-struct Raw(Vec<u8>);
-
-impl<'a> ApiExtractor<'a> for Raw {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
-
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn request_meta() -> Option<MetaRequest> {
-        let schema = MetaSchemaRef::Inline(Box::new(MetaSchema::new("object")));
-        let content = vec![MetaMediaType { content_type: "application/json", schema }];
-        Some(MetaRequest { description: None, content, required: true })
-    }
-
-    async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        match request.content_type() {
-            Some(given) if <Json<String> as Payload>::check_content_type(given) => {}
-            Some(_) => return Err(ContentTypeError::NotSupported { content_type: String::new() }.into()),
-            None => return Err(ContentTypeError::ExpectContentType.into()),
-        }
-        <Vec<u8> as FromRequest>::from_request(request, body).await.map(Self)
-    }
 }
 
 #[OpenApi(prefix_path = "/api/v1/webhooks", tag = "Tag::Currency")]
