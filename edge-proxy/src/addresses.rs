@@ -42,7 +42,7 @@ pub struct Addresses {
     all: Vec<Arc<Address>>,
     /// Whose turn it is.
     turn: AtomicUsize,
-    rules: Rules,
+    rules: Arc<Rules>,
     timeout: Duration,
 }
 
@@ -51,8 +51,7 @@ struct Address {
     /// Requests that it has now.
     open: AtomicUsize,
     standing: Mutex<Standing>,
-    failures: u32,
-    out_for: Duration,
+    rules: Arc<Rules>,
     metrics: Arc<Metrics>,
 }
 
@@ -74,10 +73,10 @@ impl Standing {
     }
 
     /// Notes a failure. What was left out before and fails at once is left out again at once.
-    fn failed(&mut self, now: Instant, failures: u32, out_for: Duration) {
+    fn failed(&mut self, now: Instant, rules: &Rules) {
         self.failures = self.failures.saturating_add(1);
-        if self.failures >= failures {
-            self.out_until = Some(now + out_for);
+        if self.failures >= rules.failures {
+            self.out_until = Some(now + rules.out_for);
         }
     }
 
@@ -118,7 +117,7 @@ impl Journey {
     /// The address could not be reached, broke off before its answer, or was silent for too long.
     pub fn failed(&self) {
         if let Some(Visit(address)) = &self.at {
-            address.change(|standing| standing.failed(Instant::now(), address.failures, address.out_for));
+            address.change(|standing| standing.failed(Instant::now(), &address.rules));
         }
     }
 }
@@ -126,13 +125,13 @@ impl Journey {
 impl Addresses {
     /// At least one server, spoken to as `upstreams` say, silent for `timeout` at most.
     pub fn new(upstreams: Vec<Upstream>, rules: Rules, timeout: Duration, metrics: &Arc<Metrics>) -> Self {
+        let rules = Arc::new(rules);
         let address = |upstream| {
             Arc::new(Address {
                 upstream,
                 open: AtomicUsize::new(0),
                 standing: Mutex::new(Standing::GOOD),
-                failures: rules.failures,
-                out_for: rules.out_for,
+                rules: Arc::clone(&rules),
                 metrics: Arc::clone(metrics),
             })
         };
@@ -258,12 +257,15 @@ mod tests {
 
     const OUT_FOR: Duration = Duration::from_secs(10);
 
+    fn rules(balance: Balance) -> Rules {
+        Rules { balance, failures: 3, out_for: OUT_FOR, look_every: OUT_FOR, look_at: None }
+    }
+
     fn addresses(count: u16, balance: Balance) -> Addresses {
-        let rules = Rules { balance, failures: 3, out_for: OUT_FOR, look_every: OUT_FOR, look_at: None };
         let terms = Terms { verify: true, authorities: None, client: None, timeout: OUT_FOR };
         let origin = |port| format!("http://127.0.0.1:{}", 8000 + port).parse().expect("an origin");
         let upstreams = (0..count).map(|port| Upstream::new(origin(port), terms.clone())).collect();
-        Addresses::new(upstreams, rules, OUT_FOR, &Arc::default())
+        Addresses::new(upstreams, rules(balance), OUT_FOR, &Arc::default())
     }
 
     fn chosen(addresses: &Addresses, times: usize) -> Vec<usize> {
@@ -293,7 +295,8 @@ mod tests {
     #[test]
     fn failures_in_a_row_leave_an_address_out_for_a_while_and_one_more_then_does_at_once() {
         let (mut standing, start) = (Standing::GOOD, Instant::now());
-        let fails = |standing: &mut Standing, now| standing.failed(now, 3, OUT_FOR);
+        let rules = rules(Balance::RoundRobin);
+        let fails = |standing: &mut Standing, now| standing.failed(now, &rules);
         fails(&mut standing, start);
         fails(&mut standing, start);
         standing.answered();

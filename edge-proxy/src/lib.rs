@@ -207,8 +207,8 @@ impl Edge {
     /// What tells browsers to come by https alone, if this connection may say so (RFC 6797 §7.2).
     pub fn strict_transport(&self, session: &Session) -> Option<HeaderValue> {
         let seconds = self.config.hsts_seconds;
-        let value = HeaderValue::try_from(format!("max-age={seconds}")).expect("a number is visible ASCII");
-        (seconds > 0 && judge::is_tls(session)).then_some(value)
+        let value = || HeaderValue::try_from(format!("max-age={seconds}")).expect("a number is visible ASCII");
+        (seconds > 0 && judge::is_tls(session)).then(value)
     }
 
     /// Reads the files of certificates that have changed; says in the log what came of it.

@@ -17,7 +17,10 @@ use pingora::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::succession::{self, Predecessor, Sockets};
+use crate::{
+    Edge,
+    succession::{self, Predecessor, Sockets},
+};
 
 /// The listening sockets of this process.
 pub struct Listeners {
@@ -101,25 +104,23 @@ impl Listeners {
 /// A service whose listeners close before the process ends.
 pub struct Listening<App> {
     service: listening::Service<App>,
-    listeners: Arc<Listeners>,
+    edge: Arc<Edge>,
     closing: watch::Receiver<bool>,
-    /// What must have happened before it may accept; then the process that served before is relieved.
-    ready: Option<Ready>,
+    /// Whether it is for clients: then the process that served before is relieved once this one is ready for them.
+    is_public: bool,
 }
-
-type Ready = Box<dyn Fn() -> futures_util::future::BoxFuture<'static, ()> + Send + Sync>;
 
 impl<App> Listening<App> {
     /// For clients.
-    pub fn public(service: listening::Service<App>, listeners: Arc<Listeners>, ready: Ready) -> Self {
-        let closing = listeners.closing.subscribe();
-        Self { service, listeners, closing, ready: Some(ready) }
+    pub fn public(service: listening::Service<App>, edge: Arc<Edge>) -> Self {
+        let closing = edge.listeners.closing.subscribe();
+        Self { service, edge, closing, is_public: true }
     }
 
     /// For operators.
-    pub fn ops(service: listening::Service<App>, listeners: Arc<Listeners>) -> Self {
-        let closing = listeners.closing_ops.subscribe();
-        Self { service, listeners, closing, ready: None }
+    pub fn ops(service: listening::Service<App>, edge: Arc<Edge>) -> Self {
+        let closing = edge.listeners.closing_ops.subscribe();
+        Self { service, edge, closing, is_public: false }
     }
 }
 
@@ -127,12 +128,11 @@ impl<App> Listening<App> {
 impl<App: ServerApp + Send + Sync + 'static> Service for Listening<App> {
     async fn start_service(&mut self, fds: Option<ListenFds>, _shutdown: ShutdownWatch, listeners_per_fd: usize) {
         let table = fds.expect("Pingora gives its table of sockets to every service");
-        self.listeners.adopt(Arc::clone(&table));
-        if let Some(ready) = &self.ready
-            && self.listeners.is_successor()
-        {
-            ready().await;
-            self.listeners.relieve();
+        let listeners = &self.edge.listeners;
+        listeners.adopt(Arc::clone(&table));
+        if self.is_public && listeners.is_successor() {
+            self.edge.ready_to_succeed().await;
+            listeners.relieve();
         }
         Service::start_service(&mut self.service, Some(table), self.closing.clone(), listeners_per_fd).await;
     }

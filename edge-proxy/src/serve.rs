@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
 use pingora::{
     apps::{HttpServerOptions, http_app::HttpServer},
     listeners::{TcpSocketOptions, tls::TlsSettings},
@@ -59,18 +58,12 @@ pub fn run(config: Config) -> Result<(), String> {
     server.bootstrap();
 
     let knowledge = server.add_service(background_service("knowledge", Knowledge(Arc::clone(&edge))));
-    let getting_ready = Arc::clone(&edge);
-    let ready = move || {
-        let edge = Arc::clone(&getting_ready);
-        async move { edge.ready_to_succeed().await }.boxed()
-    };
-    let proxy = proxy_service(&edge, &server)?;
-    let proxy = server.add_service(Listening::public(proxy, Arc::clone(&edge.listeners), Box::new(ready)));
+    let proxy = server.add_service(Listening::public(proxy_service(&edge, &server)?, Arc::clone(&edge)));
     proxy.add_dependency(&knowledge);
     let mut ops = Service::new("ops".to_owned(), HttpServer::new_app(Ops::new(Arc::clone(&edge))));
     ops.threads = Some(1);
     ops.add_tcp(&edge.config.edge_ops_listen.to_string());
-    server.add_service(Listening::ops(ops, Arc::clone(&edge.listeners)));
+    server.add_service(Listening::ops(ops, Arc::clone(&edge)));
 
     let upstreams = edge.config.zenzefi_url.iter().map(Origin::to_string).collect::<Vec<_>>().join(", ");
     tracing::info!(listen = %edge.config.edge_listen, upstreams, "serving");
