@@ -8,7 +8,7 @@ use std::{io::Read, process::ExitCode};
 use chrono::Utc;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::Value;
-use shared::settings;
+use shared::{settings, trace::Export};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -186,6 +186,17 @@ pub fn main() -> ExitCode {
     for misspelled in settings::misspelled() {
         tracing::warn!("{misspelled}");
     }
+    let export = match &cli.command {
+        Command::Serve(options) => telemetry::start_tracing(&options.tracing),
+        _ => Ok(None),
+    };
+    let export = match export {
+        Ok(export) => export,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
         Ok(runtime) => {
@@ -196,6 +207,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => Err(failed(error)),
     };
+    export.into_iter().for_each(Export::stop);
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

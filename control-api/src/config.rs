@@ -12,6 +12,7 @@ use rust_decimal::Decimal;
 use shared::{
     client::{Networks, TrustedProxies, Visitors},
     redis::{ACTIVATIONS_RETOLD_WITHIN_MS, LEASE_MS},
+    trace::TraceOptions,
 };
 use url::Url;
 
@@ -138,6 +139,8 @@ pub struct ServeOptions {
     /// Redis, which both programs share: redis://[user:password@]host:port[/database], or redis-sentinel://host:port?sentinelServiceName=name
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     redis_url: Option<Secret>,
+    #[command(flatten)]
+    pub tracing: TraceOptions,
     /// Start although Redis may evict keys, and with them tokens that were paid for
     #[arg(long, env = "ALLOW_EVICTION", default_value = "false", num_args = 0..=1, default_missing_value = "true",
         value_parser = BoolishValueParser::new())]

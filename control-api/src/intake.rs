@@ -12,6 +12,7 @@ use shared::{
     credential::Digest,
     event::{self, SessionFigures, Usage},
     redis,
+    trace::{self, Span},
 };
 use tokio::time::{Instant, error::Elapsed, timeout};
 use tokio_util::sync::CancellationToken;
@@ -185,7 +186,10 @@ impl Intake {
         if entries.is_empty() {
             return Ok(());
         }
-        timeout(ROUND_WITHIN, record_all(&self.db, &entries)).await??;
+        let spans = left_by(&entries);
+        let around = spans.first().cloned().unwrap_or_default();
+        timeout(ROUND_WITHIN, around.around(record_all(&self.db, &entries))).await??;
+        drop(spans);
         self.metrics.taken_in(entries.len());
         let ids: Vec<String> = entries.into_iter().map(|(id, _)| id).collect();
         let forget = self.client.multi();
@@ -193,6 +197,12 @@ impl Intake {
         forget.xdel::<(), _, _>(redis::USAGE, ids).await?;
         Ok(forget.exec::<()>(true).await?)
     }
+}
+
+/// What taking these entries in is in the traces of the requests that left them.
+fn left_by(entries: &[Entry]) -> Vec<Span> {
+    let places = entries.iter().filter_map(|(_, fields)| fields.get(trace::HEADER));
+    places.map(|place| Span::of_message("usage", Some(place))).collect()
 }
 
 /// Lock order, as everywhere: tokens, then sessions, then credentials, each in the order of their ids. What is told of a token

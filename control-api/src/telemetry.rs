@@ -5,6 +5,8 @@ use std::time::Duration;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
+use rustls::crypto::ring;
+use shared::trace::{self, Export, TraceOptions};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{CommonOptions, LogFormat};
@@ -19,6 +21,16 @@ pub fn start_logging(options: &CommonOptions) -> Result<(), String> {
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
     Ok(())
+}
+
+/// Starts telling traces, where there is whom to tell; must be called outside of asynchronous code.
+pub fn start_tracing(options: &TraceOptions) -> Result<Option<Export>, String> {
+    let export = Export::start("control-api", options, || {
+        // The first one that is chosen stays, and serves as well.
+        let _ = ring::default_provider().install_default();
+        reqwest::blocking::Client::builder().timeout(trace::TOLD_WITHIN).build()
+    });
+    export.map_err(|error| format!("OTLP_ENDPOINT: {error}"))
 }
 
 /// The metrics of this process, and the registry that `/metrics` renders.

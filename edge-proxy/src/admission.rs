@@ -13,6 +13,7 @@ use crate::{
     held::Held,
     meter::Who,
     permit::Permit,
+    request::Request,
     verdict::{Refusal, Unfit},
 };
 
@@ -30,11 +31,11 @@ impl Edge {
             let Some(credential) = &candidate.credential else { continue };
             let digest = credential.digest();
             let outcome = if check(&candidate).is_ok() {
-                let ask = self.grants().admit(digest, &caller.from.device, &caller.scopes);
-                self.bounded(credential, caller.address, ask).await
+                let ask = self.grants().admit(digest, &caller.from.device, &caller.scopes, &caller.request.looked_up);
+                self.bounded(credential, caller.request.client, ask).await
             } else {
                 // A bad credential is told so first.
-                self.find(credential, caller.address).await
+                self.find(credential, caller.request).await
             };
             match outcome {
                 Ok(held) => {
@@ -51,12 +52,12 @@ impl Edge {
     pub async fn choose(
         &self,
         candidates: Vec<Candidate>,
-        address: Option<IpAddr>,
+        request: &Request,
     ) -> Result<(Arc<Held>, Candidate), Denied> {
         let mut denied = refusal_of_none(&candidates);
         for candidate in candidates {
             let Some(credential) = &candidate.credential else { continue };
-            match self.find(credential, address).await {
+            match self.find(credential, request).await {
                 Ok(held) => return Ok((held, candidate)),
                 Err(unfit) => self.go_on(unfit, &[], &mut denied)?,
             }
@@ -65,9 +66,9 @@ impl Edge {
     }
 
     /// What one credential opens, without using it.
-    pub async fn inspect(&self, credential: &Credential, address: Option<IpAddr>) -> Result<Arc<Held>, Denied> {
+    pub async fn inspect(&self, credential: &Credential, request: &Request) -> Result<Arc<Held>, Denied> {
         let mut denied = Denied::BadCredential;
-        match self.find(credential, address).await {
+        match self.find(credential, request).await {
             Ok(held) => Ok(held),
             Err(unfit) => {
                 self.go_on(unfit, &[], &mut denied)?;
@@ -76,8 +77,9 @@ impl Edge {
         }
     }
 
-    async fn find(&self, credential: &Credential, address: Option<IpAddr>) -> Result<Arc<Held>, Unfit> {
-        self.bounded(credential, address, self.grants().find(credential.digest())).await
+    async fn find(&self, credential: &Credential, request: &Request) -> Result<Arc<Held>, Unfit> {
+        let ask = self.grants().find(credential.digest(), &request.looked_up);
+        self.bounded(credential, request.client, ask).await
     }
 
     /// Asks, within the bound of what an address may try.
@@ -131,7 +133,7 @@ impl Edge {
             user_id: held.user_id,
             device: caller.from.device.clone(),
             started_at_ms: lease.started_at_ms,
-            address: caller.address,
+            address: caller.request.client,
             agent: caller.agent.clone(),
         };
         Ok(permit.counted(self.meter.session(who).open(), place))

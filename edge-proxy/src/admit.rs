@@ -17,6 +17,7 @@ use crate::{
     credential::{self, DEVICE_COOKIE},
     origin::Origin,
     places::Kind,
+    request::Request,
 };
 
 /// The header by which a client names its device.
@@ -252,7 +253,7 @@ pub struct Caller<'a> {
     pub scopes: Vec<Scope>,
     /// The path that it asks for, and where it would copy that to.
     pub paths: &'a [&'a str],
-    pub address: Option<IpAddr>,
+    pub request: &'a Request,
     pub agent: Option<String>,
     /// What it opens.
     pub opens: Kind,

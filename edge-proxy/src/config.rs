@@ -6,7 +6,10 @@ mod value;
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
-use shared::client::{Networks, TrustedProxies, Visitors};
+use shared::{
+    client::{Networks, TrustedProxies, Visitors},
+    trace::TraceOptions,
+};
 
 use crate::{
     addresses::Rules,
@@ -268,6 +271,9 @@ pub struct Config {
     /// Which log lines are written: a level, or a tracing filter such as info,edge_proxy=debug
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = crate::telemetry::parse_filter)]
     pub log_level: String,
+
+    #[command(flatten)]
+    pub tracing: TraceOptions,
 
     /// Development: PUBLIC_ORIGIN may be missing, the edge then serves any Host, and `migrate fresh` asks nothing
     #[arg(long, env = "DEBUG", default_value_t = false, action = clap::ArgAction::Set)]

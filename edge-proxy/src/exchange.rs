@@ -64,12 +64,13 @@ pub async fn answer(
     upstream: &mut UpstreamSession,
     ctx: &mut RequestCtx,
 ) -> Result<StatusCode, Denied> {
-    let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Err(Denied::Fault) };
     let answer = tokio::time::timeout(edge.zenzefi.timeout(), read_head(upstream)).await;
     let answer = answer.map_err(|_| Denied::UpstreamSilent).and_then(|head| head.ok_or(Denied::UpstreamUnreachable));
     let (mut head, ends) = answer.map_err(|denied| broken(ctx, denied))?;
     ctx.journey.answered();
-    admitted.permit.answered(head.status).await?;
+    ctx.heard(head.status);
+    let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Err(Denied::Fault) };
+    ctx.span.around(admitted.permit.answered(head.status)).await?;
     let status = head.status;
     let is_open = status == StatusCode::SWITCHING_PROTOCOLS;
     let asked = session.req_header();

@@ -57,7 +57,7 @@ pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Request)
         Some(Value::String(text)) => Credential::parse(text.trim()).ok_or(Denied::BadCredential)?,
         Some(_) => return Err(Denied::MalformedBody("The token must be a string")),
     };
-    let held = edge.inspect(&credential, request.client).await?;
+    let held = edge.inspect(&credential, request).await?;
     let left = held.left(Instant::now()).as_secs();
     let answer = Answer::json(&json!({
         "authenticated": true,
@@ -77,7 +77,7 @@ pub async fn status(edge: &Edge, session: &Session, request: &Request) -> Result
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    let (held, candidate) = edge.choose(candidates, request.client).await?;
+    let (held, candidate) = edge.choose(candidates, request).await?;
     Ok(state(&held, candidate.source, edge.config.token_hour()))
 }
 
@@ -121,7 +121,7 @@ async fn free(edge: &Edge, session: &Session, request: &Request) -> Result<bool,
     let head = session.req_header();
     let from = admit::origination(&head.headers, request.client)?;
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    let (held, _) = edge.choose(candidates, request.client).await?;
+    let (held, _) = edge.choose(candidates, request).await?;
     edge.redis().release(held.token_id, &from.device).await.map_err(|error| {
         tracing::warn!(%error, "a device could not be freed");
         Denied::Unavailable
@@ -159,7 +159,7 @@ async fn signed_in(
     next: &str,
 ) -> Result<Answer, Denied> {
     let credential = Credential::parse_token_text(token).ok_or(Denied::BadCredential)?;
-    let held = edge.inspect(&credential, request.client).await?;
+    let held = edge.inspect(&credential, request).await?;
     Ok(signed_in_as(redirect(request, next)?, edge, headers, request, &credential, &held))
 }
 
@@ -173,7 +173,7 @@ pub async fn enter(edge: &Edge, session: &Session, request: &Request) -> Result<
         Denied::Unavailable
     })?;
     let credential = redeemed.ok_or(Denied::HandoverGone)?.secret();
-    let held = edge.inspect(&credential, request.client).await?;
+    let held = edge.inspect(&credential, request).await?;
     if let Err(error) = edge.redis().tell(&Usage::Redeemed { digest: credential.digest() }).await {
         // Untold, the credential would be taken for one that nobody fetched, and removed.
         tracing::warn!(%error, "a hand-over could not be told");
@@ -190,7 +190,7 @@ pub async fn whoami(edge: &Edge, session: &Session, request: &Request) -> Result
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    let known = match edge.choose(candidates, request.client).await {
+    let known = match edge.choose(candidates, request).await {
         Ok((held, _)) => Some(held),
         Err(Denied::NoCredential) => None,
         Err(denied) => return Err(denied),

@@ -52,6 +52,21 @@ pub const CLAIMS_RENEWED_EVERY: Duration = Duration::from_millis(CLAIM_MS / 8);
 /// How often it is looked whether what is held may go on.
 const WATCHED_EVERY: Duration = Duration::from_millis(250);
 
+/// How a grant was found, for the access line: `hit` if it was known, `miss` if Redis was asked, `negative` if it was known that there is
+/// none. Of several credentials the last one that was looked at counts.
+#[derive(Debug, Default)]
+pub struct LookedUp(Mutex<Option<&'static str>>);
+
+impl LookedUp {
+    pub fn outcome(&self) -> Option<&'static str> {
+        *self.0.lock().expect("nothing panics while it holds this lock")
+    }
+
+    fn note(&self, outcome: &'static str) {
+        *self.0.lock().expect("nothing panics while it holds this lock") = Some(outcome);
+    }
+}
+
 /// The grants of this edge.
 pub struct Grants {
     redis: Redis,
@@ -88,17 +103,17 @@ impl Grants {
     }
 
     /// Finds what a credential opens, without using it.
-    pub async fn find(&self, digest: Digest) -> Outcome {
-        self.find_on(Question { key: Key { digest, device: None }, scopes: Vec::new() }).await
+    pub async fn find(&self, digest: Digest, looked_up: &LookedUp) -> Outcome {
+        self.find_on(Question { key: Key { digest, device: None }, scopes: Vec::new() }, looked_up).await
     }
 
     /// Admits a request of this device whose path these scopes open. The grant that comes back counts one use more; see
     /// [`Uses::leave`](crate::uses::Uses::leave).
-    pub async fn admit(&self, digest: Digest, device: &Device, scopes: &[Scope]) -> Outcome {
+    pub async fn admit(&self, digest: Digest, device: &Device, scopes: &[Scope], looked_up: &LookedUp) -> Outcome {
         let question = Question { key: Key { digest, device: Some(device.clone()) }, scopes: scopes.to_vec() };
         for _ in 0..MAX_ASKS {
             let began = Instant::now();
-            let held = self.find_on(question.clone()).await?;
+            let held = self.find_on(question.clone(), looked_up).await?;
             if !scopes.contains(&held.scope) {
                 return Err(Unfit::Refused(Refusal::Outside(held.scope)));
             }
@@ -115,14 +130,19 @@ impl Grants {
         Err(Unfit::Unavailable)
     }
 
-    async fn find_on(&self, question: Question) -> Outcome {
+    async fn find_on(&self, question: Question, looked_up: &LookedUp) -> Outcome {
         let key = question.key.clone();
-        if let Some(known) = self.known(&key) {
-            let outcome = if known.is_ok() { "hit" } else { "negative" };
-            self.metrics.grants.with_label_values(&[outcome]).inc();
+        let known = self.known(&key);
+        let how = match &known {
+            Some(Ok(_)) => "hit",
+            Some(Err(_)) => "negative",
+            None => "miss",
+        };
+        self.metrics.grants.with_label_values(&[how]).inc();
+        looked_up.note(how);
+        if let Some(known) = known {
             return known;
         }
-        self.metrics.grants.with_label_values(&["miss"]).inc();
         let outcome = self.ask_once(question).await;
         match (&outcome, self.cached(&key)) {
             (Err(Unfit::Unavailable), Some(held)) if self.is_within_grace(&held) => Ok(held),

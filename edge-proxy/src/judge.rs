@@ -14,6 +14,7 @@ use crate::{
     forward,
     gate::head::{Limits, is_not_for_gateways},
     gateway,
+    grants::LookedUp,
     held::Held,
     origin::Origin,
     places::Kind,
@@ -40,8 +41,8 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
     if edge.config.https_redirect && !is_tls(session) && !edge.routes.is_plain(&ctx.path) {
         return to_https(edge, session.req_header());
     }
-    let request = read_head(edge, session, ctx)?;
-    ctx.request = Some(request.clone());
+    let request = Arc::new(read_head(edge, session, ctx)?);
+    ctx.request = Some(Arc::clone(&request));
     let path = ctx.path.clone();
     let route = edge.routes.of(&path);
     ctx.route = route.class();
@@ -114,6 +115,7 @@ fn read_head(edge: &Edge, session: &Session, ctx: &RequestCtx) -> Result<Request
         public,
         publics: Arc::clone(&edge.public_origins),
         local: local.filter(Origin::is_loopback),
+        looked_up: LookedUp::default(),
     })
 }
 
@@ -176,7 +178,7 @@ async fn admit_upstream(
     let is_upgrade = is_websocket(head);
     let query = query.map(credential::strip_query).unwrap_or_default();
     if has_query_token && !is_upgrade {
-        let (held, candidate) = edge.choose(candidates, request.client).await?;
+        let (held, candidate) = edge.choose(candidates, request).await?;
         if candidate.source == Source::Query {
             admit::authorize(edge.config.device_policy, true, held.scope, &[path])?;
             return sign_in_by_query(edge, &head.headers, request, &candidate, &held, path, query.as_deref());
@@ -209,14 +211,14 @@ async fn admit_with(
     };
     if scopes.is_empty() {
         // No token opens this; but a bad one is told so first, and nothing is taken for it.
-        let (held, candidate) = edge.choose(candidates, request.client).await?;
+        let (held, candidate) = edge.choose(candidates, request).await?;
         check(&candidate)?;
         return Err(admit::authorize(policy, from.is_named, held.scope, &paths).err().unwrap_or(Denied::Fault));
     }
     let agent = head.headers.get(header::USER_AGENT);
     let agent = agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
     let opens = if is_upgrade { Kind::WebSocket } else { Kind::Request };
-    let caller = Caller { from: from.clone(), scopes, paths: &paths, address: request.client, agent, opens };
+    let caller = Caller { from: from.clone(), scopes, paths: &paths, request, agent, opens };
     let (permit, candidate) = edge.admit(candidates, &caller, check).await?;
     let target = with_query(path, query);
     let is_header = candidate.source == Source::Header;

@@ -15,7 +15,7 @@ use edge_proxy::{
     serve, telemetry,
 };
 use mimalloc::MiMalloc;
-use shared::settings;
+use shared::{settings, trace::Export};
 
 /// Bodies pass in many short-lived buffers of some 100 KiB, which glibc's allocator takes from the kernel again and again.
 #[global_allocator]
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
             for misspelled in settings::misspelled() {
                 tracing::warn!("{misspelled}");
             }
-            serve::run(*config)
+            serve_traced(*config)
         }
         Command::CheckConfig(config) => check(*config).map(|()| println!("The configuration is good.")),
     };
@@ -60,6 +60,13 @@ fn main() -> ExitCode {
             ExitCode::from(MISCONFIGURED)
         }
     }
+}
+
+fn serve_traced(config: Config) -> Result<(), String> {
+    let export = telemetry::start_tracing(&config.tracing)?;
+    let served = serve::run(config);
+    export.into_iter().for_each(Export::stop);
+    served
 }
 
 fn check(config: Config) -> Result<(), String> {

@@ -111,7 +111,9 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<bool> {
-        match judge(&self.edge, session, ctx).await {
+        ctx.begin_span(session.req_header());
+        let span = ctx.span.clone();
+        match span.around(judge(&self.edge, session, ctx)).await {
             Ok(Decision::Answer(answer)) => self.send(session, ctx, answer).await.map(|()| true),
             Ok(Decision::Forward(target)) => {
                 if let Target::Upstream(admitted) = &target {
@@ -191,13 +193,14 @@ impl ProxyHttp for Proxy {
                 // From here on Pingora writes it.
                 admitted.permit.sent();
                 let origin = ctx.journey.origin().expect("a request that is sent was given an address");
-                forward::to_upstream(head, request, admitted, origin, &self.edge.config)
+                forward::to_upstream(head, request, admitted, origin, &self.edge.config)?;
             }
             _ => {
                 let control = self.edge.control.as_ref().expect("this route exists only where it is configured");
-                forward::to_control(head, request, &control.origin)
+                forward::to_control(head, request, &control.origin)?;
             }
         }
+        ctx.sends(head)
     }
 
     async fn upstream_response_filter(
@@ -210,6 +213,7 @@ impl ProxyHttp for Proxy {
             return Ok(());
         }
         ctx.has_answer = true;
+        ctx.heard(head.status);
         let Some(admitted) = ctx.admitted() else { return Ok(()) };
         ctx.rewriting = Rewriting::begin(&self.edge, session.req_header(), admitted, head)?;
         Ok(())
@@ -227,7 +231,7 @@ impl ProxyHttp for Proxy {
         ctx.status = Some(head.status);
         ctx.journey.answered();
         let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Ok(()) };
-        admitted.permit.answered(head.status).await.map_err(|denied| {
+        ctx.span.around(admitted.permit.answered(head.status)).await.map_err(|denied| {
             let status = denied.status().as_u16();
             Error::explain(ErrorType::HTTPStatus(status), "the token's clock could not be started")
         })?;

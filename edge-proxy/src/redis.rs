@@ -7,7 +7,7 @@ use fred::{
     error::{Error, ErrorKind},
     interfaces::{ClientLike, EventInterface, KeysInterface, StreamsInterface},
     types::{
-        Builder, InfoKind,
+        Builder, FromValue, InfoKind,
         config::{Config, Options, PerformanceConfig, ReconnectPolicy},
         scripts::Script,
     },
@@ -21,6 +21,7 @@ use shared::{
     rate::Spent,
     redis::{self as contract, Limited},
     scope::Scope,
+    trace::{self, Span},
 };
 use uuid::Uuid;
 
@@ -132,6 +133,17 @@ impl Redis {
         }
     }
 
+    async fn run<Reply: FromValue>(
+        &self,
+        name: &'static str,
+        script: &Script,
+        keys: Vec<String>,
+        arguments: Vec<String>,
+    ) -> Result<Reply, Error> {
+        let client = self.connected()?;
+        trace::ask("redis", name, script.evalsha_with_reload(client, keys, arguments)).await
+    }
+
     /// Waits for the first connection, however long it takes.
     pub async fn wait_until_connected(&self) {
         while self.client.wait_for_connect().await.is_err() {
@@ -165,7 +177,7 @@ impl Redis {
     /// What a credential names, and whether Redis could know.
     pub async fn find(&self, credential: &Digest) -> Result<Finding, Error> {
         let keys = vec![contract::SNAPSHOT.to_owned(), contract::credential_key(credential)];
-        let reply: Vec<String> = self.find.evalsha_with_reload(self.connected()?, keys, ()).await?;
+        let reply: Vec<String> = self.run("FIND", &self.find, keys, Vec::new()).await?;
         Finding::parse(&reply).map_err(malformed)
     }
 
@@ -219,7 +231,7 @@ impl Redis {
     async fn ask(&self, token_id: Uuid, lease: String, generation: i64, tail: [String; 11]) -> Result<Lookup, Error> {
         let keys = vec![contract::token_key(token_id), lease, contract::SNAPSHOT.to_owned()];
         let arguments: Vec<String> = std::iter::once(generation.to_string()).chain(tail).collect();
-        let reply: Vec<String> = self.admit.evalsha_with_reload(self.connected()?, keys, arguments).await?;
+        let reply: Vec<String> = self.run("ADMIT", &self.admit, keys, arguments).await?;
         Lookup::parse(token_id, &reply).map_err(malformed)
     }
 
@@ -238,7 +250,7 @@ impl Redis {
             lease.to_owned(),
             session_id.to_string(),
         ];
-        let _freed: i64 = self.settle.evalsha_with_reload(self.connected()?, keys, arguments).await?;
+        let _freed: i64 = self.run("SETTLE", &self.settle, keys, arguments).await?;
         Ok(())
     }
 
@@ -258,8 +270,9 @@ impl Redis {
             held.lease.map(|lease| lease.session_id.to_string()).unwrap_or_default(),
             contract::CHANGES_LENGTH.to_string(),
             used_at_ms.map(|at| at.to_string()).unwrap_or_default(),
+            Span::current().traceparent().unwrap_or_default(),
         ];
-        let reply: Vec<String> = self.activate.evalsha_with_reload(self.connected()?, keys, arguments).await?;
+        let reply: Vec<String> = self.run("ACTIVATE", &self.activate, keys, arguments).await?;
         Activation::parse(&reply).map_err(malformed)
     }
 
@@ -267,7 +280,7 @@ impl Redis {
     pub async fn release(&self, token_id: Uuid, device: &Device) -> Result<bool, Error> {
         let keys = vec![contract::token_key(token_id), self.lease_key(token_id, device), contract::CHANGES.to_owned()];
         let arguments = vec![token_id.to_string(), device.to_string(), contract::CHANGES_LENGTH.to_string()];
-        let freed: i64 = self.release.evalsha_with_reload(self.connected()?, keys, arguments).await?;
+        let freed: i64 = self.run("RELEASE", &self.release, keys, arguments).await?;
         Ok(freed == 1)
     }
 
@@ -278,14 +291,15 @@ impl Redis {
     /// Takes the salt of a hand-over, once, and gives back what the browser is to hold.
     pub async fn redeem(&self, code: &str) -> Result<Option<Handover>, Error> {
         let key = contract::handover_key(&Handover::code_digest(code));
-        let salt: Option<String> = self.connected()?.getdel(key).await?;
+        let salt: Option<String> = trace::ask("redis", "GETDEL", self.connected()?.getdel(key)).await?;
         Ok(salt.and_then(|salt| Handover::join(code, &salt)))
     }
 
     /// Tells the control plane what this edge saw.
     pub async fn tell(&self, event: &Usage) -> Result<(), Error> {
         let field = (event::FIELD, event.encode());
-        let _id: String = self.connected()?.xadd(contract::USAGE, false, None::<()>, "*", field).await?;
+        let told = self.connected()?.xadd(contract::USAGE, false, None::<()>, "*", field);
+        let _id: String = trace::ask("redis", "XADD", told).await?;
         Ok(())
     }
 
@@ -304,14 +318,14 @@ impl Redis {
     pub async fn spend(&self, token_id: Uuid, cost: Duration) -> Result<Duration, Error> {
         let keys = vec![contract::rate_key(Limited::Token(token_id))];
         let arguments = vec![cost.as_micros().to_string(), String::new()];
-        let reply: Vec<String> = self.spend.evalsha_with_reload(self.connected()?, keys, arguments).await?;
+        let reply: Vec<String> = self.run("SPEND", &self.spend, keys, arguments).await?;
         Ok(Spent::parse(&reply).map_err(malformed)?.used)
     }
 
     /// Which contents Redis has, and how far the feed reaches.
     pub async fn pulse(&self) -> Result<Pulse, Error> {
         let keys = vec![contract::SNAPSHOT.to_owned(), contract::CHANGES.to_owned()];
-        let reply: Vec<String> = self.pulse.evalsha_with_reload(self.connected()?, keys, ()).await?;
+        let reply: Vec<String> = self.run("PULSE", &self.pulse, keys, Vec::new()).await?;
         Pulse::parse(&reply).map_err(malformed)
     }
 

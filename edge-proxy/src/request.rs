@@ -8,16 +8,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
+use pingora::http::RequestHeader;
+use shared::trace::{self, Span};
 use uuid::Uuid;
 
 use crate::{
-    addresses::Journey, admit::Denied, credential::Source, origin::Origin, permit::Permit, respond::Answer,
-    rewriting::Rewriting, telemetry::Metrics, upload::Upload, verdict::Ending,
+    addresses::Journey, admit::Denied, credential::Source, grants::LookedUp, origin::Origin, permit::Permit,
+    respond::Answer, rewriting::Rewriting, telemetry::Metrics, upload::Upload, verdict::Ending,
 };
 
 /// Facts of a request's head that no client can choose: what it may name is checked.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Request {
     pub id: String,
     /// The address of whoever asks, past the proxies that are trusted.
@@ -28,6 +30,8 @@ pub struct Request {
     pub publics: Arc<[Origin]>,
     /// The origin of a desktop client's local proxy.
     pub local: Option<Origin>,
+    /// How the grant of its credential was found.
+    pub looked_up: LookedUp,
 }
 
 impl Request {
@@ -68,9 +72,15 @@ pub enum Target {
     Control,
 }
 
+/// The request as it was sent to a server behind, until the head of its answer.
+struct Leg {
+    since: Instant,
+    span: Span,
+}
+
 /// A request from its first byte to its last.
 pub struct RequestCtx {
-    pub request: Option<Request>,
+    pub request: Option<Arc<Request>>,
     pub target: Option<Target>,
     /// A word for logs and metrics.
     pub route: &'static str,
@@ -87,6 +97,11 @@ pub struct RequestCtx {
     pub has_answer: bool,
     /// Bounds on the request's body, once it is let through.
     pub upload: Option<Upload>,
+    /// What it is in its trace.
+    pub span: Span,
+    leg: Option<Leg>,
+    /// How long servers behind took to answer, or to fail, in all.
+    behind_took: Option<Duration>,
     bytes_in: u64,
     /// Bytes of a body that is sent again which were counted the first time.
     counted_before: u64,
@@ -111,6 +126,9 @@ impl RequestCtx {
             journey: Journey::default(),
             has_answer: false,
             upload: None,
+            span: Span::default(),
+            leg: None,
+            behind_took: None,
             bytes_in: 0,
             counted_before: 0,
             bytes_out: 0,
@@ -133,6 +151,36 @@ impl RequestCtx {
         }
     }
 
+    /// Ends what this request is in its trace, with the facts that the access line has too.
+    fn tell_span(&self) {
+        let span = &self.span;
+        if !span.is_told() {
+            return;
+        }
+        span.rename(format!("{} {}", self.method, self.route));
+        span.note("http.request.method", self.method.clone());
+        span.note("url.path", self.path.clone());
+        span.note("gateway.request_id", self.id());
+        span.note("gateway.route", self.route);
+        if let Some(status) = self.status {
+            span.note("http.response.status_code", i64::from(status.as_u16()));
+        }
+        if let Some(outcome) = self.request.as_ref().and_then(|request| request.looked_up.outcome()) {
+            span.note("gateway.grant", outcome);
+        }
+        if let Some(admitted) = self.admitted() {
+            span.note("user.id", admitted.permit.held.user_id.to_string());
+            span.note("gateway.token_id", admitted.permit.held.token_id.to_string());
+        }
+        if let Some(why) = self.refused.or_else(|| self.cut().map(Ending::as_str)) {
+            span.note("gateway.refused", why);
+        }
+        if self.status.is_none_or(|status| status.is_server_error()) {
+            span.failed(self.refused.unwrap_or("no answer"));
+        }
+        span.end();
+    }
+
     /// Notes an answer of the edge's own, for the access line and the metrics.
     pub fn answered(&mut self, answer: &Answer) {
         self.status = Some(answer.status());
@@ -146,8 +194,49 @@ impl RequestCtx {
         self.admitted().and_then(|admitted| admitted.permit.held.ending(Instant::now()))
     }
 
+    /// Begins what this request is in its trace, once its head was read.
+    pub fn begin_span(&mut self, head: &RequestHeader) {
+        self.span = Span::of_request(head.headers.get_all(trace::HEADER).iter().map(HeaderValue::as_bytes));
+    }
+
+    /// From here on it is another server's turn, which is told by `head` where in the trace it stands.
+    pub fn sends(&mut self, head: &mut RequestHeader) -> pingora::Result<()> {
+        let span = self.span.question(self.route);
+        if let Some(place) = span.traceparent().and_then(|place| HeaderValue::try_from(place).ok()) {
+            head.insert_header(trace::HEADER, place)?;
+        }
+        if let Some(origin) = self.journey.origin() {
+            span.note("server.address", origin.to_string());
+        }
+        self.leg = Some(Leg { since: Instant::now(), span });
+        Ok(())
+    }
+
+    /// The other server's answer began.
+    pub fn heard(&mut self, status: StatusCode) {
+        if let Some(leg) = self.end_leg() {
+            leg.span.note("http.response.status_code", i64::from(status.as_u16()));
+        }
+    }
+
+    /// It gave none, or none that could be used.
+    fn unheard(&mut self) {
+        if let Some(leg) = self.end_leg() {
+            leg.span.failed("no answer");
+        }
+    }
+
+    fn end_leg(&mut self) -> Option<Leg> {
+        let leg = self.leg.take()?;
+        let took = leg.since.elapsed();
+        *self.behind_took.get_or_insert_default() += took;
+        self.metrics.behind.observe(took.as_secs_f64());
+        Some(leg)
+    }
+
     /// From here on the request is sent once more, from its first byte.
     pub fn begin_again(&mut self) {
+        self.unheard();
         self.counted_before = self.bytes_in;
         if let Some(upload) = &mut self.upload {
             upload.begin_again(Instant::now());
@@ -192,6 +281,7 @@ impl RequestCtx {
 
 impl Drop for RequestCtx {
     fn drop(&mut self) {
+        self.unheard();
         let took: Duration = self.started.elapsed();
         self.metrics.open_requests.dec();
         self.metrics.duration.observe(took.as_secs_f64());
@@ -220,11 +310,19 @@ impl Drop for RequestCtx {
             status = self.status.map(|status| status.as_u16()),
             refused = self.refused,
             cut = self.cut().map(Ending::as_str),
+            grant = self.request.as_ref().and_then(|request| request.looked_up.outcome()),
             user_id = admitted.map(|admitted| tracing::field::display(admitted.permit.held.user_id)),
             token_id = admitted.map(|admitted| tracing::field::display(admitted.permit.held.token_id)),
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
-            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            behind_ms = self.behind_took.map(milliseconds),
+            took_ms = milliseconds(took),
+            trace_id = self.span.trace_id().map(tracing::field::display),
         );
+        self.tell_span();
     }
+}
+
+fn milliseconds(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,6 +4,8 @@
 use prometheus::{
     Counter, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
+use rustls::crypto::ring;
+use shared::trace::{self, Export, TraceOptions};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -39,6 +41,16 @@ pub fn start(format: LogFormat, level: &str) {
     }
 }
 
+/// Starts telling traces, where there is whom to tell; must be called outside of asynchronous code.
+pub fn start_tracing(options: &TraceOptions) -> Result<Option<Export>, String> {
+    let export = Export::start("edge-proxy", options, || {
+        // The first one that is chosen stays, and serves as well.
+        let _ = ring::default_provider().install_default();
+        reqwest::blocking::Client::builder().timeout(trace::TOLD_WITHIN).build()
+    });
+    export.map_err(|error| format!("OTLP_ENDPOINT: {error}"))
+}
+
 /// The figures of this edge, each with a closed set of labels.
 pub struct Metrics {
     registry: Registry,
@@ -54,6 +66,8 @@ pub struct Metrics {
     pub open_websockets: IntGauge,
     /// Seconds from the request's head to the end of its answer.
     pub duration: Histogram,
+    /// Seconds from sending a request on to the head of its answer.
+    pub behind: Histogram,
     /// Seconds from the telling of a change to the end of what it cut.
     pub revocation_delay: Histogram,
     /// Seconds since the change feed was sound.
@@ -117,6 +131,8 @@ impl Metrics {
         };
         let duration = "From the request's head to the end of its answer";
         let duration = histogram(HistogramOpts::new("edge_request_duration_seconds", duration));
+        let behind = "From sending a request on to the head of its answer";
+        let behind = histogram(HistogramOpts::new("edge_behind_seconds", behind));
         let delay = "From the telling of a change to the end of what it cut";
         let delay = HistogramOpts::new("edge_revocation_delay_seconds", delay);
         let revocation_delay = histogram(delay.buckets(REVOCATION_BUCKETS.to_vec()));
@@ -128,6 +144,7 @@ impl Metrics {
             open_requests: gauge("edge_open_requests", "Requests that are being served"),
             open_websockets: gauge("edge_open_websockets", "WebSockets that are open"),
             duration,
+            behind,
             revocation_delay,
             feed_silence: seconds("edge_feed_silence_seconds", "Since the change feed was sound"),
             feed_lag: seconds("edge_feed_lag_seconds", "From the telling of the last change to its being taken in"),

@@ -37,7 +37,8 @@ pub fn announces_trailers(head: &RequestHeader) -> bool {
 pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
     let permit = Arc::clone(&ctx.admitted().ok_or(Denied::Fault)?.permit);
     let mut stream = exchange::connect(edge, ctx).await?.into_inner();
-    let head = announce(session.req_header(), edge, ctx)?;
+    let mut head = announce(session.req_header(), edge, ctx)?;
+    ctx.sends(&mut head).map_err(|_| Denied::Fault)?;
     let wire = http_req_header_to_wire(&head).ok_or(Denied::Fault)?;
     if session.req_header().headers.contains_key(header::EXPECT) {
         session.as_mut().write_continue_response().await.map_err(|_| Denied::BrokenBody)?;

@@ -5,7 +5,7 @@
 //! What goes to the upstream is written by a task of its own, behind a queue of one: an upstream that reads no further before
 //! it is read itself must not stop the other direction.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
@@ -67,12 +67,14 @@ impl Close {
 /// Opens the WebSocket at the upstream and carries it until either side, its grant or the edge ends it.
 pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
     let (request, admitted) = match (&ctx.request, ctx.admitted()) {
-        (Some(request), Some(admitted)) => (request.clone(), admitted.clone()),
+        (Some(request), Some(admitted)) => (Arc::clone(request), admitted.clone()),
         _ => return Err(Denied::Fault.into()),
     };
     let mut upstream = exchange::connect(edge, ctx).await?;
     let origin = ctx.journey.origin().ok_or(Denied::Fault)?;
-    let head = handshake(session.req_header(), &request, &admitted, origin, edge).map_err(|_| Denied::Fault)?;
+    let head = handshake(session.req_header(), &request, &admitted, origin, edge);
+    let mut head = head.map_err(|_| Denied::Fault)?;
+    ctx.sends(&mut head).map_err(|_| Denied::Fault)?;
     admitted.permit.sent();
     let written = upstream.write_request_header(Box::new(head)).await;
     written.map_err(|_| exchange::broken(ctx, Denied::UpstreamUnreachable))?;

@@ -1,4 +1,4 @@
-//! What travels on the `usage` stream, from the edges to the control plane. An entry has one field, [`FIELD`], with the
+//! What travels on the `usage` stream, from the edges to the control plane. An entry has the field [`FIELD`], with the
 //! event as JSON; kinds and fields are only ever added, so that an older reader can skip what it does not know.
 
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::credential::Digest;
 
-/// The one field of an entry.
+/// The field of an entry; beside it there may be [`trace::HEADER`](crate::trace::HEADER), the request that left it.
 pub const FIELD: &str = "event";
 
 /// Something that an edge saw and Postgres must know. Reading one twice changes nothing.

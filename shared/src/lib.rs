@@ -2,7 +2,8 @@
 //! opens, what stands in Redis and what travels on its streams.
 //!
 //! Both planes import this crate and never each other, so a promise that they make to one another is written once. It holds
-//! no runtime, no web framework and no database, and of I/O only what [`settings`] reads at the start.
+//! no runtime, no web framework and no database, and of I/O only what [`settings`] reads at the start. How options are read and traces
+//! told is here too: both planes must do it alike.
 
 pub mod client;
 pub mod credential;
@@ -15,3 +16,4 @@ pub mod rate;
 pub mod redis;
 pub mod scope;
 pub mod settings;
+pub mod trace;

@@ -35,6 +35,7 @@ mod sessions;
 mod slow_clients;
 mod streaming;
 mod tls_listener;
+mod traces;
 mod transports;
 mod two_edges;
 mod unknown_tokens;

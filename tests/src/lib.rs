@@ -7,6 +7,7 @@
 pub mod actors;
 pub mod browser;
 pub mod client;
+pub mod collector;
 pub mod eventually;
 pub mod folder;
 pub mod link;
@@ -23,6 +24,7 @@ pub mod secrets;
 pub mod sentinel;
 pub mod silent;
 pub mod slow;
+pub mod small_server;
 pub mod socket;
 pub mod stack;
 pub mod standin;

@@ -9,13 +9,10 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
+
+use crate::small_server::SmallServer;
 
 pub const SHOP_ID: &str = "54401";
 pub const SECRET_KEY: &str = "test_qL3rZ8vN1xW6sYd0";
@@ -23,9 +20,8 @@ pub const SECRET_KEY: &str = "test_qL3rZ8vN1xW6sYd0";
 /// A running API. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Yookassa {
-    address: std::net::SocketAddr,
+    server: SmallServer,
     shop: Arc<Mutex<Shop>>,
-    stopped: CancellationToken,
 }
 
 /// How it treats its callers.
@@ -51,22 +47,23 @@ struct Shop {
 
 impl Yookassa {
     pub async fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let address = listener.local_addr()?;
-        let (shop, stopped, tasks) = (Arc::<Mutex<Shop>>::default(), CancellationToken::new(), TaskTracker::new());
-        let (accepting, spawner, until) = (shop.clone(), tasks.clone(), stopped.clone());
-        tasks.spawn(async move {
-            while let Some(Ok((tcp, _))) = until.run_until_cancelled(listener.accept()).await {
-                let (shop, until) = (accepting.clone(), until.clone());
-                spawner.spawn(async move { until.run_until_cancelled(converse(tcp, shop)).await });
-            }
-        });
-        Ok(Self { address, shop, stopped })
+        let shop = Arc::<Mutex<Shop>>::default();
+        let asked = Arc::clone(&shop);
+        let server = SmallServer::start(move |request| {
+            let mut shop = lock(&asked);
+            let (status, answer) = shop.answer(request);
+            let mut response = Response::new(Bytes::from(answer.to_string()));
+            *response.status_mut() = status;
+            response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+            (shop.mood != Mood::Mute).then_some(response)
+        })
+        .await?;
+        Ok(Self { server, shop })
     }
 
     /// What `YOOKASSA_API_URL` is to be.
     pub fn url(&self) -> String {
-        format!("http://{}/v3", self.address)
+        format!("http://{}/v3", self.server.address)
     }
 
     pub fn is(&self, mood: Mood) {
@@ -121,53 +118,13 @@ impl Yookassa {
     }
 }
 
-impl Drop for Yookassa {
-    fn drop(&mut self) {
-        self.stopped.cancel();
-    }
-}
-
 fn lock(shop: &Mutex<Shop>) -> std::sync::MutexGuard<'_, Shop> {
     shop.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Serves one connection to its end.
-async fn converse(tcp: TcpStream, shop: Arc<Mutex<Shop>>) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let shop = shop.clone();
-        async move {
-            let (head, body) = request.into_parts();
-            let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
-            let mut shop = lock(&shop);
-            let (status, answer) = shop.answer(&head.method, head.uri.path(), &head.headers, &body);
-            if shop.mood == Mood::Mute {
-                return Err(Broken);
-            }
-            let mut response = Response::new(Full::new(Bytes::from(answer.to_string())));
-            *response.status_mut() = status;
-            response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-            Ok::<_, Broken>(response)
-        }
-    });
-    if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(tcp), service).await {
-        tracing::debug!(%error, "a connection ended early");
-    }
-}
-
-/// The connection is to break off.
-#[derive(Debug)]
-struct Broken;
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("broken off")
-    }
-}
-
-impl std::error::Error for Broken {}
-
 impl Shop {
-    fn answer(&mut self, method: &Method, path: &str, headers: &HeaderMap, body: &Bytes) -> (StatusCode, Value) {
+    fn answer(&mut self, request: &Request<Bytes>) -> (StatusCode, Value) {
+        let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
         let credentials = format!("Basic {}", BASE64_STANDARD.encode(format!("{SHOP_ID}:{SECRET_KEY}")));
         if self.mood == Mood::Down {
             return error(StatusCode::INTERNAL_SERVER_ERROR, "internal_server_error");
@@ -176,7 +133,7 @@ impl Shop {
             return error(StatusCode::UNAUTHORIZED, "invalid_credentials");
         }
         match (method, path.strip_prefix("/v3/payments")) {
-            (&Method::POST, Some("")) => self.make(headers, body),
+            (&Method::POST, Some("")) => self.make(headers, request.body()),
             (&Method::GET, Some(id)) => {
                 self.asked += 1;
                 let payment = id.strip_prefix('/').and_then(|id| self.payments.get(id));

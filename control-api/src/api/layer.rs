@@ -16,6 +16,7 @@ use poem::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
 };
 use serde_json::Value;
+use shared::trace::{self, Span};
 use uuid::Uuid;
 
 use super::error::{self, ApiError};
@@ -69,9 +70,17 @@ impl Methods {
 
     /// What a path that is not listed knows is what every page knows.
     fn allowed(&self, path: &str) -> &str {
+        self.find(path).map_or("GET, HEAD", |(_, methods)| methods)
+    }
+
+    /// A path with names in the place of what differs from one call to the next; `pages` for all that are not listed.
+    fn route(&self, path: &str) -> &str {
+        self.find(path).map_or("pages", |(template, _)| template)
+    }
+
+    fn find(&self, path: &str) -> Option<&(String, String)> {
         let exact = self.0.iter().find(|(template, _)| template == path);
-        let found = exact.or_else(|| self.0.iter().find(|(template, _)| matches(template, path)));
-        found.map_or("GET, HEAD", |(_, methods)| methods)
+        exact.or_else(|| self.0.iter().find(|(template, _)| matches(template, path)))
     }
 }
 
@@ -110,16 +119,28 @@ impl<E: Endpoint> Endpoint for Layer<E> {
         let client = self.client(&request);
         let user_agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
         let user_agent = user_agent.map(|agent| agent.chars().take(AGENT_CHARS).collect());
+        let span = Span::of_request(request.headers().get_all(trace::HEADER).iter().map(HeaderValue::as_bytes));
         let caller = Origin { ip_address: client, user_agent, request_id: Some(request_id.clone()) };
 
-        let mut response = self.answer(request, &method, &path, caller).await;
+        let mut response = span.around(self.answer(request, &method, &path, caller)).await;
         self.finish(&mut response, &path, origin, &request_id);
 
         let (status, took) = (response.status().as_u16(), started.elapsed());
         let took_ms = took.as_secs_f64() * 1_000.0;
         self.app.metrics.answered(known(&method), status, took);
         let client = client.map(tracing::field::display);
-        tracing::info!(%request_id, %method, path, status, took_ms, client, "answered");
+        let trace_id = span.trace_id().map(tracing::field::display);
+        tracing::info!(%request_id, %method, path, status, took_ms, client, trace_id, "answered");
+        let route = self.methods.route(&path);
+        span.rename(format!("{} {route}", known(&method)));
+        span.note("http.request.method", known(&method));
+        span.note("http.route", route.to_owned());
+        span.note("http.response.status_code", i64::from(status));
+        span.note("gateway.request_id", request_id);
+        if status >= 500 {
+            span.failed("not served");
+        }
+        span.end();
         Ok(response)
     }
 }

@@ -19,9 +19,10 @@ pub mod stats;
 pub mod transaction;
 pub mod user;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sea_orm::{ConnectOptions, Database, DatabaseBackend, Statement, TransactionTrait, Value};
+use shared::trace::Span;
 
 pub use sea_orm::{
     ConnectionTrait as Connection, DatabaseConnection as Pool, DatabaseTransaction as Tx, DbErr as Error,
@@ -51,7 +52,26 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<Pool, Error> {
         .test_before_acquire_if_idle_for(TEST_AFTER_IDLE)
         .sqlx_logging(false)
         .map_sqlx_postgres_opts(|options| options.options(SESSION_LIMITS));
-    Database::connect(options).await
+    let mut pool = Database::connect(options).await?;
+    pool.set_metric_callback(tell_statement);
+    Ok(pool)
+}
+
+/// Tells a statement as part of the work that ran it: its text, in which values are only numbered.
+fn tell_statement(statement: &sea_orm::metric::Info<'_>) {
+    let work = Span::current();
+    if !work.is_told() {
+        return;
+    }
+    let text = &statement.statement.sql;
+    let verb = text.split_whitespace().next().unwrap_or_default().to_owned();
+    let span = work.question_since(verb, SystemTime::now() - statement.elapsed);
+    span.note("db.system.name", "postgresql");
+    span.note("db.query.text", text.clone());
+    if statement.failed {
+        span.failed("failed");
+    }
+    span.end();
 }
 
 /// Opens a pool for migrations, whose statements may take long.

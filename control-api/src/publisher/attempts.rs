@@ -28,7 +28,7 @@ impl Publisher {
         of: &[Digest; N],
     ) -> Result<(i64, [Option<String>; N]), PublishError> {
         let keys = of.iter().map(redis::attempts_key).collect();
-        let reply: Vec<String> = self.run(&self.read_attempts, keys, Vec::new()).await?;
+        let reply: Vec<String> = self.run("READ_ATTEMPTS", &self.read_attempts, keys, Vec::new()).await?;
         let mut reply = reply.into_iter();
         let now_ms = reply.next().and_then(|now| now.parse().ok()).ok_or(Malformed)?;
         let values: Vec<_> = reply.map(|value| Some(value).filter(|value| !value.is_empty())).collect();
@@ -42,7 +42,7 @@ impl Publisher {
             let kept_ms = kept_for.as_millis().max(1).to_string();
             [read.clone().unwrap_or_default(), new.clone().unwrap_or_default(), kept_ms]
         });
-        let replaced: i64 = self.run(&self.replace_attempts, keys, arguments.collect()).await?;
+        let replaced: i64 = self.run("REPLACE_ATTEMPTS", &self.replace_attempts, keys, arguments.collect()).await?;
         Ok(replaced == 1)
     }
 }

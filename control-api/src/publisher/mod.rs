@@ -21,7 +21,7 @@ use shared::{
     credential::Digest,
     grant::{Bar, Malformed},
     pulse::{Contents, Pulse, StreamId},
-    redis,
+    redis, trace,
 };
 use tokio::{sync::Semaphore, time::error::Elapsed};
 use uuid::Uuid;
@@ -171,8 +171,14 @@ impl Publisher {
         replace_when_silent(&self.client).await;
     }
 
-    async fn run<R: FromValue>(&self, script: &Script, keys: Vec<String>, arguments: Vec<String>) -> Result<R, Error> {
-        script.evalsha_with_reload(&self.client, keys, arguments).await
+    async fn run<R: FromValue>(
+        &self,
+        name: &'static str,
+        script: &Script,
+        keys: Vec<String>,
+        arguments: Vec<String>,
+    ) -> Result<R, Error> {
+        trace::ask("redis", name, script.evalsha_with_reload(&self.client, keys, arguments)).await
     }
 
     /// Puts these tokens as Postgres has them now: the token first, so that a credential never names what is not there;
@@ -227,13 +233,14 @@ impl Publisher {
     async fn announce(&self, token_id: Uuid) -> Result<(), PublishError> {
         let kept = (XCapKind::MaxLen, "~", i64::try_from(redis::CHANGES_LENGTH).unwrap_or(i64::MAX), None);
         let field = (redis::CHANGES_FIELD, token_id.to_string());
-        Ok(self.client.xadd::<(), _, _, _, _>(redis::CHANGES, false, kept, "*", field).await?)
+        let told = self.client.xadd::<(), _, _, _, _>(redis::CHANGES, false, kept, "*", field);
+        Ok(trace::ask("redis", "XADD", told).await?)
     }
 
     /// Bars a token whose refund was asked for in this version, unless it was used.
     pub async fn bar(&self, token_id: Uuid, version: i64) -> Result<Bar, PublishError> {
         let (keys, arguments) = (vec![redis::token_key(token_id)], vec![version.to_string()]);
-        let reply: Vec<String> = self.run(&self.bar, keys, arguments).await?;
+        let reply: Vec<String> = self.run("BAR", &self.bar, keys, arguments).await?;
         let bar = Bar::parse(&reply)?;
         self.announce(token_id).await?;
         Ok(bar)
@@ -243,7 +250,7 @@ impl Publisher {
     /// less than `hold` ago, or an edge has told of activations that Postgres has not taken in for so long.
     pub async fn ground_for_refunds(&self, hold: Duration) -> Result<Option<Contents>, PublishError> {
         let keys = vec![redis::SNAPSHOT.to_owned(), redis::CHANGES.to_owned()];
-        let reply: Vec<String> = self.run(&self.pulse, keys, Vec::new()).await?;
+        let reply: Vec<String> = self.run("PULSE", &self.pulse, keys, Vec::new()).await?;
         let pulse = Pulse::parse(&reply)?;
         let built_at = self.built_at().await?;
         let hold_ms = i64::try_from(hold.as_millis()).unwrap_or(i64::MAX);
@@ -260,7 +267,8 @@ impl Publisher {
     /// Keeps a hand-over's salt until its browser comes for it, or its time is over.
     pub async fn hand_over(&self, code: &Digest, salt: &str) -> Result<(), PublishError> {
         let ends = Expiration::EX(i64::try_from(redis::HANDOVER_SECONDS).unwrap_or(i64::MAX));
-        Ok(self.client.set::<(), _, _>(redis::handover_key(code), salt, Some(ends), None, false).await?)
+        let kept = self.client.set::<(), _, _>(redis::handover_key(code), salt, Some(ends), None, false);
+        Ok(trace::ask("redis", "SET", kept).await?)
     }
 
     /// Which server this is.
@@ -289,7 +297,9 @@ impl Publisher {
 
     /// Says that Redis is not whole, and which build is filling it.
     pub async fn begin_rebuild(&self, build: Uuid) -> Result<(), PublishError> {
-        Ok(self.run(&self.begin_rebuild, vec![redis::SNAPSHOT.to_owned()], vec![build.to_string()]).await?)
+        Ok(self
+            .run("BEGIN_REBUILD", &self.begin_rebuild, vec![redis::SNAPSHOT.to_owned()], vec![build.to_string()])
+            .await?)
     }
 
     /// Says that Redis holds all that Postgres knows; `false` if it lost something since this build began. Where there was
@@ -303,7 +313,8 @@ impl Publisher {
     ) -> Result<bool, PublishError> {
         let holds_tokens = u8::from(published > 0).to_string();
         let arguments = vec![build.to_string(), epoch.to_string(), run_id.to_owned(), holds_tokens];
-        let finished: i64 = self.run(&self.finish_rebuild, vec![redis::SNAPSHOT.to_owned()], arguments).await?;
+        let finished: i64 =
+            self.run("FINISH_REBUILD", &self.finish_rebuild, vec![redis::SNAPSHOT.to_owned()], arguments).await?;
         Ok(finished == 1)
     }
 

@@ -78,7 +78,7 @@ impl Publisher {
         let states: Vec<State<'_>> = tokens.iter().map(|owned| self.state(owned)).collect();
         let keys = tokens.iter().map(|owned| redis::token_key(owned.token.id)).collect();
         let arguments = vec![epoch.to_string(), redis::TOMBSTONE_MS.to_string(), as_json(&states)?];
-        let reply: Vec<String> = self.run(&self.put, keys, arguments).await?;
+        let reply: Vec<String> = self.run("PUT", &self.put, keys, arguments).await?;
         if reply.len() != 2 * tokens.len() {
             return Err(Malformed.into());
         }
@@ -128,6 +128,6 @@ impl Publisher {
             puts.push((redis::credential_value(token.id, generation), how, ends_ms.to_string()));
         }
         let arguments = vec![redis::ENDED_SUFFIX.to_owned(), as_json(&puts)?];
-        Ok(self.run(&self.put_credentials, keys, arguments).await?)
+        Ok(self.run("PUT_CREDENTIALS", &self.put_credentials, keys, arguments).await?)
     }
 }

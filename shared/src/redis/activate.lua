@@ -3,7 +3,7 @@
 -- first request was under way has been used all the same.
 --
 -- KEYS: token, lease, changes, usage. ARGV: token_id, credential_gen, tombstone_ms, session, changes_length, when it was used
--- in milliseconds of Redis' clock (or empty: now).
+-- in milliseconds of Redis' clock (or empty: now), and where in a trace this stands (or empty).
 -- Replies as grant::Activation::parse reads.
 local token = redis.call('HMGET', KEYS[1], 'state', 'credential_gen', 'duration_ms', 'activated_at', 'expires_at')
 if not token[1] then return {'unknown'} end
@@ -20,7 +20,12 @@ if not activated or at < activated then
     if string.sub(field, 1, 6) == 'claim:' then redis.call('HDEL', KEYS[1], field) end
   end
   redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', 'token', ARGV[1])
-  redis.call('XADD', KEYS[4], '*', 'event', string.format('{"kind":"activated","token_id":"%s","at_ms":%.0f}', ARGV[1], activated))
+  local event = string.format('{"kind":"activated","token_id":"%s","at_ms":%.0f}', ARGV[1], activated)
+  if (ARGV[7] or '') == '' then
+    redis.call('XADD', KEYS[4], '*', 'event', event)
+  else
+    redis.call('XADD', KEYS[4], '*', 'event', event, 'traceparent', ARGV[7])
+  end
 end
 local session, started, pending, device =
   string.match(redis.call('GET', KEYS[2]) or '', '^([^|]*)|([^|]*)|([^|]*)|(.*)$')
