@@ -105,9 +105,9 @@ const BOUNDARIES: &[Boundary] = &[
         broken_by: ("control-api/src/domain/tokens.rs", "async fn f(redis: &fred::clients::Client) {}"),
     },
     Boundary {
-        says: "the control plane asks nobody by HTTP but the payment provider",
+        says: "the control plane asks nobody by HTTP but the payment provider, and tells nobody but the collector of traces",
         within: &["control-api/src/"],
-        except: &["control-api/src/provider/"],
+        except: &["control-api/src/provider/", "control-api/src/telemetry.rs"],
         forbids: &[Name("reqwest")],
         broken_by: ("control-api/src/domain/payments.rs", "async fn f(http: &reqwest::Client) {}"),
     },
@@ -280,6 +280,21 @@ fn every_test_and_metric_that_the_architecture_names_exists() {
     assert!(named.len() > 10, "the page is not read as it is written: {named:?}");
     for name in named {
         assert!(is_in_source(&format!("fn {name}(")) || is_in_source(&format!("\"{name}\"")), "{name} is gone");
+    }
+}
+
+#[test]
+fn the_architecture_names_every_metric() {
+    let root = root();
+    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("the page");
+    for (file, prefix) in [("edge-proxy/src/telemetry.rs", "edge_"), ("control-api/src/telemetry.rs", "control_")] {
+        let source = fs::read_to_string(root.join(file)).expect("a source");
+        let is_metric = |word: &&str| word.starts_with(prefix) && !word.contains([' ', '=']);
+        let metrics: Vec<&str> = source.split('"').filter(is_metric).collect();
+        assert!(metrics.len() > 5, "{file} is not read as it is written: {metrics:?}");
+        for metric in metrics {
+            assert!(page.contains(&format!("| `{metric}` |")), "{metric} is not in the table");
+        }
     }
 }
 
