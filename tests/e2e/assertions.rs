@@ -16,17 +16,24 @@ use testbed::{
     eventually,
     folder::Folder,
     stack::{Plan, Stack, Upstream},
+    standin::Standin,
     wire::Wire,
 };
 
+use crate::expiry::faketime;
+
 const KEY_SET: &str = "/.well-known/jwks.json";
 const HEADER: &str = "x-zenzefi-assertion";
-/// The shortest that both may be.
-const SECONDS: u64 = 10;
+/// The shortest that an assertion may be good for.
+const SECONDS: i64 = 10;
 
 fn signing() -> Plan {
-    let seconds = SECONDS.to_string();
-    Stack::plan().edge_env("ASSERTION_SECONDS", &seconds).edge_env("ASSERTION_ROTATE_SECONDS", &seconds)
+    Stack::plan().edge_env("ASSERTION_SECONDS", &SECONDS.to_string())
+}
+
+/// With keys that take turns as fast as they may.
+fn turning() -> Plan {
+    signing().edge_env("ASSERTION_ROTATE_SECONDS", &SECONDS.to_string())
 }
 
 /// The keys that an edge serves to anybody.
@@ -70,6 +77,12 @@ fn one(echo: &Value) -> String {
     assertion.clone()
 }
 
+/// When an assertion was made and when it ends, in seconds since 1970.
+fn times(claims: &Value) -> (i64, i64) {
+    let time = |claim: &str| claims[claim].as_i64().expect("whole seconds");
+    (time("iat"), time("exp"))
+}
+
 /// What reaches the upstream of a WebSocket's handshake that claims to be somebody.
 async fn handshake(edge: &Edge, token: &Token) -> Value {
     let mut wire = Wire::connect(edge.url()).await.expect("a connection");
@@ -85,30 +98,28 @@ async fn handshake(edge: &Edge, token: &Token) -> Value {
 
 #[tokio::test]
 async fn the_upstream_verifies_who_asks_by_the_keys_of_any_edge_however_the_request_came() {
-    let two = Client2::new();
+    let http_2 = client().http2_prior_knowledge().build().expect("a client");
     for upstream in [Upstream::Unverified, Upstream::Plain] {
         let stack = signing().edges(2).upstream(upstream).start().await;
         let alice = stack.control.user("alice").with_credits(100).await;
-        let token = alice.buys_scoped(24, "full").await;
+        let token = alice.buys(24).await;
         let audience = if upstream == Upstream::Plain { stack.standin.http_url() } else { stack.standin.url() };
         let [first, second] = &stack.edges[..] else { panic!("two edges") };
-        let both = eventually!((keys(first).await, keys(second).await), |(one, other)| names(one) == names(other)
-            && names(one).len() == 4);
-        let forged = ["X-Zenzefi-Assertion", "X_Zenzefi_Assertion", "x.zenzefi-assertion"];
-        for (edge, keys) in [(first, &both.1), (second, &both.0)] {
-            let over = |edge: &Edge| {
-                let request = edge.with(&token, Method::GET, "/echo").header("connection", HEADER);
-                forged.into_iter().fold(request, |request, name| request.header(name, "forged"))
+        let both = eventually!((keys(first).await, keys(second).await), |(one, other)| names(one).len() == 4
+            && names(one) == names(other));
+        let (of_first, of_second) = both;
+        for (edge, keys) in [(first, &of_second), (second, &of_first)] {
+            let forged = |edge: &Edge| {
+                let request = edge.with(&token, Method::GET, "/echo");
+                let names = ["X-Zenzefi-Assertion", "x_zenzefi_assertion", "X.Zenzefi-Assertion"];
+                names.into_iter().fold(request, |request, name| request.header(name, "forged"))
             };
-            let by_http_1 = over(edge).answer().await.expect(200);
-            let by_http_2 = two.echo(edge, &token, &forged).await;
+            let by_http_1 = forged(edge).header("connection", HEADER).answer().await.expect(200);
+            let by_http_2 = forged(&edge.by(edge.url(), http_2.clone())).answer().await.expect(200);
             for echo in [by_http_1, by_http_2, handshake(edge, &token).await] {
                 assert!(!echo.to_string().contains("forged"), "{echo}");
                 let claims = verified(&one(&echo), keys, &audience).expect("good");
-                let (issued, expires) =
-                    (claims["iat"].as_i64().expect("a time"), claims["exp"].as_i64().expect("a time"));
-                let lasts = i64::try_from(SECONDS).expect("a few");
-                assert!((lasts..=lasts + 1).contains(&(expires - issued)), "{claims}");
+                let (issued, _) = times(&claims);
                 let expected = json!({
                     "iss": first.url(),
                     "sub": alice.id,
@@ -116,7 +127,7 @@ async fn the_upstream_verifies_who_asks_by_the_keys_of_any_edge_however_the_requ
                     "token_id": token.id,
                     "scope": "full",
                     "iat": issued,
-                    "exp": expires,
+                    "exp": issued + SECONDS,
                 });
                 assert_eq!(claims, expected);
                 assert!(verified(&one(&echo), keys, "https://another.example").is_err());
@@ -126,23 +137,9 @@ async fn the_upstream_verifies_who_asks_by_the_keys_of_any_edge_however_the_requ
     }
 }
 
-/// A client that speaks HTTP/2 alone.
-struct Client2(reqwest::Client);
-
-impl Client2 {
-    fn new() -> Self {
-        Self(client().http2_prior_knowledge().build().expect("a client"))
-    }
-
-    async fn echo(&self, edge: &Edge, token: &Token, forged: &[&str]) -> Value {
-        let request = edge.by(edge.url(), self.0.clone()).with(token, Method::GET, "/echo");
-        forged.iter().fold(request, |request, name| request.header(*name, "forged")).answer().await.expect(200)
-    }
-}
-
 #[tokio::test]
 async fn the_key_set_is_for_everybody_and_for_a_while() {
-    let stack = signing().start().await;
+    let stack = turning().start().await;
     let answer = stack.edge().get(KEY_SET).answer().await;
     assert_eq!((answer.status, answer.header("content-type")), (200, "application/jwk-set+json"));
     assert_eq!(answer.header("cache-control"), "public, max-age=2");
@@ -175,9 +172,15 @@ async fn where_nothing_is_signed_there_is_no_assertion_and_the_key_set_is_the_up
 }
 
 #[tokio::test]
-async fn an_assertion_is_shared_for_a_while_and_ends_with_its_token() {
-    let plan = Stack::plan().edge_env("ASSERTION_SECONDS", "3600").debug_env("TOKEN_HOUR_SECONDS", "30");
-    let stack = plan.start().await;
+async fn an_assertion_is_shared_for_a_while_and_ends_with_its_token_whatever_the_edges_clock() {
+    let stack = Stack::plan()
+        .edge_env("ASSERTION_SECONDS", "3600")
+        .debug_env("TOKEN_HOUR_SECONDS", "30")
+        .edge_env("LD_PRELOAD", &faketime().to_string_lossy())
+        .edge_env("FAKETIME", "+1h")
+        .edge_env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .start()
+        .await;
     let audience = stack.standin.url();
     let token = stack.control.user("alice").with_credits(100).await.buys_scoped(1, "full").await;
     let keys = keys(stack.edge()).await;
@@ -188,7 +191,7 @@ async fn an_assertion_is_shared_for_a_while_and_ends_with_its_token() {
     assert_eq!(second, third);
     for assertion in [first, second] {
         let claims = verified(&assertion, &keys, &audience).expect("good");
-        let (issued, expires) = (claims["iat"].as_i64().expect("a time"), claims["exp"].as_i64().expect("a time"));
+        let (issued, expires) = times(&claims);
         assert!(expires <= ends.timestamp(), "{claims} after {ends}");
         assert!(expires - issued >= 25, "{claims}");
     }
@@ -196,8 +199,22 @@ async fn an_assertion_is_shared_for_a_while_and_ends_with_its_token() {
 }
 
 #[tokio::test]
+async fn an_assertion_is_good_at_every_address_of_the_upstream() {
+    let standin = Standin::start_on_free_ports().await.expect("a stand-in");
+    let addresses = [standin.http_url(), standin.url()];
+    let stack = signing().edge_env("ZENZEFI_URL", &addresses.join(",")).start().await;
+    let token = stack.control.user("alice").with_credits(100).await.buys(24).await;
+    let (keys, assertion) = (keys(stack.edge()).await, assertion(stack.edge(), &token).await);
+    for address in &addresses {
+        let claims = verified(&assertion, &keys, address).expect("good");
+        assert_eq!(claims["aud"], json!(addresses));
+    }
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn keys_take_turns_under_load_and_each_was_known_at_the_other_edge_before_it_signed() {
-    let stack = signing().edges(2).start().await;
+    let stack = turning().edges(2).start().await;
     let audience = stack.standin.url();
     let alice = stack.control.user("alice").with_credits(1000).await;
     let mut tokens = Vec::new();
