@@ -461,6 +461,20 @@ mod tests {
     }
 
     #[test]
+    fn assertions_are_good_for_a_while_and_no_longer_than_a_key_signs() {
+        let validated = |options: &[&str]| config(&[&["--debug=true"], options].concat()).validate();
+        for (options, wrong) in [
+            (&["--assertion-seconds=0"][..], None),
+            (&["--assertion-seconds=10", "--assertion-rotate-seconds=10"], None),
+            (&["--assertion-seconds=9"], Some("ASSERTION_SECONDS")),
+            (&["--assertion-seconds=60", "--assertion-rotate-seconds=59"], Some("ASSERTION_ROTATE_SECONDS")),
+        ] {
+            let refused = validated(options).err();
+            assert_eq!(refused.as_deref().and_then(|refused| refused.split(' ').next()), wrong, "{options:?}");
+        }
+    }
+
+    #[test]
     fn eviction_is_allowed_by_the_bare_flag() {
         assert!(!config(&[]).allow_eviction);
         assert!(config(&["--allow-eviction", "--debug=true"]).allow_eviction);

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use http::Method;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use serde_json::{Value, json};
+use shared::redis::ASSERTION_KEYS;
 use testbed::{
     actors::{Edge, Token},
     client::{Ask, client},
@@ -262,6 +263,31 @@ async fn what_was_signed_before_redis_went_or_an_edge_died_is_verified_all_the_s
     let again = eventually!(first.with(&token, Method::GET, "/echo").answer().await, |answer| answer.status == 200);
     verified(&one(&again.json()), &keys(&second).await, &audience).expect("of the next process");
     stack.announce(503);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn keys_that_redis_lost_are_told_again_and_what_is_none_there_is_passed_over() {
+    let stack = signing().edges(2).start().await;
+    let [first, second] = &stack.edges[..] else { panic!("two edges") };
+    let all = eventually!(names(&keys(first).await), |names| names.len() == 4);
+    let redis = async |words: &[&str]| stack.redis.command(words).await.expect("an answer");
+    redis(&["DEL", ASSERTION_KEYS]).await;
+    assert_eq!(names(&keys(first).await), all);
+    eventually!(redis(&["ZCARD", ASSERTION_KEYS]).await, |count| count == "4");
+    let lasts_ms: i64 = redis(&["PTTL", ASSERTION_KEYS]).await.parse().expect("milliseconds");
+    assert!((100_000..=130_000).contains(&lasts_ms), "{lasts_ms}");
+
+    let ends = (Utc::now().timestamp_millis() + 60_000).to_string();
+    let stranger = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    redis(&["ZADD", ASSERTION_KEYS, &ends, "nonsense", &ends, &stranger[1..], "0", &stranger[2..], &ends, stranger])
+        .await;
+    let thumbprint = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k".to_owned();
+    for edge in [first, second] {
+        let names = eventually!(names(&keys(edge).await), |names| names.contains(&thumbprint));
+        assert_eq!(names.len(), 5, "{names:?}");
+    }
+    eventually!(redis(&["ZCARD", ASSERTION_KEYS]).await, |count| count == "7");
     stack.finish().await;
 }
 

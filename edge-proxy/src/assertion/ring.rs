@@ -122,10 +122,12 @@ impl Ring {
         live.into_iter().chain(retired).collect()
     }
 
-    /// Takes in that all keys of this edge were told, and by `now` which keys there are and for how long, as of when that was `asked`.
+    /// Takes in which keys Redis has by `now`, those of this edge among them, and for how long, as of when that was `asked`.
     pub fn told(&mut self, asked: Instant, published: Vec<(PublicKey, Duration)>, now: Instant) {
         for own in [&mut self.signing, &mut self.next] {
-            own.told.get_or_insert(now);
+            if published.iter().any(|(key, _)| *key == own.key.public) {
+                own.told.get_or_insert(now);
+            }
         }
         let is_own = |key: &PublicKey| self.own().any(|own| own == *key);
         let others: Vec<_> = published.into_iter().filter(|(key, _)| !is_own(key)).collect();
@@ -214,6 +216,7 @@ mod tests {
     fn an_edge_is_known_once_all_others_had_the_time_to_hear_of_it() {
         let start = Instant::now();
         let mut ring = ring(start);
+        ring.told(start, Vec::new(), start);
         assert!(!ring.is_known(start + Duration::from_hours(1)));
         tell(&mut ring, start);
         assert!(!ring.is_known(start + Duration::from_secs(2)));
