@@ -119,6 +119,7 @@ async fn the_upstream_verifies_who_asks_by_the_keys_of_any_edge_however_the_requ
             let by_http_2 = forged(&edge.by(edge.url(), http_2.clone())).answer().await.expect(200);
             for echo in [by_http_1, by_http_2, handshake(edge, &token).await] {
                 assert!(!echo.to_string().contains("forged"), "{echo}");
+                stack.secrets.remember("assertion", &one(&echo));
                 let claims = verified(&one(&echo), keys, &audience).expect("good");
                 let (issued, _) = times(&claims);
                 let expected = json!({
@@ -256,7 +257,13 @@ async fn what_was_signed_before_redis_went_or_an_edge_died_is_verified_all_the_s
         verified(&after, &keys, &audience).expect("made without Redis");
     }
     stack.link.as_ref().expect("it was planned").mend();
-    stack.edge_planes[0].start_again().await.expect("an edge");
+    stack.edge_planes[0].kill().await;
+    stack.edge_planes[0].start_beside().expect("a process");
+    let readyz = format!("{}/readyz", stack.edge_planes[0].ops_url());
+    let http = client().build().expect("a client");
+    let readiness = async || http.get(&readyz).try_answer().await.map_or_else(|_| String::new(), |ready| ready.text());
+    eventually!(readiness().await, |ready| ready.contains("other edges do not know the key"));
+    eventually!(readiness().await, |ready| ready.contains(r#""ready":true"#));
     for keys in [keys(&first).await, keys(&second).await] {
         assert_ne!(keys.find(&name(&after)), None, "of the process that died");
     }
