@@ -163,6 +163,7 @@ const BOUNDARIES: &[Boundary] = &[
     Boundary {
         says: "grants are held, and what passes is counted, without Pingora",
         within: &[
+            "edge-proxy/src/assertion/",
             "edge-proxy/src/changes.rs",
             "edge-proxy/src/clock.rs",
             "edge-proxy/src/flights.rs",

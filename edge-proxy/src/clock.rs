@@ -37,6 +37,12 @@ impl Clock {
         self.at(Instant::now())
     }
 
+    /// Redis' time now, in milliseconds since 1970, or until it was told once this machine's: for telling others a time that nothing here rests
+    /// on.
+    pub fn told_ms(&self) -> i64 {
+        self.now_ms().unwrap_or_else(wall_ms)
+    }
+
     /// Redis' time at an instant since this clock was made, in milliseconds since 1970; `None` until it was told once.
     pub fn at(&self, instant: Instant) -> Option<i64> {
         let origin_ms = self.origin_ms.load(Ordering::Relaxed);
@@ -46,8 +52,7 @@ impl Clock {
     /// How far this machine's wall clock is ahead of Redis' clock; for showing, since no decision reads a wall clock. 0 until
     /// Redis' clock is known.
     pub fn offset_seconds(&self) -> f64 {
-        let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis);
-        let offset_ms = self.now_ms().map_or(0, |now_ms| wall_ms - now_ms);
+        let offset_ms = self.now_ms().map_or(0, |now_ms| wall_ms() - now_ms);
         Duration::from_millis(offset_ms.unsigned_abs()).as_secs_f64() * if offset_ms < 0 { -1.0 } else { 1.0 }
     }
 }
@@ -56,6 +61,10 @@ impl Default for Clock {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn wall_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
 fn millis(span: Duration) -> i64 {
@@ -90,8 +99,7 @@ mod tests {
     fn a_wall_clock_that_is_off_shows_and_changes_nothing() {
         let clock = Clock::new();
         assert!(clock.offset_seconds().abs() < f64::EPSILON);
-        let wall_ms = millis(SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970"));
-        clock.sync(Instant::now(), wall_ms + 3_600_000);
+        clock.sync(Instant::now(), wall_ms() + 3_600_000);
         assert!((-3_601.0..-3_540.0).contains(&clock.offset_seconds()), "{}", clock.offset_seconds());
     }
 }

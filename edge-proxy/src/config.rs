@@ -13,6 +13,7 @@ use shared::{
 
 use crate::{
     addresses::Rules,
+    assertion::Terms,
     certificates::Files,
     gate::{Patience, head::Limits},
     introduction::Introduction,
@@ -27,6 +28,10 @@ const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;
 const TOKEN_HOUR_SECONDS: u64 = 3_600;
 /// The highest limit that is one: beyond it what a request costs could not be told in microseconds.
 const MOST_PER_MINUTE: i64 = 1_000_000;
+/// What issues assertions where no public origin is set.
+const NAMELESS: &str = "zenzefi-gateway";
+/// Times in an assertion are whole seconds, and it goes with requests for half of its life.
+const SHORTEST_ASSERTION_SECONDS: u64 = 10;
 
 /// The data plane: lets holders of access tokens through to Zenzefi, as long as their time lasts.
 #[derive(Debug, Parser)]
@@ -184,6 +189,14 @@ pub struct Config {
     #[arg(long, env = "FORWARD_ACCESS_TOKEN", default_value_t = false, action = clap::ArgAction::Set)]
     pub forward_access_token: bool,
 
+    /// Seconds for which X-Zenzefi-Assertion, which tells Zenzefi who asks and is signed, is good, at least 10; 0 for none
+    #[arg(long, env = "ASSERTION_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub assertion_seconds: u64,
+
+    /// Seconds after which assertions are signed with another key; not less than ASSERTION_SECONDS
+    #[arg(long, env = "ASSERTION_ROTATE_SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(10..=2_592_000))]
+    pub assertion_rotate_seconds: u64,
+
     /// Reserved paths that are given back to Zenzefi, comma-separated, such as /health,/docs
     #[arg(long, env = "RESERVED_PREFIX_OFF", value_delimiter = ',')]
     pub reserved_prefix_off: Vec<String>,
@@ -322,6 +335,12 @@ impl Config {
         if self.max_request_line_bytes > self.max_head_bytes {
             return Err("MAX_REQUEST_LINE_BYTES is part of MAX_HEAD_BYTES, and cannot be more".into());
         }
+        if (1..SHORTEST_ASSERTION_SECONDS).contains(&self.assertion_seconds) {
+            return Err(format!("ASSERTION_SECONDS must be 0 or at least {SHORTEST_ASSERTION_SECONDS}"));
+        }
+        if self.assertion_rotate_seconds < self.assertion_seconds {
+            return Err("ASSERTION_ROTATE_SECONDS must not be less than ASSERTION_SECONDS".into());
+        }
         let known: BTreeSet<&str> = crate::route::RESERVED.into_iter().collect();
         if let Some(unknown) = self.reserved_prefix_off.iter().find(|path| !known.contains(path.as_str())) {
             return Err(format!("RESERVED_PREFIX_OFF: {unknown:?} is not a reserved path; those are {known:?}"));
@@ -371,6 +390,18 @@ impl Config {
             look_every: Duration::from_secs(self.zenzefi_health_seconds),
             look_at: self.zenzefi_health_path.clone(),
         }
+    }
+
+    /// What is to be signed for Zenzefi, and for how long it is good; `None` if nothing is.
+    pub fn assertions(&self) -> Option<Terms> {
+        let issuer = self.public_origin.first().map_or_else(|| NAMELESS.to_owned(), Origin::to_string);
+        (self.assertion_seconds > 0).then(|| Terms {
+            issuer,
+            audience: self.zenzefi_url.iter().map(Origin::to_string).collect(),
+            lifetime: Duration::from_secs(self.assertion_seconds),
+            rotated_every: Duration::from_secs(self.assertion_rotate_seconds),
+            outage_grace: Duration::from_secs(self.redis_outage_grace_seconds),
+        })
     }
 
     /// How long and how many the parts of a request's head may be.
@@ -433,6 +464,20 @@ mod tests {
         let options = ["--public-origin=https://gateway.test", "--proxy-protocol=true"];
         assert!(config(&options).validate().is_err_and(|wrong| wrong.starts_with("PROXY_PROTOCOL")));
         assert_eq!(config(&[&options[..], &["--trusted-proxies=10.0.0.0/8"]].concat()).validate(), Ok(()));
+    }
+
+    #[test]
+    fn assertions_are_good_for_a_while_and_no_longer_than_a_key_signs() {
+        let validated = |options: &[&str]| config(&[&["--debug=true"], options].concat()).validate();
+        for (options, wrong) in [
+            (&["--assertion-seconds=0"][..], None),
+            (&["--assertion-seconds=10", "--assertion-rotate-seconds=10"], None),
+            (&["--assertion-seconds=9"], Some("ASSERTION_SECONDS")),
+            (&["--assertion-seconds=60", "--assertion-rotate-seconds=59"], Some("ASSERTION_ROTATE_SECONDS")),
+        ] {
+            let refused = validated(options).err();
+            assert_eq!(refused.as_deref().and_then(|refused| refused.split(' ').next()), wrong, "{options:?}");
+        }
     }
 
     #[test]

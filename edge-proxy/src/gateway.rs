@@ -206,6 +206,15 @@ pub async fn whoami(edge: &Edge, session: &Session, request: &Request) -> Result
     })))
 }
 
+/// `GET /.well-known/jwks.json`: what assertions are verified with.
+pub fn key_set(edge: &Edge, session: &Session) -> Result<Answer, Denied> {
+    if !matches!(session.req_header().method, Method::GET | Method::HEAD) {
+        return Err(Denied::MethodNotAllowed { allow: "GET, HEAD" });
+    }
+    let assertions = edge.assertions.as_ref().ok_or(Denied::NotFound)?;
+    Ok(Answer::key_set(assertions.key_set(), assertions.key_set_lasts()))
+}
+
 /// Hands a browser its credential as a cookie that lasts as long as the token, and one that names the browser if it has none.
 pub fn signed_in_as(
     answer: Answer,

@@ -18,7 +18,7 @@ use shared::{
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{index::Index, settlement::Taken, uses::Uses, verdict::Ending};
+use crate::{assertion::Made, index::Index, settlement::Taken, uses::Uses, verdict::Ending};
 
 /// How long a grant lasts, as far as is known.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +92,8 @@ pub struct Held {
     cut_generation: AtomicI64,
     term: watch::Sender<Term>,
     pub uses: Uses,
+    /// Goes with it, and ends with it at the latest.
+    pub assertion: Made,
     index: Arc<Index>,
 }
 
@@ -120,6 +122,7 @@ impl Held {
             cut_generation: AtomicI64::new(grant.cut.generation),
             term: watch::Sender::new(Term::of(asked, grant)),
             uses: Uses::of(grant.lease.as_ref(), taken),
+            assertion: Made::default(),
             index: Arc::clone(index),
         });
         index.add(&held);

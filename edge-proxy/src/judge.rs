@@ -65,6 +65,7 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
         Route::Enter => gateway::enter(edge, session, &request).await?,
         Route::WhoAmI => gateway::whoami(edge, session, &request).await?,
         Route::Stylesheet => Answer::stylesheet(),
+        Route::KeySet => gateway::key_set(edge, session)?,
         Route::NotFound => return Err(Denied::NotFound),
         Route::Misspelled => return Err(Denied::MisspelledPath),
         Route::Control => {

@@ -75,6 +75,12 @@ impl BackgroundService for Knowledge {
                 edge.reload_certificates();
             }
         };
+        let publishing = async {
+            match &edge.assertions {
+                Some(assertions) => assertions.publish(&questions).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = certificates => {}
             () = follower.follow(edge.stopped.clone()) => {}
@@ -82,6 +88,7 @@ impl BackgroundService for Knowledge {
             () = settler.run(&questions, queued) => {}
             () = telling => {}
             () = exchanging => {}
+            () = publishing => {}
             () = edge.zenzefi.watch(&edge.tunnels) => {}
             () = questions.replace_when_silent() => {}
             () = feed.replace_when_silent() => {}

@@ -4,6 +4,7 @@
 pub mod addresses;
 pub mod admission;
 pub mod admit;
+pub mod assertion;
 pub mod certificates;
 pub mod changes;
 pub mod clock;
@@ -62,6 +63,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     addresses::Addresses,
+    assertion::Assertions,
     certificates::{Certificates, Files},
     clock::Clock,
     config::Config,
@@ -119,6 +121,8 @@ pub struct Edge {
     /// Redis' clock, as far as it was heard.
     pub clock: Arc<Clock>,
     pub meter: Arc<Meter>,
+    /// What tells the upstream who asks, where that is wanted.
+    pub assertions: Option<Assertions>,
     pub strangers: Strangers,
     pub rates: Rates,
     pub places: Arc<Places>,
@@ -143,9 +147,12 @@ impl Edge {
         let zenzefi = Terms { verify: config.zenzefi_tls_verify, authorities, client, timeout };
         let control = Terms { verify: true, authorities: None, client: None, timeout };
         let (metrics, clock) = (Arc::<Metrics>::default(), Arc::new(Clock::new()));
+        let assertions = config.assertions().map(|terms| Assertions::new(terms, Arc::clone(&clock))).transpose();
+        let assertions = assertions.map_err(|error| format!("ASSERTION_SECONDS: no key can be made: {error}"))?;
         let addresses = config.zenzefi_url.iter().map(|origin| Upstream::new(origin.clone(), zenzefi.clone()));
         Ok(Self {
-            routes: Routes::new(config.control_api_url.is_some(), &config.reserved_prefix_off),
+            routes: Routes::new(config.control_api_url.is_some(), &config.reserved_prefix_off)
+                .with_assertions(assertions.is_some()),
             public_origins: config.public_origin.clone().into(),
             zenzefi: Addresses::new(addresses.collect(), config.zenzefi_rules(), timeout, &metrics),
             spellings: Arc::new(Spellings::of(&origins)),
@@ -159,6 +166,7 @@ impl Edge {
             visitors: config.visitors(),
             places: Arc::new(Places::new(config.token_open_requests, config.token_open_websockets)),
             meter: Arc::new(Meter::new(Arc::clone(&clock), config.lease())),
+            assertions,
             clock,
             metrics,
             draining: CancellationToken::new(),
@@ -219,13 +227,18 @@ impl Edge {
     /// Waits until this edge can serve as well as the one before it did, for as long as that may take.
     async fn ready_to_succeed(&self) {
         let is_ready = async {
-            while !(self.is_redis_up() && self.zenzefi.in_use() > 0) {
+            while !(self.is_redis_up() && self.zenzefi.in_use() > 0 && self.is_signature_known()) {
                 tokio::time::sleep(LOOKS_READY_EVERY).await;
             }
         };
         if tokio::time::timeout(READY_TO_SUCCEED_WITHIN, is_ready).await.is_err() {
             tracing::warn!("takes over although Redis or the upstream is not there");
         }
+    }
+
+    /// Whether every edge can tell by now what this one's assertions are verified with.
+    pub fn is_signature_known(&self) -> bool {
+        self.assertions.as_ref().is_none_or(Assertions::are_known)
     }
 
     /// Whether the change feed was heard of late.

@@ -25,6 +25,7 @@ impl Ops {
         let reasons = [
             (edge.draining.is_cancelled(), "shutting down"),
             (!edge.is_redis_up(), "the change feed is silent: Redis is down or away"),
+            (!edge.is_signature_known(), "other edges do not know the key of this one's assertions yet"),
             (edge.zenzefi.in_use() == 0, "the upstream cannot be reached"),
         ];
         reasons.into_iter().filter_map(|(holds, reason)| holds.then_some(reason)).collect()

@@ -193,7 +193,7 @@ impl ProxyHttp for Proxy {
                 // From here on Pingora writes it.
                 admitted.permit.sent();
                 let origin = ctx.journey.origin().expect("a request that is sent was given an address");
-                forward::to_upstream(head, request, admitted, origin, &self.edge.config)?;
+                forward::to_upstream(head, request, admitted, origin, &self.edge)?;
             }
             _ => {
                 let control = self.edge.control.as_ref().expect("this route exists only where it is configured");

@@ -26,6 +26,7 @@ use shared::{
 use uuid::Uuid;
 
 use crate::{
+    assertion::PublicKey,
     held::Held,
     settlement::{LeaseOutcome, Settlement},
 };
@@ -78,6 +79,7 @@ pub struct Redis {
     release: Script,
     pulse: Script,
     spend: Script,
+    publish_keys: Script,
     lease_ms: u64,
     /// Every device has a lease of its own.
     shares_tokens: bool,
@@ -119,6 +121,7 @@ impl Redis {
             release: Script::from_lua(contract::RELEASE),
             pulse: Script::from_lua(contract::PULSE),
             spend: Script::from_lua(contract::SPEND),
+            publish_keys: Script::from_lua(contract::PUBLISH_KEYS),
             lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
             shares_tokens,
         })
@@ -320,6 +323,19 @@ impl Redis {
         let arguments = vec![cost.as_micros().to_string(), String::new()];
         let reply: Vec<String> = self.run("SPEND", &self.spend, keys, arguments).await?;
         Ok(Spent::parse(&reply).map_err(malformed)?.used)
+    }
+
+    /// Publishes keys that assertions are verified with, each for so long from now; all that are published, and for how long. What is no key is
+    /// passed over.
+    pub async fn publish_keys(&self, keys: &[(PublicKey, Duration)]) -> Result<Vec<(PublicKey, Duration)>, Error> {
+        let told = keys.iter().flat_map(|(key, lasts)| [key.to_string(), lasts.as_millis().to_string()]);
+        let arguments: Vec<String> = [contract::MOST_ASSERTION_KEYS.to_string()].into_iter().chain(told).collect();
+        let keys = vec![contract::ASSERTION_KEYS.to_owned()];
+        let reply: Vec<String> = self.run("PUBLISH_KEYS", &self.publish_keys, keys, arguments).await?;
+        let published = reply.as_chunks().0.iter();
+        let published = published
+            .filter_map(|[key, lasts_ms]| Some((key.parse().ok()?, Duration::from_millis(lasts_ms.parse().ok()?))));
+        Ok(published.take(contract::MOST_ASSERTION_KEYS).collect())
     }
 
     /// Which contents Redis has, and how far the feed reaches.

@@ -102,6 +102,14 @@ impl Answer {
         }
     }
 
+    /// Public keys as a JWK set (RFC 7517), which may be kept for so long.
+    pub fn key_set(keys: Bytes, lasts: Duration) -> Self {
+        let cached = format!("public, max-age={}", lasts.as_secs());
+        let mut answer = Self::new(StatusCode::OK, "application/jwk-set+json", keys);
+        answer.headers.retain(|(name, _)| *name != header::CACHE_CONTROL);
+        answer.with(header::CACHE_CONTROL, HeaderValue::try_from(cached).expect("a number is visible ASCII"))
+    }
+
     /// The stylesheet of the pages above.
     pub fn stylesheet() -> Self {
         Self::new(StatusCode::OK, "text/css; charset=utf-8", Bytes::from_static(include_bytes!("../assets/style.css")))

@@ -16,6 +16,8 @@ pub enum Route<'a> {
     Enter,
     WhoAmI,
     Stylesheet,
+    /// What assertions are verified with, where they are made.
+    KeySet,
     /// Below a reserved prefix, and nothing there.
     NotFound,
     /// The control API, where this edge is its front door.
@@ -36,6 +38,7 @@ impl Route<'_> {
             Self::Health => "health",
             Self::Authenticate | Self::Status | Self::Logout | Self::Release => "session",
             Self::SignIn | Self::Enter | Self::WhoAmI | Self::Stylesheet => "page",
+            Self::KeySet => "keys",
             Self::Control => "control",
             Self::Upstream { .. } => "upstream",
             Self::NotFound | Self::Misspelled => "none",
@@ -46,6 +49,8 @@ impl Route<'_> {
 const PROXY: &str = "/api/v1/proxy";
 const GATEWAY: &str = "/_gateway";
 const HEALTH: &str = "/health";
+/// As OpenID Connect and its libraries have it.
+const KEY_SET: &str = "/.well-known/jwks.json";
 const ACME_CHALLENGES: &str = "/.well-known/acme-challenge";
 
 /// The endpoints under [`PROXY`], where all else is the upstream's.
@@ -85,15 +90,21 @@ pub const RESERVED: [&str; 11] = {
 #[derive(Clone, Debug)]
 pub struct Routes {
     health: bool,
+    key_set: bool,
     control: Vec<&'static str>,
 }
 
 impl Routes {
-    /// The routes of an edge that is (or is not) the front door of the control API, less those given back to the upstream.
+    /// The routes of an edge that is (or is not) the front door of the control API, less those given back to the upstream. It signs nothing.
     pub fn new(front_door: bool, given_back: &[String]) -> Self {
         let kept = |path: &&str| !given_back.iter().any(|given| given == path);
         let control = if front_door { CONTROL.into_iter().filter(kept).collect() } else { Vec::new() };
-        Self { health: kept(&HEALTH), control }
+        Self { health: kept(&HEALTH), key_set: false, control }
+    }
+
+    /// The same of an edge that signs assertions, or does not.
+    pub fn with_assertions(self, signs: bool) -> Self {
+        Self { key_set: signs, ..self }
     }
 
     /// Whether a path is served without TLS too where all else is sent to https: to machines that look whether this edge lives, and to
@@ -106,6 +117,9 @@ impl Routes {
     pub fn of<'a>(&self, path: &'a str) -> Route<'a> {
         if self.health && matches!(path, "/health" | "//health") {
             return Route::Health;
+        }
+        if self.key_set && path == KEY_SET {
+            return Route::KeySet;
         }
         if let Some(below) = under(path, PROXY) {
             if let Some((_, endpoint)) = SESSION.into_iter().find(|(name, _)| *name == below) {
@@ -142,7 +156,8 @@ impl Routes {
         let lenient = lenient(path);
         let lenient = String::from_utf8_lossy(&lenient);
         let reserved = [PROXY, GATEWAY].into_iter().chain(self.control.iter().copied());
-        (self.health && lenient == HEALTH) || reserved.into_iter().any(|prefix| under(&lenient, prefix).is_some())
+        let is_exact = self.health && lenient == HEALTH || self.key_set && lenient == KEY_SET;
+        is_exact || reserved.into_iter().any(|prefix| under(&lenient, prefix).is_some())
     }
 }
 
@@ -228,6 +243,20 @@ mod tests {
             assert!(route == Route::Misspelled || path == "/health%2F..", "{path}: {route:?}");
         }
         assert_eq!(of("//health"), Route::Health);
+    }
+
+    #[test]
+    fn the_key_set_is_the_gateways_only_where_something_is_signed() {
+        let path = "/.well-known/jwks.json";
+        assert_eq!(of(path), Route::Upstream { path, prefixed: false });
+        let routes = Routes::new(true, &[]).with_assertions(true);
+        assert_eq!(routes.of(path), Route::KeySet);
+        for path in ["//.well-known/jwks.json", "/.well-known/%6awks.json", "/.well-known//jwks.json"] {
+            assert_eq!(routes.of(path), Route::Misspelled, "{path}");
+        }
+        for path in ["/.well-known/jwks.json/x", "/.well-known/jwks", "/.well-known/openid-configuration"] {
+            assert_eq!(routes.of(path), Route::Upstream { path, prefixed: false }, "{path}");
+        }
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn announce(head: &RequestHeader, edge: &Edge, ctx: &RequestCtx) -> Result<Reque
         forward::strip_hop_by_hop(head);
         head.remove_header(&header::EXPECT);
         head.remove_header(&header::CONTENT_LENGTH);
-        forward::to_upstream(head, request, admitted, origin, &edge.config)?;
+        forward::to_upstream(head, request, admitted, origin, edge)?;
         head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
         announced.iter().try_for_each(|line| head.append_header(header::TRAILER, line).map(|_| ()))
     };

@@ -112,7 +112,7 @@ fn handshake(
     forward::strip_hop_by_hop(&mut head);
     head.insert_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))?;
     head.insert_header(header::UPGRADE, HeaderValue::from_static("websocket"))?;
-    forward::to_upstream(&mut head, request, admitted, origin, &edge.config)?;
+    forward::to_upstream(&mut head, request, admitted, origin, edge)?;
     Ok(head)
 }
 

@@ -10,6 +10,7 @@
 //! | [`SNAPSHOT`] | hash `epoch`, `run_id`, `build`, `built_at`, `caught_up_at`; `building` alone while it is filled | control | both | never |
 //! | [`handover_key`] | string, a salt | control | edge (`GETDEL`) | after [`HANDOVER_SECONDS`] |
 //! | [`attempts_key`] | string, JSON of control-api's own | control ([`REPLACE_ATTEMPTS`]) | control ([`READ_ATTEMPTS`]) | always: once what it counts is forgotten |
+//! | [`ASSERTION_KEYS`] | sorted set of public keys, by when each ends | edge ([`PUBLISH_KEYS`]) | edge ([`PUBLISH_KEYS`]) | with its last key |
 //! | [`rate_key`] | string, a time | edge, control ([`SPEND`]) | both ([`SPEND`]) | always: once its limit is unused again |
 //!
 //! The braces in a key are a hash tag: keys of one token that one script touches share it. Beside those, [`FIND`] and [`ADMIT`]
@@ -43,6 +44,10 @@ pub const SNAPSHOT_BUILD: &str = "build";
 pub const SNAPSHOT_BUILT_AT: &str = "built_at";
 /// The field of [`SNAPSHOT`] that says when no change was waiting to be published, in milliseconds of Redis' clock.
 pub const SNAPSHOT_CAUGHT_UP_AT: &str = "caught_up_at";
+/// The public keys that assertions are verified with, as each edge tells of its own.
+pub const ASSERTION_KEYS: &str = "zenzefi:v1:assertion_keys";
+/// How many of them are kept: those that last longest.
+pub const MOST_ASSERTION_KEYS: usize = 256;
 /// How old `caught_up_at` may be for an unknown credential to be called invalid.
 pub const CAUGHT_UP_WITHIN_MS: i64 = 5_000;
 /// How long a hand-over to a browser is good for.
@@ -157,6 +162,8 @@ pub const READ_ATTEMPTS: &str = include_str!("redis/read_attempts.lua");
 pub const REPLACE_ATTEMPTS: &str = include_str!("redis/replace_attempts.lua");
 /// Counts what was spent of a limit.
 pub const SPEND: &str = include_str!("redis/spend.lua");
+/// Publishes keys that assertions are verified with, and tells all that are published.
+pub const PUBLISH_KEYS: &str = include_str!("redis/publish_keys.lua");
 /// Tells which contents Redis has, and how far the change feed reaches.
 pub const PULSE: &str = include_str!("redis/pulse.lua");
 /// Says that Redis is being filled.

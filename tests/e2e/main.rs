@@ -4,6 +4,7 @@
 mod activation;
 mod addresses;
 mod as_sent;
+mod assertions;
 mod browser;
 mod codings;
 mod control_refusals;

@@ -6,7 +6,8 @@ use pingora::http::RequestHeader;
 
 use super::REQUEST_ID;
 use crate::{
-    config::{Config, Rewrite},
+    Edge,
+    config::Rewrite,
     credential::{self, Source},
     origin::Origin,
     request::{Admitted, Request},
@@ -86,8 +87,9 @@ pub fn to_upstream(
     request: &Request,
     admitted: &Admitted,
     upstream: &Origin,
-    config: &Config,
+    edge: &Edge,
 ) -> pingora::Result<()> {
+    let config = &edge.config;
     head.set_raw_path(admitted.target.as_bytes())?;
     match credential::strip_cookies(&head.headers) {
         Some(cookies) => head.insert_header(header::COOKIE, cookies)?,
@@ -122,6 +124,9 @@ pub fn to_upstream(
     set_identity(head, request, upstream)?;
     head.insert_header("X-User-Id", admitted.permit.held.user_id.to_string())?;
     head.insert_header("X-Token-Id", admitted.permit.held.token_id.to_string())?;
+    if let Some(assertions) = &edge.assertions {
+        head.insert_header("X-Zenzefi-Assertion", assertions.header(&admitted.permit.held))?;
+    }
     Ok(())
 }
 

@@ -1,0 +1,181 @@
+//! What tells the upstream who asks, so that it need not take the network's word for it: `X-Zenzefi-Assertion`, a JWT that this edge signs
+//! (RFC 7519, EdDSA). It is short-lived and names the upstream, so one that leaks opens nothing else, and nothing for long.
+//!
+//! Private keys are drawn here and never leave the process. Public ones every edge tells every other through Redis, and each serves all of
+//! them, so that the upstream may ask any.
+
+mod key;
+mod ring;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::error::Unspecified;
+use bytes::Bytes;
+use http::HeaderValue;
+use serde::Serialize;
+use serde_json::{Value, json};
+use shared::scope::Scope;
+use uuid::Uuid;
+
+use crate::{clock::Clock, held::Held, redis::Redis};
+pub use key::PublicKey;
+use ring::{Ring, Spans};
+
+/// How often edges tell each other their keys.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// What is signed, and for how long it is good.
+pub struct Terms {
+    /// Who signs: the same on every edge.
+    pub issuer: String,
+    /// The upstream's origins. They are addresses of one server, so what is signed is good at each.
+    pub audience: Vec<String>,
+    pub lifetime: Duration,
+    pub rotated_every: Duration,
+    /// For how long an edge goes on without Redis.
+    pub outage_grace: Duration,
+}
+
+/// What an assertion says. Times are seconds since 1970.
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    /// The user's id.
+    sub: Uuid,
+    /// One text, or several in an array (RFC 7519 §4.1.3).
+    aud: &'a Value,
+    token_id: Uuid,
+    scope: Scope,
+    iat: i64,
+    exp: i64,
+}
+
+/// An assertion that goes with requests for a while.
+#[derive(Clone, Debug)]
+struct Assertion {
+    header: HeaderValue,
+    /// Until when another one need not be made.
+    fresh_until: Instant,
+    ends: Instant,
+}
+
+/// The assertion that was last made for a grant.
+#[derive(Debug, Default)]
+pub struct Made(Mutex<Option<Assertion>>);
+
+impl Made {
+    /// What was made, if it is still fresh and does not outlast the grant, which ends then; else what is made now.
+    fn get_or_make(&self, now: Instant, grant_ends: Instant, make: impl FnOnce() -> Assertion) -> HeaderValue {
+        let mut made = self.0.lock().expect("nothing panics while it holds this lock");
+        let kept = made.take().filter(|made| now < made.fresh_until && made.ends <= grant_ends);
+        made.insert(kept.unwrap_or_else(make)).header.clone()
+    }
+}
+
+/// Makes assertions.
+pub struct Assertions {
+    issuer: String,
+    audience: Value,
+    spans: Spans,
+    clock: Arc<Clock>,
+    ring: Mutex<Ring>,
+    /// Every key as it is served.
+    key_set: Mutex<Bytes>,
+}
+
+impl Assertions {
+    /// With keys of its own; fails if none can be drawn.
+    pub fn new(terms: Terms, clock: Arc<Clock>) -> Result<Self, Unspecified> {
+        let Terms { issuer, audience, lifetime, rotated_every, outage_grace } = terms;
+        let audience = match audience.as_slice() {
+            [one] => json!(one),
+            several => json!(several),
+        };
+        let spans = Spans { lifetime, rotated_every, outage_grace, told_every: TOLD_EVERY };
+        let ring = Ring::new(spans, Instant::now())?;
+        let key_set = Mutex::new(document(&ring));
+        Ok(Self { issuer, audience, spans, clock, ring: Mutex::new(ring), key_set })
+    }
+
+    /// The assertion for a request that was let through. Requests share one for half of its life; it ends with the token at the latest, but a
+    /// token that is revoked it outlives.
+    pub fn header(&self, held: &Held) -> HeaderValue {
+        let now = Instant::now();
+        let left = held.left(now);
+        held.assertion.get_or_make(now, now + left, || self.make(held, now, left))
+    }
+
+    fn make(&self, held: &Held, now: Instant, left: Duration) -> Assertion {
+        let lasts = self.spans.lifetime.min(left);
+        let now_ms = self.clock.told_ms();
+        let lasts_ms = i64::try_from(lasts.as_millis()).expect("it is no longer than an hour");
+        let claims = Claims {
+            iss: &self.issuer,
+            sub: held.user_id,
+            aud: &self.audience,
+            token_id: held.token_id,
+            scope: held.scope,
+            iat: now_ms.div_euclid(1_000),
+            exp: (now_ms + lasts_ms).div_euclid(1_000),
+        };
+        let key = self.lock_ring().key();
+        let mut header = HeaderValue::try_from(key.sign(&claims)).expect("base64 and dots are visible ASCII");
+        header.set_sensitive(true);
+        Assertion { header, fresh_until: now + lasts / 2, ends: now + lasts }
+    }
+
+    /// Every edge's public keys as a JWK set (RFC 7517).
+    pub fn key_set(&self) -> Bytes {
+        self.lock_key_set().clone()
+    }
+
+    /// How long whoever verifies may keep that.
+    pub fn key_set_lasts(&self) -> Duration {
+        self.spans.key_set_lasts()
+    }
+
+    /// Whether every edge serves the key that signs here.
+    pub fn are_known(&self) -> bool {
+        self.lock_ring().is_known(Instant::now())
+    }
+
+    /// Tells other edges this one's keys and hears theirs, and lets keys take turns. Never returns.
+    pub async fn publish(&self, redis: &Redis) {
+        redis.wait_until_connected().await;
+        let mut are_told = true;
+        loop {
+            if self.lock_ring().turn(Instant::now()).is_err() {
+                tracing::warn!("no key can be drawn: assertions are signed with the same one");
+            }
+            let asked = Instant::now();
+            let telling = self.lock_ring().telling(asked);
+            let told = redis.publish_keys(&telling).await;
+            if let (Err(error), true) = (&told, are_told) {
+                tracing::warn!(%error, "other edges are not told the keys of assertions; the same ones sign on");
+            }
+            are_told = told.is_ok();
+            if let Ok(published) = told {
+                self.lock_ring().told(asked, published, Instant::now());
+            }
+            let document = document(&self.lock_ring());
+            *self.lock_key_set() = document;
+            tokio::time::sleep(TOLD_EVERY).await;
+        }
+    }
+
+    fn lock_ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().expect("nothing panics while it holds this lock")
+    }
+
+    fn lock_key_set(&self) -> MutexGuard<'_, Bytes> {
+        self.key_set.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+fn document(ring: &Ring) -> Bytes {
+    let keys: Vec<Value> = ring.keys().map(|key| key.jwk()).collect();
+    json!({ "keys": keys }).to_string().into()
+}
