@@ -1,8 +1,9 @@
 //! From Postgres to Redis: a transaction that changes what an edge must know writes a row here, and a relay publishes how the
 //! token stands *now*. Rows hold no state, so replays and reordering are harmless; the put script refuses what is older.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use shared::trace::Span;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -25,7 +26,10 @@ const DELIVER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Notes, in the transaction that changes them, that these tokens must be published.
 pub async fn push(tx: &db::Tx, token_ids: &[Uuid]) -> Result<(), db::Error> {
-    if token_ids.is_empty() { Ok(()) } else { outbox::insert(tx, token_ids).await }
+    if token_ids.is_empty() {
+        return Ok(());
+    }
+    outbox::insert(tx, token_ids, Span::current().traceparent()).await
 }
 
 /// Whether Redis has what a request changed.
@@ -63,14 +67,20 @@ async fn deliver_rows(db: &db::Pool, publisher: &Publisher, token_ids: &[Uuid]) 
     if rows.is_empty() {
         return Ok(());
     }
-    let mut undelivered: Vec<Uuid> = rows.iter().map(|row| row.token_id).collect();
-    undelivered.sort_unstable();
-    undelivered.dedup();
-    let published = publisher.publish_each(&tx, &undelivered).await?;
+    let published = publisher.publish_each(&tx, &changes_of(&rows)).await?;
     let learned = published.into_iter().map(|(_, learned)| learned).collect::<Result<Vec<_>, _>>()?;
     outbox::delete(&tx, &rows).await?;
     learn(&tx, learned.into_iter().flatten().collect()).await?;
     Ok(tx.commit().await?)
+}
+
+/// Each token once, with what publishing it is in the trace of the first request that changed it.
+fn changes_of(rows: &[outbox::Row]) -> BTreeMap<Uuid, Span> {
+    let mut changes = BTreeMap::new();
+    for row in rows {
+        changes.entry(row.token_id).or_insert_with(|| Span::of_message("publish", row.traceparent.as_deref()));
+    }
+    changes
 }
 
 /// Records activations that only Redis knew, and has them published: a hash could be lost any time.
@@ -93,11 +103,9 @@ async fn deliver_batch(db: &db::Pool, publisher: &Publisher) -> Result<usize, Pu
     if rows.is_empty() {
         return Ok(0);
     }
-    let mut token_ids: Vec<Uuid> = rows.iter().map(|row| row.token_id).collect();
-    token_ids.sort_unstable();
-    token_ids.dedup();
+    let changes = changes_of(&rows);
     let (mut learned, mut failure) = (Vec::new(), None);
-    for (token_id, published) in publisher.publish_each(&tx, &token_ids).await? {
+    for (token_id, published) in publisher.publish_each(&tx, &changes).await? {
         match published {
             Ok(better) => learned.extend(better),
             Err(error) => {

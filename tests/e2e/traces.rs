@@ -49,8 +49,10 @@ async fn a_purchase_is_one_trace_through_both_planes_redis_and_postgres_and_one_
         let edge = below(spans, CALLER, "edge-proxy", "POST control")?.clone();
         let asked = below(spans, &edge.id, "edge-proxy", "control")?;
         let control = below(spans, &asked.id, "control-api", "POST /api/v1/tokens/purchase")?.clone();
-        for question in ["INSERT", "PUT", "PUT_CREDENTIALS", "XADD"] {
-            below(spans, &control.id, "control-api", question)?;
+        below(spans, &control.id, "control-api", "INSERT")?;
+        let publication = below(spans, &control.id, "control-api", "publish")?;
+        for question in ["PUT", "PUT_CREDENTIALS", "XADD"] {
+            below(spans, &publication.id, "control-api", question)?;
         }
         Some((edge, control))
     };

@@ -13,26 +13,27 @@ const CHANNEL: &str = "outbox";
 pub struct Row {
     pub id: i64,
     pub token_id: Uuid,
+    /// Where in a trace the request stands that changed it.
+    pub traceparent: Option<String>,
 }
 
-/// Notes, in the caller's transaction, that tokens changed.
-pub async fn insert(tx: &Tx, token_ids: &[Uuid]) -> Result<(), Error> {
-    let query = "INSERT INTO outbox (token_id) SELECT unnest($1::uuid[])";
-    tx.execute_raw(sql(query, [token_ids.to_vec().into()])).await.map(drop)
+/// Notes, in the caller's transaction, that tokens changed, and by which request.
+pub async fn insert(tx: &Tx, token_ids: &[Uuid], traceparent: Option<String>) -> Result<(), Error> {
+    let query = "INSERT INTO outbox (token_id, traceparent) SELECT unnest($1::uuid[]), $2";
+    tx.execute_raw(sql(query, [token_ids.to_vec().into(), traceparent.into()])).await.map(drop)
 }
 
 /// Takes the oldest rows that no other relay holds. The pick stands in a materialised expression, for without it the
 /// planner may run it again and lock more than the limit.
 pub async fn take(tx: &Tx, limit: i64) -> Result<Vec<Row>, Error> {
-    let query =
-        "WITH picked AS MATERIALIZED (SELECT id, token_id FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)
-        SELECT id, token_id FROM picked ORDER BY id";
+    let query = "WITH picked AS MATERIALIZED (SELECT * FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)
+        SELECT id, token_id, traceparent FROM picked ORDER BY id";
     rows(tx, query, [limit.into()]).await
 }
 
 /// Takes the rows of these tokens, waiting for a relay that holds them: none are left if that relay delivered them.
 pub async fn take_of_tokens(tx: &Tx, token_ids: &[Uuid]) -> Result<Vec<Row>, Error> {
-    let query = "SELECT id, token_id FROM outbox WHERE token_id = ANY($1) ORDER BY id FOR UPDATE";
+    let query = "SELECT id, token_id, traceparent FROM outbox WHERE token_id = ANY($1) ORDER BY id FOR UPDATE";
     rows(tx, query, [token_ids.to_vec().into()]).await
 }
 
@@ -54,7 +55,12 @@ pub async fn backlog(db: &impl Connection) -> Result<(i64, f64), Error> {
 
 async fn rows<const N: usize>(tx: &Tx, query: &str, values: [sea_orm::Value; N]) -> Result<Vec<Row>, Error> {
     let rows = tx.query_all_raw(sql(query, values)).await?;
-    rows.iter().map(|row| Ok(Row { id: row.try_get_by_index(0)?, token_id: row.try_get_by_index(1)? })).collect()
+    let read = |row: &sea_orm::QueryResult| {
+        let (id, token_id, traceparent) =
+            (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+        Ok(Row { id, token_id, traceparent })
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Hears when rows are added, on a connection of its own. What is said while that connection is being remade is lost, so

@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde_json::json;
-use shared::grant::Bar;
+use shared::{grant::Bar, trace::Span};
 use uuid::Uuid;
 
 use super::{
@@ -124,7 +124,7 @@ async fn settle(
 /// (2) Publishes the token with its request, so that no older state can lift the bar, and bars it.
 async fn bar(publisher: &Publisher, db: &db::Pool, hold: Duration, token: &access_token::Model) -> Result<Bar, Error> {
     let Some(before) = publisher.ground_for_refunds(hold).await? else { return Ok(Bar::Unknown) };
-    for (_, published) in publisher.publish_each(db, &[token.id]).await? {
+    for (_, published) in publisher.publish_each(db, &[(token.id, Span::current())].into()).await? {
         published?;
     }
     let bar = publisher.bar(token.id, token.version).await?;

@@ -5,7 +5,11 @@ mod attempts;
 mod limits;
 mod put;
 
-use std::{collections::HashMap, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    str::FromStr,
+    time::Duration,
+};
 
 use fred::{
     prelude::*,
@@ -21,7 +25,8 @@ use shared::{
     credential::Digest,
     grant::{Bar, Malformed},
     pulse::{Contents, Pulse, StreamId},
-    redis, trace,
+    redis,
+    trace::{self, Span},
 };
 use tokio::{sync::Semaphore, time::error::Elapsed};
 use uuid::Uuid;
@@ -182,16 +187,19 @@ impl Publisher {
     }
 
     /// Puts these tokens as Postgres has them now: the token first, so that a credential never names what is not there;
-    /// then its credentials; then a change, for the edges to look again. Tells of each token whether it was published, so
+    /// then its credentials; then a change, for the edges to look again, all within its span. Tells of each token whether it was published, so
     /// that one that cannot be holds no other up, and what Redis knew better.
     pub async fn publish_each(
         &self,
         db: &impl db::Connection,
-        token_ids: &[Uuid],
+        changes: &BTreeMap<Uuid, Span>,
     ) -> Result<Vec<(Uuid, Result<Option<Learned>, PublishError>)>, PublishError> {
-        let batch = Batch::of(db, token_ids).await?;
+        let token_ids: Vec<Uuid> = changes.keys().copied().collect();
+        let batch = Batch::of(db, &token_ids).await?;
         let published = batch.tokens.iter().map(async |owned| {
-            (owned.token.id, self.publish_one(batch.epoch, owned, batch.credentials_of(owned.token.id)).await)
+            let id = owned.token.id;
+            let publication = self.publish_one(batch.epoch, owned, batch.credentials_of(id));
+            (id, changes[&id].around(publication).await)
         });
         Ok(join_all(published).await)
     }

@@ -48,7 +48,7 @@ async fn migrations_go_down_and_up_again() {
     let environment = [("DATABASE_URL", database.url())];
     let tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";
     let before = database.query(tables).await.expect("a count");
-    let down = run(&["migrate", "down", "10"], &environment, "").await;
+    let down = run(&["migrate", "down", "11"], &environment, "").await;
     assert!(down.status.success(), "{}", stderr(&down));
     assert_eq!(database.query(tables).await.expect("a count"), "1", "only the history is left");
     assert!(
@@ -58,7 +58,7 @@ async fn migrations_go_down_and_up_again() {
     let (one, two) = tokio::join!(run(&["migrate", "up"], &environment, ""), run(&["migrate", "up"], &environment, ""));
     assert!(one.status.success() && two.status.success(), "{} {}", stderr(&one), stderr(&two));
     assert_eq!(database.query(tables).await.expect("a count"), before);
-    assert_eq!(stdout(&one).lines().filter(|line| line.starts_with("applied ")).count(), 10);
+    assert_eq!(stdout(&one).lines().filter(|line| line.starts_with("applied ")).count(), 11);
 }
 
 #[tokio::test]
