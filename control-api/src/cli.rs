@@ -8,7 +8,10 @@ use std::{io::Read, process::ExitCode};
 use chrono::Utc;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::Value;
-use shared::{settings, trace::Export};
+use shared::{
+    settings::{self, EnvFile, Rereading},
+    trace::Export,
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -26,6 +29,7 @@ use crate::{
         transaction::Difference,
     },
     domain::{self, access, accounts, administration, audit::Origin, ledger, passwords::Passwords},
+    reload::{Options, Reload},
     telemetry,
 };
 
@@ -163,26 +167,23 @@ fn failed(error: impl std::fmt::Display) -> Failure {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    // Of the working folder alone. One that is not there is no fault; one that cannot be read is.
-    if let Err(error) = dotenvy::from_path(".env")
-        && !error.not_found()
-    {
-        // Why is not said, for dotenvy would repeat the line, and with it a secret.
-        eprintln!("error: .env cannot be read");
-        return ExitCode::from(2);
-    }
-    let command = match settings::with_secrets_of_files(Cli::command()) {
-        Ok(command) => command,
+    let sources = EnvFile::load().and_then(|file| Ok((file, settings::with_secrets_of_files(Cli::command())?)));
+    let (file, command) = match sources {
+        Ok(sources) => sources,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::from(2);
         }
     };
-    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
-    if let Err(error) = telemetry::start_logging(&cli.common) {
-        eprintln!("error: {error}");
-        return ExitCode::from(2);
-    }
+    let matches = command.get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let log_filter = match telemetry::start_logging(&cli.common) {
+        Ok(log_filter) => log_filter,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
     for misspelled in settings::misspelled() {
         tracing::warn!("{misspelled}");
     }
@@ -200,7 +201,8 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
         Ok(runtime) => {
-            let done = runtime.block_on(execute(cli));
+            let reload = || Reload::new(again(Rereading::new(Cli::command(), file, &matches)), log_filter);
+            let done = runtime.block_on(execute(cli, reload));
             // Whatever still runs, as looking a host up may, holds the end up no longer.
             runtime.shutdown_background();
             done
@@ -220,10 +222,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn execute(cli: Cli) -> Result<(), Failure> {
+async fn execute(cli: Cli, reload: impl FnOnce() -> Reload) -> Result<(), Failure> {
     let debug = cli.common.debug;
     match cli.command {
-        Command::Serve(options) => serve(options.check(debug)?).await,
+        Command::Serve(options) => serve(options.check(debug)?, reload()).await,
         Command::CheckConfig(options) => {
             options.check(debug)?;
             println!("The configuration is good.");
@@ -242,7 +244,18 @@ async fn execute(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+/// Reads the options of `serve` again.
+fn again(mut rereading: Rereading) -> impl FnMut() -> Result<Options, String> {
+    move || {
+        let (matches, changed) = rereading.read().map_err(|error| error.to_string())?;
+        let cli = Cli::from_arg_matches(&matches).map_err(|error| error.kind().to_string())?;
+        let Command::Serve(options) = cli.command else { return Err("another command than at the start".to_owned()) };
+        let config = options.check(cli.common.debug).map_err(|error| error.to_string())?;
+        Ok(Options { config, log_level: cli.common.log_level, changed })
+    }
+}
+
+async fn serve(config: Config, reload: Reload) -> Result<(), Failure> {
     let listen = |address| async move {
         TcpListener::bind(address)
             .await
@@ -255,7 +268,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?);
-    let mut running = std::pin::pin!(crate::run(config, listener, ops_listener, stop.clone()));
+    let mut running = std::pin::pin!(crate::run(config, reload, listener, ops_listener, stop.clone()));
     loop {
         tokio::select! {
             done = &mut running => return done.map_err(|error| match error {

@@ -17,14 +17,22 @@ mod outbox;
 mod provider;
 mod publisher;
 mod reconciler;
+mod reload;
 mod serve;
 mod snapshot;
 mod sweeper;
 pub mod telemetry;
 
-use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::IpAddr,
+    panic::AssertUnwindSafe,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
 
 use futures_util::FutureExt;
+use shared::client::Visitors;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -35,6 +43,7 @@ use crate::{
     limits::Limits,
     provider::Provider,
     publisher::Publisher,
+    reload::Reload,
     snapshot::Watch,
     sweeper::Sweeper,
     telemetry::Metrics,
@@ -63,6 +72,7 @@ pub struct App {
     sealer: Sealer,
     /// `None` where no payments are taken.
     till: Option<Arc<Till>>,
+    visitors: RwLock<Visitors>,
     metrics: Metrics,
     /// Cancelled once the program stops.
     stop: CancellationToken,
@@ -107,9 +117,22 @@ impl App {
             till,
             keys: jwt::Keys::new(secret_key, config.jwt_lifetime),
             metrics: Metrics::new(),
+            visitors: RwLock::new(config.visitors.clone()),
             config,
             stop,
         }))
+    }
+
+    /// Takes over what can change while the program runs: limits, and which addresses may come.
+    fn apply(&self, config: &Config) {
+        *self.visitors.write().expect("nothing panics while it holds this lock") = config.visitors.clone();
+        self.attempts.limit(config.login_failures_per_hour);
+        self.limits.limit(config.user_requests_per_minute, config.registrations_per_hour);
+    }
+
+    /// Whether this address may come.
+    fn may_come(&self, client: IpAddr) -> bool {
+        self.visitors.read().expect("nothing panics while it holds this lock").may_come(client)
     }
 }
 
@@ -117,6 +140,7 @@ impl App {
 /// program down, for half a program would look alive.
 pub async fn run(
     config: Config,
+    reload: Reload,
     listener: TcpListener,
     ops_listener: TcpListener,
     stop: CancellationToken,
@@ -132,6 +156,7 @@ pub async fn run(
             Err(_) => tasks.spawn("eviction check", |stop| check_eviction(publisher.clone(), stop)),
         }
     }
+    tasks.spawn("options", |stop| reload.on_hangup(Arc::clone(&app), stop));
     let watched = publisher.clone();
     tasks.spawn("connection to Redis", |stop| async move {
         tokio::select! {

@@ -3,7 +3,10 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,10 +29,10 @@ const REGISTRATIONS_AT_ONCE: u32 = 10;
 pub struct Limits {
     publisher: Publisher,
     secret_key: Arc<str>,
-    /// Of calls of a user, as of all here; `None` for no limit.
-    calls: Option<Rate>,
-    /// Of accounts opened from an address.
-    registrations: Option<Rate>,
+    /// Of a user; as all here, 0 for no limit.
+    calls_per_minute: AtomicU32,
+    /// Of an address.
+    registrations_per_hour: AtomicU32,
     /// What this replica knows, by the key in Redis.
     here: Mutex<Cache<String, Used>>,
 }
@@ -42,19 +45,24 @@ impl Limits {
         user_requests_per_minute: u32,
         registrations_per_hour: u32,
     ) -> Self {
-        let registrations_at_once = registrations_per_hour.max(REGISTRATIONS_AT_ONCE);
         Self {
             publisher,
             secret_key: secret_key.into(),
-            calls: Rate::per_minute(user_requests_per_minute),
-            registrations: Rate::new(registrations_per_hour, Duration::from_hours(1), registrations_at_once),
+            calls_per_minute: user_requests_per_minute.into(),
+            registrations_per_hour: registrations_per_hour.into(),
             here: Mutex::new(Cache::new(COUNTED_HERE)),
         }
     }
 
+    /// From now on so many.
+    pub fn limit(&self, user_requests_per_minute: u32, registrations_per_hour: u32) {
+        self.calls_per_minute.store(user_requests_per_minute, Ordering::Relaxed);
+        self.registrations_per_hour.store(registrations_per_hour, Ordering::Relaxed);
+    }
+
     /// Counts a call of a user, unless it is one too many.
     pub async fn call(&self, user_id: Uuid) -> Result<(), Exceeded> {
-        match self.calls {
+        match Rate::per_minute(self.calls_per_minute.load(Ordering::Relaxed)) {
             Some(rate) => self.spend(rate, rate_key(Limited::User(user_id))).await,
             None => Ok(()),
         }
@@ -62,7 +70,9 @@ impl Limits {
 
     /// Counts a try to open an account from this address, unless it is one too many.
     pub async fn registration(&self, address: Option<IpAddr>) -> Result<(), Exceeded> {
-        let Some(rate) = self.registrations else { return Ok(()) };
+        let per_hour = self.registrations_per_hour.load(Ordering::Relaxed);
+        let rate = Rate::new(per_hour, Duration::from_hours(1), per_hour.max(REGISTRATIONS_AT_ONCE));
+        let Some(rate) = rate else { return Ok(()) };
         let address = address.map(|address| household(address.to_canonical()).to_string()).unwrap_or_default();
         let digest = keyed_digest(&self.secret_key, &format!("registrations {address}"));
         self.spend(rate, rate_key(Limited::Registrations(&digest))).await

@@ -2,25 +2,38 @@
 
 use std::time::Duration;
 
-use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
-};
+use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, TextEncoder};
 use rustls::crypto::ring;
 use shared::trace::{self, Export, TraceOptions};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use crate::config::{CommonOptions, LogFormat};
 
-/// Starts logging to standard error. A filter that cannot be read is an error that names its option.
-pub fn start_logging(options: &CommonOptions) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&options.log_level)
-        .map_err(|_| "LOG_LEVEL: must be a level, or directives such as info,control_api=debug".to_owned())?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match options.log_format {
-        LogFormat::Text => lines.with_ansi(false).init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+/// Which log lines are written.
+pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// From now on these. A filter that cannot be read is an error that names its option.
+    pub fn set(&self, level: &str) -> Result<(), String> {
+        self.0.reload(filter(level)?).map_err(|error| error.to_string())
     }
-    Ok(())
+}
+
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    let read = EnvFilter::try_new(level);
+    read.map_err(|_| "LOG_LEVEL: must be a level, or directives such as info,control_api=debug".to_owned())
+}
+
+/// Starts logging to standard error. A filter that cannot be read is an error that names its option.
+pub fn start_logging(options: &CommonOptions) -> Result<LogFilter, String> {
+    let (filter, handle) = reload::Layer::new(filter(&options.log_level)?);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    match options.log_format {
+        LogFormat::Text => registry.with(lines.with_ansi(false)).init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
+    }
+    Ok(LogFilter(handle))
 }
 
 /// Starts telling traces, where there is whom to tell; must be called outside of asynchronous code.
@@ -36,7 +49,7 @@ pub fn start_tracing(options: &TraceOptions) -> Result<Option<Export>, String> {
 /// The metrics of this process, and the registry that `/metrics` renders.
 #[derive(Clone)]
 pub struct Metrics {
-    registry: Registry,
+    registry: prometheus::Registry,
     requests: IntCounterVec,
     request_seconds: Histogram,
     connections: IntGauge,
@@ -53,7 +66,7 @@ impl Metrics {
     pub fn new() -> Self {
         let counter = |name, help| IntCounter::new(name, help).expect("the name is valid");
         let metrics = Self {
-            registry: Registry::new(),
+            registry: prometheus::Registry::new(),
             requests: IntCounterVec::new(
                 Opts::new("control_http_requests_total", "Requests answered, by method and status."),
                 &["method", "status"],

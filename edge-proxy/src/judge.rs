@@ -48,7 +48,7 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
     ctx.route = route.class();
     // Whether this edge is well is told to everybody, at all times.
     if route != Route::Health {
-        if request.client.is_some_and(|client| !edge.visitors.may_come(client)) {
+        if request.client.is_some_and(|client| !edge.may_come(client)) {
             return Err(Denied::AddressRefused);
         }
         if edge.is_full() {

@@ -1,6 +1,9 @@
 //! What runs beside requests: it keeps true what this edge knows, and tells what it has seen.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use pingora::{
@@ -10,19 +13,31 @@ use pingora::{
 
 use crate::{
     Edge, Known, certificates, changes::Follower, config::DevicePolicy, grants::Grants, hearing::Trust,
-    permit::Settler, rates::EXCHANGED_EVERY, redis::Redis, settlement::Settlements,
+    permit::Settler, rates::EXCHANGED_EVERY, redis::Redis, reload::Reload, settlement::Settlements,
 };
 
 /// How often usage is told: what a crash may lose.
 const USAGE_TOLD_EVERY: Duration = Duration::from_secs(2);
 
 /// Keeps what this edge knows up to date: follows the change feed, and tries whether the upstream is up.
-pub struct Knowledge(pub Arc<Edge>);
+pub struct Knowledge {
+    edge: Arc<Edge>,
+    /// Taken by its one start.
+    reload: Mutex<Option<Reload>>,
+}
+
+impl Knowledge {
+    pub fn new(edge: Arc<Edge>, reload: Reload) -> Self {
+        Self { edge, reload: Mutex::new(Some(reload)) }
+    }
+}
 
 #[async_trait]
 impl BackgroundService for Knowledge {
     async fn start_with_ready_notifier(&self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        let Self(edge) = self;
+        let edge = &self.edge;
+        let reload = self.reload.lock().expect("nobody panics while taking it").take();
+        let reload = reload.expect("Pingora starts a service once");
         let config = &edge.config;
         let url = config.redis_url.expose();
         let (lease, shares_tokens) = (config.lease(), config.device_policy == DevicePolicy::Off);
@@ -83,6 +98,7 @@ impl BackgroundService for Knowledge {
         };
         tokio::select! {
             () = certificates => {}
+            () = reload.on_hangup(edge) => {}
             () = follower.follow(edge.stopped.clone()) => {}
             () = grants.watch() => {}
             () = settler.run(&questions, queued) => {}

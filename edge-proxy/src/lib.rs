@@ -33,6 +33,7 @@ pub mod places;
 pub mod proxy;
 pub mod rates;
 pub mod redis;
+pub mod reload;
 pub mod request;
 pub mod respond;
 pub mod rewrite;
@@ -52,7 +53,11 @@ pub mod uses;
 pub mod verdict;
 
 use std::{
-    sync::{Arc, OnceLock},
+    net::IpAddr,
+    sync::{
+        Arc, OnceLock, RwLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -126,7 +131,9 @@ pub struct Edge {
     pub strangers: Strangers,
     pub rates: Rates,
     pub places: Arc<Places>,
-    pub visitors: Visitors,
+    visitors: RwLock<Visitors>,
+    /// How much may be open at once in all; 0 for any number.
+    most_open: AtomicU32,
     pub listeners: Arc<Listeners>,
     /// Made by the service that runs them, since a runtime exists only from then on.
     knowledge: OnceLock<Known>,
@@ -163,7 +170,8 @@ impl Edge {
             cuts: Arc::new(Cuts::new(Arc::clone(&metrics), Arc::clone(&clock))),
             strangers: Strangers::new(config.unknown_tokens_per_minute),
             rates: Rates::new(config.token_requests_per_minute),
-            visitors: config.visitors(),
+            visitors: RwLock::new(config.visitors()),
+            most_open: config.open_requests.into(),
             places: Arc::new(Places::new(config.token_open_requests, config.token_open_websockets)),
             meter: Arc::new(Meter::new(Arc::clone(&clock), config.lease())),
             assertions,
@@ -206,9 +214,23 @@ impl Edge {
         metrics.usage_pending.set(i64::try_from(self.meter.pending()).unwrap_or(i64::MAX));
     }
 
+    /// Takes over what can change while this edge runs: limits, and which addresses may come. What is open stays.
+    fn apply(&self, config: &Config) {
+        *self.visitors.write().expect("nothing panics while it holds this lock") = config.visitors();
+        self.most_open.store(config.open_requests, Ordering::Relaxed);
+        self.strangers.limit(config.unknown_tokens_per_minute);
+        self.rates.limit(config.token_requests_per_minute);
+        self.places.limit(config.token_open_requests, config.token_open_websockets);
+    }
+
+    /// Whether this address may come.
+    pub fn may_come(&self, client: IpAddr) -> bool {
+        self.visitors.read().expect("nothing panics while it holds this lock").may_come(client)
+    }
+
     /// Whether more is open than this edge serves at once.
     pub fn is_full(&self) -> bool {
-        let most = i64::from(self.config.open_requests);
+        let most = i64::from(self.most_open.load(Ordering::Relaxed));
         most > 0 && self.metrics.open_requests.get() > most
     }
 

@@ -12,10 +12,14 @@ use edge_proxy::{
     Edge,
     config::{Cli, Command, Config},
     listening::Listeners,
+    reload::Reload,
     serve, telemetry,
 };
 use mimalloc::MiMalloc;
-use shared::{settings, trace::Export};
+use shared::{
+    settings::{self, EnvFile, Rereading},
+    trace::Export,
+};
 
 /// Bodies pass in many short-lived buffers of some 100 KiB, which glibc's allocator takes from the kernel again and again.
 #[global_allocator]
@@ -25,31 +29,27 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
-    // Of the working folder alone. None is the usual case; one that cannot be read must not be passed over.
-    if let Err(error) = dotenvy::from_path(".env")
-        && !error.not_found()
-    {
-        eprintln!("error: .env cannot be read");
-        return ExitCode::from(MISCONFIGURED);
-    }
-    let command = match settings::with_secrets_of_files(Cli::command()) {
-        Ok(command) => command,
+    let sources = EnvFile::load().and_then(|file| Ok((file, settings::with_secrets_of_files(Cli::command())?)));
+    let (file, command) = match sources {
+        Ok(sources) => sources,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::from(MISCONFIGURED);
         }
     };
-    let command = match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli.command,
+    let read = command.try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match read {
+        Ok(read) => read,
         Err(error) => return answer(error),
     };
-    let done = match command {
+    let done = match cli.command {
         Command::Serve(config) => {
-            telemetry::start(config.log_format, &config.log_level);
+            let log_filter = telemetry::start(config.log_format, &config.log_level);
             for misspelled in settings::misspelled() {
                 tracing::warn!("{misspelled}");
             }
-            serve_traced(*config)
+            let rereading = Rereading::new(Cli::command(), file, &matches);
+            serve_traced(*config, Reload::new(rereading, log_filter))
         }
         Command::CheckConfig(config) => check(*config).map(|()| println!("The configuration is good.")),
     };
@@ -62,9 +62,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve_traced(config: Config) -> Result<(), String> {
+fn serve_traced(config: Config, reload: Reload) -> Result<(), String> {
     let export = telemetry::start_tracing(&config.tracing)?;
-    let served = serve::run(config);
+    let served = serve::run(config, reload);
     export.into_iter().for_each(Export::stop);
     served
 }

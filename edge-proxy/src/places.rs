@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use uuid::Uuid;
@@ -33,8 +36,8 @@ impl Open {
 /// How much tokens have open, and may have.
 pub struct Places {
     /// Of one token; 0 for any number.
-    most_requests: u32,
-    most_websockets: u32,
+    most_requests: AtomicU32,
+    most_websockets: AtomicU32,
     /// Those that have something open.
     tokens: Mutex<HashMap<Uuid, Open>>,
 }
@@ -42,15 +45,22 @@ pub struct Places {
 impl Places {
     /// So many of each for a token; 0 for any number.
     pub fn new(most_requests: u32, most_websockets: u32) -> Self {
-        Self { most_requests, most_websockets, tokens: Mutex::default() }
+        Self { most_requests: most_requests.into(), most_websockets: most_websockets.into(), tokens: Mutex::default() }
+    }
+
+    /// From now on so many; what is open stays.
+    pub fn limit(&self, most_requests: u32, most_websockets: u32) {
+        self.most_requests.store(most_requests, Ordering::Relaxed);
+        self.most_websockets.store(most_websockets, Ordering::Relaxed);
     }
 
     /// A place for one more of this token's, until it is dropped; `None` if all are taken.
     pub fn take(self: &Arc<Self>, token_id: Uuid, kind: Kind) -> Option<Place> {
         let most = match kind {
-            Kind::Request => self.most_requests,
-            Kind::WebSocket => self.most_websockets,
+            Kind::Request => &self.most_requests,
+            Kind::WebSocket => &self.most_websockets,
         };
+        let most = most.load(Ordering::Relaxed);
         let mut tokens = self.lock();
         let open = tokens.entry(token_id).or_default().of(kind);
         if most > 0 && *open >= most {

@@ -4,7 +4,10 @@
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -35,8 +38,8 @@ type Shared = Arc<Mutex<Count>>;
 
 /// The requests of each token.
 pub struct Rates {
-    /// `None` for no limit.
-    rate: Option<Rate>,
+    /// 0 for no limit.
+    per_minute: AtomicU32,
     tokens: Cache<Uuid, Shared>,
     /// No more than there are tokens that were used within the last minute: what has run out is dropped from here.
     untold: Mutex<Vec<(Uuid, Shared)>>,
@@ -45,12 +48,17 @@ pub struct Rates {
 impl Rates {
     /// So many requests a minute; 0 for any number.
     pub fn new(per_minute: u32) -> Self {
-        Self { rate: Rate::per_minute(per_minute), tokens: Cache::new(TOKENS), untold: Mutex::default() }
+        Self { per_minute: per_minute.into(), tokens: Cache::new(TOKENS), untold: Mutex::default() }
+    }
+
+    /// From now on so many.
+    pub fn limit(&self, per_minute: u32) {
+        self.per_minute.store(per_minute, Ordering::Relaxed);
     }
 
     /// Counts a request of this token, unless it is one too many.
     pub fn spend(&self, token_id: Uuid, now: Instant) -> Result<(), Exceeded> {
-        let Some(rate) = self.rate else { return Ok(()) };
+        let Some(rate) = Rate::per_minute(self.per_minute.load(Ordering::Relaxed)) else { return Ok(()) };
         let made =
             || Ok::<_, Infallible>(Arc::new(Mutex::new(Count { used: Used::nothing(now), untold: Duration::ZERO })));
         let Ok(shared) = self.tokens.get_or_insert_with(&token_id, made);

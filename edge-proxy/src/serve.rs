@@ -24,6 +24,7 @@ use crate::{
     origin::Origin,
     proxy::Proxy,
     redis::Redis,
+    reload::Reload,
     shutdown::Shutdown,
 };
 
@@ -41,7 +42,7 @@ const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// Serves until told to stop.
-pub fn run(config: Config) -> Result<(), String> {
+pub fn run(config: Config, reload: Reload) -> Result<(), String> {
     let listeners = Listeners::find(config.upgrade_socket.as_deref());
     let listeners = listeners.map_err(|error| format!("UPGRADE_SOCKET: {error}"))?;
     let edge = Arc::new(Edge::new(config, listeners)?);
@@ -57,7 +58,7 @@ pub fn run(config: Config) -> Result<(), String> {
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
 
-    let knowledge = server.add_service(background_service("knowledge", Knowledge(Arc::clone(&edge))));
+    let knowledge = server.add_service(background_service("knowledge", Knowledge::new(Arc::clone(&edge), reload)));
     let proxy = server.add_service(Listening::public(proxy_service(&edge, &server)?, Arc::clone(&edge)));
     proxy.add_dependency(&knowledge);
     let mut ops = Service::new("ops".to_owned(), HttpServer::new_app(Ops::new(Arc::clone(&edge))));

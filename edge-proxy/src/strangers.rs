@@ -4,7 +4,10 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -48,7 +51,7 @@ impl Bucket {
 /// The unknown tokens of each address.
 pub struct Strangers {
     /// `0` for no bound.
-    per_minute: u32,
+    per_minute: AtomicU32,
     buckets: Cache<IpAddr, Arc<Mutex<Bucket>>>,
     /// Those that opened something, be they over by now.
     good: Cache<Digest, ()>,
@@ -65,14 +68,25 @@ pub struct Try<'a> {
 
 impl Strangers {
     pub fn new(per_minute: u32) -> Self {
-        Self { per_minute, buckets: Cache::new(ADDRESSES), good: Cache::new(GOOD), bad: Cache::new(BAD) }
+        Self {
+            per_minute: per_minute.into(),
+            buckets: Cache::new(ADDRESSES),
+            good: Cache::new(GOOD),
+            bad: Cache::new(BAD),
+        }
+    }
+
+    /// From now on so many.
+    pub fn limit(&self, per_minute: u32) {
+        self.per_minute.store(per_minute, Ordering::Relaxed);
     }
 
     /// Begins a look-up for this address; or says after how long it may be tried.
     pub fn begin(&self, address: Option<IpAddr>, digest: Digest, now: Instant) -> Result<Try<'_>, Duration> {
         let is_judged = || self.good.get(&digest).is_some() || self.bad.get(&digest).is_some();
-        let address = address.filter(|_| self.per_minute > 0 && !is_judged());
-        let per_minute = f64::from(self.per_minute);
+        let per_minute = self.per_minute.load(Ordering::Relaxed);
+        let address = address.filter(|_| per_minute > 0 && !is_judged());
+        let per_minute = f64::from(per_minute);
         let bucket = address.map(|address| {
             let made = || {
                 Ok::<_, std::convert::Infallible>(Arc::new(Mutex::new(Bucket {
@@ -94,7 +108,7 @@ impl Strangers {
 impl Try<'_> {
     /// The credential opens something.
     pub fn found_good(self) {
-        if self.strangers.per_minute > 0 {
+        if self.strangers.per_minute.load(Ordering::Relaxed) > 0 {
             self.strangers.good.insert(self.digest, ());
         }
     }

@@ -7,7 +7,7 @@ use prometheus::{
 use rustls::crypto::ring;
 use shared::trace::{self, Export, TraceOptions};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{EnvFilter, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, filter::Targets, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use crate::config::LogFormat;
 
@@ -31,14 +31,28 @@ pub fn parse_filter(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Which log lines are written.
+pub struct LogFilter(reload::Handle<EnvFilter, tracing_subscriber::Registry>);
+
+impl LogFilter {
+    /// From now on these; `filter` is one that [`parse_filter`] took.
+    pub fn set(&self, filter: &str) {
+        if let Err(error) = self.0.reload(EnvFilter::new(filter)) {
+            tracing::error!(%error, "the log's filter stays as it was");
+        }
+    }
+}
+
 /// Starts logging to standard output, once for the process.
-pub fn start(format: LogFormat, level: &str) {
+pub fn start(format: LogFormat, level: &str) -> LogFilter {
     let quiet = Targets::new().with_default(LevelFilter::TRACE).with_targets(QUIET);
-    let registry = tracing_subscriber::registry().with(EnvFilter::new(level)).with(quiet);
+    let (filter, handle) = reload::Layer::new(EnvFilter::new(level));
+    let registry = tracing_subscriber::registry().with(filter).with(quiet);
     match format {
         LogFormat::Text => registry.with(fmt::layer().with_ansi(false)).init(),
         LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true)).init(),
     }
+    LogFilter(handle)
 }
 
 /// Starts telling traces, where there is whom to tell; must be called outside of asynchronous code.

@@ -1,15 +1,20 @@
 //! Where the options of the two programs come from beside the command line and the environment, and what is set there in vain.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env::{self, VarError},
+    ffi::OsString,
     fs, io,
 };
 
-use clap::Command;
+use clap::{Arg, ArgMatches, Command, error::ContextKind};
+
+use crate::credential::Digest;
 
 /// Every option of the two programs, one `NAME=` a line, which a test keeps so.
 const EXAMPLE: &str = include_str!("../../.env.example");
+/// Options may stand in this file of the working folder.
+const ENV_FILE: &str = ".env";
 /// What is read without being an option.
 const READ_AS_WELL: [&str; 1] = ["USER_PASSWORD"];
 /// What stands after the name of an option whose value is in a file.
@@ -27,6 +32,128 @@ pub enum SettingsError {
     Both(String),
     #[error("{0}_FILE: the file cannot be read: {1}")]
     Unreadable(String, #[source] io::Error),
+    /// Why is not said, for that would repeat the line, and with it a secret.
+    #[error(".env cannot be read")]
+    EnvFile,
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// What the file `.env` set at the start. The environment wins over it.
+pub struct EnvFile(BTreeSet<String>);
+
+impl EnvFile {
+    /// Sets what the file sets and the environment does not. That there is none is the usual case; one that cannot be read must not be
+    /// passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::EnvFile`].
+    pub fn load() -> Result<Self, SettingsError> {
+        let names = Self::read()?.into_keys().filter(|name| env::var_os(name).is_none()).collect();
+        match dotenvy::from_path(ENV_FILE) {
+            Err(error) if !error.not_found() => Err(SettingsError::EnvFile),
+            _ => Ok(Self(names)),
+        }
+    }
+
+    fn read() -> Result<BTreeMap<String, String>, SettingsError> {
+        match dotenvy::from_path_iter(ENV_FILE) {
+            Ok(pairs) => pairs.collect::<Result<_, _>>().map_err(|_| SettingsError::EnvFile),
+            Err(error) if error.not_found() => Ok(BTreeMap::new()),
+            Err(_) => Err(SettingsError::EnvFile),
+        }
+    }
+}
+
+/// The options of a running process, to be read again: of the command line and the environment, which stay, and of `.env`, which may
+/// have changed.
+pub struct Rereading {
+    command: Command,
+    file: EnvFile,
+    /// What each option was, by its name; not in plain text, for it may be a secret.
+    known: BTreeMap<String, Digest>,
+}
+
+impl Rereading {
+    /// `matches` is what was read at the start of `command`, which has one subcommand that serves.
+    pub fn new(command: Command, file: EnvFile, matches: &ArgMatches) -> Self {
+        let known = digests(&command, matches);
+        Self { command, file, known }
+    }
+
+    /// Reads every option again; what was read, and the names of those that are others than the last time.
+    ///
+    /// # Errors
+    ///
+    /// Says which option is wrong, and never its value; then nothing has changed.
+    pub fn read(&mut self) -> Result<(ArgMatches, Vec<String>), SettingsError> {
+        let pairs = EnvFile::read()?;
+        let mut arguments: Vec<OsString> = env::args_os().collect();
+        let given: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        let is_given = |long: &str| {
+            let is_it =
+                |given: &str| given.strip_prefix("--").is_some_and(|given| given.split('=').next() == Some(long));
+            given.iter().any(|given| is_it(given))
+        };
+        let serving = serving(&self.command).map(|serving| serving.get_name().to_owned());
+        let mut command = with_secrets_of_files(self.command.clone())?;
+        for (is_below, argument) in options(&self.command) {
+            let (Some(name), Some(long)) = (name_of(&argument), argument.get_long()) else { continue };
+            if env::var_os(&name).is_some() && !self.file.0.contains(&name) {
+                continue;
+            }
+            // What the file says now counts, and not what it said at the start, which stands in the environment.
+            let id = argument.get_id().clone();
+            let forgets = |argument: Arg| argument.env(None::<&str>);
+            command = match &serving {
+                Some(serving) if is_below => command.mut_subcommand(serving, |serving| serving.mut_arg(id, forgets)),
+                _ => command.mut_arg(id, forgets),
+            };
+            if let Some(value) = pairs.get(&name).filter(|_| !is_given(long)) {
+                arguments.push(format!("--{long}={value}").into());
+            }
+        }
+        let matches = command.try_get_matches_from(arguments).map_err(|error| SettingsError::Wrong(told(&error)))?;
+        let known = digests(&self.command, &matches);
+        let differs = |name: &&String| known.get(*name) != self.known.get(*name);
+        let names: BTreeSet<&String> = known.keys().chain(self.known.keys()).collect();
+        let changed = names.into_iter().filter(differs).cloned().collect();
+        self.known = known;
+        Ok((matches, changed))
+    }
+}
+
+/// What is wrong, without the value, which may be a secret.
+fn told(error: &clap::Error) -> String {
+    let option = error.get(ContextKind::InvalidArg).map(|option| option.to_string()).unwrap_or_default();
+    format!("{option}: {}", error.kind())
+}
+
+fn serving(command: &Command) -> Option<&Command> {
+    command.get_subcommands().find(|below| below.get_name() == "serve")
+}
+
+/// The options of a command, and whether they are of the one below it that serves.
+fn options(command: &Command) -> Vec<(bool, Arg)> {
+    let own = command.get_arguments().map(|argument| (false, argument.clone()));
+    let below = serving(command).into_iter().flat_map(Command::get_arguments);
+    own.chain(below.map(|argument| (true, argument.clone()))).collect()
+}
+
+fn name_of(argument: &Arg) -> Option<String> {
+    Some(argument.get_env()?.to_string_lossy().into_owned())
+}
+
+fn digests(command: &Command, matches: &ArgMatches) -> BTreeMap<String, Digest> {
+    let below = matches.subcommand().map_or(matches, |(_, below)| below);
+    let digest = |(_, argument): (bool, Arg)| {
+        let id = argument.get_id().as_str();
+        let raw = [below, matches].into_iter().find_map(|matches| matches.try_get_raw(id).ok().flatten())?;
+        let values: Vec<_> = raw.map(|value| value.to_string_lossy()).collect();
+        Some((name_of(&argument)?, Digest::of(values.join("\n").as_bytes())))
+    };
+    options(command).into_iter().filter_map(digest).collect()
 }
 
 /// Gives every secret option of a command and of those below it, that is an option whose value `--help` hides, the first line of

@@ -30,6 +30,7 @@ mod raw_requests;
 mod recovery;
 mod refund_races;
 mod refusals;
+mod reload;
 mod rewriting;
 mod rewritten_streams;
 mod sessions;

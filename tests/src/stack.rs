@@ -44,13 +44,15 @@ pub struct Plan {
     upstream: Upstream,
     control: Environment,
     edge: Environment,
+    /// Variables that neither program is given.
+    left_out: Vec<String>,
     has_link: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         let (control, edge) = (Environment::new(), Environment::new());
-        Self { edges: 1, upstream: Upstream::Unverified, control, edge, has_link: false }
+        Self { edges: 1, upstream: Upstream::Unverified, control, edge, left_out: Vec::new(), has_link: false }
     }
 }
 
@@ -81,6 +83,12 @@ impl Plan {
     /// Sets a variable of both programs, of those that are meant for tests alone.
     pub fn debug_env(self, name: &str, value: &str) -> Self {
         self.control_env("DEBUG", "true").edge_env("DEBUG", "true").control_env(name, value).edge_env(name, value)
+    }
+
+    /// Leaves a variable of both programs to the file `.env` of [`Stack::folder`].
+    pub fn left_to_file(mut self, name: &str) -> Self {
+        self.left_out.push(name.to_owned());
+        self
     }
 
     /// Puts a [`Link`] between the first edge and Redis.
@@ -138,6 +146,11 @@ impl Stack {
 
     pub fn plan() -> Plan {
         Plan::default()
+    }
+
+    /// The working folder of both programs.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The first edge.
@@ -269,6 +282,7 @@ impl Wiring<'_> {
             ("USER_REQUESTS_PER_MINUTE", "0"),
         ]));
         control.extend(self.plan.control.clone());
+        self.leave_out(&mut control);
         control
     }
 
@@ -296,7 +310,12 @@ impl Wiring<'_> {
             Upstream::Plain => environment([("ZENZEFI_URL", &http)]),
         });
         edge.extend(self.plan.edge.clone());
+        self.leave_out(&mut edge);
         Ok(edge)
+    }
+
+    fn leave_out(&self, environment: &mut Environment) {
+        self.plan.left_out.iter().for_each(|name| drop(environment.remove(name)));
     }
 
     fn both(&self, public_origin: &str) -> Environment {

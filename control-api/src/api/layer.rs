@@ -156,7 +156,7 @@ impl<E: Endpoint> Layer<E> {
     async fn answer(&self, request: Request, method: &Method, path: &str, caller: Origin) -> Response {
         let unreadable =
             |name: &&HeaderName| request.headers().get_all(*name).iter().any(|value| value.to_str().is_err());
-        let is_refused = caller.ip_address.is_some_and(|address| !self.app.config.visitors.may_come(address));
+        let is_refused = caller.ip_address.is_some_and(|address| !self.app.may_come(address));
         // Whether this program is well is told to everybody.
         if is_refused && path != HEALTH {
             return ApiError::forbidden("Access from this address is not allowed").into_response();

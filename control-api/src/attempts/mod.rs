@@ -10,7 +10,10 @@ mod standing;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -80,7 +83,7 @@ pub struct Attempts {
     publisher: Publisher,
     secret_key: Arc<str>,
     /// How many may fail from one address in an hour; 0 for any number.
-    per_hour: u32,
+    per_hour: Arc<AtomicU32>,
     here: Arc<Mutex<Cache<Digest, String>>>,
     tracker: TaskTracker,
 }
@@ -90,10 +93,19 @@ impl Attempts {
         Self {
             publisher,
             secret_key: secret_key.into(),
-            per_hour,
+            per_hour: Arc::new(per_hour.into()),
             here: Arc::new(Mutex::new(Cache::new(REMEMBERED_HERE))),
             tracker: TaskTracker::new(),
         }
+    }
+
+    /// From now on so many failures of an address an hour.
+    pub fn limit(&self, per_hour: u32) {
+        self.per_hour.store(per_hour, Ordering::Relaxed);
+    }
+
+    fn per_hour(&self) -> u32 {
+        self.per_hour.load(Ordering::Relaxed)
     }
 
     /// Who tries to log in from this address.
@@ -115,7 +127,8 @@ impl Attempts {
 
     /// Whether a login may be tried, asked before anything is spent on it; and where it is counted.
     pub async fn look(&self, who: &Who) -> Result<Ground, Refused> {
-        let (looked, ground) = self.revise(who, Ground::Redis, |standing, now| standing.look(self.per_hour, now)).await;
+        let (looked, ground) =
+            self.revise(who, Ground::Redis, |standing, now| standing.look(self.per_hour(), now)).await;
         match looked {
             Err(Refusal::Locked(wait)) => Err(Refused::TooMany(wait)),
             Ok(()) | Err(Refusal::UnderWay) => Ok(ground),
@@ -127,7 +140,8 @@ impl Attempts {
     pub async fn start(&self, who: Who, ground: Ground) -> Result<Attempt, Refused> {
         let deadline = tokio::time::Instant::now() + PLACE_WITHIN;
         loop {
-            let (started, ground) = self.revise(&who, ground, |standing, now| standing.start(self.per_hour, now)).await;
+            let (started, ground) =
+                self.revise(&who, ground, |standing, now| standing.start(self.per_hour(), now)).await;
             match started {
                 Ok(attempt) => return Ok(Attempt { attempts: self.clone(), who, ground, attempt }),
                 Err(Refusal::Locked(wait)) => return Err(Refused::TooMany(wait)),
@@ -201,7 +215,7 @@ impl Attempt {
     /// The password was wrong, or there is no such account; tells where that locks anything.
     pub async fn failed(self) -> Option<Lock> {
         let Self { attempts, who, ground, attempt } = self;
-        let per_hour = attempts.per_hour;
+        let per_hour = attempts.per_hour();
         attempts.revise(&who, ground, |standing, now_ms| standing.fail(attempt, per_hour, now_ms)).await.0
     }
 
