@@ -20,7 +20,7 @@ async fn unknown_paths_and_methods_are_refused_as_problems() {
     let methods = [
         (Method::GET, "/api/v1/auth/login", "POST"),
         (Method::PUT, "/api/v1/users/me", "GET, PATCH"),
-        (Method::GET, "/api/v1/tokens/00000000-0000-0000-0000-000000000000", "DELETE"),
+        (Method::GET, "/api/v1/tokens/00000000-0000-0000-0000-000000000000", "DELETE, PATCH"),
         (Method::POST, "/health", "GET, HEAD"),
         (Method::PUT, "/set-password", "GET, HEAD, POST"),
     ];
@@ -101,6 +101,11 @@ async fn bad_input_is_never_a_fault_of_ours() {
         (Method::PATCH, "/users/me".to_owned(), json!({ "full_name": "A", "password": null, "current_password": "x" })),
         (Method::POST, "/tokens/purchase".to_owned(), json!({ "duration_hours": 1, "scope": "full" })),
         (Method::POST, format!("/tokens/{}/extend", token.id), json!({ "duration_hours": 1 })),
+        (
+            Method::PATCH,
+            format!("/admin/tokens/{}", token.id),
+            json!({ "allowed_networks": ["192.0.2.0/24"], "denied_networks": ["2001:db8::1"] }),
+        ),
         (Method::POST, "/currency/mock-purchase".to_owned(), json!({ "amount": "1.00" })),
         (
             Method::POST,
@@ -121,7 +126,8 @@ async fn bad_input_is_never_a_fault_of_ours() {
         (
             Method::PATCH,
             format!("/admin/users/{}", alice.id),
-            json!({ "is_active": true, "is_superuser": false, "currency_balance": "1.00", "reason": "x" }),
+            json!({ "is_active": true, "is_superuser": false, "currency_balance": "1.00", "reason": "x",
+                "allowed_networks": ["192.0.2.0/24"], "denied_networks": [] }),
         ),
     ];
     for (method, path, body) in good {
@@ -251,6 +257,7 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
         ("/api/v1/users/me", "patch", "200 400 401 403 408 413 415 422 429 500 503"),
         ("/api/v1/tokens/purchase", "post", "201 400 401 402 403 408 409 413 415 422 429 500 503"),
         ("/api/v1/tokens/my-tokens", "get", "200 400 401 403 408 413 422 429 500 503"),
+        ("/api/v1/tokens/{id}", "patch", "200 400 401 403 404 408 413 415 422 429 500 503"),
         ("/api/v1/tokens/{id}", "delete", "200 400 401 403 404 408 409 413 422 429 500 503"),
         ("/api/v1/tokens/{id}/extend", "post", "200 400 401 402 403 404 408 413 415 422 429 500 503"),
         ("/api/v1/tokens/{id}/rotate", "post", "200 400 401 403 404 408 413 422 429 500 503"),
@@ -280,13 +287,14 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
         ("/api/v1/admin/users/{id}/password-link", "post", "200 400 401 403 404 408 413 422 429 500 503"),
         ("/api/v1/admin/users/{id}/login-failures", "delete", "200 400 401 403 404 408 413 422 429 500 503"),
         ("/api/v1/admin/tokens", "get", "200 400 401 403 408 413 422 429 500 503"),
+        ("/api/v1/admin/tokens/{id}", "patch", "200 400 401 403 404 408 413 415 422 429 500 503"),
         ("/api/v1/admin/tokens/{id}", "delete", "200 400 401 403 404 408 413 422 429 500 503"),
     ] {
         assert_eq!(statuses(path, method), expected, "{method} {path}");
     }
     let calls: usize =
         document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
-    assert_eq!(calls, 37);
+    assert_eq!(calls, 39);
     let of_error = &document["paths"]["/api/v1/users/me"]["get"]["responses"]["401"]["content"];
     assert!(of_error["application/problem+json"].is_object(), "{of_error}");
 }
