@@ -53,7 +53,7 @@ impl Term {
             deadline: asked + grant.left,
             duration: grant.duration,
             activated_at_ms: grant.activated_at_ms,
-            whereabouts: Arc::new(grant.whereabouts.clone()),
+            whereabouts: Arc::clone(&grant.whereabouts),
             told_at_ms: None,
             doubted: None,
             ended: None,
@@ -296,7 +296,7 @@ mod tests {
             duration: HOUR,
             activated_at_ms: None,
             left: HOUR,
-            whereabouts: Whereabouts::default(),
+            whereabouts: Arc::default(),
             cut: Cut::default(),
             released: None,
             lease: Some(Lease { session_id: Uuid::from_u128(3), started_at_ms: 0, is_tentative }),
@@ -352,7 +352,7 @@ mod tests {
         let (waiting, staying) = (held.ended_from(outside), held.ended_from(inside));
         tokio::pin!(waiting, staying);
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-        let whereabouts = r#"{"token":{"allowed":["192.0.2.0/24"]}}"#.parse().expect("networks");
+        let whereabouts = Arc::new(r#"{"token":{"allowed":["192.0.2.0/24"]}}"#.parse().expect("networks"));
         held.renew(Instant::now(), &Grant { whereabouts, ..grant(false) }, Some(7));
         let ended = waiting.await;
         assert_eq!((ended.ending, ended.told_at_ms), (Ending::KeptOut, Some(7)));

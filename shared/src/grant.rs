@@ -1,7 +1,7 @@
 //! What the edge must know of one token, and the arithmetic of its time. Everything takes `now` or a span as an argument:
 //! which clock is read is the caller's business.
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -97,7 +97,7 @@ pub struct Grant {
     /// instant of asking plus this.
     pub left: Duration,
     /// From where it may be used.
-    pub whereabouts: Whereabouts,
+    pub whereabouts: Arc<Whereabouts>,
     /// The last cut of what was open.
     pub cut: Cut,
     /// The session whose device let the token go last.
@@ -239,7 +239,7 @@ impl Grant {
             duration: Duration::from_millis(number(duration_ms)?),
             activated_at_ms: optional(activated_at_ms)?,
             left: Duration::from_millis(number(left_ms)?),
-            whereabouts: networks.parse()?,
+            whereabouts: Arc::new(networks.parse()?),
             cut: Cut {
                 generation: number(cut_generation)?,
                 reason: optional(cut_code)?,
