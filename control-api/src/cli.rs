@@ -3,7 +3,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command answers whoever ran it")]
 
-use std::{io::Read, process::ExitCode};
+use std::{io::Read, net::IpAddr, process::ExitCode};
 
 use chrono::Utc;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -28,7 +28,14 @@ use crate::{
         access_token::{self, Hour},
         transaction::Difference,
     },
-    domain::{self, access, accounts, administration, audit::Origin, ledger, passwords::Passwords},
+    domain::{
+        self,
+        access::{self, Attempt},
+        accounts, administration,
+        audit::Origin,
+        ledger,
+        passwords::Passwords,
+    },
     reload::{Options, Reload},
     telemetry,
 };
@@ -78,6 +85,9 @@ enum Command {
         /// The path as Zenzefi would get it
         #[arg(long)]
         path: String,
+        /// The client's address; wherever the token may be used from if absent
+        #[arg(long)]
+        address: Option<IpAddr>,
     },
     /// The count of restores of Postgres
     Epoch {
@@ -233,10 +243,10 @@ async fn execute(cli: Cli, reload: impl FnOnce() -> Reload) -> Result<(), Failur
         }
         Command::Migrate { database, action } => migrate(&database, action, debug).await,
         Command::User { database, action } => user(&database, action).await,
-        Command::Access { database, token, token_id, method, path } => {
+        Command::Access { database, token, token_id, method, path, address } => {
             let path = checked::<RequestPath>("--path", path)?;
             checked::<Method>("--method", method)?;
-            access(&database, token.hour(debug)?, token_id, &path.0).await
+            access(&database, token.hour(debug)?, token_id, &Attempt { path: &path.0, address }).await
         }
         Command::Epoch { database, action: Epoch::Bump } => bump_epoch(&database).await,
         Command::Ledger { database, action: Ledger::Verify } => verify_ledger(&database).await,
@@ -356,11 +366,12 @@ fn read_password() -> Result<NewPassword, Failure> {
     NewPassword::check(text).map_err(|fault| Failure::Option(format!("password: {fault}")))
 }
 
-async fn access(database: &DatabaseOptions, hour: Hour, token_id: Uuid, path: &str) -> Result<(), Failure> {
+async fn access(database: &DatabaseOptions, hour: Hour, token_id: Uuid, attempt: &Attempt<'_>) -> Result<(), Failure> {
     let pool = db::connect(database.url()?.expose(), 1).await.map_err(failed)?;
     let owned = access_token::find(&pool, token_id).await.map_err(failed)?;
     let owned = owned.ok_or_else(|| Failure::Failed("there is no such token".to_owned()))?;
-    println!("{}", api::access_json(access::dry_run(&owned, hour, path, Utc::now())));
+    let access = access::dry_run(&owned, hour, attempt, Utc::now()).map_err(failed)?;
+    println!("{}", api::access_json(access));
     Ok(())
 }
 

@@ -31,8 +31,9 @@ impl Edge {
             let Some(credential) = &candidate.credential else { continue };
             let digest = credential.digest();
             let outcome = if check(&candidate).is_ok() {
-                let ask = self.grants().admit(digest, &caller.from.device, &caller.scopes, &caller.request.looked_up);
-                self.bounded(credential, caller.request.client, ask).await
+                let (address, looked_up) = (caller.request.client, &caller.request.looked_up);
+                let ask = self.grants().admit(digest, &caller.from.device, address, &caller.scopes, looked_up);
+                self.bounded(credential, address, ask).await
             } else {
                 // A bad credential is told so first.
                 self.find(credential, caller.request).await
@@ -48,8 +49,19 @@ impl Edge {
         Err(denied)
     }
 
-    /// The first credential that opens something. One that Redis cannot judge does not hide a good one, nor does it count as bad.
+    /// The first credential that opens something, from where it may be used. One that Redis cannot judge does not hide a good one, nor
+    /// does it count as bad.
     pub async fn choose(
+        &self,
+        candidates: Vec<Candidate>,
+        request: &Request,
+    ) -> Result<(Arc<Held>, Candidate), Denied> {
+        let (held, candidate) = self.recognise(candidates, request).await?;
+        if held.may_be_used_from(request.client) { Ok((held, candidate)) } else { Err(Denied::KeptOut) }
+    }
+
+    /// The same, from wherever it may be used.
+    pub async fn recognise(
         &self,
         candidates: Vec<Candidate>,
         request: &Request,
@@ -69,7 +81,8 @@ impl Edge {
     pub async fn inspect(&self, credential: &Credential, request: &Request) -> Result<Arc<Held>, Denied> {
         let mut denied = Denied::BadCredential;
         match self.find(credential, request).await {
-            Ok(held) => Ok(held),
+            Ok(held) if held.may_be_used_from(request.client) => Ok(held),
+            Ok(_) => Err(Denied::KeptOut),
             Err(unfit) => {
                 self.go_on(unfit, &[], &mut denied)?;
                 Err(denied)
@@ -108,6 +121,7 @@ impl Edge {
             Unfit::Invalid => {}
             Unfit::Unavailable => *denied = Denied::Unavailable,
             Unfit::Refused(Refusal::TooManyUnknown { retry_after }) => *denied = Denied::TooManyUnknown { retry_after },
+            Unfit::Refused(Refusal::KeptOut) => return Err(Denied::KeptOut),
             Unfit::Refused(Refusal::Outside(scope)) => {
                 admit::authorize(DevicePolicy::Off, true, scope, paths)?;
                 return Err(Denied::Fault);
@@ -123,7 +137,7 @@ impl Edge {
 
     /// The permit of a request that is admitted, if its token may make one more.
     fn permit(&self, held: Arc<Held>, caller: &Caller<'_>) -> Result<Permit, Denied> {
-        let permit = Permit::new(Arc::clone(&held), Arc::clone(self.settler()));
+        let permit = Permit::new(Arc::clone(&held), caller.request.client, Arc::clone(self.settler()));
         let place = self.places.take(held.token_id, caller.opens).ok_or(Denied::TooManyOpen)?;
         self.rates.spend(held.token_id, Instant::now()).map_err(Denied::TooManyRequests)?;
         let lease = held.lease.expect("a grant that was admitted for a device has a lease");

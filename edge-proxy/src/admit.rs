@@ -34,6 +34,8 @@ pub enum Denied {
     MalformedDevice,
     NoCredential,
     BadCredential,
+    /// The token may not be used from that address.
+    KeptOut,
     DeviceRequired,
     Path(PathFault),
     MisspelledPath,
@@ -103,9 +105,11 @@ impl Denied {
             | Self::BrokenBody
             | Self::MalformedHead(_) => StatusCode::BAD_REQUEST,
             Self::NoCredential | Self::BadCredential | Self::HandoverGone => StatusCode::UNAUTHORIZED,
-            Self::DeviceRequired | Self::OutsideScope { .. } | Self::CrossSite | Self::AddressRefused => {
-                StatusCode::FORBIDDEN
-            }
+            Self::DeviceRequired
+            | Self::OutsideScope { .. }
+            | Self::CrossSite
+            | Self::AddressRefused
+            | Self::KeptOut => StatusCode::FORBIDDEN,
             Self::InUse { .. } => StatusCode::CONFLICT,
             Self::Throttled { .. } | Self::TooManyUnknown { .. } | Self::TooManyRequests(_) | Self::TooManyOpen => {
                 StatusCode::TOO_MANY_REQUESTS
@@ -136,6 +140,7 @@ impl Denied {
             Self::MalformedDevice => "Invalid X-Device-ID header format (must be 8-255 characters)".into(),
             Self::NoCredential => "Authentication required: provide cookie or X-Access-Token header".into(),
             Self::BadCredential => "Invalid or expired access token".into(),
+            Self::KeptOut => "This access token may not be used from this address".into(),
             Self::DeviceRequired => "Device identification required: X-Device-ID header missing. Please update your \
                                      Desktop Client to the latest version."
                 .into(),
@@ -201,6 +206,7 @@ impl Denied {
             Self::MalformedDevice => "malformed_device",
             Self::NoCredential => "no_credential",
             Self::BadCredential => "bad_credential",
+            Self::KeptOut => "kept_out",
             Self::DeviceRequired => "device_required",
             Self::Path(_) => "path",
             Self::MisspelledPath => "misspelled_path",

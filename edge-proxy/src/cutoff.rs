@@ -5,6 +5,7 @@
 //! Pingora calls no hook on a request that is dropped: what must happen at its end stands in a `Drop`.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -23,6 +24,7 @@ use crate::{
     clock::Clock,
     gate,
     held::{Ended, Held},
+    permit::Permit,
     telemetry::Metrics,
 };
 
@@ -33,18 +35,27 @@ tokio::task_local! {
 /// What ends the request that runs.
 #[derive(Default)]
 struct Cut {
-    armed: Mutex<Option<(Arc<Held>, Duration)>>,
+    armed: Mutex<Option<Armed>>,
     changed: Notify,
     /// When the next piece of the request's body must have come, if one is awaited.
     body_by: Mutex<Option<Instant>>,
     body_awaited: Notify,
 }
 
-/// From here on the running request ends when the grant does, at the latest `grace` after: time for a gentler end, such as a
+/// The grant whose end for this address ends the request. Not its permit, which is to be dropped as soon as the request is over.
+#[derive(Clone)]
+struct Armed {
+    held: Arc<Held>,
+    address: Option<IpAddr>,
+    grace: Duration,
+}
+
+/// From here on the running request ends when its permit does, at the latest `grace` after: time for a gentler end, such as a
 /// WebSocket's close frame.
-pub fn arm(held: Arc<Held>, grace: Duration) {
+pub fn arm(permit: &Permit, grace: Duration) {
+    let armed = Armed { held: Arc::clone(&permit.held), address: permit.address, grace };
     CUT.with(|cut| {
-        *cut.armed.lock().expect("nothing panics while it holds this lock") = Some((held, grace));
+        *cut.armed.lock().expect("nothing panics while it holds this lock") = Some(armed);
         cut.changed.notify_one();
     });
 }
@@ -76,7 +87,7 @@ impl Cut {
     /// How much time a gentler end gets.
     fn grace(&self) -> Duration {
         let armed = self.armed.lock().expect("nothing panics while it holds this lock");
-        armed.as_ref().map_or(Duration::ZERO, |(_, grace)| *grace)
+        armed.as_ref().map_or(Duration::ZERO, |armed| armed.grace)
     }
 
     /// Waits until the grant of this request, whenever it gets one, has ended.
@@ -86,10 +97,17 @@ impl Cut {
             let armed = self.armed.lock().expect("nothing panics while it holds this lock").clone();
             match armed {
                 None => changed.await,
-                Some((held, grace)) => tokio::select! {
-                    ended = async { let ended = held.ended().await; tokio::time::sleep(grace).await; ended } => return ended,
-                    () = changed => {}
-                },
+                Some(Armed { held, address, grace }) => {
+                    let fired = async {
+                        let ended = held.ended_from(address).await;
+                        tokio::time::sleep(grace).await;
+                        ended
+                    };
+                    tokio::select! {
+                        ended = fired => return ended,
+                        () = changed => {}
+                    }
+                }
             }
         }
     }

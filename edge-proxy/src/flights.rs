@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -15,11 +16,12 @@ use crate::{
 
 pub type Outcome = Result<Arc<Held>, Unfit>;
 
-/// What is asked: the credential on its device, and the scopes that open the path.
+/// What is asked: the credential on its device, the scopes that open the path, and from where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
     pub key: Key,
     pub scopes: Vec<Scope>,
+    pub address: Option<IpAddr>,
 }
 
 /// The questions that somebody waits for.

@@ -190,7 +190,7 @@ pub async fn whoami(edge: &Edge, session: &Session, request: &Request) -> Result
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    let known = match edge.choose(candidates, request).await {
+    let known = match edge.recognise(candidates, request).await {
         Ok((held, _)) => Some(held),
         Err(Denied::NoCredential) => None,
         Err(denied) => return Err(denied),
@@ -203,6 +203,7 @@ pub async fn whoami(edge: &Edge, session: &Session, request: &Request) -> Result
         "request_id": request.id,
         "user_id": known.as_ref().map(|held| held.user_id),
         "token_id": known.as_ref().map(|held| held.token_id),
+        "address_allowed": known.as_ref().map(|held| held.may_be_used_from(request.client)),
     })))
 }
 

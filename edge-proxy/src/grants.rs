@@ -9,6 +9,7 @@
 //! After [`Trust::staleness`] it is asked for again; where Redis cannot say, it goes on for [`Trust::outage_grace`] and then ends.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
@@ -104,16 +105,29 @@ impl Grants {
 
     /// Finds what a credential opens, without using it.
     pub async fn find(&self, digest: Digest, looked_up: &LookedUp) -> Outcome {
-        self.find_on(Question { key: Key { digest, device: None }, scopes: Vec::new() }, looked_up).await
+        let key = Key { digest, device: None };
+        self.find_on(Question { key, scopes: Vec::new(), address: None }, looked_up).await
     }
 
-    /// Admits a request of this device whose path these scopes open. The grant that comes back counts one use more; see
-    /// [`Uses::leave`](crate::uses::Uses::leave).
-    pub async fn admit(&self, digest: Digest, device: &Device, scopes: &[Scope], looked_up: &LookedUp) -> Outcome {
-        let question = Question { key: Key { digest, device: Some(device.clone()) }, scopes: scopes.to_vec() };
+    /// Admits a request of this device, from this address, whose path these scopes open. The grant that comes back counts one use
+    /// more; see [`Uses::leave`](crate::uses::Uses::leave).
+    pub async fn admit(
+        &self,
+        digest: Digest,
+        device: &Device,
+        address: Option<IpAddr>,
+        scopes: &[Scope],
+        looked_up: &LookedUp,
+    ) -> Outcome {
+        let key = Key { digest, device: Some(device.clone()) };
+        let question = Question { key, scopes: scopes.to_vec(), address };
         for _ in 0..MAX_ASKS {
             let began = Instant::now();
             let held = self.find_on(question.clone(), looked_up).await?;
+            // Before its use begins, which keeps the lease.
+            if !held.may_be_used_from(address) {
+                return Err(Unfit::Refused(Refusal::KeptOut));
+            }
             if !scopes.contains(&held.scope) {
                 return Err(Unfit::Refused(Refusal::Outside(held.scope)));
             }
@@ -347,7 +361,7 @@ impl Grants {
     }
 
     async fn ask_redis(&self, question: &Question) -> Result<Outcome, fred::error::Error> {
-        let Question { key, scopes } = question;
+        let Question { key, scopes, address } = question;
         let finding = self.find_in_whole(key).await?;
         if !finding.is_whole {
             return Ok(Err(Unfit::Unavailable));
@@ -359,7 +373,8 @@ impl Grants {
         let (asked, mut taken) = (Instant::now(), None);
         let lookup = match &key.device {
             Some(device) => {
-                let taking = Taking { device, scopes, session_id: Uuid::now_v7(), claim: Uuid::new_v4() };
+                let (session_id, claim) = (Uuid::now_v7(), Uuid::new_v4());
+                let taking = Taking { device, scopes, address: *address, session_id, claim };
                 taken = Some(Taken::new(&self.settlements, token_id, &taking));
                 self.redis.take(token_id, generation, &taking).await?
             }
@@ -412,7 +427,7 @@ impl Grants {
         let Ok(lookup) = self.redis.renew(held).await else { return false };
         let ending = match Verdict::of(lookup, Some(held)) {
             Verdict::Live(grant) => {
-                held.renew(asked, &grant);
+                held.renew(asked, &grant, told_at_ms);
                 if grant.activated_at_ms.is_some() && !held.uses.is_over() {
                     self.keep(held);
                 }

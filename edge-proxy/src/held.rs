@@ -2,6 +2,7 @@
 //! everyone who holds it. Whoever learns something of a token finds its grants in the [`Index`].
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -10,6 +11,7 @@ use std::{
 };
 
 use shared::{
+    client::Whereabouts,
     credential::Digest,
     device::Device,
     grant::{Cut, CutReason, Grant, Lease},
@@ -21,7 +23,7 @@ use uuid::Uuid;
 use crate::{assertion::Made, index::Index, settlement::Taken, uses::Uses, verdict::Ending};
 
 /// How long a grant lasts, as far as is known.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Term {
     /// When Redis was asked for it.
     asked: Instant,
@@ -29,6 +31,9 @@ struct Term {
     deadline: Instant,
     duration: Duration,
     activated_at_ms: Option<i64>,
+    /// From where it may be used, and when that was told to the edges, in milliseconds of Redis' clock since 1970.
+    whereabouts: Arc<Whereabouts>,
+    told_at_ms: Option<u64>,
     /// When a change was told that no answer has taken in yet.
     doubted: Option<Instant>,
     ended: Option<Ended>,
@@ -48,24 +53,33 @@ impl Term {
             deadline: asked + grant.left,
             duration: grant.duration,
             activated_at_ms: grant.activated_at_ms,
+            whereabouts: Arc::clone(&grant.whereabouts),
+            told_at_ms: None,
             doubted: None,
             ended: None,
         }
     }
 
     /// The same after a later question.
-    fn renewed(self, asked: Instant, grant: &Grant) -> Self {
+    fn renewed(&self, asked: Instant, grant: &Grant, told_at_ms: Option<u64>) -> Self {
         let new = Self::of(asked, grant);
         let is_same = new.activated_at_ms == self.activated_at_ms && new.duration == self.duration;
         // An answer takes its time to come, so each deadline is early by that: the later of two is the better.
         let deadline = if is_same { new.deadline.max(self.deadline) } else { new.deadline };
         let doubted = self.doubted.filter(|&doubted| doubted > asked);
-        Self { deadline, doubted, ended: self.ended, ..new }
+        Self { deadline, doubted, told_at_ms, ended: self.ended, ..new }
     }
 
     fn ended(&self, now: Instant) -> Option<Ended> {
         let is_over = now >= self.deadline && self.activated_at_ms.is_some();
         self.ended.or(is_over.then_some(Ended { ending: Ending::Expired, told_at_ms: None }))
+    }
+
+    /// The same for a request from there.
+    fn ended_from(&self, address: Option<IpAddr>, now: Instant) -> Option<Ended> {
+        let is_kept_out = !self.whereabouts.may_use(address);
+        let kept_out = is_kept_out.then_some(Ended { ending: Ending::KeptOut, told_at_ms: self.told_at_ms });
+        self.ended(now).or(kept_out)
     }
 }
 
@@ -166,16 +180,28 @@ impl Held {
         self.term.borrow().ended(now).map(|ended| ended.ending)
     }
 
-    /// Waits until it has ended, and says why. Safe to drop at any point.
-    pub async fn ended(&self) -> Ended {
+    /// Why it has ended for requests from there, if it has.
+    pub fn ending_from(&self, address: Option<IpAddr>, now: Instant) -> Option<Ending> {
+        self.term.borrow().ended_from(address, now).map(|ended| ended.ending)
+    }
+
+    /// Whether it may be used from there.
+    pub fn may_be_used_from(&self, address: Option<IpAddr>) -> bool {
+        self.term.borrow().whereabouts.may_use(address)
+    }
+
+    /// Waits until it has ended for requests from there, and says why. Safe to drop at any point.
+    pub async fn ended_from(&self, address: Option<IpAddr>) -> Ended {
         let mut changes = self.term.subscribe();
         loop {
-            let term = *changes.borrow_and_update();
-            if let Some(ended) = term.ended(Instant::now()) {
-                return ended;
-            }
-            // A ready token has no deadline yet.
-            let deadline = term.activated_at_ms.map(|_| term.deadline);
+            let deadline = {
+                let term = changes.borrow_and_update();
+                if let Some(ended) = term.ended_from(address, Instant::now()) {
+                    return ended;
+                }
+                // A ready token has no deadline yet.
+                term.activated_at_ms.map(|_| term.deadline)
+            };
             let expiry = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
@@ -194,14 +220,15 @@ impl Held {
         self.term.send_modify(|term| term.ended = term.ended.or(Some(Ended { ending, told_at_ms })));
     }
 
-    /// Takes in what Redis, `asked` then, says of it now: it goes on.
-    pub fn renew(&self, asked: Instant, grant: &Grant) {
+    /// Takes in what Redis, `asked` then, says of it now: it goes on, if only where it may be used. `told_at_ms` is when a change was
+    /// told, in milliseconds of Redis' clock since 1970.
+    pub fn renew(&self, asked: Instant, grant: &Grant, told_at_ms: Option<u64>) {
         self.cut_generation.fetch_max(grant.cut.generation, Ordering::Relaxed);
         self.term.send_if_modified(|term| {
             // An answer that was overtaken by a later question's says nothing new.
             let is_newer = asked >= term.asked;
             if is_newer {
-                *term = term.renewed(asked, grant);
+                *term = term.renewed(asked, grant, told_at_ms);
             }
             is_newer
         });
@@ -220,7 +247,7 @@ impl Held {
     /// Takes in that its clock runs: since when, and what was left when Redis was `asked`.
     pub fn started(&self, asked: Instant, activated_at_ms: i64, left: Duration) {
         self.term.send_modify(|term| {
-            *term = Term { asked, deadline: asked + left, activated_at_ms: Some(activated_at_ms), ..*term };
+            *term = Term { asked, deadline: asked + left, activated_at_ms: Some(activated_at_ms), ..term.clone() };
         });
     }
 
@@ -269,6 +296,7 @@ mod tests {
             duration: HOUR,
             activated_at_ms: None,
             left: HOUR,
+            whereabouts: Arc::default(),
             cut: Cut::default(),
             released: None,
             lease: Some(Lease { session_id: Uuid::from_u128(3), started_at_ms: 0, is_tentative }),
@@ -287,7 +315,7 @@ mod tests {
         held.started(Instant::now(), 0, Duration::from_millis(20));
         assert_eq!(held.ending(Instant::now() + Duration::from_millis(20)), Some(Ending::Expired));
         held.end(Ending::Suspended, None);
-        assert_eq!(held.ended().await.ending, Ending::Suspended);
+        assert_eq!(held.ended_from(None).await.ending, Ending::Suspended);
     }
 
     #[test]
@@ -301,19 +329,35 @@ mod tests {
             let Verdict::Live(grant) = Verdict::of(Lookup::Live(cut(generation)), Some(&held)) else {
                 panic!("cut by number {generation}")
             };
-            held.renew(Instant::now(), &grant);
+            held.renew(Instant::now(), &grant, None);
         }
     }
 
     #[tokio::test]
     async fn an_end_reaches_whoever_waits_already() {
         let held = held(&grant(false), &Arc::default());
-        let waiting = held.ended();
+        let waiting = held.ended_from(None);
         tokio::pin!(waiting);
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         held.end(Ending::Revoked, None);
         held.end(Ending::Expired, None);
         assert_eq!(waiting.await.ending, Ending::Revoked);
+    }
+
+    #[tokio::test]
+    async fn a_change_of_networks_ends_it_for_those_whom_they_keep_out_and_for_nobody_else() {
+        let held = held(&grant(false), &Arc::default());
+        let address = |text: &str| Some(text.parse().expect("an address"));
+        let (inside, outside) = (address("192.0.2.1"), address("198.51.100.1"));
+        let (waiting, staying) = (held.ended_from(outside), held.ended_from(inside));
+        tokio::pin!(waiting, staying);
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        let whereabouts = Arc::new(r#"{"token":{"allowed":["192.0.2.0/24"]}}"#.parse().expect("networks"));
+        held.renew(Instant::now(), &Grant { whereabouts, ..grant(false) }, Some(7));
+        let ended = waiting.await;
+        assert_eq!((ended.ending, ended.told_at_ms), (Ending::KeptOut, Some(7)));
+        assert!(futures_util::poll!(staying.as_mut()).is_pending());
+        assert!(held.may_be_used_from(inside) && !held.may_be_used_from(outside) && !held.may_be_used_from(None));
     }
 
     #[test]

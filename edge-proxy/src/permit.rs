@@ -6,11 +6,12 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU8, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
@@ -22,12 +23,12 @@ use crate::{
     admit::Denied,
     clock::Clock,
     grants::Grants,
-    held::Held,
+    held::{Ended, Held},
     meter::{Meter, Open},
     places::Place,
     redis::Redis,
     settlement::{LeaseOutcome, Settlement, Settlements},
-    verdict::Unfit,
+    verdict::{Ending, Unfit},
 };
 
 /// How many are made at once.
@@ -50,6 +51,8 @@ enum Stage {
 /// A request's right to pass, until it is dropped.
 pub struct Permit {
     pub held: Arc<Held>,
+    /// The client's.
+    pub address: Option<IpAddr>,
     /// Where what passes is counted, once it is clear that something may.
     open: Option<Open>,
     /// What of its token's is open until then.
@@ -66,8 +69,18 @@ impl std::fmt::Debug for Permit {
 
 impl Permit {
     /// For a grant whose use was begun by [`Grants::admit`]: dropped as it is, what was taken for it is given back.
-    pub fn new(held: Arc<Held>, settler: Arc<Settler>) -> Self {
-        Self { held, open: None, place: None, stage: AtomicU8::new(Stage::Admitted as u8), settler }
+    pub fn new(held: Arc<Held>, address: Option<IpAddr>, settler: Arc<Settler>) -> Self {
+        Self { held, address, open: None, place: None, stage: AtomicU8::new(Stage::Admitted as u8), settler }
+    }
+
+    /// Waits until it has ended, and says why. Safe to drop at any point.
+    pub async fn ended(&self) -> Ended {
+        self.held.ended_from(self.address).await
+    }
+
+    /// Why it has ended, if it has.
+    pub fn ending(&self) -> Option<Ending> {
+        self.held.ending_from(self.address, Instant::now())
     }
 
     /// Counts the request, and what passes from now on; it keeps this place.

@@ -117,7 +117,7 @@ impl ProxyHttp for Proxy {
             Ok(Decision::Answer(answer)) => self.send(session, ctx, answer).await.map(|()| true),
             Ok(Decision::Forward(target)) => {
                 if let Target::Upstream(admitted) = &target {
-                    cutoff::arm(Arc::clone(&admitted.permit.held), Duration::ZERO);
+                    cutoff::arm(&admitted.permit, Duration::ZERO);
                 }
                 ctx.target = Some(target);
                 self.watch_body(session, ctx);
@@ -126,13 +126,13 @@ impl ProxyHttp for Proxy {
                 Ok(false)
             }
             Ok(Decision::Tunnel(admitted)) => {
-                cutoff::arm(Arc::clone(&admitted.permit.held), tunnel::CLOSE_WITHIN * 2);
+                cutoff::arm(&admitted.permit, tunnel::CLOSE_WITHIN * 2);
                 ctx.target = Some(Target::Upstream(admitted));
                 let ran = tunnel::run(&self.edge, session, ctx).await;
                 self.finish_exchange(session, ctx, ran).await
             }
             Ok(Decision::WithTrailers(admitted)) => {
-                cutoff::arm(Arc::clone(&admitted.permit.held), Duration::ZERO);
+                cutoff::arm(&admitted.permit, Duration::ZERO);
                 ctx.target = Some(Target::Upstream(admitted));
                 self.watch_body(session, ctx);
                 let ran = trailers::run(&self.edge, session, ctx).await;

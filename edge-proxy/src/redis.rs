@@ -1,6 +1,6 @@
 //! The edge's questions to Redis. Each has a bounded wait; none is asked twice on its own.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use fred::{
     clients::Client,
@@ -13,6 +13,7 @@ use fred::{
     },
 };
 use shared::{
+    client::Whereabouts,
     credential::{Digest, Handover},
     device::Device,
     event::{self, Usage},
@@ -45,6 +46,9 @@ const KEEPS_ALL: &str = "noeviction";
 /// What [`contract::ADMIT`] takes for "any path".
 const ANY_SCOPE: &str = "*";
 
+/// How often the networks of a token that change meanwhile are read again.
+const NETWORKS_READ: usize = 4;
+
 /// An entry of a stream: its id, then names and values in turn.
 type Entry = (String, Vec<String>);
 
@@ -62,6 +66,8 @@ pub struct Taking<'a> {
     pub device: &'a Device,
     /// The scopes that open its path.
     pub scopes: &'a [Scope],
+    /// Where it comes from.
+    pub address: Option<IpAddr>,
     /// The session's id, should this be its first request.
     pub session_id: Uuid,
     /// Names the claim, should the token be ready.
@@ -187,12 +193,33 @@ impl Redis {
     /// What a credential of that generation may do, without doing anything.
     pub async fn look(&self, token_id: Uuid, generation: i64) -> Result<Lookup, Error> {
         let lease = contract::lease_key(token_id, None);
-        let tail = ["look", ANY_SCOPE, "", "", "0", "", "0", "", "0", "0", "0"];
+        let tail = ["look", ANY_SCOPE, "", "", "0", "", "0", "", "0", "0", "0", ""];
         self.ask(token_id, lease, generation, tail.map(str::to_owned)).await
     }
 
-    /// Admits a request, or says why not.
+    /// Admits a request, or says why not. Whether the token may be used from its address is judged before anything is taken: whoever
+    /// is kept out must not hold the token against those who are not. [`Lookup::Guarded`] is what is left to say to them.
     pub async fn take(&self, token_id: Uuid, generation: i64, taking: &Taking<'_>) -> Result<Lookup, Error> {
+        let mut judged_by = String::new();
+        for _ in 0..NETWORKS_READ {
+            let lookup = self.take_judged_by(judged_by, token_id, generation, taking).await?;
+            let Lookup::Guarded(networks) = &lookup else { return Ok(lookup) };
+            let whereabouts: Whereabouts = networks.parse().map_err(malformed)?;
+            if !whereabouts.may_use(taking.address) {
+                return Ok(lookup);
+            }
+            judged_by = networks.clone();
+        }
+        Err(Error::new(ErrorKind::Unknown, "a token's networks change faster than they can be read"))
+    }
+
+    async fn take_judged_by(
+        &self,
+        networks: String,
+        token_id: Uuid,
+        generation: i64,
+        taking: &Taking<'_>,
+    ) -> Result<Lookup, Error> {
         let scopes: String = taking.scopes.iter().map(|scope| format!(",{scope}")).chain([",".to_owned()]).collect();
         let tail = [
             "take".to_owned(),
@@ -206,6 +233,7 @@ impl Redis {
             contract::FAULTS_PER_MINUTE.to_string(),
             String::new(),
             String::new(),
+            networks,
         ];
         self.ask(token_id, self.lease_key(token_id, taking.device), generation, tail).await
     }
@@ -227,11 +255,12 @@ impl Redis {
             "0".to_owned(),
             held.cut_generation().to_string(),
             u8::from(held.uses.has_reached()).to_string(),
+            String::new(),
         ];
         self.ask(held.token_id, self.lease_key(held.token_id, device), held.generation, tail).await
     }
 
-    async fn ask(&self, token_id: Uuid, lease: String, generation: i64, tail: [String; 11]) -> Result<Lookup, Error> {
+    async fn ask(&self, token_id: Uuid, lease: String, generation: i64, tail: [String; 12]) -> Result<Lookup, Error> {
         let keys = vec![contract::token_key(token_id), lease, contract::SNAPSHOT.to_owned()];
         let arguments: Vec<String> = std::iter::once(generation.to_string()).chain(tail).collect();
         let reply: Vec<String> = self.run("ADMIT", &self.admit, keys, arguments).await?;

@@ -191,7 +191,7 @@ impl RequestCtx {
     }
 
     fn cut(&self) -> Option<Ending> {
-        self.admitted().and_then(|admitted| admitted.permit.held.ending(Instant::now()))
+        self.admitted().and_then(|admitted| admitted.permit.ending())
     }
 
     /// Begins what this request is in its trace, once its head was read.

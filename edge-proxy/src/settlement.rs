@@ -106,8 +106,8 @@ mod tests {
         let (settlements, mut queued) = Settlements::new();
         let taken = || {
             let device = Device::known("a-device");
-            let taking =
-                Taking { device: &device, scopes: &[], session_id: Uuid::from_u128(1), claim: Uuid::from_u128(2) };
+            let (session_id, claim) = (Uuid::from_u128(1), Uuid::from_u128(2));
+            let taking = Taking { device: &device, scopes: &[], address: None, session_id, claim };
             Taken::new(&settlements, Uuid::nil(), &taking)
         };
         taken().settled();

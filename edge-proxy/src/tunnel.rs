@@ -57,6 +57,7 @@ impl Close {
             Ending::Expired => Self { code: 4001, reason: "token expired" },
             Ending::Revoked => Self { code: 4003, reason: "token revoked" },
             Ending::Suspended => Self { code: 4004, reason: "account suspended" },
+            Ending::KeptOut => Self { code: 4005, reason: "address not allowed" },
             Ending::TakenOver => Self { code: 4008, reason: "device taken over" },
             Ending::EndedByAdministrator => Self { code: 4009, reason: "session ended by administrator" },
             Ending::RedisAway => Self { code: 1013, reason: "try again later" },
@@ -181,7 +182,7 @@ impl Tunnel<'_> {
         }
         let close = loop {
             tokio::select! {
-                ended = admitted.permit.held.ended() => {
+                ended = admitted.permit.ended() => {
                     edge.cuts.note(ended);
                     break Close::of(ended.ending);
                 }

@@ -19,6 +19,8 @@ pub enum Ending {
     /// Another device holds the token, or this one let it go.
     TakenOver,
     EndedByAdministrator,
+    /// The token may no longer be used from the client's address.
+    KeptOut,
     /// Redis was away for longer than a grant is trusted without it.
     RedisAway,
 }
@@ -32,6 +34,7 @@ impl Ending {
             Self::Suspended => "suspended",
             Self::TakenOver => "taken_over",
             Self::EndedByAdministrator => "ended_by_administrator",
+            Self::KeptOut => "kept_out",
             Self::RedisAway => "redis_away",
         }
     }
@@ -53,6 +56,8 @@ pub enum Verdict {
 /// Why a good token does not open this path for this device now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// The token may not be used from there.
+    KeptOut,
     Outside(Scope),
     /// Held by another device since then, in milliseconds of Redis' clock since 1970.
     InUse {
@@ -84,6 +89,7 @@ impl Verdict {
             (Lookup::Conflict { device, started_at_ms }, None) => {
                 Self::Refused(Refusal::InUse { device, started_at_ms })
             }
+            (Lookup::Guarded(_), _) => Self::Refused(Refusal::KeptOut),
             (Lookup::Outside(scope), _) => Self::Refused(Refusal::Outside(scope)),
             (Lookup::Throttled { retry_after }, _) => Self::Refused(Refusal::Throttled { retry_after }),
             (Lookup::Unknown, _) => Self::Unknown,

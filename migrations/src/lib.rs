@@ -42,7 +42,7 @@ macro_rules! step {
 }
 
 /// The steps in the order in which they apply. Only ever appended to.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     step!("m000001_users"),
     step!("m000002_access_tokens"),
     step!("m000003_publishing"),
@@ -53,6 +53,7 @@ const STEPS: [Step; 11] = [
     step!("m000008_bundles"),
     step!("m000009_payments"),
     step!("m000010_lists"),
+    step!("m000011_networks"),
     step!("m000012_traces"),
 ];
 

@@ -1,11 +1,24 @@
-//! Whose address a request comes from, where proxies stand before us.
+//! Whose address a request comes from, where proxies stand before us, and which addresses may come.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Serialize};
 
-/// Networks, or single addresses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+use crate::grant::Malformed;
+
+/// How many networks a list of a user or a token names at most.
+pub const NETWORKS_MAX: usize = 64;
+
+/// How many bits of an IPv6 address say that the rest is an IPv4 address.
+const MAPPED_BITS: u8 = 96;
+
+/// Networks, or single addresses. One of IPv4 that is written as IPv6 (`::ffff:192.0.2.1`) is the one of IPv4.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Networks(Vec<IpNet>);
 
 /// The proxies whose word counts.
@@ -22,16 +35,62 @@ impl Networks {
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, NotANetwork> {
         let network = |text: &str| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         let texts = texts.into_iter().map(str::trim).filter(|text| !text.is_empty());
-        texts.map(network).collect::<Result<_, _>>().map(Self).map_err(|_| NotANetwork)
+        let mut networks = Vec::new();
+        for text in texts {
+            let network = canonical(network(text).map_err(|_| NotANetwork)?);
+            if !networks.contains(&network) {
+                networks.push(network);
+            }
+        }
+        Ok(Self(networks))
     }
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// Each as a text, a single address without the length of its prefix.
+    pub fn texts(&self) -> Vec<String> {
+        let is_single = |network: &IpNet| network.prefix_len() == network.max_prefix_len();
+        let text = |network: &IpNet| if is_single(network) { network.addr().to_string() } else { network.to_string() };
+        self.0.iter().map(text).collect()
+    }
+}
+
+impl From<Networks> for Vec<String> {
+    fn from(networks: Networks) -> Self {
+        networks.texts()
+    }
+}
+
+impl TryFrom<Vec<String>> for Networks {
+    type Error = NotANetwork;
+
+    fn try_from(texts: Vec<String>) -> Result<Self, NotANetwork> {
+        Self::parse(texts.iter().map(String::as_str))
+    }
+}
+
+/// A network without the bits that say nothing of it, and of IPv4 if it is.
+fn canonical(network: IpNet) -> IpNet {
+    let network = network.trunc();
+    match network {
+        IpNet::V6(mapped) if mapped.prefix_len() >= MAPPED_BITS => mapped
+            .addr()
+            .to_ipv4_mapped()
+            .and_then(|address| Ipv4Net::new(address, mapped.prefix_len() - MAPPED_BITS).ok())
+            .map_or(network, IpNet::V4),
+        _ => network,
     }
 }
 
@@ -66,19 +125,59 @@ impl TrustedProxies {
     }
 }
 
-/// Which addresses may come at all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Which addresses may come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Visitors {
     /// None but these; all, if empty.
+    #[serde(default, skip_serializing_if = "Networks::is_empty")]
     pub allowed: Networks,
     /// Not these, even if they are allowed.
+    #[serde(default, skip_serializing_if = "Networks::is_empty")]
     pub denied: Networks,
 }
 
 impl Visitors {
+    fn is_anybody(&self) -> bool {
+        self.allowed.is_empty() && self.denied.is_empty()
+    }
+
     /// Whether this address may come.
     pub fn may_come(&self, address: IpAddr) -> bool {
         !self.denied.contains(address) && (self.allowed.is_empty() || self.allowed.contains(address))
+    }
+}
+
+/// From where a token may be used: as its user's lists and as its own say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whereabouts {
+    #[serde(default, skip_serializing_if = "Visitors::is_anybody")]
+    pub user: Visitors,
+    #[serde(default, skip_serializing_if = "Visitors::is_anybody")]
+    pub token: Visitors,
+}
+
+impl Whereabouts {
+    /// Whether the token may be used from this address; from one that nobody knows only if it may from everywhere.
+    pub fn may_use(&self, address: Option<IpAddr>) -> bool {
+        [&self.user, &self.token]
+            .into_iter()
+            .all(|visitors| visitors.is_anybody() || address.is_some_and(|address| visitors.may_come(address)))
+    }
+
+    /// As the `networks` field in Redis holds it: JSON, or nothing at all where the token may be used from everywhere.
+    pub fn encode(&self) -> String {
+        if self.user.is_anybody() && self.token.is_anybody() {
+            return String::new();
+        }
+        serde_json::to_string(self).expect("texts in lists are JSON")
+    }
+}
+
+impl FromStr for Whereabouts {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        if text.is_empty() { Ok(Self::default()) } else { serde_json::from_str(text).map_err(|_| Malformed) }
     }
 }
 
@@ -136,6 +235,42 @@ mod tests {
         assert!(may_come(&visitors, "192.0.2.1") && may_come(&visitors, "2001:db8::1"));
         for address in ["192.0.2.9", "::ffff:192.0.2.9", "198.51.100.1", "2001:db9::1"] {
             assert!(!may_come(&visitors, address), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_used_from_where_its_user_and_itself_may_both_be() {
+        let visitors = |allowed: &[&str], denied: &[&str]| {
+            let networks = |texts: &[&str]| Networks::parse(texts.iter().copied()).expect("networks");
+            Visitors { allowed: networks(allowed), denied: networks(denied) }
+        };
+        let may_use =
+            |whereabouts: &Whereabouts, address: &str| whereabouts.may_use(Some(address.parse().expect("an address")));
+        assert!(Whereabouts::default().may_use(None), "nobody asks from where");
+        let both = Whereabouts {
+            user: visitors(&["192.0.2.0/24", "2001:db8::/32"], &[]),
+            token: visitors(&[], &["::ffff:192.0.2.128/121", "2001:db8::9"]),
+        };
+        assert!(may_use(&both, "192.0.2.1") && may_use(&both, "::ffff:192.0.2.1") && may_use(&both, "2001:db8::1"));
+        for address in ["192.0.2.200", "::ffff:192.0.2.200", "2001:db8::9", "198.51.100.1"] {
+            assert!(!may_use(&both, address), "{address}");
+        }
+        assert!(!both.may_use(None), "who knows");
+    }
+
+    #[test]
+    fn from_where_a_token_may_be_used_reads_back_and_what_does_not_read_lets_nobody_in() {
+        let user = Visitors {
+            allowed: Networks::parse(["192.0.2.77/24", "192.0.2.0/24"]).expect("networks"),
+            ..Visitors::default()
+        };
+        let whereabouts = Whereabouts { user, token: Visitors::default() };
+        assert_eq!(whereabouts.encode(), r#"{"user":{"allowed":["192.0.2.0/24"]}}"#);
+        assert_eq!(whereabouts.encode().parse(), Ok(whereabouts));
+        assert_eq!(Whereabouts::default().encode(), "");
+        assert_eq!("".parse(), Ok(Whereabouts::default()));
+        for text in ["nonsense", r#"{"user":{"allowed":["everywhere"]}}"#, r#"{"token":{"denied":"192.0.2.1"}}"#] {
+            assert_eq!(text.parse::<Whereabouts>(), Err(Malformed), "{text}");
         }
     }
 

@@ -1,12 +1,12 @@
 //! What the edge must know of one token, and the arithmetic of its time. Everything takes `now` or a span as an argument:
 //! which clock is read is the caller's business.
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{device::Device, redis::CAUGHT_UP_WITHIN_MS, scope::Scope};
+use crate::{client::Whereabouts, device::Device, redis::CAUGHT_UP_WITHIN_MS, scope::Scope};
 
 /// The durations that are sold, in hours.
 pub const DURATIONS_HOURS: [u32; 5] = [1, 12, 24, 168, 720];
@@ -96,6 +96,8 @@ pub struct Grant {
     /// What is left of it from the moment of asking: the whole duration while it is ready. The deadline is the monotonic
     /// instant of asking plus this.
     pub left: Duration,
+    /// From where it may be used.
+    pub whereabouts: Arc<Whereabouts>,
     /// The last cut of what was open.
     pub cut: Cut,
     /// The session whose device let the token go last.
@@ -164,6 +166,8 @@ pub enum Lookup {
     Unknown,
     /// Redis does not hold all that Postgres knows: it cannot say.
     Partial,
+    /// Nothing was taken, for the client's address was not judged by these networks, from which it may be used, as Redis spells them.
+    Guarded(String),
     /// Its scope opens other paths.
     Outside(Scope),
     /// Another device, or another session, holds it, since then (milliseconds of Redis' clock since 1970).
@@ -192,6 +196,7 @@ impl Lookup {
             ["revoked"] => Ok(Self::Revoked),
             ["suspended"] => Ok(Self::Suspended),
             ["expired"] => Ok(Self::Expired),
+            ["guarded", networks] => Ok(Self::Guarded(networks.to_owned())),
             ["outside", scope] => Ok(Self::Outside(scope.parse().map_err(|_| Malformed)?)),
             ["conflict", device, started_at_ms] => {
                 Ok(Self::Conflict { device: Device::known(device), started_at_ms: number(started_at_ms)? })
@@ -211,6 +216,7 @@ impl Grant {
             duration_ms,
             activated_at_ms,
             left_ms,
+            networks,
             cut_generation,
             cut_code,
             cut_device,
@@ -233,6 +239,7 @@ impl Grant {
             duration: Duration::from_millis(number(duration_ms)?),
             activated_at_ms: optional(activated_at_ms)?,
             left: Duration::from_millis(number(left_ms)?),
+            whereabouts: Arc::new(networks.parse()?),
             cut: Cut {
                 generation: number(cut_generation)?,
                 reason: optional(cut_code)?,
@@ -385,7 +392,7 @@ mod tests {
         let user = Uuid::nil().to_string();
         assert_eq!(Lookup::parse(token_id, &reply(&["unknown"])), Ok(Lookup::Unknown));
         let live = |scope, left| {
-            ["live", user.as_str(), scope, "3600000", "", left, "2", "4008", "", "", user.as_str(), "1000", "1"]
+            ["live", user.as_str(), scope, "3600000", "", left, "", "2", "4008", "", "", user.as_str(), "1000", "1"]
                 .map(str::to_owned)
         };
         let Ok(Lookup::Live(grant)) = Lookup::parse(token_id, &live("full", "3600000")) else { panic!("a live one") };

@@ -219,6 +219,27 @@ async fn a_revocation_ends_everything_that_its_token_has_open() {
 }
 
 #[tokio::test]
+async fn a_change_of_networks_ends_everything_that_is_open_from_where_a_token_may_no_longer_be_used() {
+    let stack = Stack::start().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let token = alice.buys(24).await;
+    let open = open_one_of_each(&stack, stack.edge(), &token, (4005, "address not allowed")).await;
+    let asked = Instant::now();
+    let path = format!("/tokens/{}", token.id);
+    let networks = json!({ "allowed_networks": ["192.0.2.0/24"] });
+    let changed = alice.request(Method::PATCH, &path).json(&networks).answer().await.expect(200);
+    let answered = Instant::now();
+    assert_eq!(changed["allowed_networks"], networks["allowed_networks"]);
+    all_ended(&stack, open, answered, asked).await;
+    assert_eq!(stack.edge().on(DEVICE, &token, Method::GET, "/").answer().await.status, 403);
+    let edge = &stack.edge_planes[0];
+    assert!(edge.metric("edge_cuts_total", "reason=\"kept_out\"").await >= 13.0);
+    assert!(edge.metric("edge_revocation_delay_seconds_count", "").await >= 1.0);
+    assert_eq!(edge.metric("edge_refusals_total", "reason=\"kept_out\"").await, 1.0);
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn a_tokens_last_millisecond_ends_everything_that_it_has_open() {
     // Long enough to open it all on a busy machine.
     let stack = Stack::plan().debug_env("TOKEN_HOUR_SECONDS", "12").start().await;

@@ -22,6 +22,7 @@ mod h2_abuse;
 mod handover;
 mod headers;
 mod limits;
+mod networks;
 mod outages;
 mod path_tricks;
 mod programs;

@@ -214,8 +214,17 @@ async fn after_a_restore_of_postgres_a_bumped_epoch_puts_its_word_above_what_red
     stack.control.admin.request(Method::DELETE, &path).answer().await.expect(200);
     eventually!(stack.edge().token_status(&token).await, |status| *status == 401);
 
-    let restore = statements(|table| format!("DELETE FROM {table}; INSERT INTO {table} TABLE backup_of_{table}"));
-    let restore = format!("SET session_replication_role = replica; {restore}; SET session_replication_role = origin");
+    let mut restore = String::new();
+    for table in restored.split(", ") {
+        let columns = format!(
+            "SELECT string_agg(attname, ', ') FROM pg_attribute
+             WHERE attrelid = 'backup_of_{table}'::regclass AND attnum > 0 AND NOT attisdropped"
+        );
+        let columns = stack.database.query(&columns).await.expect("columns");
+        restore +=
+            &format!("DELETE FROM {table}; INSERT INTO {table} ({columns}) SELECT {columns} FROM backup_of_{table}; ");
+    }
+    let restore = format!("SET session_replication_role = replica; {restore} SET session_replication_role = origin");
     stack.database.query(&restore).await.expect("a restore");
     stack.database.query("INSERT INTO outbox (token_id) SELECT id FROM access_tokens").await.expect("a change");
     eventually!(stack.database.query("SELECT count(*) FROM outbox").await.expect("a count"), |left| left == "0");

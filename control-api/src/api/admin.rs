@@ -16,8 +16,8 @@ use super::{
     error::ApiError,
     guard::Superuser,
     password_page,
-    scalar::{Flag, Id, Limit, Offset, Reason, Search, Timestamp, Znc},
-    tokens::{Token, pending},
+    scalar::{Flag, Id, Limit, Networks, Offset, Reason, Search, Timestamp, Znc},
+    tokens::{Restrict, Restricted, Token, pending},
 };
 use crate::{
     App,
@@ -39,6 +39,10 @@ struct UserForAdmin {
     is_active: bool,
     is_superuser: bool,
     currency_balance: Znc,
+    /// From where alone the account's tokens may be used; from everywhere, if empty.
+    allowed_networks: Vec<String>,
+    /// From where they may not be used, even if that is allowed.
+    denied_networks: Vec<String>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -53,6 +57,8 @@ impl From<user::Model> for UserForAdmin {
             is_active: user.is_active,
             is_superuser: user.is_superuser,
             currency_balance: Znc(user.currency_balance),
+            allowed_networks: user.allowed_networks,
+            denied_networks: user.denied_networks,
             created_at: Timestamp(user.created_at),
             updated_at: Timestamp(user.updated_at),
         }
@@ -95,6 +101,10 @@ body! {
         pub is_active: Option<Flag>,
         pub is_superuser: Option<Flag>,
         pub currency_balance: Option<Znc>,
+        /// From where alone the account's tokens may be used; from everywhere, if empty.
+        pub allowed_networks: Option<Networks>,
+        /// From where they may not be used, even if that is allowed.
+        pub denied_networks: Option<Networks>,
         pub reason: Option<Reason>,
     }
 }
@@ -147,7 +157,8 @@ impl Admin {
 
     /// Changes an account
     ///
-    /// Disabling it ends its logins and suspends its tokens on every edge; enabling it restores them.
+    /// Disabling it ends its logins and suspends its tokens on every edge; enabling it restores them. What is open with its tokens from
+    /// where they may no longer be used ends.
     #[oai(path = "/users/:id", method = "patch", operation_id = "change_user")]
     async fn change_user(
         &self,
@@ -160,6 +171,8 @@ impl Admin {
             is_active: body.0.is_active.map(|flag| flag.0),
             is_superuser: body.0.is_superuser.map(|flag| flag.0),
             balance: body.0.currency_balance.map(|amount| amount.0),
+            allowed_networks: body.0.allowed_networks.map(|networks| networks.0),
+            denied_networks: body.0.denied_networks.map(|networks| networks.0),
             reason: body.0.reason.map(|reason| reason.0),
         };
         let user = administration::change_user(&app.db, app.config.hour, &superuser.0, id.0.0, change).await?;
@@ -221,6 +234,25 @@ impl Admin {
             user_username: owned.user_username,
         });
         Ok(Json(TokenPage { items: items.collect(), total, limit, offset }))
+    }
+
+    /// Sets from where a token may be used, as its owner may
+    #[oai(path = "/tokens/:id", method = "patch", operation_id = "restrict_any_token")]
+    async fn restrict(
+        &self,
+        app: Data<&Arc<App>>,
+        superuser: Superuser,
+        id: Path<Id>,
+        body: Body<Restrict>,
+    ) -> Result<Json<Restricted>, ApiError> {
+        let App { db, publisher, config, .. } = &***app;
+        let id = id.0.0;
+        administration::restrict_token(db, &superuser.0, id, body.0.into()).await?;
+        tracing::info!(by = %superuser.0.user.id, token_id = %id, "a token was restricted");
+        let delivery = outbox::deliver(db, publisher, id).await;
+        let owned = access_token::find(db, id).await?.ok_or(crate::domain::Error::TokenNotFound)?;
+        let token = Token::new(&owned.token, config.hour, owned.user_is_active, Utc::now());
+        Ok(Json(Restricted::new(token, delivery)))
     }
 
     /// Revokes a token, used or not, without a refund

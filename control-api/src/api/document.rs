@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 
 /// Refusals that only some operations can answer. All others follow from an operation's shape.
-const PARTICULAR: [(&str, &[&str]); 13] = [
+const PARTICULAR: [(&str, &[&str]); 14] = [
     ("register", &["429"]),
     ("login", &["401", "429"]),
     ("purchase_token", &["402", "409"]),
+    ("restrict_token", &["404"]),
     ("refund_token", &["404", "409"]),
     ("extend_token", &["402", "404"]),
     ("rotate_token", &["404"]),
@@ -20,10 +21,11 @@ const PARTICULAR: [(&str, &[&str]); 13] = [
 ];
 
 /// The same for what superusers call.
-const PARTICULAR_TO_ADMINS: [(&str, &[&str]); 8] = [
+const PARTICULAR_TO_ADMINS: [(&str, &[&str]); 9] = [
     ("change_user", &["404", "409"]),
     ("draw_password_link", &["404"]),
     ("clear_login_failures", &["404"]),
+    ("restrict_any_token", &["404"]),
     ("revoke_token", &["404"]),
     ("end_session", &["404"]),
     ("create_bundle", &["409"]),

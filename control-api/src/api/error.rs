@@ -281,8 +281,10 @@ pub fn respond(error: poem::Error) -> Response {
         return error.into_response();
     }
     let parameter = |name: &str, reason: &str| {
-        // Our own scalars say what is wrong after the last colon, and never what was sent.
-        let message = reason.rsplit_once(": ").map_or("is not valid", |(_, message)| message);
+        // Our own scalars say what is wrong after the last colon, and never what was sent; poem puts the names of types around it.
+        let missing = if reason.ends_with("expects an input value.") { "is required" } else { "is not valid" };
+        let message = reason.rsplit_once(": ").map_or(missing, |(_, message)| message);
+        let message = message.split_once(" (occurred while parsing ").map_or(message, |(message, _)| message);
         ApiError::invalid(vec![FieldError::new(name, message)])
     };
     let refusal = if error.is::<AuthorizationError>() {

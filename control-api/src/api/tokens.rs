@@ -18,7 +18,7 @@ use super::{
     body::{Body, body},
     error::ApiError,
     guard::CurrentUser,
-    scalar::{Flag, Hours, Id, IdempotencyKey, Method, RequestPath, Scope, Timestamp, Znc, znc},
+    scalar::{Address, Flag, Hours, Id, IdempotencyKey, Method, Networks, RequestPath, Scope, Timestamp, Znc, znc},
 };
 use crate::{
     App,
@@ -45,6 +45,25 @@ body! {
     pub struct Extend {
         /// One of 1, 12, 24, 168, 720.
         pub duration_hours: Hours,
+    }
+}
+
+body! {
+    /// What is absent stays as it is.
+    pub struct Restrict {
+        /// From where alone the token may be used; from everywhere, if empty.
+        pub allowed_networks: Option<Networks>,
+        /// From where it may not be used, even if that is allowed.
+        pub denied_networks: Option<Networks>,
+    }
+}
+
+impl From<Restrict> for tokens::Restriction {
+    fn from(body: Restrict) -> Self {
+        Self {
+            allowed: body.allowed_networks.map(|networks| networks.0),
+            denied: body.denied_networks.map(|networks| networks.0),
+        }
     }
 }
 
@@ -86,6 +105,26 @@ pub struct Token {
     is_active: bool,
     /// `ready`, `active`, `expired`, `revoked` or `suspended`.
     state: String,
+    /// From where alone it may be used; from everywhere, if empty.
+    allowed_networks: Vec<String>,
+    /// From where it may not be used, even if that is allowed.
+    denied_networks: Vec<String>,
+}
+
+/// A token from where it may be used now.
+#[derive(Object)]
+pub struct Restricted {
+    #[oai(flatten)]
+    token: Token,
+    /// Present and true while the edges have not been told yet.
+    #[oai(skip_serializing_if_is_none)]
+    pending: Option<bool>,
+}
+
+impl Restricted {
+    pub fn new(token: Token, delivery: Delivery) -> Self {
+        Self { token, pending: pending(delivery) }
+    }
 }
 
 impl Token {
@@ -102,6 +141,8 @@ impl Token {
             expires_at: token.expires_at(hour).map(Timestamp),
             is_active: matches!(state, State::Ready | State::Active),
             state: state.as_str().to_owned(),
+            allowed_networks: token.allowed_networks.clone(),
+            denied_networks: token.denied_networks.clone(),
         }
     }
 }
@@ -224,6 +265,24 @@ impl Tokens {
         Ok(Json(owned.iter().map(|owned| Token::new(&owned.token, hour, owned.user_is_active, now)).collect()))
     }
 
+    /// Sets from where a token may be used
+    ///
+    /// What is open from elsewhere ends. The user may be kept to other networks besides; both must let an address in.
+    #[oai(path = "/:id", method = "patch", operation_id = "restrict_token")]
+    async fn restrict(
+        &self,
+        app: Data<&Arc<App>>,
+        user: CurrentUser,
+        id: Path<Id>,
+        body: Body<Restrict>,
+    ) -> Result<Json<Restricted>, ApiError> {
+        let App { db, publisher, config, .. } = &***app;
+        let now = Utc::now();
+        let token = tokens::restrict(db, config.hour, &user.0, id.0.0, body.0.into(), now).await?;
+        let delivery = outbox::deliver(db, publisher, token.id).await;
+        Ok(Json(Restricted::new(Token::new(&token, config.hour, true, now), delivery)))
+    }
+
     /// Gives back a token that was never used, for what was paid for it
     #[oai(path = "/:id", method = "delete", operation_id = "refund_token")]
     async fn refund(&self, app: Data<&Arc<App>>, user: CurrentUser, id: Path<Id>) -> Result<Json<Refunded>, ApiError> {
@@ -326,11 +385,14 @@ impl Tokens {
         _method: Query<Option<Method>>,
         /// The path as Zenzefi would get it
         path: Query<RequestPath>,
+        /// The client's address; wherever the token may be used from if absent
+        address: Query<Option<Address>>,
     ) -> Result<Json<Access>, ApiError> {
         let owned = access_token::find(&app.db, id.0.0).await?;
         let owned = owned.filter(|owned| owned.token.user_id == user.0.user.id);
         let owned = owned.ok_or(crate::domain::Error::TokenNotFound)?;
-        Ok(Json(access::dry_run(&owned, app.config.hour, &path.0.0, Utc::now()).into()))
+        let attempt = access::Attempt { path: &path.0.0, address: address.0.map(|address| address.0) };
+        Ok(Json(access::dry_run(&owned, app.config.hour, &attempt, Utc::now())?.into()))
     }
 }
 

@@ -6,9 +6,12 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{FromQueryResult, entity::prelude::*};
 use serde::{Deserialize, Serialize};
-use shared::grant::CutReason;
+use shared::{
+    client::{Visitors, Whereabouts},
+    grant::CutReason,
+};
 
-use super::{Connection, Error, Tx, as_bigint, count_listed, referral, sql};
+use super::{Connection, Error, Tx, as_bigint, count_listed, referral, sql, visitors};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DeriveEntityModel)]
 #[sea_orm(table_name = "access_tokens")]
@@ -37,6 +40,12 @@ pub struct Model {
     pub cut_code: Option<i32>,
     /// Whom it met; `None` for every device.
     pub cut_device: Option<String>,
+    /// From where alone it may be used; from everywhere, if empty. Absent in what was kept before there were lists.
+    #[serde(default)]
+    pub allowed_networks: Vec<String>,
+    /// From where it may not be used, even if that is allowed.
+    #[serde(default)]
+    pub denied_networks: Vec<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -75,6 +84,19 @@ pub struct Owned {
     pub user_email: String,
     pub user_username: String,
     pub user_is_active: bool,
+    pub user_allowed_networks: Vec<String>,
+    pub user_denied_networks: Vec<String>,
+}
+
+impl Owned {
+    /// From where the token may be used.
+    pub fn whereabouts(&self) -> Result<Whereabouts, Error> {
+        let Self { token, user_allowed_networks, user_denied_networks, .. } = self;
+        Ok(Whereabouts {
+            user: visitors(user_allowed_networks, user_denied_networks)?,
+            token: visitors(&token.allowed_networks, &token.denied_networks)?,
+        })
+    }
 }
 
 /// Which tokens a list shows.
@@ -84,7 +106,8 @@ pub struct Filter {
     pub live_at: Option<DateTime<Utc>>,
 }
 
-const OWNED: &str = "SELECT t.*, u.email AS user_email, u.username AS user_username, u.is_active AS user_is_active
+const OWNED: &str = "SELECT t.*, u.email AS user_email, u.username AS user_username, u.is_active AS user_is_active,
+        u.allowed_networks AS user_allowed_networks, u.denied_networks AS user_denied_networks
     FROM access_tokens t JOIN users u ON u.id = t.user_id";
 
 /// The last condition follows from the one before where an hour is one or less, and there is an index for it.
@@ -226,6 +249,13 @@ pub async fn cut(tx: &Tx, id: Uuid, reason: CutReason, device: Option<&str>) -> 
     let query = "UPDATE access_tokens SET cut_gen = cut_gen + 1, cut_code = $2, cut_device = $3, version = version + 1
         WHERE id = $1 RETURNING *";
     returned(by(tx, query, [id.into(), i32::from(reason.code()).into(), device.map(str::to_owned).into()]).await)
+}
+
+/// Sets from where a token may be used.
+pub async fn restrict(tx: &Tx, id: Uuid, to: &Visitors) -> Result<Model, Error> {
+    let query = "UPDATE access_tokens SET allowed_networks = $2, denied_networks = $3, version = version + 1
+        WHERE id = $1 RETURNING *";
+    returned(by(tx, query, [id.into(), to.allowed.texts().into(), to.denied.texts().into()]).await)
 }
 
 /// Notes that a refund is asked for. A request that stands already stays as it is, version and all.

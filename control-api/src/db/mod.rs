@@ -22,7 +22,10 @@ pub mod user;
 use std::time::{Duration, SystemTime};
 
 use sea_orm::{ConnectOptions, Database, DatabaseBackend, Statement, TransactionTrait, Value};
-use shared::trace::Span;
+use shared::{
+    client::{Networks, Visitors},
+    trace::Span,
+};
 
 pub use sea_orm::{
     ConnectionTrait as Connection, DatabaseConnection as Pool, DatabaseTransaction as Tx, DbErr as Error,
@@ -133,6 +136,14 @@ async fn count_up_to<const N: usize>(
         None => 0,
     };
     Ok(u64::try_from(counted).unwrap_or_default())
+}
+
+/// Two lists of networks, as a row has them.
+pub fn visitors(allowed: &[String], denied: &[String]) -> Result<Visitors, Error> {
+    let networks = |texts: &[String]| {
+        Networks::parse(texts.iter().map(String::as_str)).map_err(|error| Error::Type(error.to_string()))
+    };
+    Ok(Visitors { allowed: networks(allowed)?, denied: networks(denied)? })
 }
 
 fn as_bigint(number: u64) -> i64 {

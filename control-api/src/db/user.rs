@@ -5,6 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{QuerySelect, entity::prelude::*};
+use shared::client::Networks;
 
 use super::{Connection, Error, Tx, as_bigint, count_listed, sql};
 
@@ -29,6 +30,10 @@ pub struct Model {
     pub updated_at: DateTime<Utc>,
     /// The number of the ledger's last line.
     pub ledger_seq: i64,
+    /// From where alone the user's tokens may be used; from everywhere, if empty.
+    pub allowed_networks: Vec<String>,
+    /// From where they may not be used, even if that is allowed.
+    pub denied_networks: Vec<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -61,6 +66,8 @@ pub struct Change {
     pub password_hash: Option<String>,
     pub is_active: Option<bool>,
     pub is_superuser: Option<bool>,
+    pub allowed_networks: Option<Networks>,
+    pub denied_networks: Option<Networks>,
     /// Ends every JWT issued before.
     pub bump_epoch: bool,
 }
@@ -142,6 +149,8 @@ pub async fn update(tx: &Tx, id: Uuid, change: Change) -> Result<Model, Error> {
             is_active = coalesce($5, is_active),
             is_superuser = coalesce($6, is_superuser),
             epoch = epoch + CASE WHEN $7 THEN 1 ELSE 0 END,
+            allowed_networks = coalesce($8, allowed_networks),
+            denied_networks = coalesce($9, denied_networks),
             updated_at = now()
         WHERE id = $1 RETURNING *";
     let values = [
@@ -152,6 +161,8 @@ pub async fn update(tx: &Tx, id: Uuid, change: Change) -> Result<Model, Error> {
         change.is_active.into(),
         change.is_superuser.into(),
         change.bump_epoch.into(),
+        change.allowed_networks.map(Vec::from).into(),
+        change.denied_networks.map(Vec::from).into(),
     ];
     returned(Entity::find().from_raw_sql(sql(query, values)).one(tx).await)
 }

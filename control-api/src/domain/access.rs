@@ -1,12 +1,14 @@
 //! A dry run: what an edge would say to a request with a token, by the very matcher of the edge.
 
+use std::net::IpAddr;
+
 use chrono::{DateTime, Utc};
 use shared::{
     grant::State,
     scope::{Closed, Scope},
 };
 
-use super::tokens;
+use super::{Error, tokens};
 use crate::db::access_token::{Hour, Owned};
 
 /// Whether a token would be let through, and why not.
@@ -18,17 +20,28 @@ pub struct Access {
     pub state: State,
 }
 
-/// Decides on `path`, as it would be forwarded; a query behind it changes nothing. A scope opens its paths to every method.
-pub fn dry_run(owned: &Owned, hour: Hour, path: &str, now: DateTime<Utc>) -> Access {
+/// What is asked for: the path as it would be forwarded, of which a query changes nothing, and from where; from wherever the token may
+/// be used if that is not said. A scope opens its paths to every method.
+pub struct Attempt<'a> {
+    pub path: &'a str,
+    pub address: Option<IpAddr>,
+}
+
+/// Decides on an attempt, in the order of an edge.
+pub fn dry_run(owned: &Owned, hour: Hour, attempt: &Attempt<'_>, now: DateTime<Utc>) -> Result<Access, Error> {
+    let whereabouts = owned.whereabouts()?;
+    let is_kept_out = attempt.address.is_some() && !whereabouts.may_use(attempt.address);
     let state = tokens::state(&owned.token, hour, owned.user_is_active, now);
-    let path = path.split('?').next().unwrap_or_default();
-    let refusal = refusal_for(state).or_else(|| refusal_of(&owned.token.scope, path));
-    Access {
+    let path = attempt.path.split('?').next().unwrap_or_default();
+    let refusal = refusal_for(state)
+        .or_else(|| is_kept_out.then(|| "This access token may not be used from this address".to_owned()))
+        .or_else(|| refusal_of(&owned.token.scope, path));
+    Ok(Access {
         allowed: refusal.is_none(),
         reason: refusal.unwrap_or_else(|| "The token opens this path".to_owned()),
         scope: owned.token.scope.clone(),
         state,
-    }
+    })
 }
 
 fn refusal_for(state: State) -> Option<String> {

@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
-use shared::credential::{Credential, Digest};
+use shared::{
+    client::Networks,
+    credential::{Credential, Digest},
+};
 use uuid::Uuid;
 
 use super::{
@@ -12,6 +15,7 @@ use super::{
     audit::{self, Action, By, Origin, Resource},
     ledger,
     passwords::Passwords,
+    tokens::{self, Restriction},
 };
 use crate::{
     attempts::Attempts,
@@ -30,6 +34,10 @@ pub struct UserChange {
     pub is_superuser: Option<bool>,
     /// In ZNC, never negative.
     pub balance: Option<Decimal>,
+    /// From where alone the user's tokens may be used; from everywhere, if empty.
+    pub allowed_networks: Option<Networks>,
+    /// From where they may not be used, even if that is allowed.
+    pub denied_networks: Option<Networks>,
     /// Why; kept with the change, and shown to the user with the ledger's line.
     pub reason: Option<String>,
 }
@@ -68,11 +76,14 @@ pub async fn change_user(
     let after = user::Change {
         is_active: change.is_active,
         is_superuser: change.is_superuser,
+        allowed_networks: change.allowed_networks,
+        denied_networks: change.denied_networks,
         bump_epoch: toggled && before.is_active,
         ..Default::default()
     };
     let user = user::update(&tx, id, after).await?;
-    if toggled {
+    let moved = before.allowed_networks != user.allowed_networks || before.denied_networks != user.denied_networks;
+    if toggled || moved {
         outbox::push(&tx, &access_token::touch_of_user(&tx, hour, id).await?).await?;
     }
     let details = changed(&before, &user, change.reason);
@@ -87,6 +98,8 @@ fn changed(before: &user::Model, after: &user::Model, reason: Option<String>) ->
         ("is_active", json!(before.is_active), json!(after.is_active)),
         ("is_superuser", json!(before.is_superuser), json!(after.is_superuser)),
         ("currency_balance", json!(before.currency_balance), json!(after.currency_balance)),
+        ("allowed_networks", json!(before.allowed_networks), json!(after.allowed_networks)),
+        ("denied_networks", json!(before.denied_networks), json!(after.denied_networks)),
     ];
     let changed = fields.into_iter().filter(|(_, old, new)| old != new);
     let mut details: Map<String, Value> =
@@ -122,6 +135,20 @@ pub async fn revoke_token(db: &db::Pool, admin: &Session, id: Uuid) -> Result<()
         audit::record(&tx, admin.by(), Action::Revoke, Resource::Token(id), details).await?;
     }
     Ok(tx.commit().await?)
+}
+
+/// Sets from where anybody's token may be used, as its owner may.
+pub async fn restrict_token(
+    db: &db::Pool,
+    admin: &Session,
+    id: Uuid,
+    to: Restriction,
+) -> Result<access_token::Model, Error> {
+    let tx = db::begin(db).await?;
+    let before = access_token::find_for_update(&tx, id).await?.ok_or(Error::TokenNotFound)?;
+    let token = tokens::restrict_locked(&tx, admin.by(), before, to).await?;
+    tx.commit().await?;
+    Ok(token)
 }
 
 /// Notes that Postgres was restored from a backup; the epoch that begins with it. What was published before is then replaced,

@@ -95,6 +95,8 @@ mod tests {
             epoch: 3,
             created_at: Utc::now(),
             updated_at: Utc::now(),
+            allowed_networks: Vec::new(),
+            denied_networks: Vec::new(),
         }
     }
 

@@ -4,8 +4,9 @@
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::{
+    client::{Networks, Visitors},
     credential::{Credential, Handover},
     grant::{CutReason, Standing, State},
     scope::Scope,
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use super::{
     Error,
     accounts::Session,
-    audit::{self, Action, Resource},
+    audit::{self, Action, By, Resource},
     idempotency::Once,
     ledger::{self, About, Movement},
     prices::Prices,
@@ -44,6 +45,12 @@ pub struct Issued {
 pub struct Extended {
     pub token: access_token::Model,
     pub at: DateTime<Utc>,
+}
+
+/// From where a token may be used from now on; `None` leaves a list as it is.
+pub struct Restriction {
+    pub allowed: Option<Networks>,
+    pub denied: Option<Networks>,
 }
 
 /// On what terms more hours are sold.
@@ -214,6 +221,47 @@ pub async fn release_device(
     outbox::push(&tx, &[id]).await?;
     audit::record(&tx, owner.by(), Action::ReleaseDevice, Resource::Token(id), json!({})).await?;
     Ok(tx.commit().await?)
+}
+
+/// Sets from where a token of one's own may be used. What is open from elsewhere ends.
+pub async fn restrict(
+    db: &db::Pool,
+    hour: Hour,
+    owner: &Session,
+    id: Uuid,
+    to: Restriction,
+    now: DateTime<Utc>,
+) -> Result<access_token::Model, Error> {
+    let tx = db::begin(db).await?;
+    let before = usable(&tx, hour, owner.user.id, id, now).await?;
+    let token = restrict_locked(&tx, owner.by(), before, to).await?;
+    tx.commit().await?;
+    Ok(token)
+}
+
+/// Sets from where a token that is locked may be used; one that says so already stays as it is.
+pub async fn restrict_locked(
+    tx: &db::Tx,
+    by: By<'_>,
+    before: access_token::Model,
+    to: Restriction,
+) -> Result<access_token::Model, Error> {
+    let stands = db::visitors(&before.allowed_networks, &before.denied_networks)?;
+    let allowed = to.allowed.unwrap_or_else(|| stands.allowed.clone());
+    let to = Visitors { allowed, denied: to.denied.unwrap_or_else(|| stands.denied.clone()) };
+    if to == stands {
+        return Ok(before);
+    }
+    let token = access_token::restrict(tx, before.id, &to).await?;
+    outbox::push(tx, &[token.id]).await?;
+    let fields = [
+        ("allowed_networks", before.allowed_networks, &token.allowed_networks),
+        ("denied_networks", before.denied_networks, &token.denied_networks),
+    ];
+    let changed = fields.into_iter().filter(|(_, old, new)| old != *new);
+    let details: Value = changed.map(|(name, old, new)| (name.to_owned(), json!({ "old": old, "new": new }))).collect();
+    audit::record(tx, by, Action::Restrict, Resource::Token(token.id), details).await?;
+    Ok(token)
 }
 
 /// Locks a token of this user that is ready or active.

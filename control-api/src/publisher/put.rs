@@ -50,6 +50,8 @@ struct State<'a> {
     /// In milliseconds since 1970, or empty.
     activated_at: String,
     is_refund_pending: bool,
+    /// From where it may be used, as [`Whereabouts::encode`](shared::client::Whereabouts::encode) writes it.
+    networks: String,
     /// The key of its lease, if it was ever rotated or cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     lease: Option<String>,
@@ -75,7 +77,7 @@ fn as_json(value: &impl Serialize) -> Result<String, PublishError> {
 impl Publisher {
     /// Puts the states of some tokens; of each, what Redis knew better.
     pub(super) async fn put(&self, epoch: i64, tokens: &[Owned]) -> Result<Vec<Option<Learned>>, PublishError> {
-        let states: Vec<State<'_>> = tokens.iter().map(|owned| self.state(owned)).collect();
+        let states = tokens.iter().map(|owned| self.state(owned)).collect::<Result<Vec<_>, _>>()?;
         let keys = tokens.iter().map(|owned| redis::token_key(owned.token.id)).collect();
         let arguments = vec![epoch.to_string(), redis::TOMBSTONE_MS.to_string(), as_json(&states)?];
         let reply: Vec<String> = self.run("PUT", &self.put, keys, arguments).await?;
@@ -85,9 +87,10 @@ impl Publisher {
         tokens.iter().zip(reply.chunks_exact(2)).map(|(owned, reply)| Learned::parse(&owned.token, reply)).collect()
     }
 
-    fn state<'a>(&self, Owned { token, user_is_active, .. }: &'a Owned) -> State<'a> {
+    fn state<'a>(&self, owned: &'a Owned) -> Result<State<'a>, PublishError> {
+        let Owned { token, user_is_active, .. } = owned;
         let cut_device = token.cut_device.as_deref();
-        State {
+        Ok(State {
             version: token.version.to_string(),
             user_id: token.user_id,
             scope: &token.scope,
@@ -96,6 +99,7 @@ impl Publisher {
             credential_gen: token.credential_gen.to_string(),
             activated_at: token.activated_at.map(|at| at.timestamp_millis().to_string()).unwrap_or_default(),
             is_refund_pending: token.refund_requested_at.is_some(),
+            networks: owned.whereabouts()?.encode(),
             lease: (token.cut_gen > 0 || token.credential_gen > FIRST_GENERATION)
                 .then(|| redis::lease_key(token.id, None)),
             cut: (token.cut_gen > 0).then(|| Cut {
@@ -104,7 +108,7 @@ impl Publisher {
                 device: cut_device.unwrap_or_default(),
                 device_lease: redis::lease_key(token.id, cut_device.map(Device::known).as_ref()),
             }),
-        }
+        })
     }
 
     /// A credential's key ends with its token's hash. One that has ended stands for a while as a tombstone, which no late write

@@ -48,7 +48,7 @@ async fn migrations_go_down_and_up_again() {
     let environment = [("DATABASE_URL", database.url())];
     let tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";
     let before = database.query(tables).await.expect("a count");
-    let down = run(&["migrate", "down", "11"], &environment, "").await;
+    let down = run(&["migrate", "down", "12"], &environment, "").await;
     assert!(down.status.success(), "{}", stderr(&down));
     assert_eq!(database.query(tables).await.expect("a count"), "1", "only the history is left");
     assert!(
@@ -58,7 +58,7 @@ async fn migrations_go_down_and_up_again() {
     let (one, two) = tokio::join!(run(&["migrate", "up"], &environment, ""), run(&["migrate", "up"], &environment, ""));
     assert!(one.status.success() && two.status.success(), "{} {}", stderr(&one), stderr(&two));
     assert_eq!(database.query(tables).await.expect("a count"), before);
-    assert_eq!(stdout(&one).lines().filter(|line| line.starts_with("applied ")).count(), 11);
+    assert_eq!(stdout(&one).lines().filter(|line| line.starts_with("applied ")).count(), 12);
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn a_redis_that_answers_late_and_may_evict_ends_the_program() {
 async fn balances_that_were_there_before_the_ledger_are_its_first_lines() {
     let database = Database::create().await.expect("a database");
     let environment = [("DATABASE_URL", database.url())];
-    let down = run(&["migrate", "down", "6"], &environment, "").await;
+    let down = run(&["migrate", "down", "8"], &environment, "").await;
     assert!(down.status.success(), "{}", stderr(&down));
     let old = "INSERT INTO users (id, email, username, password_hash, referral_code, balance)
         SELECT gen_random_uuid(), name || '@example.com', name, '', name, balance

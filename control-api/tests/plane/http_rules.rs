@@ -1,12 +1,17 @@
 //! What holds for every call: refusals, ids, CORS, documents, and that nothing a client sends is a fault of ours.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::{Value, json};
 use testbed::{client::Ask, eventually};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    task::JoinSet,
+    time::timeout,
 };
+use uuid::Uuid;
 
 use crate::harness::{Control, MOCK_PAYMENTS, text};
 
@@ -20,7 +25,7 @@ async fn unknown_paths_and_methods_are_refused_as_problems() {
     let methods = [
         (Method::GET, "/api/v1/auth/login", "POST"),
         (Method::PUT, "/api/v1/users/me", "GET, PATCH"),
-        (Method::GET, "/api/v1/tokens/00000000-0000-0000-0000-000000000000", "DELETE"),
+        (Method::GET, "/api/v1/tokens/00000000-0000-0000-0000-000000000000", "DELETE, PATCH"),
         (Method::POST, "/health", "GET, HEAD"),
         (Method::PUT, "/set-password", "GET, HEAD, POST"),
     ];
@@ -101,6 +106,11 @@ async fn bad_input_is_never_a_fault_of_ours() {
         (Method::PATCH, "/users/me".to_owned(), json!({ "full_name": "A", "password": null, "current_password": "x" })),
         (Method::POST, "/tokens/purchase".to_owned(), json!({ "duration_hours": 1, "scope": "full" })),
         (Method::POST, format!("/tokens/{}/extend", token.id), json!({ "duration_hours": 1 })),
+        (
+            Method::PATCH,
+            format!("/admin/tokens/{}", token.id),
+            json!({ "allowed_networks": ["192.0.2.0/24"], "denied_networks": ["2001:db8::1"] }),
+        ),
         (Method::POST, "/currency/mock-purchase".to_owned(), json!({ "amount": "1.00" })),
         (
             Method::POST,
@@ -121,7 +131,8 @@ async fn bad_input_is_never_a_fault_of_ours() {
         (
             Method::PATCH,
             format!("/admin/users/{}", alice.id),
-            json!({ "is_active": true, "is_superuser": false, "currency_balance": "1.00", "reason": "x" }),
+            json!({ "is_active": true, "is_superuser": false, "currency_balance": "1.00", "reason": "x",
+                "allowed_networks": ["192.0.2.0/24"], "denied_networks": [] }),
         ),
     ];
     for (method, path, body) in good {
@@ -160,6 +171,17 @@ async fn bad_paths_queries_and_headers_are_never_a_fault_of_ours() {
     for bad_id in [not_utf8, bad_id] {
         assert_eq!(bad_id.expect(422)["errors"], json!([{ "field": "id", "message": "must be a UUID" }]));
     }
+    for (query, field, message) in [
+        ("limit=0", "limit", "must be an integer from 1 to 100"),
+        ("offset=-1", "offset", "must be an integer from 0 to 1000000000"),
+        ("is_active=maybe", "is_active", "must be true or false"),
+        ("search=%00", "search", "must not hold control characters"),
+    ] {
+        let refused = control.get(&admin, &format!("/admin/users?{query}")).answer().await.expect(422);
+        assert_eq!(refused["errors"], json!([{ "field": field, "message": message }]), "{query}");
+    }
+    let without_path = control.get(&admin, &format!("/tokens/{}/access", Uuid::nil())).answer().await.expect(422);
+    assert_eq!(without_path["errors"], json!([{ "field": "path", "message": "is required" }]));
     for query in ["search=%ff%fe", "search=%", "limit=1&limit=2", "%00=1", "&&&", "limit[]=1"] {
         let answer = control.get(&admin, &format!("/admin/users?{query}")).answer().await;
         assert!(answer.status < 500, "{query}: {}", answer.status);
@@ -251,6 +273,7 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
         ("/api/v1/users/me", "patch", "200 400 401 403 408 413 415 422 429 500 503"),
         ("/api/v1/tokens/purchase", "post", "201 400 401 402 403 408 409 413 415 422 429 500 503"),
         ("/api/v1/tokens/my-tokens", "get", "200 400 401 403 408 413 422 429 500 503"),
+        ("/api/v1/tokens/{id}", "patch", "200 400 401 403 404 408 413 415 422 429 500 503"),
         ("/api/v1/tokens/{id}", "delete", "200 400 401 403 404 408 409 413 422 429 500 503"),
         ("/api/v1/tokens/{id}/extend", "post", "200 400 401 402 403 404 408 413 415 422 429 500 503"),
         ("/api/v1/tokens/{id}/rotate", "post", "200 400 401 403 404 408 413 422 429 500 503"),
@@ -280,15 +303,62 @@ async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
         ("/api/v1/admin/users/{id}/password-link", "post", "200 400 401 403 404 408 413 422 429 500 503"),
         ("/api/v1/admin/users/{id}/login-failures", "delete", "200 400 401 403 404 408 413 422 429 500 503"),
         ("/api/v1/admin/tokens", "get", "200 400 401 403 408 413 422 429 500 503"),
+        ("/api/v1/admin/tokens/{id}", "patch", "200 400 401 403 404 408 413 415 422 429 500 503"),
         ("/api/v1/admin/tokens/{id}", "delete", "200 400 401 403 404 408 413 422 429 500 503"),
     ] {
         assert_eq!(statuses(path, method), expected, "{method} {path}");
     }
     let calls: usize =
         document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
-    assert_eq!(calls, 37);
+    assert_eq!(calls, 39);
     let of_error = &document["paths"]["/api/v1/users/me"]["get"]["responses"]["401"]["content"];
     assert!(of_error["application/problem+json"].is_object(), "{of_error}");
+}
+
+#[tokio::test]
+async fn bodies_that_drip_end_in_bounded_time_and_others_are_served_meanwhile() {
+    const DRIPPING: usize = 200;
+    const ENDS_WITHIN: Duration = Duration::from_secs(25);
+    let control = Control::start().await;
+    let address = control.plane.url().trim_start_matches("http://").to_owned();
+    let mut dripping = JoinSet::new();
+    for _ in 0..DRIPPING {
+        let mut client = TcpStream::connect(&address).await.expect("a connection");
+        let head = "POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                    content-length: 60000\r\n\r\n";
+        client.write_all(head.as_bytes()).await.expect("a write");
+        dripping.spawn(async move {
+            let (mut from, mut to) = client.into_split();
+            let drips = async {
+                let mut every = tokio::time::interval(Duration::from_millis(200));
+                while to.write_all(b" ").await.is_ok() {
+                    every.tick().await;
+                }
+                std::future::pending().await
+            };
+            let mut answer = Vec::new();
+            tokio::select! {
+                () = drips => {}
+                // Whoever is cut while it writes may be reset.
+                _ended = from.read_to_end(&mut answer) => {}
+            }
+            String::from_utf8_lossy(&answer).into_owned()
+        });
+    }
+    let serving = async {
+        let mut every = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            every.tick().await;
+            control.call(Method::GET, "/bundles/").answer().await.expect(200);
+        }
+    };
+    let answers = tokio::select! {
+        answers = timeout(ENDS_WITHIN, dripping.join_all()) => answers.expect("an end in time"),
+        () = serving => unreachable!("it goes on"),
+    };
+    for answer in answers {
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    }
 }
 
 #[tokio::test]

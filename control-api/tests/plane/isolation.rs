@@ -25,7 +25,7 @@ enum For {
 }
 
 /// Every call of the document: `{id}` is something of Alice's.
-const CALLS: [(&str, &str, For); 37] = [
+const CALLS: [(&str, &str, For); 39] = [
     ("POST", "/api/v1/auth/register", For::Anyone),
     ("POST", "/api/v1/auth/login", For::Anyone),
     ("POST", "/api/v1/auth/logout", For::Oneself),
@@ -40,6 +40,7 @@ const CALLS: [(&str, &str, For); 37] = [
     ("POST", "/api/v1/webhooks/payment", For::Provider),
     ("POST", "/api/v1/tokens/purchase", For::Oneself),
     ("GET", "/api/v1/tokens/my-tokens", For::Oneself),
+    ("PATCH", "/api/v1/tokens/{id}", For::Owner),
     ("DELETE", "/api/v1/tokens/{id}", For::Owner),
     ("POST", "/api/v1/tokens/{id}/extend", For::Owner),
     ("POST", "/api/v1/tokens/{id}/rotate", For::Owner),
@@ -57,6 +58,7 @@ const CALLS: [(&str, &str, For); 37] = [
     ("POST", "/api/v1/admin/users/{id}/password-link", For::Superusers),
     ("DELETE", "/api/v1/admin/users/{id}/login-failures", For::Superusers),
     ("GET", "/api/v1/admin/tokens", For::Superusers),
+    ("PATCH", "/api/v1/admin/tokens/{id}", For::Superusers),
     ("DELETE", "/api/v1/admin/tokens/{id}", For::Superusers),
     ("GET", "/api/v1/admin/sessions", For::Superusers),
     ("DELETE", "/api/v1/admin/sessions/{id}", For::Superusers),
@@ -129,7 +131,11 @@ impl Scene {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let mut call = self.control.call(method.clone(), &path);
         if matches!(method, Method::POST | Method::PATCH) {
-            call = call.json(&json!({ "duration_hours": 1, "amount": 10, "amount_znc": 10, "return_url": PAGE }));
+            let networks = ["192.0.2.1"];
+            let body = json!({
+                "duration_hours": 1, "amount": 10, "amount_znc": 10, "return_url": PAGE, "allowed_networks": networks,
+            });
+            call = call.json(&body);
         }
         by.into_iter().fold(call, |call, by| call.bearer_auth(&by.jwt)).answer().await
     }

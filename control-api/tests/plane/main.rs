@@ -17,6 +17,7 @@ mod limits;
 mod lists;
 mod logins;
 mod mock_payments;
+mod networks;
 mod payments;
 mod publishing;
 mod races;

@@ -1,5 +1,5 @@
--- Decides what a credential may do now, in this order: generation, state, time left by Redis' own clock, scope, device. Three
--- modes, one decision: `look` changes nothing; `take` admits a request, takes or refreshes the lease and, while the token is
+-- Decides what a credential may do now, in this order: generation, state, time left by Redis' own clock, networks, scope, device.
+-- Three modes, one decision: `look` changes nothing; `take` admits a request, takes or refreshes the lease and, while the token is
 -- ready, notes the claim; `renew` is for requests that are open: it refreshes their lease, and takes it back after a flush.
 --
 -- While the snapshot is not whole nothing that stands here is worth an answer; only what lives in Redis alone, the lease, is
@@ -12,13 +12,14 @@
 -- ARGV: credential_gen, mode, scopes that open the path (`,full,` or `*`), device (empty with `look`), session id (proposed, or
 -- the one that is renewed), lease_ms, claim's nonce (or empty), claim_ms, started_at of a renewed session,
 -- faults a minute, or 0 for no limit, the cut generation that the renewed session was admitted with, 1 if a request of that
--- session is known to have reached the upstream.
+-- session is known to have reached the upstream, with `take` the networks that the client's address was judged by: where the
+-- token has others they are told instead, and nothing is taken, so that whoever they keep out holds it against nobody.
 -- Replies as grant::Lookup::parse reads.
 local mode, device, session = ARGV[2], ARGV[4], ARGV[5]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local token = redis.call('HMGET', KEYS[1], 'state', 'credential_gen', 'user_id', 'scope', 'duration_ms', 'activated_at', 'expires_at',
-  'cut_gen', 'cut_code', 'cut_device', 'released', 'faults', 'faults_since')
+  'cut_gen', 'cut_code', 'cut_device', 'released', 'faults', 'faults_since', 'networks')
 local lease = mode ~= 'look' and redis.call('GET', KEYS[2]) or ''
 local holds, started, pending, holder = string.match(lease, '^([^|]*)|([^|]*)|([^|]*)|(.*)$')
 
@@ -46,6 +47,8 @@ if token[7] then
   left = tonumber(token[7]) - now
   if left <= 0 then return {'expired'} end
 end
+local networks = token[14] or ''
+if mode == 'take' and networks ~= (ARGV[13] or '') then return {'guarded', networks} end
 if ARGV[3] ~= '*' and not string.find(ARGV[3], ',' .. token[4] .. ',', 1, true) then return {'outside', token[4]} end
 
 local at, tentative = '', '0'
@@ -70,5 +73,5 @@ end
 if not token[6] and ARGV[7] ~= '' then
   redis.call('HSET', KEYS[1], 'claim:' .. ARGV[7], string.format('%.0f', now + tonumber(ARGV[8])))
 end
-return {'live', token[3], token[4], token[5], token[6] or '', string.format('%.0f', left),
+return {'live', token[3], token[4], token[5], token[6] or '', string.format('%.0f', left), networks,
   token[8] or '0', token[9] or '', token[10] or '', token[11] or '', mode ~= 'look' and session or '', at, tentative}

@@ -23,6 +23,11 @@ local function put(key, new)
   if state == 'live' and new.is_refund_pending and (stands[4] == 'barred' or not stands[1]) then state = 'barred' end
   redis.call('HSET', key, 'epoch', epoch, 'version', new.version, 'user_id', new.user_id, 'scope', new.scope,
     'duration_ms', new.duration_ms, 'state', state, 'credential_gen', new.credential_gen)
+  if new.networks ~= '' then
+    redis.call('HSET', key, 'networks', new.networks)
+  elseif stands[1] then
+    redis.call('HDEL', key, 'networks')
+  end
   if stands[6] and tonumber(stands[6]) < tonumber(new.credential_gen) then redis.call('DEL', new.lease) end
   local cut = new.cut
   if cut then

@@ -55,10 +55,12 @@ macro_rules! parameter_types {
     )*};
 }
 
+mod network;
 mod offer;
 mod text;
 mod value;
 
+pub use network::{Address, Networks};
 pub use offer::{Percent, SoldHours, TokenCount};
 pub use text::{
     BundleName, Description, Email, FullName, IdempotencyKey, Method, Name, NewPassword, Password, Reason,
