@@ -9,7 +9,7 @@ use pingora::{
 };
 
 use crate::{
-    Edge, Known, certificates, changes::Follower, config::DevicePolicy, grants::Grants, hearing::Trust,
+    Edge, Known, acme, certificates, changes::Follower, config::DevicePolicy, grants::Grants, hearing::Trust,
     permit::Settler, rates::EXCHANGED_EVERY, redis::Redis, settlement::Settlements,
 };
 
@@ -82,6 +82,7 @@ impl BackgroundService for Knowledge {
             }
         };
         tokio::select! {
+            () = acme::keep(edge) => {}
             () = certificates => {}
             () = follower.follow(edge.stopped.clone()) => {}
             () = grants.watch() => {}
