@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod credential;
 pub mod cutoff;
+pub mod download;
 pub mod exchange;
 pub mod flights;
 pub mod forward;

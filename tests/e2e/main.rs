@@ -35,6 +35,7 @@ mod rewriting;
 mod rewritten_streams;
 mod sessions;
 mod slow_clients;
+mod slow_readers;
 mod streaming;
 mod tls_listener;
 mod traces;
