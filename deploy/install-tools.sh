@@ -57,6 +57,10 @@ need_browser() {
   need fonts-dejavu-core "lets that browser show text" test -d /usr/share/fonts/truetype/dejavu
 }
 
+need_authority() {
+  need pebble "the ACME authority of the end-to-end tests" has pebble
+}
+
 need_wrong_clocks() {
   need faketime "gives an edge a wrong clock" compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1'
 }
@@ -137,6 +141,7 @@ for command in "${@:-none}"; do
       need_servers
       need_browser
       need_wrong_clocks
+      need_authority
       need python3-venv "holds Schemathesis, which tries the API by its document" python3 -c 'import ensurepip, venv'
       wants_schemathesis=1
       need_cargo_tool cargo-nextest "runs the tests"

@@ -12,6 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use chrono::NaiveDateTime;
 use pingora::{
     listeners::TlsAccept,
     protocols::tls::TlsRef,
@@ -27,10 +28,12 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub struct Files {
     pub certificates: PathBuf,
     pub key: PathBuf,
+    /// Whether there may be none yet.
+    pub may_be_missing: bool,
 }
 
 /// A certificate with its key and those that vouch for it.
-struct Certified {
+pub struct Certified {
     parts: Arc<CertKey>,
     /// The host names that it is good for, in lower case; `*.` stands for one label.
     names: Vec<String>,
@@ -38,7 +41,7 @@ struct Certified {
 
 impl Certified {
     /// Reads a PEM chain and a PEM key. The error never quotes them.
-    fn of_pem(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
+    pub fn of_pem(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
         let chain = X509::stack_from_pem(certificates).map_err(|error| format!("no certificate: {error}"))?;
         let leaf = chain.first().ok_or("no certificate")?;
         // Its own text may quote what it could not read.
@@ -53,11 +56,30 @@ impl Certified {
     }
 
     /// Reads two files.
-    fn of_files(files: &Files) -> Result<Self, String> {
-        let Files { certificates, key } = files;
+    pub fn of_files(files: &Files) -> Result<Self, String> {
+        let Files { certificates, key, .. } = files;
         let read = |path: &PathBuf| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
         let certified = Self::of_pem(&read(certificates)?, &read(key)?);
         certified.map_err(|error| format!("{}, {}: {error}", certificates.display(), key.display()))
+    }
+
+    /// How long it can be shown for all of these hosts, in lower case, before another should be had: until two thirds of its time are
+    /// over. Nothing where it is not for all of them. `now` in seconds since 1970.
+    pub fn lasts(&self, hosts: &[String], now: i64) -> Duration {
+        let is_for_all = hosts.iter().all(|host| self.is_for(host).is_some());
+        let span = self.span().filter(|_| is_for_all);
+        span.map_or(Duration::ZERO, |(begins, ends)| until(ends - (ends - begins) / 3, now))
+    }
+
+    /// How long it is good.
+    fn rest(&self, now: i64) -> Duration {
+        self.span().map_or(Duration::ZERO, |(_, ends)| until(ends, now))
+    }
+
+    /// From when until when it is good, in seconds since 1970.
+    fn span(&self) -> Option<(i64, i64)> {
+        let leaf = self.parts.leaf();
+        Some((timestamp(&leaf.not_before().to_string())?, timestamp(&leaf.not_after().to_string())?))
     }
 
     /// Whether it is good for a host name in lower case, and then whether by that very name.
@@ -82,15 +104,23 @@ pub struct Certificates {
     /// Of each pair of files what was read last, good or not.
     read: Mutex<Vec<u64>>,
     /// Of each pair of files the last that was good.
-    shown: RwLock<Vec<Arc<Certified>>>,
+    shown: RwLock<Vec<Option<Arc<Certified>>>>,
 }
 
 impl Certificates {
-    /// Reads at least one pair of files, the first of which is shown where no name fits. All must be good.
+    /// Reads at least one pair of files, the first of which is shown where no name fits. All that may not be missing must be good.
     pub fn read(files: Vec<Files>) -> Result<Self, String> {
         // First, so that a change in between is one to come.
         let read = files.iter().map(fingerprint).collect();
-        let shown = files.iter().map(|files| Certified::of_files(files).map(Arc::new)).collect::<Result<_, _>>()?;
+        let good = |files: &Files| match Certified::of_files(files) {
+            Err(_) if files.may_be_missing && !files.certificates.exists() => Ok(None),
+            Err(error) if files.may_be_missing => {
+                tracing::error!(error, "a certificate cannot be used; there is none until another is had");
+                Ok(None)
+            }
+            read => read.map(|certified| Some(Arc::new(certified))),
+        };
+        let shown = files.iter().map(good).collect::<Result<_, _>>()?;
         Ok(Self { files, read: Mutex::new(read), shown: RwLock::new(shown) })
     }
 
@@ -105,7 +135,8 @@ impl Certificates {
             match Certified::of_files(files) {
                 Ok(certified) => {
                     let (names, ends) = (certified.names.join(", "), certified.parts.leaf().not_after().to_string());
-                    self.shown.write().expect("nothing panics while it holds this lock")[index] = Arc::new(certified);
+                    self.shown.write().expect("nothing panics while it holds this lock")[index] =
+                        Some(Arc::new(certified));
                     tracing::info!(names, ends, "a certificate was replaced");
                 }
                 Err(error) => tracing::error!(error, "a certificate cannot be used; the one before it is kept"),
@@ -113,18 +144,35 @@ impl Certificates {
         }
     }
 
-    /// The first of them.
-    pub fn first(&self) -> Arc<CertKey> {
-        Arc::clone(&self.shown.read().expect("nothing panics while it holds this lock")[0].parts)
+    /// How long all of them are good; nothing where one is missing. `now` in seconds since 1970.
+    pub fn rest(&self, now: i64) -> Duration {
+        let shown = self.shown.read().expect("nothing panics while it holds this lock");
+        let rests = shown.iter().map(|shown| shown.as_ref().map_or(Duration::ZERO, |certified| certified.rest(now)));
+        rests.min().unwrap_or_default()
     }
 
-    /// The certificate for a host name.
-    fn choose(&self, host: Option<&str>) -> Arc<Certified> {
+    /// The first of them.
+    pub fn first(&self) -> Option<Arc<CertKey>> {
+        let shown = self.shown.read().expect("nothing panics while it holds this lock");
+        shown.iter().flatten().next().map(|certified| Arc::clone(&certified.parts))
+    }
+
+    /// The certificate for a host name; `None` while there is none at all.
+    fn choose(&self, host: Option<&str>) -> Option<Arc<Certified>> {
         let shown = self.shown.read().expect("nothing panics while it holds this lock");
         let host = host.unwrap_or_default().to_ascii_lowercase();
-        let fits = |exactly| shown.iter().find(|certified| certified.is_for(&host) == Some(exactly));
-        Arc::clone(fits(true).or_else(|| fits(false)).unwrap_or(&shown[0]))
+        let fits = |exactly| shown.iter().flatten().find(|certified| certified.is_for(&host) == Some(exactly));
+        fits(true).or_else(|| fits(false)).or_else(|| shown.iter().flatten().next()).cloned()
     }
+}
+
+/// Reads a time as OpenSSL writes it, which tells it in no other way, such as `Nov 23 09:00:00 2026 GMT`: seconds since 1970.
+fn timestamp(written: &str) -> Option<i64> {
+    Some(NaiveDateTime::parse_from_str(written, "%b %e %H:%M:%S %Y GMT").ok()?.and_utc().timestamp())
+}
+
+fn until(end: i64, now: i64) -> Duration {
+    Duration::from_secs(u64::try_from(end.saturating_sub(now)).unwrap_or_default())
 }
 
 /// Tells one content of two files from another. An unreadable one differs from all.
@@ -142,10 +190,44 @@ pub struct Chooser(pub Arc<Certificates>);
 #[async_trait]
 impl TlsAccept for Chooser {
     async fn certificate_callback(&self, tls: &mut TlsRef) {
-        let certified = self.0.choose(tls.servername(NameType::HOST_NAME));
+        // Without one the handshake ends.
+        let Some(certified) = self.0.choose(tls.servername(NameType::HOST_NAME)) else { return };
         if let Err(error) = certified.show(tls) {
-            // The handshake then ends for want of a certificate.
             tracing::error!(%error, "a certificate cannot be shown");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600;
+
+    #[test]
+    fn the_times_of_a_certificate_are_read() {
+        assert_eq!(timestamp("Jan  2 00:00:01 1970 GMT"), Some(86_401));
+        assert_eq!(timestamp("Nov 23 13:00:00 2026 GMT"), Some(1_795_438_800));
+        assert_eq!(timestamp("Bad time value"), None);
+    }
+
+    #[test]
+    fn a_certificate_lasts_until_two_thirds_of_its_time_are_over_and_for_its_own_names_alone() {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let names = ["one.test".to_owned(), "*.two.test".to_owned()];
+        let mut params = rcgen::CertificateParams::new(names).expect("names");
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2026, 1, 4);
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        let certified = Certified::of_pem(pem.as_bytes(), key.serialize_pem().as_bytes()).expect("a pair");
+        let begins = timestamp("Jan  1 00:00:00 2026 GMT").expect("a time");
+        let lasts = |hosts: &[&str], hours: i64| {
+            let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+            certified.lasts(&hosts, begins + hours * HOUR).as_secs() / 3_600
+        };
+        assert_eq!(lasts(&["one.test", "a.two.test"], 0), 48);
+        assert_eq!([47, 48, 100].map(|hours| lasts(&["one.test"], hours)), [1, 0, 0]);
+        assert_eq!(lasts(&["one.test", "three.test"], 0), 0);
+        assert_eq!([0, 71, 73].map(|hours| certified.rest(begins + hours * HOUR).as_secs() / 3_600), [72, 1, 0]);
     }
 }

@@ -37,6 +37,11 @@ impl Clock {
         self.at(Instant::now())
     }
 
+    /// The same in seconds.
+    pub fn now_seconds(&self) -> Option<i64> {
+        self.now_ms().map(|now_ms| now_ms / 1_000)
+    }
+
     /// Redis' time now, in milliseconds since 1970, or until it was told once this machine's: for telling others a time that nothing here rests
     /// on.
     pub fn told_ms(&self) -> i64 {

@@ -12,6 +12,7 @@ use shared::{
 };
 
 use crate::{
+    acme::{Acme, Folder},
     addresses::Rules,
     assertion::Terms,
     certificates::Files,
@@ -20,7 +21,7 @@ use crate::{
     origin::Origin,
 };
 pub use value::{Balance, DevicePolicy, LogFormat, Rewrite, SameSite, Secret, SecretUrl};
-use value::{basic_auth, networks, path, redis_url, trusted_proxies};
+use value::{basic_auth, https_url, networks, path, redis_url, trusted_proxies};
 
 /// How long a device holds a token after its last request.
 const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;
@@ -145,8 +146,8 @@ pub struct Config {
     #[arg(long, env = "EDGE_LISTEN", default_value = "0.0.0.0:8000")]
     pub edge_listen: SocketAddr,
 
-    /// Where the edge listens for TLS; needs the certificate and the key
-    #[arg(long, env = "EDGE_TLS_LISTEN", requires_all = ["edge_tls_cert_file", "edge_tls_key_file"])]
+    /// Where the edge listens for TLS; needs a certificate and its key, or ACME_DIRECTORY
+    #[arg(long, env = "EDGE_TLS_LISTEN")]
     pub edge_tls_listen: Option<SocketAddr>,
 
     /// PEM file of the certificate chain for EDGE_TLS_LISTEN; several comma-separated, chosen by host name, the first where none fits
@@ -156,6 +157,22 @@ pub struct Config {
     /// PEM file of the private key of each of them, in the same order
     #[arg(long, env = "EDGE_TLS_KEY_FILE", value_delimiter = ',')]
     pub edge_tls_key_file: Vec<PathBuf>,
+
+    /// The ACME authority that gives certificates for the https names in PUBLIC_ORIGIN, which must reach the edge at port 80, such as https://acme-v02.api.letsencrypt.org/directory; whoever sets it agrees to its terms
+    #[arg(long, env = "ACME_DIRECTORY", requires = "acme_folder", value_parser = https_url)]
+    pub acme_directory: Option<String>,
+
+    /// Folder for the account, the key and the certificate of ACME, kept over restarts; edges of one machine may share it
+    #[arg(long, env = "ACME_FOLDER")]
+    pub acme_folder: Option<PathBuf>,
+
+    /// E-mail address that the ACME authority may write to
+    #[arg(long, env = "ACME_CONTACT")]
+    pub acme_contact: Option<String>,
+
+    /// PEM file of who vouches for the ACME authority's own server; the system's roots otherwise
+    #[arg(long, env = "ACME_CA_FILE")]
+    pub acme_ca_file: Option<PathBuf>,
 
     /// Whether EDGE_LISTEN sends everybody to https, but for /health and the challenges of ACME; needs EDGE_TLS_LISTEN
     #[arg(long, env = "HTTPS_REDIRECT", default_value_t = false, action = clap::ArgAction::Set)]
@@ -241,6 +258,10 @@ pub struct Config {
     #[arg(long, env = "BODY_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub body_timeout_seconds: u64,
 
+    /// Seconds for which a client may take nothing of what is sent to it, or be gone unnoticed
+    #[arg(long, env = "SEND_TIMEOUT_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub send_timeout_seconds: u64,
+
     /// Seconds for which a connection is kept without a request
     #[arg(long, env = "IDLE_TIMEOUT_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub idle_timeout_seconds: u64,
@@ -310,6 +331,17 @@ impl Config {
         if self.edge_tls_cert_file.len() != self.edge_tls_key_file.len() {
             return Err("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE: each certificate needs one key".into());
         }
+        if self.edge_tls_listen.is_some() && self.edge_tls_files().is_empty() {
+            return Err("EDGE_TLS_LISTEN needs EDGE_TLS_CERT_FILE and EDGE_TLS_KEY_FILE, or ACME_DIRECTORY".into());
+        }
+        if let Some(acme) = self.acme() {
+            if self.edge_tls_listen.is_none() || acme.domains.is_empty() {
+                return Err("ACME_DIRECTORY needs EDGE_TLS_LISTEN, and an https name in PUBLIC_ORIGIN".into());
+            }
+            if !acme.folder.path.is_dir() {
+                return Err(format!("ACME_FOLDER: {} is no folder", acme.folder.path.display()));
+            }
+        }
         if self.https_redirect {
             if self.edge_tls_listen.is_none() {
                 return Err("HTTPS_REDIRECT needs EDGE_TLS_LISTEN".into());
@@ -371,14 +403,29 @@ impl Config {
     /// The certificates of the TLS listener, if there is one.
     pub fn edge_tls_files(&self) -> Vec<Files> {
         let pairs = self.edge_tls_cert_file.iter().zip(&self.edge_tls_key_file);
-        let files = pairs.map(|(certificates, key)| Files { certificates: certificates.clone(), key: key.clone() });
+        let files = pairs.map(|(certificates, key)| Files {
+            certificates: certificates.clone(),
+            key: key.clone(),
+            may_be_missing: false,
+        });
+        let files = files.chain(self.acme().map(|acme| acme.files()));
         if self.edge_tls_listen.is_some() { files.collect() } else { Vec::new() }
+    }
+
+    /// The ACME authority, if there is one.
+    pub fn acme(&self) -> Option<Acme> {
+        let (directory, folder) = self.acme_directory.clone().zip(self.acme_folder.as_ref())?;
+        let named = self.public_origin.iter().filter(|origin| origin.is_https() && !origin.is_address());
+        let domains: Vec<String> = named.map(Origin::host).collect::<BTreeSet<_>>().into_iter().collect();
+        let folder = Folder::new(folder, &directory, &domains);
+        let (contact, ca_file) = (self.acme_contact.clone(), self.acme_ca_file.clone());
+        Some(Acme { directory, domains, contact, ca_file, folder })
     }
 
     /// The certificate that Zenzefi is shown, if there is one.
     pub fn zenzefi_client_files(&self) -> Vec<Files> {
         let pair = self.zenzefi_client_cert_file.clone().zip(self.zenzefi_client_key_file.clone());
-        pair.map(|(certificates, key)| Files { certificates, key }).into_iter().collect()
+        pair.map(|(certificates, key)| Files { certificates, key, may_be_missing: false }).into_iter().collect()
     }
 
     /// How requests are shared out among Zenzefi's addresses.
@@ -422,6 +469,11 @@ impl Config {
     /// How long a client may take over the next piece of a body.
     pub fn body_timeout(&self) -> Duration {
         Duration::from_secs(self.body_timeout_seconds)
+    }
+
+    /// How long a client may take nothing of what is sent to it.
+    pub fn send_timeout(&self) -> Duration {
+        Duration::from_secs(self.send_timeout_seconds)
     }
 
     /// How long a device holds a token after its last request.

@@ -6,7 +6,11 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::proxy::Session;
 use serde_json::{Value, json};
-use shared::{credential::Credential, event::Usage, grant::State};
+use shared::{
+    credential::{Credential, Digest},
+    event::Usage,
+    grant::State,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -15,6 +19,7 @@ use crate::{
     config::SameSite,
     credential::{self, Source},
     held::Held,
+    judge,
     request::Request,
     respond::Answer,
 };
@@ -33,6 +38,26 @@ pub fn health(edge: &Edge) -> Answer {
         (true, true) => "healthy",
     };
     Answer::json(&json!({ "status": status, "timestamp": rfc3339(Utc::now()) }))
+}
+
+/// `GET /.well-known/acme-challenge/{token}`: what an authority is answered that any edge is asking for a certificate.
+///
+/// An unknown challenge counts as an unknown token does: strangers cannot have Redis asked without end.
+pub async fn acme_challenge(edge: &Edge, session: &Session, challenge: &str) -> Result<Answer, Denied> {
+    require(session, &Method::GET, "GET")?;
+    let digest = Digest::of(format!("acme-challenge {challenge}").as_bytes());
+    let tried = edge.strangers.begin(judge::client_address(edge, session), digest, Instant::now());
+    let tried = tried.map_err(|retry_after| Denied::TooManyUnknown { retry_after })?;
+    let found = edge.redis().challenge(challenge).await.map_err(|error| {
+        tracing::warn!(%error, "a challenge could not be looked up");
+        Denied::Unavailable
+    })?;
+    let Some(answer) = found else {
+        tried.found_bad();
+        return Err(Denied::NotFound);
+    };
+    tried.found_good();
+    Ok(Answer::text(answer))
 }
 
 /// `POST /api/v1/proxy/authenticate`: a token's text for a cookie. Does not activate.

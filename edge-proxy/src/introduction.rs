@@ -15,7 +15,7 @@ use pingora::{
     apps::ServerApp,
     listeners::PreTlsProcess,
     protocols::{
-        GetSocketDigest, SocketDigest, Stream,
+        GetSocketDigest, Peek, SocketDigest, Stream,
         l4::{socket::SocketAddr as Peer, stream::Stream as Connection},
     },
     server::ShutdownWatch,
@@ -25,6 +25,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// How long an introduction may take.
 const INTRODUCED_WITHIN: Duration = Duration::from_secs(5);
+/// How a record of TLS begins that holds a handshake, and how long its content may be.
+const HANDSHAKE: u8 = 22;
+const RECORD_BYTES: u16 = 16_384;
 /// How a binary one begins.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// How a textual one begins, and how long it may be.
@@ -61,11 +64,35 @@ impl Introduction {
     }
 }
 
+/// What comes before TLS: who it is from, where that is said, and then a whole first record, that of the client's hello. Pingora has a
+/// bound of its own on the handshake, of a minute and fixed: what a client does after its hello has that alone.
+pub struct Opening {
+    pub introduction: Option<Introduction>,
+    /// How long the hello may take.
+    pub within: Duration,
+}
+
 #[async_trait]
-impl PreTlsProcess for Introduction {
+impl PreTlsProcess for Opening {
     async fn process(&self, connection: &mut Connection) -> pingora::Result<()> {
-        self.hear(connection).await.or_err(ErrorType::AcceptError, "a proxy did not introduce a client")
+        if let Some(introduction) = &self.introduction {
+            let heard = introduction.hear(connection).await;
+            heard.or_err(ErrorType::AcceptError, "a proxy did not introduce a client")?;
+        }
+        let hello = tokio::time::timeout(self.within, await_record(connection)).await;
+        let hello = hello.or_err(ErrorType::AcceptError, "a client said nothing in time")?;
+        hello.or_err(ErrorType::AcceptError, "a client left before TLS")
     }
+}
+
+/// Waits until the first record of TLS is there (RFC 8446 §5.1), and leaves it to be read; anything else is left to whoever reads it.
+async fn await_record(connection: &mut Connection) -> io::Result<()> {
+    let mut head = [0; 5];
+    connection.try_peek(&mut head).await?;
+    let [HANDSHAKE, _, _, high, low] = head else { return Ok(()) };
+    let length = u16::from_be_bytes([high, low]).min(RECORD_BYTES);
+    let mut record = vec![0; head.len() + usize::from(length)];
+    connection.try_peek(&mut record).await.map(drop)
 }
 
 /// A server whose connections without TLS are introduced too; Pingora asks [`Introduction`] itself only where TLS follows.

@@ -20,7 +20,7 @@ use crate::{
     places::Kind,
     request::{Admitted, Request, RequestCtx, Target},
     respond::Answer,
-    route::Route,
+    route::{self, Route},
     trailers,
 };
 
@@ -38,6 +38,12 @@ pub enum Decision {
 pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<Decision, Denied> {
     note_target(session, ctx)?;
     check_size(session.req_header(), &edge.config.head_limits(), edge.config.max_body_bytes)?;
+    if let Some(challenge) = edge.acme.as_ref().and_then(|_| route::acme_challenge(&ctx.path)) {
+        // Whoever asks, by whatever port: authorities name no addresses, and look at port 80.
+        let challenge = challenge.to_owned();
+        ctx.route = "challenge";
+        return gateway::acme_challenge(edge, session, &challenge).await.map(Decision::Answer);
+    }
     if edge.config.https_redirect && !is_tls(session) && !edge.routes.is_plain(&ctx.path) {
         return to_https(edge, session.req_header());
     }
@@ -299,7 +305,7 @@ fn has_cookie(headers: &HeaderMap) -> bool {
 }
 
 /// The address of whoever asks, past the proxies that are trusted.
-fn client_address(edge: &Edge, session: &Session) -> Option<IpAddr> {
+pub fn client_address(edge: &Edge, session: &Session) -> Option<IpAddr> {
     let peer = session.client_addr()?.as_inet()?.ip();
     let lines = session.req_header().headers.get_all(FORWARDED_FOR).iter();
     Some(edge.config.trusted_proxies.client(peer, lines.map(|line| line.to_str().unwrap_or_default())))

@@ -12,7 +12,7 @@ use pingora::{
 };
 
 use crate::{
-    Edge, Known, certificates, changes::Follower, config::DevicePolicy, grants::Grants, hearing::Trust,
+    Edge, Known, acme, certificates, changes::Follower, config::DevicePolicy, grants::Grants, hearing::Trust,
     permit::Settler, rates::EXCHANGED_EVERY, redis::Redis, reload::Reload, settlement::Settlements,
 };
 
@@ -97,6 +97,7 @@ impl BackgroundService for Knowledge {
             }
         };
         tokio::select! {
+            () = acme::keep(edge) => {}
             () = certificates => {}
             () = reload.on_hangup(edge) => {}
             () = follower.follow(edge.stopped.clone()) => {}

@@ -1,6 +1,7 @@
 //! The data plane: checks each request against what Redis knows of its token, and streams it to Zenzefi and back. ARCHITECTURE.md
 //! tells the life of a request.
 
+pub mod acme;
 pub mod addresses;
 pub mod admission;
 pub mod admit;
@@ -11,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod credential;
 pub mod cutoff;
+pub mod download;
 pub mod exchange;
 pub mod flights;
 pub mod forward;
@@ -67,6 +69,7 @@ use shared::client::Visitors;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    acme::Acme,
     addresses::Addresses,
     assertion::Assertions,
     certificates::{Certificates, Files},
@@ -109,6 +112,8 @@ pub struct Edge {
     pub spellings: Arc<Spellings>,
     /// What the TLS listener shows, where there is one.
     certificates: Option<Arc<Certificates>>,
+    /// Who is asked for a certificate, where somebody is.
+    pub acme: Option<Acme>,
     /// What the upstream is shown, where it asks for that.
     client_certificate: Option<Arc<Certificates>>,
     /// The control API, where this edge is its front door.
@@ -164,6 +169,7 @@ impl Edge {
             zenzefi: Addresses::new(addresses.collect(), config.zenzefi_rules(), timeout, &metrics),
             spellings: Arc::new(Spellings::of(&origins)),
             certificates,
+            acme: config.acme(),
             client_certificate,
             control: config.control_api_url.clone().map(|origin| Upstream::new(origin, control)),
             tunnels: Connector::new(None),
@@ -211,6 +217,10 @@ impl Edge {
         metrics.feed_silence.set(silence.map_or(f64::INFINITY, |silence| silence.as_secs_f64()));
         metrics.clock_offset.set(self.clock.offset_seconds());
         metrics.upstreams_in_use.set(i64::try_from(self.zenzefi.in_use()).unwrap_or(i64::MAX));
+        if let Some(now) = self.clock.now_seconds() {
+            let rest = self.certificates.as_ref().map(|certificates| certificates.rest(now));
+            metrics.certificate_rest.set(rest.map_or(f64::INFINITY, |rest| rest.as_secs_f64()));
+        }
         metrics.usage_pending.set(i64::try_from(self.meter.pending()).unwrap_or(i64::MAX));
     }
 

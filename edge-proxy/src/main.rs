@@ -51,18 +51,18 @@ fn main() -> ExitCode {
             let rereading = Rereading::new(Cli::command(), file, &matches);
             serve_traced(*config, Reload::new(rereading, log_filter))
         }
-        Command::CheckConfig(config) => check(*config).map(|()| println!("The configuration is good.")),
+        Command::CheckConfig(config) => check(*config).map(|()| {
+            println!("The configuration is good.");
+            ExitCode::SUCCESS
+        }),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(MISCONFIGURED)
-        }
-    }
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(MISCONFIGURED)
+    })
 }
 
-fn serve_traced(config: Config, reload: Reload) -> Result<(), String> {
+fn serve_traced(config: Config, reload: Reload) -> Result<ExitCode, String> {
     let export = telemetry::start_tracing(&config.tracing)?;
     let served = serve::run(config, reload);
     export.into_iter().for_each(Export::stop);

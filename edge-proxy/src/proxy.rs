@@ -18,7 +18,7 @@ use pingora::{
 use crate::{
     Edge,
     admit::Denied,
-    cutoff,
+    cutoff, download,
     exchange::{self, Failure},
     forward,
     judge::{Decision, judge, refusal},
@@ -107,6 +107,7 @@ impl ProxyHttp for Proxy {
         // Pingora keeps an idle connection for ever unless told; one that the client wants closed is closed.
         let keepalive = session.get_keepalive().map(|_| self.edge.config.idle_timeout_seconds);
         session.set_keepalive(keepalive.filter(|_| !self.edge.draining.is_cancelled()));
+        download::expect_taken(session, self.edge.config.send_timeout(), 0);
         Ok(())
     }
 
@@ -249,12 +250,13 @@ impl ProxyHttp for Proxy {
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         ctx: &mut RequestCtx,
     ) -> pingora::Result<Option<Duration>> {
         *body = ctx.pass_out(body.take(), end_of_stream)?;
+        download::expect_taken(session, self.edge.config.send_timeout(), body.as_ref().map_or(0, Bytes::len));
         Ok(None)
     }
 

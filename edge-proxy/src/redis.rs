@@ -7,7 +7,7 @@ use fred::{
     error::{Error, ErrorKind},
     interfaces::{ClientLike, EventInterface, KeysInterface, StreamsInterface},
     types::{
-        Builder, FromValue, InfoKind,
+        Builder, Expiration, FromValue, InfoKind, SetOptions,
         config::{Config, Options, PerformanceConfig, ReconnectPolicy},
         scripts::Script,
     },
@@ -86,6 +86,7 @@ pub struct Redis {
     pulse: Script,
     spend: Script,
     publish_keys: Script,
+    end_acme_turn: Script,
     lease_ms: u64,
     /// Every device has a lease of its own.
     shares_tokens: bool,
@@ -128,6 +129,7 @@ impl Redis {
             pulse: Script::from_lua(contract::PULSE),
             spend: Script::from_lua(contract::SPEND),
             publish_keys: Script::from_lua(contract::PUBLISH_KEYS),
+            end_acme_turn: Script::from_lua(contract::END_ACME_TURN),
             lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
             shares_tokens,
         })
@@ -318,6 +320,32 @@ impl Redis {
 
     fn lease_key(&self, token_id: Uuid, device: &Device) -> String {
         contract::lease_key(token_id, self.shares_tokens.then_some(device))
+    }
+
+    /// Takes the turn to order from an ACME authority, if no edge has it; it ends by itself after [`contract::ACME_TURN_SECONDS`].
+    pub async fn take_acme_turn(&self, turn: Uuid) -> Result<bool, Error> {
+        let ends = Expiration::EX(i64::try_from(contract::ACME_TURN_SECONDS).expect("a few minutes"));
+        let (key, turn) = (contract::ACME_TURN, turn.to_string());
+        let taken: Option<String> = self.connected()?.set(key, turn, Some(ends), Some(SetOptions::NX), false).await?;
+        Ok(taken.is_some())
+    }
+
+    /// Ends that turn, unless it has ended by itself.
+    pub async fn end_acme_turn(&self, turn: Uuid) -> Result<(), Error> {
+        let (keys, arguments) = (vec![contract::ACME_TURN.to_owned()], vec![turn.to_string()]);
+        let _ended: i64 = self.run("END_ACME_TURN", &self.end_acme_turn, keys, arguments).await?;
+        Ok(())
+    }
+
+    /// Puts what an ACME authority is to be answered that asks for a challenge.
+    pub async fn put_challenge(&self, challenge: &str, answer: &str) -> Result<(), Error> {
+        let ends = Expiration::EX(contract::ACME_CHALLENGE_SECONDS);
+        self.connected()?.set(contract::acme_challenge_key(challenge), answer, Some(ends), None, false).await
+    }
+
+    /// What an ACME authority is to be answered, if this is a challenge of ours.
+    pub async fn challenge(&self, challenge: &str) -> Result<Option<String>, Error> {
+        self.connected()?.get(contract::acme_challenge_key(challenge)).await
     }
 
     /// Takes the salt of a hand-over, once, and gives back what the browser is to hold.

@@ -63,6 +63,11 @@ impl Answer {
         Self::new(StatusCode::OK, "application/json", body)
     }
 
+    /// A line of text.
+    pub fn text(body: String) -> Self {
+        Self::new(StatusCode::OK, "text/plain; charset=utf-8", body)
+    }
+
     /// A refusal or a fault as `application/problem+json` (RFC 9457).
     pub fn problem(denied: &Denied) -> Self {
         let status = denied.status();

@@ -52,6 +52,8 @@ const HEALTH: &str = "/health";
 /// As OpenID Connect and its libraries have it.
 const KEY_SET: &str = "/.well-known/jwks.json";
 const ACME_CHALLENGES: &str = "/.well-known/acme-challenge";
+/// Longer than any authority's.
+const MAX_CHALLENGE_BYTES: usize = 256;
 
 /// The endpoints under [`PROXY`], where all else is the upstream's.
 const SESSION: [(&str, Route<'static>); 4] = [
@@ -159,6 +161,13 @@ impl Routes {
         let is_exact = self.health && lenient == HEALTH || self.key_set && lenient == KEY_SET;
         is_exact || reserved.into_iter().any(|prefix| under(&lenient, prefix).is_some())
     }
+}
+
+/// The name of the challenge that a path asks for.
+pub fn acme_challenge(path: &str) -> Option<&str> {
+    let token = under(path, ACME_CHALLENGES)?.strip_prefix('/')?;
+    let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (!token.is_empty() && token.len() <= MAX_CHALLENGE_BYTES && token.bytes().all(is_base64url)).then_some(token)
 }
 
 /// The upstream's path that a path of the gateway means, whether or not it came under the proxy's prefix.

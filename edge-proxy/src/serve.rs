@@ -1,6 +1,6 @@
 //! The start: what listens, with what around it, and what runs beside.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use pingora::{
     apps::{HttpServerOptions, http_app::HttpServer},
@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     cutoff::Cuttable,
     gate::{Gated, Rules},
-    introduction::Introduced,
+    introduction::{Introduced, Opening},
     knowledge::Knowledge,
     listening::{Listeners, Listening},
     ops::Ops,
@@ -41,8 +41,8 @@ const MAX_TRIES: usize = 3;
 const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// Serves until told to stop.
-pub fn run(config: Config, reload: Reload) -> Result<(), String> {
+/// Serves until told to stop; fails where it was told twice, and ended at once. `Err` before it serves.
+pub fn run(config: Config, reload: Reload) -> Result<ExitCode, String> {
     let listeners = Listeners::find(config.upgrade_socket.as_deref());
     let listeners = listeners.map_err(|error| format!("UPGRADE_SOCKET: {error}"))?;
     let edge = Arc::new(Edge::new(config, listeners)?);
@@ -68,8 +68,13 @@ pub fn run(config: Config, reload: Reload) -> Result<(), String> {
 
     let upstreams = edge.config.zenzefi_url.iter().map(Origin::to_string).collect::<Vec<_>>().join(", ");
     tracing::info!(listen = %edge.config.edge_listen, upstreams, "serving");
-    server.run(RunArgs { shutdown_signal: Box::new(Shutdown(edge)) });
-    Ok(())
+    server.run(RunArgs { shutdown_signal: Box::new(Shutdown(Arc::clone(&edge))) });
+    if edge.stopped.is_cancelled() {
+        tracing::info!("stopped");
+        return Ok(ExitCode::SUCCESS);
+    }
+    tracing::error!("stopped before all that was open had ended");
+    Ok(ExitCode::FAILURE)
 }
 
 /// Says at once what Pingora would try again for half a minute, and then panic about.
@@ -100,15 +105,16 @@ fn refuse_eviction(config: &Config) -> Result<(), String> {
     why.map_or(Ok(()), |why| Err(format!("REDIS_URL: {why}")))
 }
 
-/// A client that vanished, and with it its idle WebSocket, must not hold a token for as long as that lasts.
-fn notices_dead_clients() -> TcpSocketOptions {
+/// A client that vanished, and with it its idle WebSocket, must not hold a token for as long as that lasts; nor one that reads nothing
+/// what its answer takes.
+fn notices_dead_clients(config: &Config) -> TcpSocketOptions {
     let mut options = TcpSocketOptions::default();
     options.tcp_keepalive = Some(TcpKeepalive {
         idle: KEEPALIVE_AFTER,
         interval: KEEPALIVE_EVERY,
         count: KEEPALIVES_UNANSWERED,
-        // Left to the system: a client may be slow to read for longer than it may be gone.
-        user_timeout: Duration::ZERO,
+        // Of what is sent and not taken; with it Linux ends an idle connection after this time too, once it was asked in vain.
+        user_timeout: config.send_timeout(),
     });
     options
 }
@@ -133,17 +139,15 @@ fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<ProxyService, Stri
     let gated = Gated::new(cuttable, Rules { limits, patience, metrics: Arc::clone(&edge.metrics) });
     let introduction = edge.config.introduction();
     let mut service = Service::new("proxy".to_owned(), Introduced::new(gated, introduction.clone()));
-    if let Some(introduction) = introduction {
-        service.endpoints().set_pre_tls_callback(Arc::new(introduction));
-    }
-    service.add_tcp_with_settings(&edge.config.edge_listen.to_string(), notices_dead_clients());
+    service.endpoints().set_pre_tls_callback(Arc::new(Opening { introduction, within: patience.head }));
+    service.add_tcp_with_settings(&edge.config.edge_listen.to_string(), notices_dead_clients(&edge.config));
     let config = &edge.config;
     if let (Some(listen), Some(certificates)) = (config.edge_tls_listen, &edge.certificates) {
         // TLS 1.2 and 1.3, by Mozilla's list.
         let tls = TlsSettings::with_callbacks(Box::new(Chooser(Arc::clone(certificates))));
         let mut tls = tls.map_err(|error| format!("EDGE_TLS_LISTEN: {}", error.etype().as_str()))?;
         tls.enable_h2();
-        service.add_tls_with_settings(&listen.to_string(), Some(notices_dead_clients()), tls);
+        service.add_tls_with_settings(&listen.to_string(), Some(notices_dead_clients(config)), tls);
     }
     Ok(service)
 }

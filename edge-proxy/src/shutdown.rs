@@ -45,7 +45,6 @@ impl ShutdownSignalWatch for Shutdown {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopped");
         ShutdownSignal::FastShutdown
     }
 }

@@ -102,6 +102,10 @@ pub struct Metrics {
     pub upstream_ejections: IntCounter,
     /// How often a request was sent to the upstream once more.
     pub upstream_retries: IntCounter,
+    /// Orders of certificates by ACME, by what came of them: `issued`, `failed`.
+    pub acme_orders: IntCounterVec,
+    /// Seconds for which every certificate that is shown is good; infinite where none is.
+    pub certificate_rest: Gauge,
     /// Bytes of bodies, by direction: `in` towards the upstream, `out` towards the client.
     pub bytes: IntCounterVec,
     /// Bytes of bodies that were rewritten, as they came (`in`) and as they went (`out`).
@@ -172,6 +176,8 @@ impl Metrics {
                 "Times that an address of the upstream was taken out of use",
             ),
             upstream_retries: counter("edge_upstream_retries_total", "Requests sent to the upstream once more"),
+            acme_orders: counters("edge_acme_orders_total", "Orders of certificates by ACME", &["outcome"]),
+            certificate_rest: seconds("edge_certificate_rest_seconds", "For which every certificate shown is good"),
             bytes: counters("edge_body_bytes_total", "Bytes of bodies that passed", &["direction"]),
             rewrite_bytes: counters("edge_rewrite_bytes_total", "Bytes of bodies that were rewritten", &["direction"]),
             rewrite_replacements: counter(

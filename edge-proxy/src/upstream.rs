@@ -92,7 +92,7 @@ impl Upstream {
 
     async fn base_peer(&self) -> io::Result<HttpPeer> {
         let mut peer = HttpPeer::new(self.address().await?, self.origin.is_https(), self.origin.host());
-        peer.client_cert_key = self.terms.client.as_ref().map(|client| client.first());
+        peer.client_cert_key = self.terms.client.as_ref().and_then(|client| client.first());
         let options = &mut peer.options;
         options.verify_cert = self.terms.verify;
         // OpenSSL is asked about names only. Where there is an address instead, the configuration sees to it that the

@@ -9,6 +9,8 @@
 //! | [`USAGE`] | stream of [`crate::event::Usage`] | edge | control | trimmed by its reader |
 //! | [`SNAPSHOT`] | hash `epoch`, `run_id`, `build`, `built_at`, `caught_up_at`; `building` alone while it is filled | control | both | never |
 //! | [`handover_key`] | string, a salt | control | edge (`GETDEL`) | after [`HANDOVER_SECONDS`] |
+//! | [`acme_challenge_key`] | string, what the authority is to be answered | edge | edge | after [`ACME_CHALLENGE_SECONDS`] |
+//! | [`ACME_TURN`] | string, a UUID | edge (and [`END_ACME_TURN`]) | edge | after [`ACME_TURN_SECONDS`] at the latest |
 //! | [`attempts_key`] | string, JSON of control-api's own | control ([`REPLACE_ATTEMPTS`]) | control ([`READ_ATTEMPTS`]) | always: once what it counts is forgotten |
 //! | [`ASSERTION_KEYS`] | sorted set of public keys, by when each ends | edge ([`PUBLISH_KEYS`]) | edge ([`PUBLISH_KEYS`]) | with its last key |
 //! | [`rate_key`] | string, a time | edge, control ([`SPEND`]) | both ([`SPEND`]) | always: once its limit is unused again |
@@ -52,6 +54,12 @@ pub const MOST_ASSERTION_KEYS: usize = 256;
 pub const CAUGHT_UP_WITHIN_MS: i64 = 5_000;
 /// How long a hand-over to a browser is good for.
 pub const HANDOVER_SECONDS: u64 = 30;
+/// Which edge may order from an ACME authority: one at a time.
+pub const ACME_TURN: &str = "zenzefi:v1:acme-turn";
+/// How long such a turn may last.
+pub const ACME_TURN_SECONDS: u64 = 210;
+/// How long an ACME authority may take to ask for what it was promised.
+pub const ACME_CHALLENGE_SECONDS: i64 = 3_600;
 /// How long what Redis knows of a token stands after the token has ended, so that a late write cannot bring it back.
 pub const TOMBSTONE_MS: i64 = 24 * 3_600_000;
 /// How long a device holds a token after its last request, unless both planes are told otherwise.
@@ -101,6 +109,11 @@ pub fn tagged(key: &str) -> Option<&str> {
 /// The salt of a hand-over, named by the digest of its code.
 pub fn handover_key(code: &Digest) -> String {
     format!("zenzefi:v1:handover:{{{code}}}")
+}
+
+/// What an ACME authority that asks for this challenge is answered, by whichever edge it reaches.
+pub fn acme_challenge_key(challenge: &str) -> String {
+    format!("zenzefi:v1:acme:{{{challenge}}}")
 }
 
 /// What control-api remembers of failed logins from an address, to an account, or of both together: named by a keyed digest, for
@@ -164,6 +177,8 @@ pub const REPLACE_ATTEMPTS: &str = include_str!("redis/replace_attempts.lua");
 pub const SPEND: &str = include_str!("redis/spend.lua");
 /// Publishes keys that assertions are verified with, and tells all that are published.
 pub const PUBLISH_KEYS: &str = include_str!("redis/publish_keys.lua");
+/// Ends the turn of an edge to order from an ACME authority.
+pub const END_ACME_TURN: &str = include_str!("redis/end_acme_turn.lua");
 /// Tells which contents Redis has, and how far the change feed reaches.
 pub const PULSE: &str = include_str!("redis/pulse.lua");
 /// Says that Redis is being filled.

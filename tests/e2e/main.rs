@@ -1,6 +1,7 @@
 //! The gateway as people use it: both programs as processes, real Postgres, Redis and Chromium, the stand-in upstream. One test
 //! a promise; each ends with `stack.finish()`, which checks what must hold after any of them.
 
+mod acme;
 mod activation;
 mod addresses;
 mod as_sent;
@@ -36,6 +37,7 @@ mod rewriting;
 mod rewritten_streams;
 mod sessions;
 mod slow_clients;
+mod slow_readers;
 mod streaming;
 mod tls_listener;
 mod traces;

@@ -1,13 +1,20 @@
 //! The two programs as an operator meets them: configuration, migrations, documents, start and stop.
 
-use std::process::Output;
+use std::{
+    fs,
+    process::{ExitStatus, Output},
+};
 
+use http::Method;
+use nix::sys::signal::Signal;
 use testbed::{
+    eventually,
     folder::Folder,
-    planes::{Environment, environment},
+    planes::{Environment, Plane, environment},
     postgres::Database,
     process::built_program,
     stack::Stack,
+    wire::Wire,
 };
 use tokio::process::Command;
 
@@ -86,14 +93,14 @@ async fn a_secret_may_stand_in_a_file_and_is_never_repeated() {
         let mut by_file = sound;
         let secret = by_file.remove(option).expect("an option");
         by_file.insert(format!("{option}_FILE"), file.to_string_lossy().into_owned());
-        std::fs::write(&file, format!("{secret}\n")).expect("a file");
+        fs::write(&file, format!("{secret}\n")).expect("a file");
         let sane = run(program, &["check-config"], &by_file).await;
         assert!(sane.status.success(), "{program} {option}: {}", text(&sane));
         let help = run(program, &["serve", "--help"], &by_file).await;
         assert!(!text(&help).contains(&secret), "{program} shows {option} by its help");
 
         let both = [by_file.clone(), environment([(option, &secret)])].into_iter().flatten().collect();
-        std::fs::remove_file(&file).expect("the file");
+        fs::remove_file(&file).expect("the file");
         for (wrong, why) in [(both, "both set"), (by_file, "cannot be read")] {
             let refused = run(program, &["check-config"], &wrong).await;
             let said = text(&refused);
@@ -161,5 +168,36 @@ async fn private_listeners_tell_operators_and_nobody_else() {
         let metrics = get(format!("{}/metrics", plane.ops_url())).await.text().await.expect("text");
         assert!(metrics.lines().any(|line| line.starts_with("# TYPE ")), "{metrics}");
     }
+    stack.finish().await;
+}
+
+/// Tells a program twice; how it ended.
+async fn told_twice(plane: &mut Plane, signals: [Signal; 2], says: &str) -> ExitStatus {
+    let log = plane.process().log().to_owned();
+    plane.process().signal_leader(signals[0]);
+    eventually!(fs::read_to_string(&log).expect("a log"), |log| log.contains(says));
+    assert_eq!(plane.process().ended(), None, "it waits for what is open");
+    plane.process().signal_leader(signals[1]);
+    let ended = tokio::time::timeout(eventually::DEADLINE, plane.process_mut().wait()).await;
+    ended.unwrap_or_else(|_| panic!("it still runs\n{}", plane.process().quote()))
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_either_program_at_once_and_it_says_that_something_was_open() {
+    let mut stack = Stack::plan().edge_env("DRAIN_SECONDS", "600").start().await;
+    let token = stack.control.user("alice").with_credits(100).await.buys(24).await;
+    let mut ticks = stack.edge().with(&token, Method::GET, "/sse?every_ms=50").send().await.expect("a stream");
+    assert!(ticks.chunk().await.expect("a tick").is_some());
+    let ended = told_twice(&mut stack.edge_planes[0], [Signal::SIGTERM, Signal::SIGINT], "shutting down").await;
+    assert_eq!(ended.code(), Some(1));
+
+    let mut control = stack.second_control_plane().await;
+    let mut wire = Wire::connect(control.url()).await.expect("a connection");
+    let head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                Content-Length: 10\r\nExpect: 100-continue\r\n\r\n";
+    wire.send(head).await.expect("sent");
+    assert_eq!(wire.answer().await.expect("it waits for the body").status, 100);
+    let ended = told_twice(&mut control, [Signal::SIGINT, Signal::SIGTERM], "stopping").await;
+    assert_eq!(ended.code(), Some(1));
     stack.finish().await;
 }

@@ -3,13 +3,10 @@
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use http::Method;
-use reqwest::{
-    Client, ClientBuilder,
-    tls::{TlsInfo, Version},
-};
+use reqwest::{Client, ClientBuilder, tls::Version};
 use testbed::{
     actors::{Edge, Token},
-    client::{Ask, client},
+    client::{Ask, client, shown_certificate},
     eventually,
     folder::Folder,
     load::Load,
@@ -63,12 +60,8 @@ fn free_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port().expect("a port")))
 }
 
-/// The certificate that a new connection for this host is shown.
 async fn shown(listen: SocketAddr, host: &str, builder: ClientBuilder) -> Vec<u8> {
-    let http = builder.tls_info(true).resolve(host, listen).build().expect("a client");
-    let answer = http.get(format!("https://{host}:{}/health", listen.port())).send().await.expect("an answer");
-    let info = answer.extensions().get::<TlsInfo>().expect("it was TLS");
-    info.peer_certificate().expect("a certificate").to_vec()
+    shown_certificate(listen, host, builder).await.expect("a connection")
 }
 
 fn without_pool() -> Client {

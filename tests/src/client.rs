@@ -1,10 +1,10 @@
 //! HTTP as a client of the gateway speaks it: requests, and answers read whole.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use reqwest::{ClientBuilder, RequestBuilder, redirect};
+use reqwest::{ClientBuilder, RequestBuilder, redirect, tls::TlsInfo};
 use rustls::crypto::ring;
 use serde_json::Value;
 
@@ -20,6 +20,13 @@ pub fn client() -> ClientBuilder {
         .tls_danger_accept_invalid_certs(true)
         .no_proxy()
         .timeout(ANSWERS_WITHIN)
+}
+
+/// The certificate that a new connection of this client for `host` is shown at an address; `None` where there is no connection.
+pub async fn shown_certificate(listen: SocketAddr, host: &str, builder: ClientBuilder) -> Option<Vec<u8>> {
+    let http = builder.tls_info(true).resolve(host, listen).build().expect("a client");
+    let answer = http.get(format!("https://{host}:{}/health", listen.port())).send().await.ok()?;
+    Some(answer.extensions().get::<TlsInfo>()?.peer_certificate()?.to_vec())
 }
 
 /// An answer, read whole.

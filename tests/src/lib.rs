@@ -14,6 +14,7 @@ pub mod link;
 pub mod load;
 pub mod local_proxy;
 pub mod paced;
+pub mod pebble;
 pub mod planes;
 pub mod postgres;
 pub mod process;

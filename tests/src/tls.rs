@@ -51,6 +51,11 @@ impl Authority {
         Ok((certificate.pem(), key.serialize_pem()))
     }
 
+    /// Its own certificate, as PEM.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
     fn verifier(&self) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone())?;

@@ -99,6 +99,11 @@ pub fn path(text: &str) -> Result<String, String> {
     if is_path { Ok(text.to_owned()) } else { Err("must be a path, such as /health".into()) }
 }
 
+pub fn https_url(text: &str) -> Result<String, String> {
+    let is_https = url::Url::parse(text).is_ok_and(|url| url.scheme() == "https");
+    if is_https { Ok(text.to_owned()) } else { Err("must be https://host[:port]/path".into()) }
+}
+
 pub fn basic_auth(text: &str) -> Result<Secret, String> {
     let (user, _) = text.split_once(':').ok_or("must be user:password")?;
     if user.is_empty() { Err("the user is empty".into()) } else { Ok(Secret(text.to_owned())) }
