@@ -6,7 +6,7 @@
 use std::{io::Read, net::IpAddr, process::ExitCode};
 
 use chrono::Utc;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::Value;
 use shared::{
     settings::{self, EnvFile, Rereading},
@@ -36,7 +36,7 @@ use crate::{
         ledger,
         passwords::Passwords,
     },
-    reload::{Options, Reload},
+    reload::{CHANGEABLE, Options, Reload},
     telemetry,
 };
 
@@ -211,7 +211,7 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
         Ok(runtime) => {
-            let reload = || Reload::new(again(Rereading::new(Cli::command(), file, &matches)), log_filter);
+            let reload = || Reload::new(again(Rereading::new(Cli::command(), file, &matches, &CHANGEABLE)), log_filter);
             let done = runtime.block_on(execute(cli, reload));
             // Whatever still runs, as looking a host up may, holds the end up no longer.
             runtime.shutdown_background();
@@ -257,15 +257,22 @@ async fn execute(cli: Cli, reload: impl FnOnce() -> Reload) -> Result<(), Failur
 /// Reads the options of `serve` again.
 fn again(mut rereading: Rereading) -> impl FnMut() -> Result<Options, String> {
     move || {
-        let (matches, changed) = rereading.read().map_err(|error| error.to_string())?;
-        let cli = Cli::from_arg_matches(&matches).map_err(|error| error.kind().to_string())?;
-        let Command::Serve(options) = cli.command else { return Err("another command than at the start".to_owned()) };
-        let config = options.check(cli.common.debug).map_err(|error| error.to_string())?;
-        Ok(Options { config, log_level: cli.common.log_level, changed })
+        let check = |matches: &ArgMatches| {
+            let cli = Cli::from_arg_matches(matches).map_err(|error| error.kind().to_string())?;
+            let Command::Serve(options) = cli.command else {
+                return Err("another command than at the start".to_owned());
+            };
+            let config = options.check(cli.common.debug).map_err(|error| error.to_string())?;
+            let log_filter = telemetry::filter(&cli.common.log_level)?;
+            Ok(Options { config, log_filter })
+        };
+        rereading.read(check).map_err(|error| error.to_string())
     }
 }
 
 async fn serve(config: Config, reload: Reload) -> Result<(), Failure> {
+    // First of all: until it is handled SIGHUP ends the process.
+    let hangups = signal(SignalKind::hangup()).map_err(failed)?;
     let listen = |address| async move {
         TcpListener::bind(address)
             .await
@@ -278,7 +285,7 @@ async fn serve(config: Config, reload: Reload) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?);
-    let mut running = std::pin::pin!(crate::run(config, reload, listener, ops_listener, stop.clone()));
+    let mut running = std::pin::pin!(crate::run(config, (reload, hangups), listener, ops_listener, stop.clone()));
     loop {
         tokio::select! {
             done = &mut running => return done.map_err(|error| match error {

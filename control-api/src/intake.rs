@@ -186,10 +186,7 @@ impl Intake {
         if entries.is_empty() {
             return Ok(());
         }
-        let spans = left_by(&entries);
-        let around = spans.first().cloned().unwrap_or_default();
-        timeout(ROUND_WITHIN, around.around(record_all(&self.db, &entries))).await??;
-        drop(spans);
+        timeout(ROUND_WITHIN, record_all(&self.db, &entries)).await??;
         self.metrics.taken_in(entries.len());
         let ids: Vec<String> = entries.into_iter().map(|(id, _)| id).collect();
         let forget = self.client.multi();
@@ -197,12 +194,6 @@ impl Intake {
         forget.xdel::<(), _, _>(redis::USAGE, ids).await?;
         Ok(forget.exec::<()>(true).await?)
     }
-}
-
-/// What taking these entries in is in the traces of the requests that left them.
-fn left_by(entries: &[Entry]) -> Vec<Span> {
-    let places = entries.iter().filter_map(|(_, fields)| fields.get(trace::HEADER));
-    places.map(|place| Span::of_message("usage", Some(place))).collect()
 }
 
 /// Lock order, as everywhere: tokens, then sessions, then credentials, each in the order of their ids. What is told of a token
@@ -219,9 +210,14 @@ async fn record_all(db: &db::Pool, entries: &[Entry]) -> Result<(), db::Error> {
         is_known
     };
     for (token_id, at) in told.activations.iter().filter(|(token_id, _)| is_known(token_id)) {
-        if access_token::record_activation(&tx, *token_id, *at).await?.is_some() {
-            outbox::push(&tx, &[*token_id]).await?;
-        }
+        let record = async {
+            match access_token::record_activation(&tx, *token_id, *at).await? {
+                Some(_) => outbox::push(&tx, &[*token_id]).await,
+                None => Ok(()),
+            }
+        };
+        // As part of the request that started the clock.
+        told.spans.get(token_id).unwrap_or(&Span::default()).around(record).await?;
     }
     let figures: Vec<_> = told.figures.into_values().filter(|figures| is_known(&figures.token_id)).collect();
     session::record(&tx, &figures).await?;
@@ -239,6 +235,8 @@ struct Told {
     /// The latest of each session and edge process.
     figures: BTreeMap<(Uuid, Uuid), Figures>,
     redemptions: BTreeMap<[u8; 32], Digest>,
+    /// What taking in an activation is in the trace of the request that left it, by the token.
+    spans: HashMap<Uuid, Span>,
 }
 
 impl Told {
@@ -246,17 +244,18 @@ impl Told {
         let mut told = Self::default();
         for (id, fields) in entries {
             match fields.get(event::FIELD).map(|text| Usage::decode(text)) {
-                Some(Ok(usage)) => told.add(usage),
+                Some(Ok(usage)) => told.add(usage, fields.get(trace::HEADER)),
                 Some(Err(_)) | None => tracing::error!(id, "an entry of the usage stream is malformed; skipped"),
             }
         }
         told
     }
 
-    fn add(&mut self, usage: Usage) {
+    fn add(&mut self, usage: Usage, place: Option<&String>) {
         match usage {
             Usage::Activated { token_id, at_ms } => {
                 let Some(at) = DateTime::from_timestamp_millis(at_ms) else { return };
+                self.spans.entry(token_id).or_insert_with(|| Span::of_message("usage", place.map(String::as_str)));
                 self.activations.entry(token_id).and_modify(|known| *known = at.min(*known)).or_insert(at);
             }
             Usage::Session(figures) => {
@@ -358,10 +357,10 @@ mod tests {
     fn of_several_reports_of_a_session_the_latest_counts_and_of_activations_the_earliest() {
         let mut told = Told::default();
         for (at, requests) in [(3, 30), (5, 50), (4, 40)] {
-            told.add(Usage::Session(figures(at, requests)));
-            told.add(Usage::Activated { token_id: Uuid::nil(), at_ms: at });
+            told.add(Usage::Session(figures(at, requests)), None);
+            told.add(Usage::Activated { token_id: Uuid::nil(), at_ms: at }, None);
         }
-        told.add(Usage::Session(figures(i64::MAX, 60)));
+        told.add(Usage::Session(figures(i64::MAX, 60)), None);
         let kept = &told.figures[&(Uuid::nil(), Uuid::nil())];
         assert_eq!((kept.requests, kept.bytes_in, kept.user_agent.as_deref()), (50, i64::MAX, Some("anagent")));
         assert_eq!(told.activations[&Uuid::nil()].timestamp_millis(), 3);

@@ -33,7 +33,7 @@ use std::{
 
 use futures_util::FutureExt;
 use shared::client::Visitors;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, signal::unix::Signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -140,7 +140,7 @@ impl App {
 /// program down, for half a program would look alive.
 pub async fn run(
     config: Config,
-    reload: Reload,
+    (reload, hangups): (Reload, Signal),
     listener: TcpListener,
     ops_listener: TcpListener,
     stop: CancellationToken,
@@ -156,7 +156,7 @@ pub async fn run(
             Err(_) => tasks.spawn("eviction check", |stop| check_eviction(publisher.clone(), stop)),
         }
     }
-    tasks.spawn("options", |stop| reload.on_hangup(Arc::clone(&app), stop));
+    tasks.spawn("options", |stop| reload.on(hangups, Arc::clone(&app), stop));
     let watched = publisher.clone();
     tasks.spawn("connection to Redis", |stop| async move {
         tokio::select! {

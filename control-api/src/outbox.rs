@@ -67,7 +67,7 @@ async fn deliver_rows(db: &db::Pool, publisher: &Publisher, token_ids: &[Uuid]) 
     if rows.is_empty() {
         return Ok(());
     }
-    let published = publisher.publish_each(&tx, &changes_of(&rows)).await?;
+    let published = publisher.publish_each(&tx, &changes_of(&rows, true)).await?;
     let learned = published.into_iter().map(|(_, learned)| learned).collect::<Result<Vec<_>, _>>()?;
     outbox::delete(&tx, &rows).await?;
     learn(&tx, learned.into_iter().flatten().collect()).await?;
@@ -75,10 +75,11 @@ async fn deliver_rows(db: &db::Pool, publisher: &Publisher, token_ids: &[Uuid]) 
 }
 
 /// Each token once, with what publishing it is in the trace of the first request that changed it.
-fn changes_of(rows: &[outbox::Row]) -> BTreeMap<Uuid, Span> {
+fn changes_of(rows: &[outbox::Row], is_traced: bool) -> BTreeMap<Uuid, Span> {
     let mut changes = BTreeMap::new();
     for row in rows {
-        changes.entry(row.token_id).or_insert_with(|| Span::of_message("publish", row.traceparent.as_deref()));
+        let place = row.traceparent.as_deref().filter(|_| is_traced);
+        changes.entry(row.token_id).or_insert_with(|| Span::of_message("publish", place));
     }
     changes
 }
@@ -97,13 +98,14 @@ pub async fn learn(tx: &db::Tx, mut learned: Vec<Learned>) -> Result<(), db::Err
 
 /// Delivers the oldest rows that nobody else holds; how many. A token that cannot be published keeps its rows, and the
 /// failure is told once those of the others are gone.
-async fn deliver_batch(db: &db::Pool, publisher: &Publisher) -> Result<usize, PublishError> {
+/// Tries after a first one are no part of anybody's trace, which they would fill.
+async fn deliver_batch(db: &db::Pool, publisher: &Publisher, is_first_try: bool) -> Result<usize, PublishError> {
     let tx = db::begin(db).await?;
     let mut rows = outbox::take(&tx, BATCH).await?;
     if rows.is_empty() {
         return Ok(0);
     }
-    let changes = changes_of(&rows);
+    let changes = changes_of(&rows, is_first_try);
     let (mut learned, mut failure) = (Vec::new(), None);
     for (token_id, published) in publisher.publish_each(&tx, &changes).await? {
         match published {
@@ -125,7 +127,7 @@ pub async fn relay(db: db::Pool, database_url: &str, publisher: Publisher, metri
     let mut listener = None;
     let mut failing = false;
     while !stop.is_cancelled() {
-        let round = timeout(ROUND_WITHIN, deliver_batch(&db, &publisher)).await;
+        let round = timeout(ROUND_WITHIN, deliver_batch(&db, &publisher, !failing)).await;
         match round.map_err(PublishError::from).flatten() {
             Ok(delivered) => {
                 failing = false;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
 
 use crate::{App, config::Config, telemetry::LogFilter};
 
 /// The options that change at once.
-const CHANGEABLE: [&str; 6] = [
+pub const CHANGEABLE: [&str; 6] = [
     "ALLOWED_ADDRESSES",
     "DENIED_ADDRESSES",
     "LOGIN_FAILURES_PER_HOUR",
@@ -17,11 +18,10 @@ const CHANGEABLE: [&str; 6] = [
     "USER_REQUESTS_PER_MINUTE",
 ];
 
-/// What was read: the options of `serve`, the filter of the log, and the names of what differs from the last time.
+/// What was read: the options of `serve`, and the filter of the log.
 pub struct Options {
     pub config: Config,
-    pub log_level: String,
-    pub changed: Vec<String>,
+    pub log_filter: EnvFilter,
 }
 
 /// What it takes to read the options again.
@@ -37,8 +37,7 @@ impl Reload {
     }
 
     /// Reads them at every SIGHUP, until `stop`.
-    pub async fn on_hangup(mut self, app: Arc<App>, stop: CancellationToken) {
-        let mut hangups = signal(SignalKind::hangup()).expect("the process may handle SIGHUP");
+    pub async fn on(mut self, mut hangups: Signal, app: Arc<App>, stop: CancellationToken) {
         while stop.run_until_cancelled(hangups.recv()).await.is_some() {
             if let Err(error) = self.reload(&app) {
                 tracing::error!(%error, "the options are wrong: all stay as they were");
@@ -48,15 +47,8 @@ impl Reload {
 
     fn reload(&mut self, app: &App) -> Result<(), String> {
         let options = (self.read)()?;
-        self.log_filter.set(&options.log_level)?;
+        self.log_filter.set(options.log_filter);
         app.apply(&options.config);
-        for option in &options.changed {
-            if CHANGEABLE.contains(&option.as_str()) {
-                tracing::info!(option, "changed");
-            } else {
-                tracing::warn!(option, "cannot change while the program runs: it will with the next start");
-            }
-        }
         tracing::info!("the options were read again");
         Ok(())
     }

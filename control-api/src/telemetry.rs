@@ -13,13 +13,16 @@ use crate::config::{CommonOptions, LogFormat};
 pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
 
 impl LogFilter {
-    /// From now on these. A filter that cannot be read is an error that names its option.
-    pub fn set(&self, level: &str) -> Result<(), String> {
-        self.0.reload(filter(level)?).map_err(|error| error.to_string())
+    /// From now on these.
+    pub fn set(&self, filter: EnvFilter) {
+        if let Err(error) = self.0.reload(filter) {
+            tracing::error!(%error, "the log's filter stays as it was");
+        }
     }
 }
 
-fn filter(level: &str) -> Result<EnvFilter, String> {
+/// Reads a filter. One that cannot be read is an error that names its option.
+pub fn filter(level: &str) -> Result<EnvFilter, String> {
     let read = EnvFilter::try_new(level);
     read.map_err(|_| "LOG_LEVEL: must be a level, or directives such as info,control_api=debug".to_owned())
 }

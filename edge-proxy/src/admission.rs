@@ -14,7 +14,7 @@ use crate::{
     meter::Who,
     permit::Permit,
     request::Request,
-    verdict::{Refusal, Unfit},
+    verdict::{Ending, Refusal, Unfit},
 };
 
 impl Edge {
@@ -138,6 +138,13 @@ impl Edge {
     /// The permit of a request that is admitted, if its token may make one more.
     fn permit(&self, held: Arc<Held>, caller: &Caller<'_>) -> Result<Permit, Denied> {
         let permit = Permit::new(Arc::clone(&held), caller.request.client, Arc::clone(self.settler()));
+        // What changed while Redis was asked ends it before anything of the request is sent.
+        match permit.ending() {
+            None => {}
+            Some(Ending::KeptOut) => return Err(Denied::KeptOut),
+            Some(Ending::RedisAway) => return Err(Denied::Unavailable),
+            Some(_) => return Err(Denied::BadCredential),
+        }
         let place = self.places.take(held.token_id, caller.opens).ok_or(Denied::TooManyOpen)?;
         self.rates.spend(held.token_id, Instant::now()).map_err(Denied::TooManyRequests)?;
         let lease = held.lease.expect("a grant that was admitted for a device has a lease");

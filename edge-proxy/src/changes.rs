@@ -76,6 +76,7 @@ impl Follower {
         tracing::info!("following the change feed");
         loop {
             let pulse = self.pulse().await?;
+            self.grants.hearing.filled(pulse.is_whole);
             let place = self.find_place(place, &pulse).await;
             if !(pulse.is_whole && place.is_sure) {
                 tokio::time::sleep(RETRY_AFTER).await;

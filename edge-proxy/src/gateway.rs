@@ -146,7 +146,8 @@ async fn free(edge: &Edge, session: &Session, request: &Request) -> Result<bool,
     let head = session.req_header();
     let from = admit::origination(&head.headers, request.client)?;
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    let (held, _) = edge.choose(candidates, request).await?;
+    // From wherever the token may be used: whoever is kept out may still give it up.
+    let (held, _) = edge.recognise(candidates, request).await?;
     edge.redis().release(held.token_id, &from.device).await.map_err(|error| {
         tracing::warn!(%error, "a device could not be freed");
         Denied::Unavailable

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -66,13 +66,20 @@ pub struct Hearing {
     heard_ms: AtomicU64,
     /// Redis' clock at the last connection.
     connected_at_ms: AtomicI64,
+    /// Whether Redis held all that Postgres knows, when it was last asked.
+    is_filled: AtomicBool,
     start: Instant,
 }
 
 impl Default for Hearing {
     /// Nothing heard yet.
     fn default() -> Self {
-        Self { heard_ms: AtomicU64::new(0), connected_at_ms: AtomicI64::new(i64::MAX), start: Instant::now() }
+        Self {
+            heard_ms: AtomicU64::new(0),
+            connected_at_ms: AtomicI64::new(i64::MAX),
+            is_filled: AtomicBool::new(false),
+            start: Instant::now(),
+        }
     }
 }
 
@@ -91,6 +98,16 @@ impl Hearing {
     /// When this edge last (re)connected, by Redis' clock.
     pub fn connected_at_ms(&self) -> i64 {
         self.connected_at_ms.load(Ordering::Acquire)
+    }
+
+    /// Notes whether Redis holds all that Postgres knows.
+    pub fn filled(&self, is_filled: bool) {
+        self.is_filled.store(is_filled, Ordering::Release);
+    }
+
+    /// Whether it did when it was last asked.
+    pub fn is_filled(&self) -> bool {
+        self.is_filled.load(Ordering::Acquire)
     }
 
     /// How long the feed has been silent; `None` if it was never heard.

@@ -31,6 +31,8 @@ struct Term {
     deadline: Instant,
     duration: Duration,
     activated_at_ms: Option<i64>,
+    /// When Redis was asked to start its clock here: an answer to an earlier question does not know of it.
+    start_asked: Option<Instant>,
     /// From where it may be used, and when that was told to the edges, in milliseconds of Redis' clock since 1970.
     whereabouts: Arc<Whereabouts>,
     told_at_ms: Option<u64>,
@@ -53,6 +55,7 @@ impl Term {
             deadline: asked + grant.left,
             duration: grant.duration,
             activated_at_ms: grant.activated_at_ms,
+            start_asked: None,
             whereabouts: Arc::clone(&grant.whereabouts),
             told_at_ms: None,
             doubted: None,
@@ -67,7 +70,13 @@ impl Term {
         // An answer takes its time to come, so each deadline is early by that: the later of two is the better.
         let deadline = if is_same { new.deadline.max(self.deadline) } else { new.deadline };
         let doubted = self.doubted.filter(|&doubted| doubted > asked);
-        Self { deadline, doubted, told_at_ms, ended: self.ended, ..new }
+        let renewed = Self { deadline, doubted, told_at_ms, ended: self.ended, ..new };
+        match self.start_asked.filter(|&start_asked| start_asked > asked) {
+            None => renewed,
+            start_asked => {
+                Self { deadline: self.deadline, activated_at_ms: self.activated_at_ms, start_asked, ..renewed }
+            }
+        }
     }
 
     fn ended(&self, now: Instant) -> Option<Ended> {
@@ -244,10 +253,12 @@ impl Held {
         self.term.borrow().doubted
     }
 
-    /// Takes in that its clock runs: since when, and what was left when Redis was `asked`.
+    /// Takes in that its clock runs: since when, and what was left when Redis was `asked` to start it. Of all else that answer says
+    /// nothing.
     pub fn started(&self, asked: Instant, activated_at_ms: i64, left: Duration) {
         self.term.send_modify(|term| {
-            *term = Term { asked, deadline: asked + left, activated_at_ms: Some(activated_at_ms), ..term.clone() };
+            let (deadline, start_asked) = (asked + left, Some(asked));
+            *term = Term { deadline, activated_at_ms: Some(activated_at_ms), start_asked, ..term.clone() };
         });
     }
 

@@ -304,6 +304,12 @@ fn has_cookie(headers: &HeaderMap) -> bool {
     credential::cookie(headers, credential::COOKIE).is_some()
 }
 
+/// Whether the peer itself is a proxy that is trusted.
+pub fn is_from_trusted_proxy(edge: &Edge, session: &Session) -> bool {
+    let peer = session.client_addr().and_then(|peer| peer.as_inet());
+    peer.is_some_and(|peer| edge.config.trusted_proxies.contains(peer.ip().to_canonical()))
+}
+
 /// The address of whoever asks, past the proxies that are trusted.
 pub fn client_address(edge: &Edge, session: &Session) -> Option<IpAddr> {
     let peer = session.client_addr()?.as_inet()?.ip();

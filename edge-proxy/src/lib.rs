@@ -273,6 +273,20 @@ impl Edge {
         self.assertions.as_ref().is_none_or(Assertions::are_known)
     }
 
+    /// Why the change feed is not sound, if it is not.
+    fn why_deaf(&self) -> Option<&'static str> {
+        let known = self.knowledge.get();
+        if self.is_redis_up() {
+            None
+        } else if !known.is_some_and(|known| known.redis.is_connected()) {
+            Some("Redis cannot be reached")
+        } else if !known.is_some_and(|known| known.grants.hearing.is_filled()) {
+            Some("Redis does not hold every token yet: the control plane is filling it, or is not there")
+        } else {
+            Some("the change feed is silent: Redis does not answer, or is not the one that it was")
+        }
+    }
+
     /// Whether the change feed was heard of late.
     pub fn is_redis_up(&self) -> bool {
         self.knowledge.get().is_some_and(|known| known.grants.is_sound())

@@ -12,7 +12,7 @@ use edge_proxy::{
     Edge,
     config::{Cli, Command, Config},
     listening::Listeners,
-    reload::Reload,
+    reload::{self, Reload},
     serve, telemetry,
 };
 use mimalloc::MiMalloc;
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
             for misspelled in settings::misspelled() {
                 tracing::warn!("{misspelled}");
             }
-            let rereading = Rereading::new(Cli::command(), file, &matches);
+            let rereading = Rereading::new(Cli::command(), file, &matches, &reload::CHANGEABLE);
             serve_traced(*config, Reload::new(rereading, log_filter))
         }
         Command::CheckConfig(config) => check(*config).map(|()| {
@@ -63,6 +63,7 @@ fn main() -> ExitCode {
 }
 
 fn serve_traced(config: Config, reload: Reload) -> Result<ExitCode, String> {
+    reload::survive_hangups().map_err(|error| format!("SIGHUP cannot be handled: {error}"))?;
     let export = telemetry::start_tracing(&config.tracing)?;
     let served = serve::run(config, reload);
     export.into_iter().for_each(Export::stop);

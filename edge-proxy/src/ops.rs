@@ -22,13 +22,21 @@ impl Ops {
     /// What keeps this edge from serving; nothing if it is ready.
     fn unready(&self) -> Vec<&'static str> {
         let edge = &self.edge;
-        let reasons = [
-            (edge.draining.is_cancelled(), "shutting down"),
-            (!edge.is_redis_up(), "the change feed is silent: Redis is down or away"),
-            (!edge.is_signature_known(), "other edges do not know the key of this one's assertions yet"),
-            (edge.zenzefi.in_use() == 0, "the upstream cannot be reached"),
-        ];
-        reasons.into_iter().filter_map(|(holds, reason)| holds.then_some(reason)).collect()
+        let is_draining = edge.draining.is_cancelled().then_some("shutting down");
+        let knows_no_key =
+            (!edge.is_signature_known()).then_some("other edges do not know the key of this one's assertions yet");
+        let is_alone = (edge.zenzefi.in_use() == 0).then_some("the upstream cannot be reached");
+        [is_draining, edge.why_deaf(), knows_no_key, is_alone].into_iter().flatten().collect()
+    }
+
+    /// The figures behind the reasons: seconds since the change feed was sound, and from the telling of the last change to its being
+    /// taken in; `null` if it never was.
+    fn readiness(&self) -> (StatusCode, String) {
+        self.edge.measure();
+        let (reasons, metrics) = (self.unready(), &self.edge.metrics);
+        let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let feed = json!({ "silence_seconds": metrics.feed_silence.get(), "lag_seconds": metrics.feed_lag.get() });
+        (status, json!({ "ready": reasons.is_empty(), "reasons": reasons, "feed": feed }).to_string())
     }
 }
 
@@ -42,10 +50,8 @@ impl ServeHttp for Ops {
             }
             "/livez" => (StatusCode::OK, "application/json", json!({ "status": "ok" }).to_string()),
             "/readyz" => {
-                let reasons = self.unready();
-                let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-                let body = json!({ "ready": reasons.is_empty(), "reasons": reasons });
-                (status, "application/json", body.to_string())
+                let (status, body) = self.readiness();
+                (status, "application/json", body)
             }
             _ => (StatusCode::NOT_FOUND, "application/json", json!({ "detail": "Not found" }).to_string()),
         };

@@ -21,7 +21,7 @@ use crate::{
     cutoff, download,
     exchange::{self, Failure},
     forward,
-    judge::{Decision, judge, refusal},
+    judge::{Decision, is_from_trusted_proxy, judge, refusal},
     request::{RequestCtx, Target},
     respond::Answer,
     rewriting::Rewriting,
@@ -112,7 +112,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<bool> {
-        ctx.begin_span(session.req_header());
+        ctx.begin_span(session.req_header(), is_from_trusted_proxy(&self.edge, session));
         let span = ctx.span.clone();
         match span.around(judge(&self.edge, session, ctx)).await {
             Ok(Decision::Answer(answer)) => self.send(session, ctx, answer).await.map(|()| true),
@@ -314,6 +314,9 @@ impl ProxyHttp for Proxy {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
         let denied = fault(error, ctx);
+        if *error.esource() == ErrorSource::Upstream {
+            ctx.unheard();
+        }
         if let (Some(admitted), ErrorSource::Upstream) = (ctx.admitted(), error.esource()) {
             exchange::failed(&admitted.permit, denied.clone());
         }

@@ -144,6 +144,11 @@ impl Redis {
         }
     }
 
+    /// Whether there is a connection.
+    pub fn is_connected(&self) -> bool {
+        self.client.is_connected()
+    }
+
     async fn run<Reply: FromValue>(
         &self,
         name: &'static str,

@@ -1,7 +1,9 @@
 //! Options that are read again while the edge runs, on SIGHUP: what can change changes at once, what cannot is told.
 
-use clap::FromArgMatches;
-use shared::settings::Rereading;
+use std::io;
+
+use clap::{ArgMatches, FromArgMatches};
+use shared::settings::{Rereading, SettingsError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
 };
 
 /// The options that change at once. Files of certificates are read again whatever they are.
-const CHANGEABLE: [&str; 8] = [
+pub const CHANGEABLE: [&str; 8] = [
     "ALLOWED_ADDRESSES",
     "DENIED_ADDRESSES",
     "LOG_LEVEL",
@@ -21,6 +23,13 @@ const CHANGEABLE: [&str; 8] = [
     "TOKEN_REQUESTS_PER_MINUTE",
     "UNKNOWN_TOKENS_PER_MINUTE",
 ];
+
+/// Keeps SIGHUP from ending this process, from now on: what comes before the options can be read again is passed over.
+pub fn survive_hangups() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    // That it is handled outlasts the runtime and whoever listens.
+    runtime.block_on(async { signal(SignalKind::hangup()).map(drop) })
+}
 
 /// What it takes to read the options again.
 pub struct Reload {
@@ -44,27 +53,21 @@ impl Reload {
 
     fn reload(&mut self, edge: &Edge) {
         edge.reload_certificates();
-        let (config, changed) = match self.read() {
-            Ok(read) => read,
+        let config = match self.read() {
+            Ok(config) => config,
             Err(error) => return tracing::error!(%error, "the options are wrong: all stay as they were"),
         };
         edge.apply(&config);
         self.log_filter.set(&config.log_level);
-        for option in &changed {
-            if CHANGEABLE.contains(&option.as_str()) {
-                tracing::info!(option, "changed");
-            } else {
-                tracing::warn!(option, "cannot change while the edge runs: it will with the next start");
-            }
-        }
         tracing::info!("the options were read again");
     }
 
-    fn read(&mut self) -> Result<(Config, Vec<String>), String> {
-        let (matches, changed) = self.rereading.read().map_err(|error| error.to_string())?;
-        let cli = Cli::from_arg_matches(&matches).map_err(|error| error.kind().to_string())?;
-        let (Command::Serve(config) | Command::CheckConfig(config)) = cli.command;
-        config.validate()?;
-        Ok((*config, changed))
+    fn read(&mut self) -> Result<Config, SettingsError> {
+        let check = |matches: &ArgMatches| {
+            let cli = Cli::from_arg_matches(matches).map_err(|error| error.kind().to_string())?;
+            let (Command::Serve(config) | Command::CheckConfig(config)) = cli.command;
+            config.validate().map(|()| *config)
+        };
+        self.rereading.read(check)
     }
 }

@@ -18,6 +18,11 @@ use crate::{
     respond::Answer, rewriting::Rewriting, telemetry::Metrics, upload::Upload, verdict::Ending,
 };
 
+/// Those that OpenTelemetry has names for; others could be any number of names.
+const KNOWN_METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+/// The most characters of a path that a span tells, so that spans that wait take no more memory than they may.
+const PATH_CHARS: usize = 512;
+
 /// Facts of a request's head that no client can choose: what it may name is checked.
 #[derive(Debug)]
 pub struct Request {
@@ -157,9 +162,10 @@ impl RequestCtx {
         if !span.is_told() {
             return;
         }
-        span.rename(format!("{} {}", self.method, self.route));
-        span.note("http.request.method", self.method.clone());
-        span.note("url.path", self.path.clone());
+        let method = if KNOWN_METHODS.contains(&self.method.as_str()) { self.method.as_str() } else { "_OTHER" };
+        span.rename(format!("{method} {}", self.route));
+        span.note("http.request.method", method.to_owned());
+        span.note("url.path", self.path.chars().take(PATH_CHARS).collect::<String>());
         span.note("gateway.request_id", self.id());
         span.note("gateway.route", self.route);
         if let Some(status) = self.status {
@@ -195,8 +201,9 @@ impl RequestCtx {
     }
 
     /// Begins what this request is in its trace, once its head was read.
-    pub fn begin_span(&mut self, head: &RequestHeader) {
-        self.span = Span::of_request(head.headers.get_all(trace::HEADER).iter().map(HeaderValue::as_bytes));
+    pub fn begin_span(&mut self, head: &RequestHeader, is_trusted: bool) {
+        let lines = head.headers.get_all(trace::HEADER).iter().map(HeaderValue::as_bytes);
+        self.span = Span::of_request(lines, is_trusted);
     }
 
     /// From here on it is another server's turn, which is told by `head` where in the trace it stands.
@@ -205,7 +212,9 @@ impl RequestCtx {
         if let Some(place) = span.traceparent().and_then(|place| HeaderValue::try_from(place).ok()) {
             head.insert_header(trace::HEADER, place)?;
         }
-        if let Some(origin) = self.journey.origin() {
+        if span.is_told()
+            && let Some(origin) = self.journey.origin()
+        {
             span.note("server.address", origin.to_string());
         }
         self.leg = Some(Leg { since: Instant::now(), span });
@@ -214,24 +223,24 @@ impl RequestCtx {
 
     /// The other server's answer began.
     pub fn heard(&mut self, status: StatusCode) {
-        if let Some(leg) = self.end_leg() {
+        if let Some((leg, took)) = self.end_leg() {
+            self.metrics.behind.observe(took.as_secs_f64());
             leg.span.note("http.response.status_code", i64::from(status.as_u16()));
         }
     }
 
     /// It gave none, or none that could be used.
-    fn unheard(&mut self) {
-        if let Some(leg) = self.end_leg() {
+    pub fn unheard(&mut self) {
+        if let Some((leg, _)) = self.end_leg() {
             leg.span.failed("no answer");
         }
     }
 
-    fn end_leg(&mut self) -> Option<Leg> {
+    fn end_leg(&mut self) -> Option<(Leg, Duration)> {
         let leg = self.leg.take()?;
         let took = leg.since.elapsed();
         *self.behind_took.get_or_insert_default() += took;
-        self.metrics.behind.observe(took.as_secs_f64());
-        Some(leg)
+        Some((leg, took))
     }
 
     /// From here on the request is sent once more, from its first byte.
@@ -281,7 +290,6 @@ impl RequestCtx {
 
 impl Drop for RequestCtx {
     fn drop(&mut self) {
-        self.unheard();
         let took: Duration = self.started.elapsed();
         self.metrics.open_requests.dec();
         self.metrics.duration.observe(took.as_secs_f64());

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env::{self, VarError},
+    env,
     ffi::OsString,
     fs, io,
 };
@@ -50,19 +50,40 @@ impl EnvFile {
     ///
     /// [`SettingsError::EnvFile`].
     pub fn load() -> Result<Self, SettingsError> {
-        let names = Self::read()?.into_keys().filter(|name| env::var_os(name).is_none()).collect();
+        let pairs = Self::pairs(&Self::text()?)?;
+        let names = pairs.into_keys().filter(|name| env::var_os(name).is_none()).collect();
         match dotenvy::from_path(ENV_FILE) {
             Err(error) if !error.not_found() => Err(SettingsError::EnvFile),
             _ => Ok(Self(names)),
         }
     }
 
-    fn read() -> Result<BTreeMap<String, String>, SettingsError> {
-        match dotenvy::from_path_iter(ENV_FILE) {
-            Ok(pairs) => pairs.collect::<Result<_, _>>().map_err(|_| SettingsError::EnvFile),
-            Err(error) if error.not_found() => Ok(BTreeMap::new()),
+    fn text() -> Result<String, SettingsError> {
+        match fs::read_to_string(ENV_FILE) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             Err(_) => Err(SettingsError::EnvFile),
         }
+    }
+
+    /// By the rules of [`EnvFile::load`]: of two equal names the first counts.
+    fn pairs(text: &str) -> Result<BTreeMap<String, String>, SettingsError> {
+        let mut pairs = BTreeMap::new();
+        for pair in dotenvy::from_read_iter(text.trim_start_matches('\u{feff}').as_bytes()) {
+            let (name, value) = pair.map_err(|_| SettingsError::EnvFile)?;
+            pairs.entry(name).or_insert(value);
+        }
+        Ok(pairs)
+    }
+
+    /// What a variable is with these pairs in the file.
+    fn variable(&self, name: &str, pairs: &BTreeMap<String, String>) -> Option<OsString> {
+        if self.is_free(name) { pairs.get(name).map(OsString::from) } else { env::var_os(name) }
+    }
+
+    /// Whether the file says what a variable is, and not the environment.
+    fn is_free(&self, name: &str) -> bool {
+        self.0.contains(name) || env::var_os(name).is_none()
     }
 }
 
@@ -71,24 +92,51 @@ impl EnvFile {
 pub struct Rereading {
     command: Command,
     file: EnvFile,
-    /// What each option was, by its name; not in plain text, for it may be a secret.
-    known: BTreeMap<String, Digest>,
+    /// The names of those that change at once.
+    changeable: &'static [&'static str],
+    /// What each option was at the start and is now, by its name; not in plain text, for it may be a secret.
+    first: BTreeMap<String, Digest>,
+    now: BTreeMap<String, Digest>,
 }
 
 impl Rereading {
     /// `matches` is what was read at the start of `command`, which has one subcommand that serves.
-    pub fn new(command: Command, file: EnvFile, matches: &ArgMatches) -> Self {
-        let known = digests(&command, matches);
-        Self { command, file, known }
+    pub fn new(command: Command, file: EnvFile, matches: &ArgMatches, changeable: &'static [&'static str]) -> Self {
+        let first = digests(&command, matches);
+        Self { command, file, changeable, now: first.clone(), first }
     }
 
-    /// Reads every option again; what was read, and the names of those that are others than the last time.
+    /// Reads every option again, and tells in the log which have changed, and which cannot without a start; gives what `check` made of
+    /// them.
     ///
     /// # Errors
     ///
     /// Says which option is wrong, and never its value; then nothing has changed.
-    pub fn read(&mut self) -> Result<(ArgMatches, Vec<String>), SettingsError> {
-        let pairs = EnvFile::read()?;
+    pub fn read<Checked>(
+        &mut self,
+        check: impl FnOnce(&ArgMatches) -> Result<Checked, String>,
+    ) -> Result<Checked, SettingsError> {
+        let matches = self.matches()?;
+        let checked = check(&matches).map_err(SettingsError::Wrong)?;
+        let read = digests(&self.command, &matches);
+        let options: BTreeSet<&String> = read.keys().chain(self.first.keys()).collect();
+        for option in options {
+            if !self.changeable.contains(&option.as_str()) {
+                if read.get(option) != self.first.get(option) {
+                    tracing::warn!(option, "cannot change while the program runs: it will with the next start");
+                }
+            } else if read.get(option) != self.now.get(option) {
+                tracing::info!(option, "changed");
+            }
+        }
+        self.now = read;
+        Ok(checked)
+    }
+
+    fn matches(&self) -> Result<ArgMatches, SettingsError> {
+        let text = EnvFile::text()?;
+        let pairs = EnvFile::pairs(&text)?;
+        self.check_substitutions(&text, &pairs)?;
         let mut arguments: Vec<OsString> = env::args_os().collect();
         let given: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
         let is_given = |long: &str| {
@@ -97,10 +145,10 @@ impl Rereading {
             given.iter().any(|given| is_it(given))
         };
         let serving = serving(&self.command).map(|serving| serving.get_name().to_owned());
-        let mut command = with_secrets_of_files(self.command.clone())?;
+        let mut command = with_secrets(self.command.clone(), &|name| self.file.variable(name, &pairs))?;
         for (is_below, argument) in options(&self.command) {
             let (Some(name), Some(long)) = (name_of(&argument), argument.get_long()) else { continue };
-            if env::var_os(&name).is_some() && !self.file.0.contains(&name) {
+            if !self.file.is_free(&name) {
                 continue;
             }
             // What the file says now counts, and not what it said at the start, which stands in the environment.
@@ -114,13 +162,19 @@ impl Rereading {
                 arguments.push(format!("--{long}={value}").into());
             }
         }
-        let matches = command.try_get_matches_from(arguments).map_err(|error| SettingsError::Wrong(told(&error)))?;
-        let known = digests(&self.command, &matches);
-        let differs = |name: &&String| known.get(*name) != self.known.get(*name);
-        let names: BTreeSet<&String> = known.keys().chain(self.known.keys()).collect();
-        let changed = names.into_iter().filter(differs).cloned().collect();
-        self.known = known;
-        Ok((matches, changed))
+        command.try_get_matches_from(arguments).map_err(|error| SettingsError::Wrong(told(&error)))
+    }
+
+    /// In the place of `${NAME}` dotenvy puts what the environment says, which is what the file said at the start.
+    fn check_substitutions(&self, text: &str, pairs: &BTreeMap<String, String>) -> Result<(), SettingsError> {
+        let is_used = |name: &&String| text.contains(&format!("${name}")) || text.contains(&format!("${{{name}}}"));
+        let has_changed = |name: &&String| env::var_os(name) != pairs.get(*name).map(OsString::from);
+        match self.file.0.iter().filter(is_used).find(has_changed) {
+            None => Ok(()),
+            Some(name) => Err(SettingsError::Wrong(format!(
+                "{name}: stands for a part of other lines of .env, and needs a start"
+            ))),
+        }
     }
 }
 
@@ -162,14 +216,18 @@ fn digests(command: &Command, matches: &ArgMatches) -> BTreeMap<String, Digest> 
 /// # Errors
 ///
 /// Names the option that is set twice, or whose file cannot be read.
-pub fn with_secrets_of_files(mut command: Command) -> Result<Command, SettingsError> {
+pub fn with_secrets_of_files(command: Command) -> Result<Command, SettingsError> {
+    with_secrets(command, &|name| env::var_os(name))
+}
+
+fn with_secrets(mut command: Command, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Command, SettingsError> {
     let secrets = command.get_arguments().filter(|argument| argument.is_hide_env_values_set());
     let secrets: Vec<_> =
         secrets.filter_map(|argument| Some((argument.get_id().clone(), argument.get_env()?))).collect();
     let mut found = Vec::new();
     for (id, name) in secrets {
         let name = name.to_string_lossy();
-        if let Some(secret) = secret_of_file(&name)? {
+        if let Some(secret) = secret_of_file(&name, variable)? {
             found.push((id, secret));
         }
     }
@@ -182,7 +240,7 @@ pub fn with_secrets_of_files(mut command: Command) -> Result<Command, SettingsEr
     for name in below {
         let mut failed = None;
         command = command.mut_subcommand(name, |below| {
-            with_secrets_of_files(below.clone()).unwrap_or_else(|error| {
+            with_secrets(below.clone(), variable).unwrap_or_else(|error| {
                 failed = Some(error);
                 below
             })
@@ -194,13 +252,10 @@ pub fn with_secrets_of_files(mut command: Command) -> Result<Command, SettingsEr
     Ok(command)
 }
 
-fn secret_of_file(name: &str) -> Result<Option<String>, SettingsError> {
-    let file = match env::var(format!("{name}{OF_FILE}")) {
-        Ok(file) if !file.is_empty() => file,
-        Ok(_) | Err(VarError::NotPresent) => return Ok(None),
-        Err(error) => return Err(SettingsError::Unreadable(name.to_owned(), io::Error::other(error))),
-    };
-    if env::var_os(name).is_some_and(|value| !value.is_empty()) {
+fn secret_of_file(name: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<String>, SettingsError> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let Some(file) = set(&format!("{name}{OF_FILE}")) else { return Ok(None) };
+    if set(name).is_some() {
         return Err(SettingsError::Both(name.to_owned()));
     }
     let read = || {
@@ -252,6 +307,13 @@ fn known() -> BTreeSet<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_equal_names_in_the_file_the_first_counts_and_a_mark_before_it_counts_for_nothing() {
+        let pairs = EnvFile::pairs("\u{feff}ALLOWED_ADDRESSES=10.0.0.0/8\nALLOWED_ADDRESSES=\n").expect("a file");
+        assert_eq!(pairs, BTreeMap::from([("ALLOWED_ADDRESSES".to_owned(), "10.0.0.0/8".to_owned())]));
+        assert!(EnvFile::pairs("NAME=\"without an end\n").is_err());
+    }
 
     #[test]
     fn slips_of_the_pen_are_found_with_what_was_meant() {

@@ -26,6 +26,7 @@ use opentelemetry_sdk::{
     trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider},
 };
 use url::Url;
+use uuid::Uuid;
 
 /// The header that says where in a trace a request stands (W3C Trace Context).
 pub const HEADER: &str = "traceparent";
@@ -37,7 +38,22 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// How long a batch may take to be told.
 pub const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
-static TRACER: OnceLock<SdkTracer> = OnceLock::new();
+static TELLING: OnceLock<Telling> = OnceLock::new();
+
+struct Telling {
+    tracer: SdkTracer,
+    share: f64,
+}
+
+impl Telling {
+    /// The same place, told or not as a draw decides.
+    fn drawn(&self, place: &SpanContext) -> SpanContext {
+        let (draw, _) = Uuid::new_v4().as_u64_pair();
+        let is_told = (draw as f64) < self.share * u64::MAX as f64;
+        let flags = if is_told { TraceFlags::SAMPLED } else { TraceFlags::default() };
+        SpanContext::new(place.trace_id(), place.span_id(), flags, true, TraceState::default())
+    }
+}
 
 /// Where traces are told, and how many.
 #[derive(Args, Clone, Debug)]
@@ -46,7 +62,7 @@ pub struct TraceOptions {
     #[arg(long, env = "OTLP_ENDPOINT", value_parser = endpoint)]
     pub otlp_endpoint: Option<Url>,
 
-    /// The share of traces that is told, from 0 to 1, by their ids: planes with the same share tell the same traces
+    /// The share of requests that is told, from 0 to 1; of those that trusted proxies send, the ones that they tell themselves
     #[arg(long, env = "OTLP_SAMPLE_RATIO", default_value_t = 1.0, value_parser = ratio)]
     pub otlp_sample_ratio: f64,
 }
@@ -93,12 +109,11 @@ impl Export {
             .build();
         let provider = SdkTracerProvider::builder()
             .with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(batches).build())
-            // By the id alone: whether others tell a trace is not for clients to say.
-            .with_sampler(Sampler::TraceIdRatioBased(options.otlp_sample_ratio))
+            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(options.otlp_sample_ratio))))
             .with_resource(Resource::builder().with_service_name(service).build())
             .build();
-        let tracer = provider.tracer(service);
-        TRACER.set(tracer).map_err(|_| "traces are told already".to_owned())?;
+        let telling = Telling { tracer: provider.tracer(service), share: options.otlp_sample_ratio };
+        TELLING.set(telling).map_err(|_| "traces are told already".to_owned())?;
         Ok(Some(Self(provider)))
     }
 
@@ -116,13 +131,13 @@ pub struct Span(Option<Context>);
 
 impl Span {
     /// A request that came in, at the place in a trace that its lines of [`HEADER`] tell; at the start of one where they tell none, or several.
-    pub fn of_request<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        if TRACER.get().is_none() {
-            return Self(None);
-        }
+    /// Whether it is told is for `is_trusted` callers to say; of all others a share is drawn, whatever they call their traces.
+    pub fn of_request<'a>(lines: impl IntoIterator<Item = &'a [u8]>, is_trusted: bool) -> Self {
+        let Some(telling) = TELLING.get() else { return Self(None) };
         let mut lines = lines.into_iter();
         let line = lines.next().filter(|_| lines.next().is_none());
         let place = line.and_then(|line| parse(str::from_utf8(line).ok()?));
+        let place = place.map(|place| if is_trusted { place } else { telling.drawn(&place) });
         let parent = place.map(|place| Context::new().with_remote_span_context(place));
         Self::start("request", SpanKind::Server, &parent.unwrap_or_default(), SystemTime::now())
     }
@@ -152,7 +167,7 @@ impl Span {
     }
 
     fn start(name: impl Into<Cow<'static, str>>, kind: SpanKind, parent: &Context, since: SystemTime) -> Self {
-        let Some(tracer) = TRACER.get() else { return Self(None) };
+        let Some(Telling { tracer, .. }) = TELLING.get() else { return Self(None) };
         let span = tracer.span_builder(name).with_kind(kind).with_start_time(since);
         let span = span.start_with_context(tracer, parent);
         Self(Some(parent.with_span(span)))
@@ -160,7 +175,7 @@ impl Span {
 
     /// The one around the code that runs now; see [`Span::around`].
     pub fn current() -> Self {
-        if TRACER.get().is_none() {
+        if TELLING.get().is_none() {
             return Self(None);
         }
         Self(Context::map_current(|context| context.has_active_span().then(|| context.clone())))
@@ -292,7 +307,7 @@ mod tests {
 
     #[test]
     fn without_a_collector_nothing_is_kept() {
-        let span = Span::of_request([GOOD.as_bytes()]);
+        let span = Span::of_request([GOOD.as_bytes()], true);
         assert!(span.traceparent().is_none() && span.trace_id().is_none() && !span.is_told());
     }
 }

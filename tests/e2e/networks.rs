@@ -105,7 +105,6 @@ async fn who_is_kept_out_of_a_token_neither_starts_it_nor_takes_it_and_learns_no
         from(&stack, CAFE, FIRST, &token),
         stack.edge().by_cookie(&token, Method::GET, PAGE).header(FORWARDED_FOR, CAFE),
         stack.edge().with(&token, Method::GET, "/api/v1/proxy/status").header(FORWARDED_FOR, CAFE),
-        stack.edge().with(&token, Method::POST, "/api/v1/proxy/session/release").header(FORWARDED_FOR, CAFE),
         stack.edge().request(Method::POST, "/api/v1/proxy/authenticate").json(&json!({ "token": token.text })),
         stack.edge().get(&format!("/?token={}", token.text)).header(FORWARDED_FOR, CAFE),
     ] {
@@ -113,6 +112,9 @@ async fn who_is_kept_out_of_a_token_neither_starts_it_nor_takes_it_and_learns_no
         assert_eq!((refused.status, refused.problem().as_str()), (403, KEPT_OUT), "{}", refused.text());
         assert!(refused.headers.get("set-cookie").is_none(), "{refused:?}");
     }
+    // What is not held can be given up by anybody who could hold it.
+    let given_up = stack.edge().on(FIRST, &token, Method::POST, "/api/v1/proxy/session/release");
+    assert_eq!(given_up.header(FORWARDED_FOR, CAFE).answer().await.expect(200), json!({ "released": false }));
     let mut socket = upgrade(stack.edge(), &token, Some(FIRST), "");
     socket.headers_mut().insert("x-forwarded-for", CAFE.parse().expect("a value"));
     assert_eq!(Socket::open(socket).await.expect_err("a refusal"), 403);

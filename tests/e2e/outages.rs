@@ -131,6 +131,29 @@ async fn a_purchase_without_redis_succeeds_and_its_token_works_once_redis_is_bac
 }
 
 #[tokio::test]
+async fn an_edge_that_is_not_ready_says_what_it_waits_for() {
+    let mut stack = Stack::start().await;
+    let readiness = async |stack: &Stack| {
+        let url = format!("{}/readyz", stack.edge_planes[0].ops_url());
+        let answer = stack.control.api.client().get(url).answer().await;
+        let reasons = answer.json()["reasons"].as_array().expect("reasons").clone();
+        assert_eq!(answer.status == 200, reasons.is_empty(), "{reasons:?}");
+        reasons.iter().filter_map(|reason| reason.as_str()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let says = |reasons: &[String], what: &str| reasons.iter().any(|reason| reason.contains(what));
+    eventually!(readiness(&stack).await, |reasons| reasons.is_empty());
+
+    stack.control.plane.kill().await;
+    stack.redis.start_empty().await.expect("a restart");
+    eventually!(readiness(&stack).await, |reasons| says(reasons, "does not hold every token yet"));
+    stack.redis.kill().await;
+    eventually!(readiness(&stack).await, |reasons| says(reasons, "Redis cannot be reached"));
+    stack.standin.stop();
+    eventually!(readiness(&stack).await, |reasons| says(reasons, "the upstream cannot be reached"));
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn the_front_door_says_when_the_control_api_is_down() {
     let mut stack = Stack::start().await;
     stack.announce(502);

@@ -48,7 +48,8 @@ async fn limits_and_lists_of_addresses_change_at_once_and_go_back_to_what_they_a
     assert_eq!((proxied().await, called().await), (429, 429));
 
     reads(&stack, "", READ).await;
-    assert_eq!((proxied().await, called().await), (200, 200));
+    // What was used of the lower limit runs out sooner now.
+    eventually!((proxied().await, called().await), |statuses| *statuses == (200, 200));
     stack.finish().await;
 }
 
@@ -75,6 +76,40 @@ async fn what_cannot_change_is_told_and_what_is_wrong_changes_nothing_and_is_not
         assert!(!log(plane).contains("not-an-address-7"), "the log repeats a value");
         assert!(log(plane).contains("DENIED_ADDRESSES") || log(plane).contains("denied-addresses"));
     }
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_refused_with_another_option_is_told_once_that_is_mended() {
+    let (stack, _) = stack_and_token(Stack::plan()).await;
+    let told = |plane: &Plane, what: &str| log(plane).lines().any(|line| line.contains(what));
+    let edge = &stack.edge_planes[0];
+    let wrong = "UPSTREAM_TIMEOUT_SECONDS=7\nACCESS_TOKEN_EXPIRE_MINUTES=0\nHTTPS_REDIRECT=true\n";
+    reads(&stack, wrong, REFUSED).await;
+    assert!(!told(edge, "UPSTREAM_TIMEOUT_SECONDS") && told(edge, "HTTPS_REDIRECT needs"));
+    reads(&stack, "UPSTREAM_TIMEOUT_SECONDS=7\n", READ).await;
+    assert!(told(edge, "cannot change while the program runs: it will with the next start"));
+    assert!(told(edge, "UPSTREAM_TIMEOUT_SECONDS"));
+    // Back to what runs: nothing waits for a start any more.
+    let before = log(edge).matches("UPSTREAM_TIMEOUT_SECONDS").count();
+    reads(&stack, "", READ).await;
+    assert_eq!(log(edge).matches("UPSTREAM_TIMEOUT_SECONDS").count(), before);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_secret_that_moves_from_the_file_to_one_of_its_own_is_found_there() {
+    let plan = Stack::plan();
+    let stack = plan.start().await;
+    let secret = stack.folder().join("basic-auth");
+    fs::write(&secret, "user:pass\n").expect("a file");
+    let edge = &stack.edge_planes[0];
+    let options =
+        format!("ZENZEFI_BASIC_AUTH_FILE={}\nYOOKASSA_SECRET_KEY_FILE={}\n", secret.display(), secret.display());
+    reads(&stack, &options, READ).await;
+    assert!(log(edge).lines().any(|line| line.contains("cannot change while") && line.contains("ZENZEFI_BASIC_AUTH")));
+    assert!(!log(edge).contains("user:pass"));
+    reads(&stack, &format!("{options}ZENZEFI_BASIC_AUTH=a:b\nYOOKASSA_SECRET_KEY=a\n"), REFUSED).await;
     stack.finish().await;
 }
 

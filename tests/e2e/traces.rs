@@ -137,7 +137,7 @@ async fn a_collector_that_is_away_holds_nobody_up_and_a_share_of_nothing_tells_n
     assert!(stack.edge_planes[0].stop().await.expect("an end").success());
     assert!(stack.control.plane.stop().await.expect("an end").success());
 
-    let (stack, collector) = {
+    let (mut stack, collector) = {
         let collector = Collector::start().await.expect("a port");
         let plan = Stack::plan().edge_env("OTLP_ENDPOINT", &collector.url()).edge_env("OTLP_SAMPLE_RATIO", "0");
         (plan.start().await, collector)
@@ -148,6 +148,8 @@ async fn a_collector_that_is_away_holds_nobody_up_and_a_share_of_nothing_tells_n
     let [passed] = received(&echo, "traceparent")[..] else { panic!("not one place: {echo}") };
     // Servers behind are told that nobody records this.
     assert!(passed.contains(TRACE) && passed.ends_with("-00"), "{passed}");
+    // Whatever waited is told by then.
+    assert!(stack.edge_planes[0].stop().await.expect("an end").success());
     assert!(collector.of_trace(TRACE).is_empty());
     stack.finish().await;
 }

@@ -247,7 +247,7 @@ impl Admin {
     ) -> Result<Json<Restricted>, ApiError> {
         let App { db, publisher, config, .. } = &***app;
         let id = id.0.0;
-        administration::restrict_token(db, &superuser.0, id, body.0.into()).await?;
+        administration::restrict_token(db, config.hour, &superuser.0, id, body.0.into()).await?;
         tracing::info!(by = %superuser.0.user.id, token_id = %id, "a token was restricted");
         let delivery = outbox::deliver(db, publisher, id).await;
         let owned = access_token::find(db, id).await?.ok_or(crate::domain::Error::TokenNotFound)?;

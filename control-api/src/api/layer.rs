@@ -119,7 +119,8 @@ impl<E: Endpoint> Endpoint for Layer<E> {
         let client = self.client(&request);
         let user_agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
         let user_agent = user_agent.map(|agent| agent.chars().take(AGENT_CHARS).collect());
-        let span = Span::of_request(request.headers().get_all(trace::HEADER).iter().map(HeaderValue::as_bytes));
+        let lines = request.headers().get_all(trace::HEADER).iter().map(HeaderValue::as_bytes);
+        let span = Span::of_request(lines, self.is_from_trusted_proxy(&request));
         let caller = Origin { ip_address: client, user_agent, request_id: Some(request_id.clone()) };
 
         let mut response = span.around(self.answer(request, &method, &path, caller)).await;
@@ -131,14 +132,16 @@ impl<E: Endpoint> Endpoint for Layer<E> {
         let client = client.map(tracing::field::display);
         let trace_id = span.trace_id().map(tracing::field::display);
         tracing::info!(%request_id, %method, path, status, took_ms, client, trace_id, "answered");
-        let route = self.methods.route(&path);
-        span.rename(format!("{} {route}", known(&method)));
-        span.note("http.request.method", known(&method));
-        span.note("http.route", route.to_owned());
-        span.note("http.response.status_code", i64::from(status));
-        span.note("gateway.request_id", request_id);
-        if status >= 500 {
-            span.failed("not served");
+        if span.is_told() {
+            let route = self.methods.route(&path);
+            span.rename(format!("{} {route}", known(&method)));
+            span.note("http.request.method", known(&method));
+            span.note("http.route", route.to_owned());
+            span.note("http.response.status_code", i64::from(status));
+            span.note("gateway.request_id", request_id);
+            if status >= 500 {
+                span.failed("not served");
+            }
         }
         span.end();
         Ok(response)
@@ -146,6 +149,12 @@ impl<E: Endpoint> Endpoint for Layer<E> {
 }
 
 impl<E: Endpoint> Layer<E> {
+    /// Whether the peer itself is a proxy that is trusted, as edges are.
+    fn is_from_trusted_proxy(&self, request: &Request) -> bool {
+        let peer = request.remote_addr().as_socket_addr();
+        peer.is_some_and(|peer| self.app.config.trusted_proxies.contains(peer.ip().to_canonical()))
+    }
+
     /// The address of whoever calls, past the proxies that are trusted.
     fn client(&self, request: &Request) -> Option<IpAddr> {
         let peer = request.remote_addr().as_socket_addr()?.ip();

@@ -140,12 +140,14 @@ pub async fn revoke_token(db: &db::Pool, admin: &Session, id: Uuid) -> Result<()
 /// Sets from where anybody's token may be used, as its owner may.
 pub async fn restrict_token(
     db: &db::Pool,
+    hour: Hour,
     admin: &Session,
     id: Uuid,
     to: Restriction,
 ) -> Result<access_token::Model, Error> {
     let tx = db::begin(db).await?;
-    let before = access_token::find_for_update(&tx, id).await?.ok_or(Error::TokenNotFound)?;
+    let token = access_token::find_for_update(&tx, id).await?.ok_or(Error::TokenNotFound)?;
+    let before = tokens::check_usable(token, hour, Utc::now())?;
     let token = tokens::restrict_locked(&tx, admin.by(), before, to).await?;
     tx.commit().await?;
     Ok(token)

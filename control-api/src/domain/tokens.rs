@@ -273,7 +273,11 @@ async fn usable(
     now: DateTime<Utc>,
 ) -> Result<access_token::Model, Error> {
     let token = access_token::find_of_user_for_update(tx, user_id, id).await?;
-    let token = token.ok_or(Error::TokenNotFoundOrRevoked)?;
+    check_usable(token.ok_or(Error::TokenNotFoundOrRevoked)?, hour, now)
+}
+
+/// The same token, if it is not over and nobody has asked for its refund.
+pub fn check_usable(token: access_token::Model, hour: Hour, now: DateTime<Utc>) -> Result<access_token::Model, Error> {
     if token.refund_requested_at.is_some() {
         return Err(Error::TokenNotFoundOrRevoked);
     }

@@ -199,7 +199,9 @@ impl Publisher {
         let published = batch.tokens.iter().map(async |owned| {
             let id = owned.token.id;
             let publication = self.publish_one(batch.epoch, owned, batch.credentials_of(id));
-            (id, changes[&id].around(publication).await)
+            let published = changes[&id].around(publication).await;
+            changes[&id].answered(&published);
+            (id, published)
         });
         Ok(join_all(published).await)
     }

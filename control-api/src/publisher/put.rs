@@ -2,7 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use shared::{credential::Digest, device::Device, grant::Malformed, redis};
+use shared::{
+    credential::Digest,
+    device::Device,
+    grant::{Malformed, Standing},
+    redis,
+};
 use uuid::Uuid;
 
 use super::{PublishError, Publisher};
@@ -77,7 +82,7 @@ fn as_json(value: &impl Serialize) -> Result<String, PublishError> {
 impl Publisher {
     /// Puts the states of some tokens; of each, what Redis knew better.
     pub(super) async fn put(&self, epoch: i64, tokens: &[Owned]) -> Result<Vec<Option<Learned>>, PublishError> {
-        let states = tokens.iter().map(|owned| self.state(owned)).collect::<Result<Vec<_>, _>>()?;
+        let states: Vec<_> = tokens.iter().map(|owned| self.state(owned)).collect();
         let keys = tokens.iter().map(|owned| redis::token_key(owned.token.id)).collect();
         let arguments = vec![epoch.to_string(), redis::TOMBSTONE_MS.to_string(), as_json(&states)?];
         let reply: Vec<String> = self.run("PUT", &self.put, keys, arguments).await?;
@@ -87,19 +92,29 @@ impl Publisher {
         tokens.iter().zip(reply.chunks_exact(2)).map(|(owned, reply)| Learned::parse(&owned.token, reply)).collect()
     }
 
-    fn state<'a>(&self, owned: &'a Owned) -> Result<State<'a>, PublishError> {
+    /// A token whose lists nobody can read is kept from being used, and holds up no other.
+    fn state<'a>(&self, owned: &'a Owned) -> State<'a> {
         let Owned { token, user_is_active, .. } = owned;
         let cut_device = token.cut_device.as_deref();
-        Ok(State {
+        let standing = tokens::standing(token, *user_is_active);
+        let (standing, networks) = match owned.whereabouts() {
+            Ok(whereabouts) => (standing, whereabouts.encode()),
+            Err(error) => {
+                tracing::error!(token_id = %token.id, %error, "networks cannot be read: the token is suspended until they can");
+                let standing = if standing == Standing::Live { Standing::Suspended } else { standing };
+                (standing, String::new())
+            }
+        };
+        State {
             version: token.version.to_string(),
             user_id: token.user_id,
             scope: &token.scope,
             duration_ms: token.duration(self.hour).num_milliseconds().to_string(),
-            state: tokens::standing(token, *user_is_active).as_str(),
+            state: standing.as_str(),
             credential_gen: token.credential_gen.to_string(),
             activated_at: token.activated_at.map(|at| at.timestamp_millis().to_string()).unwrap_or_default(),
             is_refund_pending: token.refund_requested_at.is_some(),
-            networks: owned.whereabouts()?.encode(),
+            networks,
             lease: (token.cut_gen > 0 || token.credential_gen > FIRST_GENERATION)
                 .then(|| redis::lease_key(token.id, None)),
             cut: (token.cut_gen > 0).then(|| Cut {
@@ -108,7 +123,7 @@ impl Publisher {
                 device: cut_device.unwrap_or_default(),
                 device_lease: redis::lease_key(token.id, cut_device.map(Device::known).as_ref()),
             }),
-        })
+        }
     }
 
     /// A credential's key ends with its token's hash. One that has ended stands for a while as a tombstone, which no late write

@@ -1,4 +1,5 @@
-//! Replicas that are killed at any instant: whoever repeats a call by its key loses nothing and pays nothing twice.
+//! Replicas that are killed at any instant, or started again one after the other: whoever repeats a call by its key loses nothing and
+//! pays nothing twice.
 
 use std::{
     collections::HashMap,
@@ -15,6 +16,7 @@ use serde_json::json;
 use testbed::{
     client::{Answer, Ask},
     eventually,
+    planes::Plane,
 };
 use uuid::Uuid;
 
@@ -34,6 +36,8 @@ struct Caller<'a> {
     control: &'a Control,
     person: &'a Person,
     urls: [String; 2],
+    /// Whether replicas end properly: then a call that is answered is answered well.
+    is_orderly: bool,
 }
 
 impl Caller<'_> {
@@ -48,6 +52,9 @@ impl Caller<'_> {
             let call = call.bearer_auth(&self.person.jwt).header("Idempotency-Key", key);
             match call.json(&json!({ "duration_hours": 1 })).try_answer().await {
                 Ok(answer) if answer.status < 500 => return answer,
+                Ok(answer) if self.is_orderly => {
+                    panic!("{} while no replica was killed: {}", answer.status, answer.text())
+                }
                 _ => tokio::time::sleep(PAUSE).await,
             }
         }
@@ -73,6 +80,27 @@ impl Caller<'_> {
 
 #[tokio::test]
 async fn nothing_is_lost_or_doubled_while_replicas_are_killed_through_a_thousand_calls() {
+    let kills = a_thousand_calls_while(false, async |replica| {
+        let instant = Duration::from_millis(100 + 4 * u64::from(Uuid::new_v4().as_bytes()[0]));
+        tokio::time::sleep(instant).await;
+        replica.start_again().await.expect("it starts again");
+    })
+    .await;
+    assert!(kills >= 5, "only {kills} kills");
+}
+
+#[tokio::test]
+async fn replicas_that_are_started_again_one_after_the_other_answer_every_call_well() {
+    let starts = a_thousand_calls_while(true, async |replica| {
+        assert!(replica.stop().await.expect("an end").success());
+        replica.start_again().await.expect("it starts again");
+    })
+    .await;
+    assert!(starts >= 4, "only {starts} starts");
+}
+
+/// Lets people buy and give back on two replicas, in turn disturbed by `disturb`, until all is done and checked; how often one was.
+async fn a_thousand_calls_while(is_orderly: bool, disturb: impl AsyncFn(&mut Plane)) -> usize {
     let mut control = Control::start_with(NO_HOLD).await;
     let mut second = control.replica_with("control-api-2", NO_HOLD).await;
     let mut people = Vec::new();
@@ -82,30 +110,27 @@ async fn nothing_is_lost_or_doubled_while_replicas_are_killed_through_a_thousand
     let third = control.replica_with("control-api-3", NO_HOLD).await;
     let urls = [control.plane.url().to_owned(), second.url().to_owned()];
     let done = Arc::new(AtomicBool::new(false));
-    let (kills, bought) = {
+    let (times, bought) = {
         let mut first = std::mem::replace(&mut control.plane, third);
-        let killer = async {
-            let mut kills = 0;
+        let disturbing = async {
+            let mut times = 0;
             while !done.load(Ordering::Relaxed) {
-                let instant = Duration::from_millis(100 + 4 * u64::from(Uuid::new_v4().as_bytes()[0]));
-                tokio::time::sleep(instant).await;
-                let victim = if kills % 2 == 0 { &mut first } else { &mut second };
-                victim.start_again().await.expect("it starts again");
-                kills += 1;
+                disturb(if times % 2 == 0 { &mut first } else { &mut second }).await;
+                times += 1;
             }
-            kills
+            times
         };
-        let callers = people.iter().map(|person| Caller { control: &control, person, urls: urls.clone() });
+        let callers = people.iter().map(|person| Caller { control: &control, person, urls: urls.clone(), is_orderly });
         let callers: Vec<_> = callers.collect();
         let work = async {
             let bought = join_all(callers.iter().map(Caller::buys_and_returns)).await;
             done.store(true, Ordering::Relaxed);
             bought
         };
-        tokio::join!(killer, work)
+        tokio::join!(disturbing, work)
     };
-    assert!(kills >= 5, "only {kills} kills");
     check(&control, &people, bought).await;
+    times
 }
 
 async fn check(control: &Control, people: &[Person], bought: Vec<Vec<(Token, bool)>>) {

@@ -8,7 +8,7 @@ ALTER TABLE users
     ADD CONSTRAINT users_networks_bounded
         CHECK (cardinality(allowed_networks) <= 64 AND cardinality(denied_networks) <= 64),
     ADD CONSTRAINT users_networks_well_formed
-        CHECK (allowed_networks::cidr[] IS NOT NULL AND denied_networks::cidr[] IS NOT NULL);
+        CHECK (array_position(allowed_networks::cidr[], NULL) IS NULL AND array_position(denied_networks::cidr[], NULL) IS NULL);
 
 ALTER TABLE access_tokens
     ADD COLUMN allowed_networks text[] NOT NULL DEFAULT '{}',
@@ -16,4 +16,4 @@ ALTER TABLE access_tokens
     ADD CONSTRAINT access_tokens_networks_bounded
         CHECK (cardinality(allowed_networks) <= 64 AND cardinality(denied_networks) <= 64),
     ADD CONSTRAINT access_tokens_networks_well_formed
-        CHECK (allowed_networks::cidr[] IS NOT NULL AND denied_networks::cidr[] IS NOT NULL);
+        CHECK (array_position(allowed_networks::cidr[], NULL) IS NULL AND array_position(denied_networks::cidr[], NULL) IS NULL);
