@@ -44,7 +44,8 @@ async fn limits_and_lists_of_addresses_change_at_once_and_go_back_to_what_they_a
 
     reads(&stack, "TOKEN_REQUESTS_PER_MINUTE=1\nUSER_REQUESTS_PER_MINUTE=1\n", READ).await;
     // The first may pass still.
-    (proxied().await, called().await);
+    proxied().await;
+    called().await;
     assert_eq!((proxied().await, called().await), (429, 429));
 
     reads(&stack, "", READ).await;
