@@ -17,6 +17,7 @@ use testbed::{
     actors::Token,
     client::{Ask, client},
     stack::Stack,
+    standin::received,
     wire::{Wire, WireAnswer},
 };
 use tokio::net::TcpStream;
@@ -58,11 +59,6 @@ impl Sender {
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
-}
-
-fn received<'a>(echo: &'a Value, name: &str) -> Vec<&'a str> {
-    let pairs = echo["headers"].as_array().expect("pairs");
-    pairs.iter().filter(|pair| pair[0] == name).filter_map(|pair| pair[1].as_str()).collect()
 }
 
 #[tokio::test]

@@ -1,14 +1,7 @@
 //! What crosses the gateway in a head, and what does not, both ways.
 
 use http::Method;
-use serde_json::Value;
-use testbed::{actors::Token, client::Ask, stack::Stack};
-
-/// The values of a header that the upstream received.
-fn received<'a>(echo: &'a Value, name: &str) -> Vec<&'a str> {
-    let pairs = echo["headers"].as_array().expect("pairs");
-    pairs.iter().filter(|pair| pair[0] == name).filter_map(|pair| pair[1].as_str()).collect()
-}
+use testbed::{actors::Token, client::Ask, stack::Stack, standin::received};
 
 async fn stack_and_token(plan: testbed::stack::Plan) -> (Stack, Token, String) {
     let stack = plan.start().await;

@@ -3,12 +3,13 @@
 use std::fs;
 
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use testbed::{
     client::Ask,
     collector::{Collector, Span},
     eventually,
     stack::Stack,
+    standin::received,
 };
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -27,11 +28,6 @@ async fn traced() -> (Stack, Collector) {
 /// The span of this service and name, below that one.
 fn below<'a>(spans: &'a [Span], parent_id: &str, service: &str, name: &str) -> Option<&'a Span> {
     spans.iter().find(|span| span.parent_id == parent_id && span.service == service && span.name == name)
-}
-
-fn received<'a>(echo: &'a Value, name: &str) -> Vec<&'a str> {
-    let pairs = echo["headers"].as_array().expect("pairs");
-    pairs.iter().filter(|pair| pair[0] == name).filter_map(|pair| pair[1].as_str()).collect()
 }
 
 #[tokio::test]

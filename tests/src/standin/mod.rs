@@ -51,6 +51,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
+use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -73,6 +74,12 @@ const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What its certificate is good for.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "zenzefi.test"];
+
+/// The values of a header that the stand-in received, as its `/echo` tells.
+pub fn received<'a>(echo: &'a Value, name: &str) -> Vec<&'a str> {
+    let pairs = echo["headers"].as_array().expect("pairs");
+    pairs.iter().filter(|pair| pair[0] == name).filter_map(|pair| pair[1].as_str()).collect()
+}
 
 /// A running stand-in. It stops when it is dropped.
 #[derive(Debug)]
