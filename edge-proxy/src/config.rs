@@ -1,6 +1,7 @@
 //! Everything that an operator can set, one struct. Read once at start, from the environment and `.env`; what is wrong or
 //! missing is named and ends the program with exit status 2.
 
+mod limits;
 mod value;
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
@@ -16,10 +17,10 @@ use crate::{
     addresses::Rules,
     assertion::Terms,
     certificates::Files,
-    gate::{Patience, head::Limits},
     introduction::Introduction,
     origin::Origin,
 };
+pub use limits::LimitOptions;
 pub use value::{Balance, DevicePolicy, LogFormat, Rewrite, SameSite, Secret, SecretUrl};
 use value::{basic_auth, https_url, networks, path, redis_url, trusted_proxies};
 
@@ -27,8 +28,6 @@ use value::{basic_auth, https_url, networks, path, redis_url, trusted_proxies};
 const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;
 /// How long an hour of a token lasts.
 const TOKEN_HOUR_SECONDS: u64 = 3_600;
-/// The highest limit that is one: beyond it what a request costs could not be told in microseconds.
-const MOST_PER_MINUTE: i64 = 1_000_000;
 /// What issues assertions where no public origin is set.
 const NAMELESS: &str = "zenzefi-gateway";
 /// Times in an assertion are whole seconds, and it goes with requests for half of its life.
@@ -234,57 +233,8 @@ pub struct Config {
     #[arg(long, env = "REDIS_OUTAGE_GRACE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub redis_outage_grace_seconds: u64,
 
-    /// How many bytes a request line may have; longer is 414
-    #[arg(long, env = "MAX_REQUEST_LINE_BYTES", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(256..=65_536))]
-    pub max_request_line_bytes: u32,
-
-    /// How many headers a request may have; more are 431
-    #[arg(long, env = "MAX_HEADERS", default_value_t = 100, value_parser = clap::value_parser!(u16).range(16..=250))]
-    pub max_headers: u16,
-
-    /// How many bytes a request's line and headers may have in all; more are 431
-    #[arg(long, env = "MAX_HEAD_BYTES", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1_024..=524_288))]
-    pub max_head_bytes: u32,
-
-    /// How many bytes a request's body may have, more are 413; 0 for no limit: bodies are streamed
-    #[arg(long, env = "MAX_BODY_BYTES", default_value_t = 0)]
-    pub max_body_bytes: u64,
-
-    /// Seconds in which a request's line and headers must have arrived
-    #[arg(long, env = "HEADER_TIMEOUT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub header_timeout_seconds: u64,
-
-    /// Seconds in which a request's body must go on, by a kibibyte at least unless it ends
-    #[arg(long, env = "BODY_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub body_timeout_seconds: u64,
-
-    /// Seconds for which a client may take nothing of what is sent to it, or be gone unnoticed
-    #[arg(long, env = "SEND_TIMEOUT_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub send_timeout_seconds: u64,
-
-    /// Seconds for which a connection is kept without a request
-    #[arg(long, env = "IDLE_TIMEOUT_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub idle_timeout_seconds: u64,
-
-    /// How many unknown tokens an address may try a minute; 0 for no limit
-    #[arg(long, env = "UNKNOWN_TOKENS_PER_MINUTE", default_value_t = 20)]
-    pub unknown_tokens_per_minute: u32,
-
-    /// How many requests a token may make a minute, on all edges together; 0 for no limit
-    #[arg(long, env = "TOKEN_REQUESTS_PER_MINUTE", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(..=MOST_PER_MINUTE))]
-    pub token_requests_per_minute: u32,
-
-    /// How many requests a token may have open at once at this edge, WebSockets aside; 0 for no limit
-    #[arg(long, env = "TOKEN_OPEN_REQUESTS", default_value_t = 200)]
-    pub token_open_requests: u32,
-
-    /// How many WebSockets a token may have open at once at this edge; 0 for no limit
-    #[arg(long, env = "TOKEN_OPEN_WEBSOCKETS", default_value_t = 50)]
-    pub token_open_websockets: u32,
-
-    /// How many requests and WebSockets this edge serves at once in all; 0 for no limit
-    #[arg(long, env = "OPEN_REQUESTS", default_value_t = 20_000)]
-    pub open_requests: u32,
+    #[command(flatten)]
+    pub limits: LimitOptions,
 
     /// How many grants are kept in memory
     #[arg(long, env = "GRANT_CACHE_ENTRIES", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..))]
@@ -364,9 +314,7 @@ impl Config {
         if self.proxy_protocol && self.trusted_proxies.is_empty() {
             return Err("PROXY_PROTOCOL needs TRUSTED_PROXIES: nobody else is believed".into());
         }
-        if self.max_request_line_bytes > self.max_head_bytes {
-            return Err("MAX_REQUEST_LINE_BYTES is part of MAX_HEAD_BYTES, and cannot be more".into());
-        }
+        self.limits.validate()?;
         if (1..SHORTEST_ASSERTION_SECONDS).contains(&self.assertion_seconds) {
             return Err(format!("ASSERTION_SECONDS must be 0 or at least {SHORTEST_ASSERTION_SECONDS}"));
         }
@@ -449,31 +397,6 @@ impl Config {
             rotated_every: Duration::from_secs(self.assertion_rotate_seconds),
             outage_grace: Duration::from_secs(self.redis_outage_grace_seconds),
         })
-    }
-
-    /// How long and how many the parts of a request's head may be.
-    pub fn head_limits(&self) -> Limits {
-        Limits {
-            line_bytes: usize::try_from(self.max_request_line_bytes).expect("a u32 fits"),
-            head_bytes: usize::try_from(self.max_head_bytes).expect("a u32 fits"),
-            headers: usize::from(self.max_headers),
-        }
-    }
-
-    /// How long a client may take over a request's head, and between two requests.
-    pub fn patience(&self) -> Patience {
-        let (head, idle) = (self.header_timeout_seconds, self.idle_timeout_seconds);
-        Patience { head: Duration::from_secs(head), idle: Duration::from_secs(idle) }
-    }
-
-    /// How long a client may take over the next piece of a body.
-    pub fn body_timeout(&self) -> Duration {
-        Duration::from_secs(self.body_timeout_seconds)
-    }
-
-    /// How long a client may take nothing of what is sent to it.
-    pub fn send_timeout(&self) -> Duration {
-        Duration::from_secs(self.send_timeout_seconds)
     }
 
     /// How long a device holds a token after its last request.

@@ -37,7 +37,7 @@ pub enum Decision {
 /// Judges a request by its head, in the contract's order of checks, and answers what is the edge's own.
 pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<Decision, Denied> {
     note_target(session, ctx)?;
-    check_size(session.req_header(), &edge.config.head_limits(), edge.config.max_body_bytes)?;
+    check_size(session.req_header(), &edge.config.limits.head_limits(), edge.config.limits.max_body_bytes)?;
     if let Some(challenge) = edge.acme.as_ref().and_then(|_| route::acme_challenge(&ctx.path)) {
         // Whoever asks, by whatever port: authorities name no addresses, and look at port 80.
         let challenge = challenge.to_owned();

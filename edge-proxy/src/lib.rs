@@ -174,11 +174,11 @@ impl Edge {
             control: config.control_api_url.clone().map(|origin| Upstream::new(origin, control)),
             tunnels: Connector::new(None),
             cuts: Arc::new(Cuts::new(Arc::clone(&metrics), Arc::clone(&clock))),
-            strangers: Strangers::new(config.unknown_tokens_per_minute),
-            rates: Rates::new(config.token_requests_per_minute),
+            strangers: Strangers::new(config.limits.unknown_tokens_per_minute),
+            rates: Rates::new(config.limits.token_requests_per_minute),
             visitors: RwLock::new(config.visitors()),
-            most_open: config.open_requests.into(),
-            places: Arc::new(Places::new(config.token_open_requests, config.token_open_websockets)),
+            most_open: config.limits.open_requests.into(),
+            places: Arc::new(Places::new(config.limits.token_open_requests, config.limits.token_open_websockets)),
             meter: Arc::new(Meter::new(Arc::clone(&clock), config.lease())),
             assertions,
             clock,
@@ -227,10 +227,10 @@ impl Edge {
     /// Takes over what can change while this edge runs: limits, and which addresses may come. What is open stays.
     fn apply(&self, config: &Config) {
         *self.visitors.write().expect("nothing panics while it holds this lock") = config.visitors();
-        self.most_open.store(config.open_requests, Ordering::Relaxed);
-        self.strangers.limit(config.unknown_tokens_per_minute);
-        self.rates.limit(config.token_requests_per_minute);
-        self.places.limit(config.token_open_requests, config.token_open_websockets);
+        self.most_open.store(config.limits.open_requests, Ordering::Relaxed);
+        self.strangers.limit(config.limits.unknown_tokens_per_minute);
+        self.rates.limit(config.limits.token_requests_per_minute);
+        self.places.limit(config.limits.token_open_requests, config.limits.token_open_websockets);
     }
 
     /// Whether this address may come.

@@ -58,9 +58,9 @@ impl Proxy {
     /// Bounds what comes of the request's body from here on.
     fn watch_body(&self, session: &mut Session, ctx: &mut RequestCtx) {
         let config = &self.edge.config;
-        ctx.upload = Some(Upload::new(config.max_body_bytes, config.body_timeout(), Instant::now()));
+        ctx.upload = Some(Upload::new(config.limits.max_body_bytes, config.limits.body_timeout(), Instant::now()));
         // Of HTTP/1; reading HTTP/2 has no timeout, so that silence there is noticed from outside.
-        session.set_read_timeout(Some(config.body_timeout()));
+        session.set_read_timeout(Some(config.limits.body_timeout()));
         if session.req_header().version == Version::HTTP_2 && !session.as_mut().is_body_empty() {
             cutoff::expect_body(Some(self.longest_pause()));
         }
@@ -68,7 +68,7 @@ impl Proxy {
 
     /// After which nobody can say any more that the upstream was the one that held a body up.
     fn longest_pause(&self) -> Duration {
-        self.edge.config.body_timeout() + self.edge.config.upstream_timeout()
+        self.edge.config.limits.body_timeout() + self.edge.config.upstream_timeout()
     }
 
     async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, denied: &Denied) -> pingora::Result<()> {
@@ -105,9 +105,9 @@ impl ProxyHttp for Proxy {
 
     async fn early_request_filter(&self, session: &mut Session, _ctx: &mut RequestCtx) -> pingora::Result<()> {
         // Pingora keeps an idle connection for ever unless told; one that the client wants closed is closed.
-        let keepalive = session.get_keepalive().map(|_| self.edge.config.idle_timeout_seconds);
+        let keepalive = session.get_keepalive().map(|_| self.edge.config.limits.idle_timeout_seconds);
         session.set_keepalive(keepalive.filter(|_| !self.edge.draining.is_cancelled()));
-        download::expect_taken(session, self.edge.config.send_timeout(), 0);
+        download::expect_taken(session, self.edge.config.limits.send_timeout(), 0);
         Ok(())
     }
 
@@ -256,7 +256,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut RequestCtx,
     ) -> pingora::Result<Option<Duration>> {
         *body = ctx.pass_out(body.take(), end_of_stream)?;
-        download::expect_taken(session, self.edge.config.send_timeout(), body.as_ref().map_or(0, Bytes::len));
+        download::expect_taken(session, self.edge.config.limits.send_timeout(), body.as_ref().map_or(0, Bytes::len));
         Ok(None)
     }
 

@@ -114,7 +114,7 @@ fn notices_dead_clients(config: &Config) -> TcpSocketOptions {
         interval: KEEPALIVE_EVERY,
         count: KEEPALIVES_UNANSWERED,
         // Of what is sent and not taken; with it Linux ends an idle connection after this time too, once it was asked in vain.
-        user_timeout: config.send_timeout(),
+        user_timeout: config.limits.send_timeout(),
     });
     options
 }
@@ -126,16 +126,16 @@ fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<ProxyService, Stri
     let mut proxy = http_proxy(&server.configuration, Proxy::new(Arc::clone(edge)));
     let mut options = HttpServerOptions::default();
     options.h2c = true;
-    options.h2_idle_timeout = Some(edge.config.patience().idle);
+    options.h2_idle_timeout = Some(edge.config.limits.patience().idle);
     // It is refused in words of our own.
     options.allow_connect_method_proxying = true;
     proxy.server_options = Some(options);
     let mut h2 = default_h2_options();
     h2.initial_window_size(H2_STREAM_WINDOW_BYTES).initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES);
-    h2.max_header_list_size(edge.config.max_head_bytes);
+    h2.max_header_list_size(edge.config.limits.max_head_bytes);
     proxy.h2_options = Some(h2);
     let cuttable = Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone());
-    let (limits, patience) = (edge.config.head_limits(), edge.config.patience());
+    let (limits, patience) = (edge.config.limits.head_limits(), edge.config.limits.patience());
     let gated = Gated::new(cuttable, Rules { limits, patience, metrics: Arc::clone(&edge.metrics) });
     let introduction = edge.config.introduction();
     let mut service = Service::new("proxy".to_owned(), Introduced::new(gated, introduction.clone()));
