@@ -59,11 +59,15 @@ async fn a_purchase_is_one_trace_through_both_planes_redis_and_postgres_and_one_
         assert_eq!(span.attribute("http.response.status_code"), "201");
     }
     assert_eq!(control.attribute("http.route"), "/api/v1/tokens/purchase");
+    assert_eq!(control.attribute("user.id"), alice.id);
     let all = format!("{spans:?}");
     for secret in [text.as_str(), alice.jwt.as_str(), "a-secret-place", alice.email.as_str()] {
         assert!(!all.contains(secret), "a span tells a secret");
     }
 
+    let of_user = |log: &str| log.lines().any(|line| line.contains(&request_id) && line.contains(&alice.id));
+    let log = || fs::read_to_string(stack.control.plane.process().log()).expect("a log");
+    eventually!(log(), |log| of_user(log));
     for plane in [&stack.edge_planes[0], &stack.control.plane] {
         let log = || fs::read_to_string(plane.process().log()).expect("a log");
         let of_request = |log: &str| log.lines().any(|line| line.contains(&request_id) && line.contains(TRACE));

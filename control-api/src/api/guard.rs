@@ -1,9 +1,10 @@
 //! Rights as types: a handler that takes a [`CurrentUser`] or a [`Superuser`] cannot run without one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use poem::{Request, Result};
 use poem_openapi::{SecurityScheme, auth::Bearer};
+use uuid::Uuid;
 
 use super::error::ApiError;
 use crate::{
@@ -13,6 +14,16 @@ use crate::{
         audit::Origin,
     },
 };
+
+/// Who a request turns out to be from, for the access line.
+#[derive(Debug, Default)]
+pub struct Recognised(OnceLock<Uuid>);
+
+impl Recognised {
+    pub fn user_id(&self) -> Option<Uuid> {
+        self.0.get().copied()
+    }
+}
 
 /// Whoever is logged in.
 #[derive(SecurityScheme)]
@@ -28,6 +39,9 @@ async fn session(request: &Request, bearer: Bearer) -> Result<Session> {
     let app = request.data::<Arc<App>>().expect("every route is served with the app");
     let origin = request.data::<Origin>().cloned().unwrap_or_default();
     let session = accounts::authenticate(&app.db, &app.keys, &bearer.token, origin).await.map_err(ApiError::from)?;
+    if let Some(recognised) = request.data::<Arc<Recognised>>() {
+        recognised.0.get_or_init(|| session.user.id);
+    }
     app.limits.call(session.user.id).await.map_err(ApiError::too_many_calls)?;
     Ok(session)
 }

@@ -19,7 +19,10 @@ use serde_json::Value;
 use shared::trace::{self, Span};
 use uuid::Uuid;
 
-use super::error::{self, ApiError};
+use super::{
+    error::{self, ApiError},
+    guard::Recognised,
+};
 use crate::{App, domain::audit::Origin};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -123,7 +126,9 @@ impl<E: Endpoint> Endpoint for Layer<E> {
         let span = Span::of_request(lines, self.is_from_trusted_proxy(&request));
         let caller = Origin { ip_address: client, user_agent, request_id: Some(request_id.clone()) };
 
-        let mut response = span.around(self.answer(request, &method, &path, caller)).await;
+        let recognised = Arc::<Recognised>::default();
+        let answer = self.answer(request, &method, &path, caller, Arc::clone(&recognised));
+        let mut response = span.around(answer).await;
         self.finish(&mut response, &path, origin, &request_id);
 
         let (status, took) = (response.status().as_u16(), started.elapsed());
@@ -131,7 +136,8 @@ impl<E: Endpoint> Endpoint for Layer<E> {
         self.app.metrics.answered(known(&method), status, took);
         let client = client.map(tracing::field::display);
         let trace_id = span.trace_id().map(tracing::field::display);
-        tracing::info!(%request_id, %method, path, status, took_ms, client, trace_id, "answered");
+        let user_id = recognised.user_id().map(tracing::field::display);
+        tracing::info!(%request_id, %method, path, status, took_ms, client, user_id, trace_id, "answered");
         if span.is_told() {
             let route = self.methods.route(&path);
             span.rename(format!("{} {route}", known(&method)));
@@ -139,6 +145,9 @@ impl<E: Endpoint> Endpoint for Layer<E> {
             span.note("http.route", route.to_owned());
             span.note("http.response.status_code", i64::from(status));
             span.note("gateway.request_id", request_id);
+            if let Some(user_id) = recognised.user_id() {
+                span.note("user.id", user_id.to_string());
+            }
             if status >= 500 {
                 span.failed("not served");
             }
@@ -162,7 +171,14 @@ impl<E: Endpoint> Layer<E> {
         Some(self.app.config.trusted_proxies.client(peer, forwarded))
     }
 
-    async fn answer(&self, request: Request, method: &Method, path: &str, caller: Origin) -> Response {
+    async fn answer(
+        &self,
+        request: Request,
+        method: &Method,
+        path: &str,
+        caller: Origin,
+        recognised: Arc<Recognised>,
+    ) -> Response {
         let unreadable =
             |name: &&HeaderName| request.headers().get_all(*name).iter().any(|value| value.to_str().is_err());
         let is_refused = caller.ip_address.is_some_and(|address| !self.app.may_come(address));
@@ -182,6 +198,7 @@ impl<E: Endpoint> Layer<E> {
         };
         let request_id = caller.request_id.clone();
         request.set_data(caller);
+        request.set_data(recognised);
         let work = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         match tokio::time::timeout(WORK_WITHIN, work).await {
             Ok(Ok(Ok(response))) => response.into_response(),
