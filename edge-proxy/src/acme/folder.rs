@@ -33,9 +33,9 @@ impl Attempts {
     pub fn rest(self, now: i64) -> Duration {
         let Some(doublings) = self.made.checked_sub(1) else { return Duration::ZERO };
         let pause = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(doublings)).min(LAST_RETRY);
-        // A clock that was set back makes nobody wait for longer.
-        let passed = u64::try_from(now.saturating_sub(self.last_at)).unwrap_or_default();
-        pause.saturating_sub(Duration::from_secs(passed))
+        // A last attempt that is to come was noted by a clock that was ahead: nobody waits for it. The next one notes a true time.
+        u64::try_from(now.saturating_sub(self.last_at))
+            .map_or(Duration::ZERO, |passed| pause.saturating_sub(Duration::from_secs(passed)))
     }
 }
 
@@ -141,7 +141,8 @@ mod tests {
         assert_eq!(pauses, [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
         assert_eq!(attempts.rest(1_000 + 3_599), Duration::from_secs(1));
         assert_eq!(attempts.rest(1_000 + 3_600), Duration::ZERO);
-        assert_eq!(attempts.rest(0), LAST_RETRY, "the clock was set back");
+        assert_eq!(attempts.rest(999), Duration::ZERO, "the clock was set back, by nobody knows how much");
+        assert_eq!(attempts.and_another(0).rest(0), LAST_RETRY, "those before it count");
         let many = Attempts { made: u32::MAX, last_at: 1_000 };
         assert_eq!(many.and_another(1_000).rest(1_000), LAST_RETRY);
     }
