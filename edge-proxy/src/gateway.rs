@@ -46,17 +46,21 @@ pub fn health(edge: &Edge) -> Answer {
 pub async fn acme_challenge(edge: &Edge, session: &Session, challenge: &str) -> Result<Answer, Denied> {
     require(session, &Method::GET, "GET")?;
     let digest = Digest::of(format!("acme-challenge {challenge}").as_bytes());
+    // No authority asks before Redis has the answer, and nobody guesses what it will ask for: what was unknown once stays so.
+    if edge.strangers.is_bad(&digest) {
+        return Err(Denied::NotFound);
+    }
     let tried = edge.strangers.begin(judge::client_address(edge, session), digest, Instant::now());
     let tried = tried.map_err(|retry_after| Denied::TooManyUnknown { retry_after })?;
     let found = edge.redis().challenge(challenge).await.map_err(|error| {
         tracing::warn!(%error, "a challenge could not be looked up");
         Denied::Unavailable
     })?;
+    // One that is found is not remembered as good: when it is over it is unknown like any other.
     let Some(answer) = found else {
         tried.found_bad();
         return Err(Denied::NotFound);
     };
-    tried.found_good();
     Ok(Answer::text(answer))
 }
 

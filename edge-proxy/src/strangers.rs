@@ -81,9 +81,14 @@ impl Strangers {
         self.per_minute.store(per_minute, Ordering::Relaxed);
     }
 
+    /// Whether it was found to open nothing, of late.
+    pub fn is_bad(&self, digest: &Digest) -> bool {
+        self.bad.get(digest).is_some()
+    }
+
     /// Begins a look-up for this address; or says after how long it may be tried.
     pub fn begin(&self, address: Option<IpAddr>, digest: Digest, now: Instant) -> Result<Try<'_>, Duration> {
-        let is_judged = || self.good.get(&digest).is_some() || self.bad.get(&digest).is_some();
+        let is_judged = || self.good.get(&digest).is_some() || self.is_bad(&digest);
         let per_minute = self.per_minute.load(Ordering::Relaxed);
         let address = address.filter(|_| per_minute > 0 && !is_judged());
         let per_minute = f64::from(per_minute);

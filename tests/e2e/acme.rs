@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf, sync
 
 use http::Method;
 use reqwest::ClientBuilder;
-use shared::redis::{ACME_TURN, ACME_TURN_SECONDS};
+use shared::redis::{ACME_TURN, ACME_TURN_SECONDS, acme_challenge_key};
 use testbed::{
     actors::{Edge, Token},
     client::{Ask, client, shown_certificate},
@@ -197,6 +197,36 @@ async fn while_one_edge_orders_no_other_does() {
     stack.redis.command(&["DEL", ACME_TURN]).await.expect("its end");
     eventually!(edge.shown().await, |shown| shown.is_some());
     eventually!(stack.redis.command(&["EXISTS", ACME_TURN]).await.expect("an answer"), |exists| exists == "0");
+    drop(edge);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn strangers_who_guess_challenges_have_redis_asked_once_of_each_and_so_often_a_minute() {
+    let stack = Stack::start().await;
+    let (http_port, folder) = (port(), folder());
+    let pebble = Pebble::start(http_port, LONG_SECONDS).await.expect("an authority");
+    let edge = Certified::start(&stack, &pebble, &folder, http_port).await;
+    eventually!(edge.shown().await, |shown| shown.is_some());
+    let monitor = stack.redis.monitor().await.expect("a monitor");
+    let http = client().build().expect("a client");
+    let guess = async |challenge: &str| {
+        let url = format!("{}/.well-known/acme-challenge/{challenge}", edge.plane.url());
+        http.get(url).answer().await.status
+    };
+    for _ in 0..30 {
+        assert_eq!(guess("the-same").await, 404);
+    }
+    let mut others = Vec::new();
+    for number in 0..30 {
+        others.push(guess(&format!("another-{number}")).await);
+    }
+    assert_eq!((others[0], others[29]), (404, 429), "{others:?}");
+    assert_eq!(guess("the-same").await, 404);
+    let commands = monitor.commands(&stack.redis).await.expect("commands");
+    let asked = |key: &str| commands.iter().filter(|command| command.contains(key)).count();
+    assert_eq!(asked(&acme_challenge_key("the-same")), 1);
+    assert!(asked("acme:{another-") < 25, "{others:?}");
     drop(edge);
     stack.finish().await;
 }
