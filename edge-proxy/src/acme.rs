@@ -21,7 +21,7 @@ pub use folder::Folder;
 
 use crate::{
     Edge,
-    certificates::{Certified, Files},
+    certificates::{Certified, Files, Need},
     redis::Redis,
 };
 
@@ -100,9 +100,15 @@ pub async fn keep(edge: &Edge) {
 
 impl Acme {
     /// The certificate and its key.
-    pub fn files(&self) -> Files {
-        let path = &self.folder.certificate;
-        Files { certificates: path.clone(), key: path.clone(), may_be_missing: true }
+    fn files(&self) -> Files {
+        in_one_file(self.folder.certificate.clone(), Need::Awaited)
+    }
+
+    /// That, and those that were had for other names: until one for all names is had, most have one of these.
+    pub fn files_with_fallbacks(&self) -> Vec<Files> {
+        let others = self.folder.other_certificates();
+        let fallbacks = others.into_iter().map(|path| in_one_file(path, Need::Fallback));
+        std::iter::once(self.files()).chain(fallbacks).collect()
     }
 
     /// How long no order is needed.
@@ -195,6 +201,10 @@ impl Acme {
             None => Account::builder(),
         }
     }
+}
+
+fn in_one_file(path: PathBuf, need: Need) -> Files {
+    Files { certificates: path.clone(), key: path, need }
 }
 
 /// What the authority found wrong with an order: it says so of each challenge.

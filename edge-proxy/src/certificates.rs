@@ -28,8 +28,18 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub struct Files {
     pub certificates: PathBuf,
     pub key: PathBuf,
-    /// Whether there may be none yet.
-    pub may_be_missing: bool,
+    pub need: Need,
+}
+
+/// How much depends on a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// It is there from the start.
+    Required,
+    /// Somebody gets it while this program runs.
+    Awaited,
+    /// It was had for other names, and is shown where no other fits.
+    Fallback,
 }
 
 /// A certificate with its key and those that vouch for it.
@@ -113,8 +123,8 @@ impl Certificates {
         // First, so that a change in between is one to come.
         let read = files.iter().map(fingerprint).collect();
         let good = |files: &Files| match Certified::of_files(files) {
-            Err(_) if files.may_be_missing && !files.certificates.exists() => Ok(None),
-            Err(error) if files.may_be_missing => {
+            Err(_) if files.need != Need::Required && !files.certificates.exists() => Ok(None),
+            Err(error) if files.need != Need::Required => {
                 tracing::error!(error, "a certificate cannot be used; there is none until another is had");
                 Ok(None)
             }
@@ -144,11 +154,18 @@ impl Certificates {
         }
     }
 
-    /// How long all of them are good; nothing where one is missing. `now` in seconds since 1970.
+    /// How long all of them are good but those that are fallbacks; nothing where one is missing. `now` in seconds since 1970.
     pub fn rest(&self, now: i64) -> Duration {
         let shown = self.shown.read().expect("nothing panics while it holds this lock");
-        let rests = shown.iter().map(|shown| shown.as_ref().map_or(Duration::ZERO, |certified| certified.rest(now)));
+        let needed = self.files.iter().zip(shown.iter()).filter(|(files, _)| files.need != Need::Fallback);
+        let rests = needed.map(|(_, shown)| shown.as_ref().map_or(Duration::ZERO, |certified| certified.rest(now)));
         rests.min().unwrap_or_default()
+    }
+
+    /// Whether one of them is good for one of these hosts, in lower case.
+    pub fn are_for_any(&self, hosts: &[String]) -> bool {
+        let shown = self.shown.read().expect("nothing panics while it holds this lock");
+        shown.iter().flatten().any(|certified| hosts.iter().any(|host| certified.is_for(host).is_some()))
     }
 
     /// The first of them.
@@ -161,8 +178,16 @@ impl Certificates {
     fn choose(&self, host: Option<&str>) -> Option<Arc<Certified>> {
         let shown = self.shown.read().expect("nothing panics while it holds this lock");
         let host = host.unwrap_or_default().to_ascii_lowercase();
-        let fits = |exactly| shown.iter().flatten().find(|certified| certified.is_for(&host) == Some(exactly));
-        fits(true).or_else(|| fits(false)).or_else(|| shown.iter().flatten().next()).cloned()
+        let of = |is_fallback| {
+            let all = self.files.iter().zip(shown.iter());
+            let of = all.filter(move |(files, _)| (files.need == Need::Fallback) == is_fallback);
+            of.filter_map(|(_, shown)| shown.as_ref())
+        };
+        let fitting = |is_fallback| {
+            let fits = |exactly| of(is_fallback).find(|certified| certified.is_for(&host) == Some(exactly));
+            fits(true).or_else(|| fits(false))
+        };
+        fitting(false).or_else(|| fitting(true)).or_else(|| of(false).next()).or_else(|| of(true).next()).cloned()
     }
 }
 
@@ -211,15 +236,41 @@ mod tests {
         assert_eq!(timestamp("Bad time value"), None);
     }
 
-    #[test]
-    fn a_certificate_lasts_until_two_thirds_of_its_time_are_over_and_for_its_own_names_alone() {
+    /// For these names, from the first of January of 2026 for three days.
+    fn certified(names: &[&str]) -> Certified {
         let key = rcgen::KeyPair::generate().expect("a key");
-        let names = ["one.test".to_owned(), "*.two.test".to_owned()];
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = rcgen::CertificateParams::new(names).expect("names");
         params.not_before = rcgen::date_time_ymd(2026, 1, 1);
         params.not_after = rcgen::date_time_ymd(2026, 1, 4);
         let pem = params.self_signed(&key).expect("a certificate").pem();
-        let certified = Certified::of_pem(pem.as_bytes(), key.serialize_pem().as_bytes()).expect("a pair");
+        Certified::of_pem(pem.as_bytes(), key.serialize_pem().as_bytes()).expect("a pair")
+    }
+
+    #[test]
+    fn a_fallback_is_shown_where_no_other_fits_and_no_alarm_is_raised_for_it() {
+        let all = [
+            (Need::Required, Some(certified(&["*.one.test"]))),
+            (Need::Fallback, Some(certified(&["a.one.test", "a.two.test"]))),
+            (Need::Fallback, None),
+        ];
+        let (needs, shown): (Vec<Need>, Vec<_>) = all.into_iter().unzip();
+        let files = needs.into_iter().map(|need| Files { certificates: PathBuf::new(), key: PathBuf::new(), need });
+        let certificates = Certificates {
+            files: files.collect(),
+            read: Mutex::default(),
+            shown: RwLock::new(shown.into_iter().map(|shown| shown.map(Arc::new)).collect()),
+        };
+        let shown = |host| certificates.choose(Some(host)).expect("a certificate").names[0].clone();
+        let hosts = ["a.one.test", "A.two.test", "three.test"];
+        assert_eq!(hosts.map(shown), ["*.one.test", "a.one.test", "*.one.test"]);
+        let begins = timestamp("Jan  1 00:00:00 2026 GMT").expect("a time");
+        assert_eq!(certificates.rest(begins).as_secs(), 72 * 3_600);
+    }
+
+    #[test]
+    fn a_certificate_lasts_until_two_thirds_of_its_time_are_over_and_for_its_own_names_alone() {
+        let certified = certified(&["one.test", "*.two.test"]);
         let begins = timestamp("Jan  1 00:00:00 2026 GMT").expect("a time");
         let lasts = |hosts: &[&str], hours: i64| {
             let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();

@@ -16,7 +16,7 @@ use crate::{
     acme::{Acme, Folder},
     addresses::Rules,
     assertion::Terms,
-    certificates::Files,
+    certificates::{Files, Need},
     introduction::Introduction,
     origin::Origin,
 };
@@ -354,9 +354,9 @@ impl Config {
         let files = pairs.map(|(certificates, key)| Files {
             certificates: certificates.clone(),
             key: key.clone(),
-            may_be_missing: false,
+            need: Need::Required,
         });
-        let files = files.chain(self.acme().map(|acme| acme.files()));
+        let files = files.chain(self.acme().into_iter().flat_map(|acme| acme.files_with_fallbacks()));
         if self.edge_tls_listen.is_some() { files.collect() } else { Vec::new() }
     }
 
@@ -373,7 +373,7 @@ impl Config {
     /// The certificate that Zenzefi is shown, if there is one.
     pub fn zenzefi_client_files(&self) -> Vec<Files> {
         let pair = self.zenzefi_client_cert_file.clone().zip(self.zenzefi_client_key_file.clone());
-        pair.map(|(certificates, key)| Files { certificates, key, may_be_missing: false }).into_iter().collect()
+        pair.map(|(certificates, key)| Files { certificates, key, need: Need::Required }).into_iter().collect()
     }
 
     /// How requests are shared out among Zenzefi's addresses.

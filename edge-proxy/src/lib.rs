@@ -91,8 +91,9 @@ use crate::{
     upstream::{Terms, Upstream},
 };
 
-/// How long a process that takes over waits for Redis and the upstream, and how often it looks.
-const READY_TO_SUCCEED_WITHIN: Duration = Duration::from_secs(10);
+/// How long a process that takes over waits for what it needs, of which an order of a certificate takes longest, and how often it
+/// looks.
+const READY_TO_SUCCEED_WITHIN: Duration = Duration::from_secs(30);
 const LOOKS_READY_EVERY: Duration = Duration::from_millis(20);
 
 /// What is made once a runtime exists.
@@ -259,13 +260,28 @@ impl Edge {
     /// Waits until this edge can serve as well as the one before it did, for as long as that may take.
     async fn ready_to_succeed(&self) {
         let is_ready = async {
-            while !(self.is_redis_up() && self.zenzefi.in_use() > 0 && self.is_signature_known()) {
+            while !self.missing().is_empty() {
                 tokio::time::sleep(LOOKS_READY_EVERY).await;
             }
         };
         if tokio::time::timeout(READY_TO_SUCCEED_WITHIN, is_ready).await.is_err() {
-            tracing::warn!("takes over although Redis or the upstream is not there");
+            tracing::warn!(missing = self.missing().join(", "), "takes over although it cannot serve yet");
         }
+    }
+
+    /// What this edge lacks to serve.
+    fn missing(&self) -> Vec<&'static str> {
+        let has_certificate = match (&self.certificates, &self.acme) {
+            (Some(certificates), Some(acme)) => certificates.are_for_any(&acme.domains),
+            _ => true,
+        };
+        let needs = [
+            (self.is_redis_up(), "Redis"),
+            (self.zenzefi.in_use() > 0, "the upstream"),
+            (self.is_signature_known(), "that other edges know the key of assertions"),
+            (has_certificate, "a certificate"),
+        ];
+        needs.into_iter().filter_map(|(is_met, need)| (!is_met).then_some(need)).collect()
     }
 
     /// Whether every edge can tell by now what this one's assertions are verified with.

@@ -19,7 +19,8 @@ impl Ops {
         Self { edge }
     }
 
-    /// What keeps this edge from serving; nothing if it is ready.
+    /// What keeps this edge from serving; nothing if it is ready. Not that it has no certificate of ACME yet: who is sent nothing for that
+    /// reason would not be asked by the authority either, and never have one.
     fn unready(&self) -> Vec<&'static str> {
         let edge = &self.edge;
         let is_draining = edge.draining.is_cancelled().then_some("shutting down");

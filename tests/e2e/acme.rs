@@ -232,6 +232,62 @@ async fn strangers_who_guess_challenges_have_redis_asked_once_of_each_and_so_oft
 }
 
 #[tokio::test]
+async fn a_new_name_takes_the_certificate_of_no_other_away() {
+    let stack = Stack::start().await;
+    let (http_port, folder) = (port(), folder());
+    let mut pebble = Pebble::start(http_port, LONG_SECONDS).await.expect("an authority");
+    let mut edge = Certified::start(&stack, &pebble, &folder, http_port).await;
+    let had = eventually!(edge.shown().await, |shown| shown.is_some());
+    pebble.kill().await;
+    let tls = edge.tls.port();
+    edge.plane.configure("PUBLIC_ORIGIN", &format!("https://{NAME}:{tls},https://new.test:{tls}"));
+    let mut before = edge.plane.start_beside().expect("a process");
+    assert!(before.wait().await.success(), "{}", before.quote());
+    assert_eq!(edge.shown().await, had);
+    eventually!(edge.orders("failed").await, |failed| *failed == 1.0);
+    assert_eq!(edge.shown().await, had);
+    assert_eq!(edge.plane.metric("edge_certificate_rest_seconds", "").await, 0.0, "the one for both is missing");
+
+    pebble.start_again().await.expect("an authority");
+    edge.removes("attempts");
+    edge.removes("account");
+    edge.start_again().await;
+    let both = eventually!(edge.shown().await, |shown| shown.is_some() && *shown != had);
+    assert_eq!(shown_certificate(edge.tls, "new.test", client()).await, both);
+    drop(edge);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_process_takes_over_once_it_has_a_certificate() {
+    let stack = Stack::start().await;
+    let (http_port, folder) = (port(), folder());
+    let pebble = Pebble::start(http_port, LONG_SECONDS).await.expect("an authority");
+    let mut edge = Certified::start(&stack, &pebble, &folder, http_port).await;
+    let had = eventually!(edge.shown().await, |shown| shown.is_some());
+    eventually!(edge.kept("attempts").len(), |attempts| *attempts == 0);
+    edge.removes("certificate");
+    let lasts = ACME_TURN_SECONDS.to_string();
+    stack.redis.command(&["SET", ACME_TURN, "another's", "EX", &lasts]).await.expect("a turn");
+    let monitor = stack.redis.monitor().await.expect("a monitor");
+    let mut before = edge.plane.start_beside().expect("a process");
+    let looks = async || {
+        let commands = monitor.commands(&stack.redis).await.expect("commands");
+        commands.iter().filter(|command| command.contains(ACME_TURN)).count()
+    };
+    eventually!(looks().await, |looks| *looks >= 2);
+    for _ in 0..20 {
+        assert_eq!(edge.shown().await, had, "who has one serves");
+    }
+    stack.redis.command(&["DEL", ACME_TURN]).await.expect("its end");
+    assert!(before.wait().await.success(), "{}", before.quote());
+    let anew = edge.shown().await;
+    assert!(anew.is_some() && anew != had, "{}", edge.log());
+    drop(edge);
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn an_authority_that_is_away_or_refuses_ends_no_edge_and_is_not_asked_sooner_for_a_restart() {
     let stack = Stack::start().await;
     let http_port = port();

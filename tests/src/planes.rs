@@ -117,6 +117,12 @@ impl Plane {
         self.ready().await
     }
 
+    /// Has it find this in its environment from its next start on.
+    pub fn configure(&mut self, variable: &str, value: &str) {
+        self.environment.insert(variable.to_owned(), value.to_owned());
+        self.launch = self.launch.clone().env(variable, value);
+    }
+
     /// Starts the program once more where it was, beside itself; the process that served so far.
     pub fn start_beside(&mut self) -> anyhow::Result<Process> {
         let successor = self.launch.spawn()?;

@@ -14,6 +14,8 @@ use shared::credential::Digest;
 /// How long it is waited after a failure, at first and at last. Let's Encrypt takes five failures of a name an hour.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
 const LAST_RETRY: Duration = Duration::from_secs(3_600);
+/// How many certificates for other names are of use: each is read again and again.
+const MOST_OTHERS: usize = 8;
 
 /// The attempts of which none has brought a certificate so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +64,20 @@ impl Folder {
             certificate: file("certificate", &asked, "pem"),
             attempts: file("attempts", &asked, "json"),
         }
+    }
+
+    /// Certificates with their keys that were had for other names or of other authorities, those written last first, and not many of
+    /// them. What cannot be read is none.
+    pub fn other_certificates(&self) -> Vec<PathBuf> {
+        let paths = fs::read_dir(&self.path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let others = paths.filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("certificate-") && name.ends_with(".pem") && *path != self.certificate
+        });
+        let mut others: Vec<(_, PathBuf)> =
+            others.filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path))).collect();
+        others.sort_unstable_by(|one, other| other.cmp(one));
+        others.into_iter().take(MOST_OTHERS).map(|(_, path)| path).collect()
     }
 
     /// Keeps a certificate with its key, as PEM.
