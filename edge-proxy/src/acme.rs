@@ -7,8 +7,9 @@
 
 mod folder;
 
-use std::{error::Error, path::PathBuf, time::Duration};
+use std::{error::Error, panic::AssertUnwindSafe, path::PathBuf, time::Duration};
 
+use futures_util::FutureExt;
 use instant_acme::{
     Account, AccountBuilder, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, OrderStatus,
     RetryPolicy,
@@ -83,7 +84,9 @@ pub async fn keep(edge: &Edge) {
             tokio::time::sleep(rest.min(LOOK_EVERY)).await;
             continue;
         }
-        match acme.order_in_turn(edge.redis(), now).await {
+        // Whatever an authority says ends no more than the order.
+        let ordered = AssertUnwindSafe(acme.order_in_turn(edge.redis(), now)).catch_unwind().await;
+        match ordered.unwrap_or_else(|_| Err("the order panicked".into())) {
             Ok(Looked::Ordered) => {
                 orders.with_label_values(&["issued"]).inc();
                 certificates.reload();

@@ -12,8 +12,8 @@ use pingora::{
 };
 
 use crate::{
-    Edge, Known, acme, certificates, changes::Follower, config::DevicePolicy, grants::Grants, hearing::Trust,
-    permit::Settler, rates::EXCHANGED_EVERY, redis::Redis, reload::Reload, settlement::Settlements,
+    Edge, Known, changes::Follower, config::DevicePolicy, grants::Grants, hearing::Trust, permit::Settler,
+    rates::EXCHANGED_EVERY, redis::Redis, reload::Reload, settlement::Settlements, shutdown::vital,
 };
 
 /// How often usage is told: what a crash may lose.
@@ -30,11 +30,8 @@ impl Knowledge {
     pub fn new(edge: Arc<Edge>, reload: Reload) -> Self {
         Self { edge, reload: Mutex::new(Some(reload)) }
     }
-}
 
-#[async_trait]
-impl BackgroundService for Knowledge {
-    async fn start_with_ready_notifier(&self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+    async fn run(&self, ready: ServiceReadyNotifier) {
         let edge = &self.edge;
         let reload = self.reload.lock().expect("nobody panics while taking it").take();
         let reload = reload.expect("Pingora starts a service once");
@@ -84,12 +81,6 @@ impl BackgroundService for Knowledge {
             metrics: Arc::clone(&edge.metrics),
             allow_eviction: config.allow_eviction,
         };
-        let certificates = async {
-            loop {
-                tokio::time::sleep(certificates::LOOK_EVERY).await;
-                edge.reload_certificates();
-            }
-        };
         let publishing = async {
             match &edge.assertions {
                 Some(assertions) => assertions.publish(&questions).await,
@@ -97,8 +88,6 @@ impl BackgroundService for Knowledge {
             }
         };
         tokio::select! {
-            () = acme::keep(edge) => {}
-            () = certificates => {}
             () = reload.on_hangup(edge) => {}
             () = follower.follow(edge.stopped.clone()) => {}
             () = grants.watch() => {}
@@ -110,5 +99,12 @@ impl BackgroundService for Knowledge {
             () = questions.replace_when_silent() => {}
             () = feed.replace_when_silent() => {}
         }
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Knowledge {
+    async fn start_with_ready_notifier(&self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        vital(&self.edge, "knowledge", self.run(ready)).await;
     }
 }

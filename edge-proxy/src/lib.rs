@@ -36,6 +36,7 @@ pub mod proxy;
 pub mod rates;
 pub mod redis;
 pub mod reload;
+pub mod renewal;
 pub mod request;
 pub mod respond;
 pub mod rewrite;
@@ -128,6 +129,8 @@ pub struct Edge {
     pub draining_ended: CancellationToken,
     /// Cancelled last, once all that was seen has been told.
     stopped: CancellationToken,
+    /// Cancelled when something has ended that this process is of no use without.
+    failed: CancellationToken,
     pub cuts: Arc<Cuts>,
     /// Redis' clock, as far as it was heard.
     pub clock: Arc<Clock>,
@@ -187,6 +190,7 @@ impl Edge {
             draining: CancellationToken::new(),
             draining_ended: CancellationToken::new(),
             stopped: CancellationToken::new(),
+            failed: CancellationToken::new(),
             listeners: Arc::new(listeners),
             knowledge: OnceLock::new(),
             config,

@@ -25,6 +25,7 @@ use crate::{
     proxy::Proxy,
     redis::Redis,
     reload::Reload,
+    renewal::Renewal,
     shutdown::Shutdown,
 };
 
@@ -41,7 +42,8 @@ const MAX_TRIES: usize = 3;
 const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// Serves until told to stop; fails where it was told twice, and ended at once. `Err` before it serves.
+/// Serves until told to stop; fails where it was told twice, or something failed that it cannot serve without, and ended at once.
+/// `Err` before it serves.
 pub fn run(config: Config, reload: Reload) -> Result<ExitCode, String> {
     let listeners = Listeners::find(config.upgrade_socket.as_deref());
     let listeners = listeners.map_err(|error| format!("UPGRADE_SOCKET: {error}"))?;
@@ -61,6 +63,7 @@ pub fn run(config: Config, reload: Reload) -> Result<ExitCode, String> {
     let knowledge = server.add_service(background_service("knowledge", Knowledge::new(Arc::clone(&edge), reload)));
     let proxy = server.add_service(Listening::public(proxy_service(&edge, &server)?, Arc::clone(&edge)));
     proxy.add_dependency(&knowledge);
+    server.add_service(background_service("renewal", Renewal(Arc::clone(&edge)))).add_dependency(&knowledge);
     let mut ops = Service::new("ops".to_owned(), HttpServer::new_app(Ops::new(Arc::clone(&edge))));
     ops.threads = Some(1);
     ops.add_tcp(&edge.config.edge_ops_listen.to_string());

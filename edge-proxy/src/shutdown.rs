@@ -1,8 +1,9 @@
 //! The end of the process: told to stop, or relieved by another one.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,7 +24,7 @@ enum Cause {
 }
 
 /// Ends the process on SIGTERM or SIGINT, or once another has taken over: first nothing is accepted and no connection kept, and
-/// what is open gets its time to finish; then WebSockets are closed. A second signal ends at once.
+/// what is open gets its time to finish; then WebSockets are closed. A second signal ends at once, and so does the end of what is vital.
 pub struct Shutdown(pub Arc<Edge>);
 
 #[async_trait]
@@ -35,6 +36,7 @@ impl ShutdownSignalWatch for Shutdown {
             _ = terminate.recv() => Cause::Told,
             _ = interrupt.recv() => Cause::Told,
             () = self.relieved() => Cause::Relieved,
+            () = self.0.failed.cancelled() => return ShutdownSignal::FastShutdown,
         };
         match cause {
             Cause::Told => tracing::info!("shutting down"),
@@ -44,8 +46,19 @@ impl ShutdownSignalWatch for Shutdown {
             () = self.drain(cause) => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = self.0.failed.cancelled() => {}
         }
         ShutdownSignal::FastShutdown
+    }
+}
+
+/// Runs what this process is of no use without, until it has stopped. Where that ends sooner, if only by a panic, which Pingora takes no
+/// notice of, the process ends, and another is started that does better.
+pub async fn vital(edge: &Edge, task: &'static str, runs: impl Future<Output = ()>) {
+    let ended = AssertUnwindSafe(runs).catch_unwind().await;
+    if ended.is_err() || !edge.stopped.is_cancelled() {
+        tracing::error!(task, "a task ended by itself");
+        edge.failed.cancel();
     }
 }
 
@@ -91,5 +104,45 @@ async fn tell_the_rest(edge: &Edge) -> Result<(), fred::error::Error> {
 async fn until(holds: impl Fn() -> bool) {
     while !holds() {
         tokio::time::sleep(DRAIN_LOOKS_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        config::{Cli, Command},
+        listening::Listeners,
+    };
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    fn edge() -> Arc<Edge> {
+        let given = ["edge-proxy", "serve", "--redis-url=redis://localhost", "--zenzefi-url=https://zenzefi.test"];
+        let cli = Cli::try_parse_from(given.iter().chain(&["--public-origin=https://gateway.test"])).expect("options");
+        let Command::Serve(config) = cli.command else { panic!("another command") };
+        Arc::new(Edge::new(*config, Listeners::find(None).expect("no listeners")).expect("an edge"))
+    }
+
+    #[tokio::test]
+    async fn a_process_ends_where_what_it_cannot_serve_without_has_ended_or_panicked() {
+        let tasks: [fn(); 2] = [|| {}, || panic!("it fails")];
+        for task in tasks {
+            let edge = edge();
+            vital(&edge, "a task", async { task() }).await;
+            let ended = tokio::time::timeout(SOON, Shutdown(Arc::clone(&edge)).recv()).await;
+            assert!(matches!(ended, Ok(ShutdownSignal::FastShutdown)));
+            assert!(!edge.stopped.is_cancelled(), "the process says that it failed");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_ends_once_all_is_told_is_no_failure() {
+        let edge = edge();
+        edge.stopped.cancel();
+        vital(&edge, "a task", async {}).await;
+        assert!(!edge.failed.is_cancelled());
     }
 }
