@@ -179,3 +179,25 @@ fn document(ring: &Ring) -> Bytes {
     let keys: Vec<Value> = ring.keys().map(|key| key.jwk()).collect();
     json!({ "keys": keys }).to_string().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assertion_is_made_again_only_where_it_is_not_fresh_or_outlasts_what_it_is_for() {
+        let (made, start, mut count) = (Made::default(), Instant::now(), 0_u32);
+        let mut after = |seconds: u64, grant_seconds: u64| {
+            let at = |seconds| start + Duration::from_secs(seconds);
+            let now = at(seconds);
+            let header = made.get_or_make(now, at(grant_seconds), || {
+                count += 1;
+                let (fresh_until, ends) = (now + Duration::from_secs(30), now + Duration::from_secs(60));
+                Assertion { header: count.into(), fresh_until, ends }
+            });
+            header.to_str().expect("a number").to_owned()
+        };
+        let asked = [(0, 3_600), (0, 60), (29, 3_600), (30, 3_600), (59, 3_600), (59, 90), (59, 89), (59, 3_600)];
+        assert_eq!(asked.map(|(seconds, grant)| after(seconds, grant)), ["1", "1", "1", "2", "2", "2", "3", "3"]);
+    }
+}
