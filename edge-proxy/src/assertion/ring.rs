@@ -133,8 +133,11 @@ impl Ring {
         let others: Vec<_> = published.into_iter().filter(|(key, _)| !is_own(key)).collect();
         // What was heard before and is missing now is kept to its end: Redis may have lost it.
         for (key, lasts) in others {
-            if self.others.len() < MOST_ASSERTION_KEYS || self.others.contains_key(&key) {
-                self.others.insert(key, asked + lasts.min(LASTS_AT_MOST));
+            self.others.insert(key, asked + lasts.min(LASTS_AT_MOST));
+            if self.others.len() > MOST_ASSERTION_KEYS {
+                // Those of edges that live are told again and again, and last longer each time.
+                let soonest = self.others.iter().min_by_key(|(_, until)| **until).map(|(key, _)| *key);
+                soonest.map(|key| self.others.remove(&key));
             }
         }
     }
@@ -234,6 +237,20 @@ mod tests {
             here.turn(start + Duration::from_secs(after)).expect("keys");
             assert_eq!((has(&here, signing), has(&here, next)), (is_known, is_known), "after {after} s");
         }
+    }
+
+    #[test]
+    fn keys_that_last_longer_take_the_place_of_those_that_end_sooner() {
+        let start = Instant::now();
+        let (mut here, there) = (ring(start), ring(start));
+        let dead = std::iter::repeat_with(|| (Key::generate().expect("a key").public, SPANS.lifetime));
+        here.told(start, dead.take(MOST_ASSERTION_KEYS).collect(), start);
+        here.told(start, there.telling(start), start);
+        assert!(has(&here, there.key().public) && has(&here, there.next.key.public));
+        let sooner = Key::generate().expect("a key").public;
+        here.told(start, vec![(sooner, SPANS.lifetime / 2)], start);
+        assert!(!has(&here, sooner));
+        assert_eq!(here.keys().count(), MOST_ASSERTION_KEYS + 2);
     }
 
     #[test]
