@@ -15,6 +15,8 @@ use instant_acme::{
     RetryPolicy,
 };
 use rustls::crypto::ring;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use shared::redis::ACME_TURN_SECONDS;
 use uuid::Uuid;
 
@@ -52,6 +54,14 @@ pub struct Acme {
     /// Who vouches for the authority's own server, if not the system's roots.
     pub ca_file: Option<PathBuf>,
     pub folder: Folder,
+}
+
+/// An account as the folder keeps it.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// What the authority was told last.
+    contact: Option<String>,
+    credentials: Value,
 }
 
 /// What a look has come to.
@@ -182,18 +192,33 @@ impl Acme {
         Ok(self.folder.keep_certificate(&pem)?)
     }
 
-    /// The account that is kept in the folder, or a new one.
+    /// The account that is kept in the folder, with the contact that is wanted now, or a new one.
     async fn account(&self) -> Result<Account, Fault> {
-        if let Some(kept) = self.folder.account()? {
-            let kept = serde_json::from_slice(&kept).map_err(|_| "ACME_FOLDER: its account cannot be read")?;
-            return Ok(self.client()?.from_credentials(kept).await?);
-        }
         let contact = self.contact.as_ref().map(|address| format!("mailto:{address}"));
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
-        let asked = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
-        let (account, credentials) = self.client()?.create(&asked, self.directory.clone(), None).await?;
-        self.folder.keep_account(&serde_json::to_vec(&credentials)?)?;
+        let Some(kept) = self.folder.account()? else {
+            let asked = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
+            let (account, credentials) = self.client()?.create(&asked, self.directory.clone(), None).await?;
+            self.keep_account(serde_json::to_value(&credentials)?)?;
+            return Ok(account);
+        };
+        let unreadable = |_| "ACME_FOLDER: its account cannot be read";
+        let Kept { contact: told, credentials } = serde_json::from_slice(&kept).map_err(unreadable)?;
+        let account = serde_json::from_value(credentials.clone()).map_err(unreadable)?;
+        let account = self.client()?.from_credentials(account).await?;
+        if told != self.contact {
+            match account.update_contacts(&contact).await {
+                Ok(()) => self.keep_account(credentials)?,
+                // No reason to be without a certificate.
+                Err(error) => tracing::warn!(%error, "ACME_CONTACT could not be told; it is with the next order"),
+            }
+        }
         Ok(account)
+    }
+
+    fn keep_account(&self, credentials: Value) -> Result<(), Fault> {
+        let kept = Kept { contact: self.contact.clone(), credentials };
+        Ok(self.folder.keep_account(&serde_json::to_vec(&kept)?)?)
     }
 
     fn client(&self) -> Result<AccountBuilder, instant_acme::Error> {

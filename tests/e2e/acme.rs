@@ -232,6 +232,32 @@ async fn strangers_who_guess_challenges_have_redis_asked_once_of_each_and_so_oft
 }
 
 #[tokio::test]
+async fn an_authority_is_told_whom_it_writes_to_from_now_on() {
+    let stack = Stack::start().await;
+    let (http_port, folder) = (port(), folder());
+    let pebble = Pebble::start(http_port, LONG_SECONDS).await.expect("an authority");
+    let mut edge = Certified::start(&stack, &pebble, &folder, http_port).await;
+    let has_ordered = async |edge: &Certified| {
+        eventually!(edge.shown().await, |shown| shown.is_some());
+        let turn = async || stack.redis.command(&["EXISTS", ACME_TURN]).await.expect("an answer");
+        eventually!(turn().await, |exists| exists == "0");
+    };
+    has_ordered(&edge).await;
+    let updates = || pebble.log().matches("POST /my-account/").count();
+    for (count, contact) in [(1, "ops@gateway.test"), (1, "ops@gateway.test"), (2, "others@gateway.test")] {
+        edge.plane.configure("ACME_CONTACT", contact);
+        edge.removes("certificate");
+        edge.start_again().await;
+        has_ordered(&edge).await;
+        assert_eq!(updates(), count, "{}", pebble.log());
+        let kept = fs::read_to_string(&edge.kept("account")[0]).expect("an account");
+        assert!(kept.contains(contact), "it is told once");
+    }
+    drop(edge);
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn a_new_name_takes_the_certificate_of_no_other_away() {
     let stack = Stack::start().await;
     let (http_port, folder) = (port(), folder());

@@ -80,6 +80,11 @@ impl Pebble {
         ready(&self.authority, STARTS_WITHIN, is_ready).await
     }
 
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.authority.log()).expect("a log")
+    }
+
     /// The URL at which a client begins.
     pub fn directory(&self) -> String {
         format!("https://localhost:{}/dir", self.port)
