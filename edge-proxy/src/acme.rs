@@ -77,6 +77,9 @@ pub async fn keep(edge: &Edge) {
         return std::future::pending().await;
     };
     let orders = &edge.metrics.acme_orders;
+    if let Err(error) = acme.folder.remove_leftovers() {
+        tracing::warn!(%error, "ACME_FOLDER: what crashes have left there stays");
+    }
     loop {
         // Without Redis nothing can be ordered, and the time is not known.
         edge.redis().wait_until_connected().await;

@@ -158,7 +158,16 @@ async fn what_acme_has_given_is_kept_to_oneself_and_not_ordered_again_by_the_nex
         assert_eq!(mode & 0o777, 0o600, "{}", path.display());
     }
 
+    let [abandoned, begun] = ["certificate-1.new", "certificate-2.new"].map(|name| edge.folder.join(name));
+    for path in [&abandoned, &begun] {
+        fs::write(path, "half of").expect("written");
+    }
+    let file = fs::File::options().write(true).open(&abandoned).expect("a file");
+    let written = file.metadata().and_then(|file| file.modified()).expect("a time");
+    file.set_modified(written - Duration::from_hours(2)).expect("another time");
     edge.start_again().await;
+    eventually!(abandoned.exists(), |exists| !exists);
+    assert!(begun.exists(), "another process may be writing it");
     assert_eq!(edge.shown().await, had);
     let mut before = edge.plane.start_beside().expect("a process");
     assert!(before.wait().await.success(), "{}", before.quote());

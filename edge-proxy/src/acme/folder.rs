@@ -10,10 +10,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use shared::credential::Digest;
+use uuid::Uuid;
 
 /// How long it is waited after a failure, at first and at last. Let's Encrypt takes five failures of a name an hour.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
 const LAST_RETRY: Duration = Duration::from_secs(3_600);
+/// How the names of files end that are to replace others, and how old one can be that is still being written.
+const NEW: &str = "new";
+const WRITTEN_WITHIN: Duration = Duration::from_secs(3_600);
 /// How many certificates for other names are of use: each is read again and again.
 const MOST_OTHERS: usize = 8;
 
@@ -114,10 +118,23 @@ impl Folder {
         remove(&self.attempts)
     }
 
-    /// Replaces a file that nobody else may read. What a crash has left beside it is no longer there then.
+    /// Removes what crashes have left of files that were to be replaced. Other edges may be writing younger ones.
+    pub fn remove_leftovers(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            let written = fs::metadata(&path).and_then(|file| file.modified());
+            // Both by the clock of this machine, however wrong.
+            let age = written.ok().and_then(|written| written.elapsed().ok());
+            if path.extension().is_some_and(|ending| ending == NEW) && age.is_some_and(|age| age > WRITTEN_WITHIN) {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces a file that nobody else may read, as several edges may at once.
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let beside = path.with_extension("new");
-        remove(&beside)?;
+        let beside = path.with_extension(format!("{}.{NEW}", Uuid::new_v4()));
         let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&beside)?;
         file.write_all(content)?;
         file.sync_all()?;
