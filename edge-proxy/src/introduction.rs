@@ -20,6 +20,7 @@ use pingora::{
     },
     server::ShutdownWatch,
 };
+use prometheus::IntCounter;
 use shared::client::TrustedProxies;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -70,6 +71,8 @@ pub struct Opening {
     pub introduction: Option<Introduction>,
     /// How long the hello may take.
     pub within: Duration,
+    /// How many hellos came.
+    pub begun: IntCounter,
 }
 
 #[async_trait]
@@ -81,7 +84,9 @@ impl PreTlsProcess for Opening {
         }
         let hello = tokio::time::timeout(self.within, await_record(connection)).await;
         let hello = hello.or_err(ErrorType::AcceptError, "a client said nothing in time")?;
-        hello.or_err(ErrorType::AcceptError, "a client left before TLS")
+        hello.or_err(ErrorType::AcceptError, "a client left before TLS")?;
+        self.begun.inc();
+        Ok(())
     }
 }
 
@@ -99,12 +104,14 @@ async fn await_record(connection: &mut Connection) -> io::Result<()> {
 pub struct Introduced<App> {
     app: Arc<App>,
     introduction: Option<Introduction>,
+    /// How many connections came by TLS.
+    established: IntCounter,
 }
 
 impl<App> Introduced<App> {
     /// Where there is no introduction, every connection is its peer's.
-    pub fn new(app: App, introduction: Option<Introduction>) -> Self {
-        Self { app: Arc::new(app), introduction }
+    pub fn new(app: App, introduction: Option<Introduction>, established: IntCounter) -> Self {
+        Self { app: Arc::new(app), introduction, established }
     }
 }
 
@@ -123,6 +130,9 @@ impl<App: ServerApp + Send + Sync + 'static> ServerApp for Introduced<App> {
             }
             None => stream,
         };
+        if !is_plain {
+            self.established.inc();
+        }
         self.app.process_new(stream, shutdown).await
     }
 

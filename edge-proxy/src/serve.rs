@@ -141,8 +141,9 @@ fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<ProxyService, Stri
     let (limits, patience) = (edge.config.limits.head_limits(), edge.config.limits.patience());
     let gated = Gated::new(cuttable, Rules { limits, patience, metrics: Arc::clone(&edge.metrics) });
     let introduction = edge.config.introduction();
-    let mut service = Service::new("proxy".to_owned(), Introduced::new(gated, introduction.clone()));
-    service.endpoints().set_pre_tls_callback(Arc::new(Opening { introduction, within: patience.head }));
+    let [begun, established] = ["begun", "established"].map(|to| edge.metrics.tls_handshakes.with_label_values(&[to]));
+    let mut service = Service::new("proxy".to_owned(), Introduced::new(gated, introduction.clone(), established));
+    service.endpoints().set_pre_tls_callback(Arc::new(Opening { introduction, within: patience.head, begun }));
     service.add_tcp_with_settings(&edge.config.edge_listen.to_string(), notices_dead_clients(&edge.config));
     let config = &edge.config;
     if let (Some(listen), Some(certificates)) = (config.edge_tls_listen, &edge.certificates) {

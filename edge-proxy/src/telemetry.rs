@@ -1,13 +1,26 @@
 //! What operators see: log lines and figures. Neither ever holds a credential: libraries that print what they parse are kept
 //! quiet whatever the filter says.
 
+use std::fmt::Debug;
+
 use prometheus::{
     Counter, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 use rustls::crypto::ring;
 use shared::trace::{self, Export, TraceOptions};
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{EnvFilter, filter::Targets, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+    level_filters::LevelFilter,
+};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::Targets,
+    fmt,
+    layer::{Context, SubscriberExt},
+    reload,
+    util::SubscriberInitExt,
+};
 
 use crate::config::LogFormat;
 
@@ -43,11 +56,30 @@ impl LogFilter {
     }
 }
 
+/// Leaves out that a handshake of TLS has failed, which Pingora calls an error: scanners make them fail all day. They are counted.
+struct WithoutHandshakes;
+
+impl<S: Subscriber> Layer<S> for WithoutHandshakes {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        struct Message(bool);
+        impl Visit for Message {
+            fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+                self.0 |= field.name() == "message" && format!("{value:?}").starts_with("Downstream handshake ");
+            }
+        }
+        let mut is_of_handshake = Message(false);
+        if *event.metadata().level() == Level::ERROR {
+            event.record(&mut is_of_handshake);
+        }
+        !is_of_handshake.0
+    }
+}
+
 /// Starts logging to standard output, once for the process.
 pub fn start(format: LogFormat, level: &str) -> LogFilter {
     let quiet = Targets::new().with_default(LevelFilter::TRACE).with_targets(QUIET);
     let (filter, handle) = reload::Layer::new(EnvFilter::new(level));
-    let registry = tracing_subscriber::registry().with(filter).with(quiet);
+    let registry = tracing_subscriber::registry().with(filter).with(quiet).with(WithoutHandshakes);
     match format {
         LogFormat::Text => registry.with(fmt::layer().with_ansi(false)).init(),
         LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true)).init(),
@@ -102,6 +134,8 @@ pub struct Metrics {
     pub upstream_ejections: IntCounter,
     /// How often a request was sent to the upstream once more.
     pub upstream_retries: IntCounter,
+    /// Handshakes of TLS by how far they came: `begun` with a hello, `established`.
+    pub tls_handshakes: IntCounterVec,
     /// Orders of certificates by ACME, by what came of them: `issued`, `failed`.
     pub acme_orders: IntCounterVec,
     /// Seconds for which every certificate that is shown is good; infinite where none is.
@@ -176,6 +210,7 @@ impl Metrics {
                 "Times that an address of the upstream was taken out of use",
             ),
             upstream_retries: counter("edge_upstream_retries_total", "Requests sent to the upstream once more"),
+            tls_handshakes: counters("edge_tls_handshakes_total", "Handshakes of TLS by how far they came", &["stage"]),
             acme_orders: counters("edge_acme_orders_total", "Orders of certificates by ACME", &["outcome"]),
             certificate_rest: seconds("edge_certificate_rest_seconds", "For which every certificate shown is good"),
             bytes: counters("edge_body_bytes_total", "Bytes of bodies that passed", &["direction"]),

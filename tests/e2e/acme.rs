@@ -334,6 +334,9 @@ async fn an_authority_that_is_away_or_refuses_ends_no_edge_and_is_not_asked_soon
     assert!(edge.log().contains("Connection refused"), "{}", edge.log());
     assert_eq!(edge.shown().await, None);
     assert_eq!(edge.plane.metric("edge_certificate_rest_seconds", "").await, 0.0);
+    let handshakes = async |stage| edge.plane.metric("edge_tls_handshakes_total", &format!("\"{stage}\"")).await;
+    assert!(handshakes("begun").await > handshakes("established").await, "who finds no certificate is counted");
+    assert!(!edge.log().contains("handshake"), "and not logged: {}", edge.log());
     let health = client().build().expect("a client").get(format!("{}/health", edge.plane.url()));
     let health = health.header("Host", format!("{NAME}:{}", edge.tls.port())).answer().await;
     assert_eq!(health.status, 200, "{health:?}");
