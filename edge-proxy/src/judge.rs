@@ -44,7 +44,7 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
         ctx.route = "challenge";
         return gateway::acme_challenge(edge, session, &challenge).await.map(Decision::Answer);
     }
-    if edge.config.https_redirect && !is_tls(session) && !edge.routes.is_plain(&ctx.path) {
+    if edge.config.tls.https_redirect && !is_tls(session) && !edge.routes.is_plain(&ctx.path) {
         return to_https(edge, session.req_header());
     }
     let request = Arc::new(read_head(edge, session, ctx)?);

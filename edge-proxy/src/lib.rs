@@ -156,7 +156,8 @@ impl Edge {
         let authorities = config.zenzefi_ca_file.as_deref().map(upstream::read_authorities).transpose();
         let authorities = authorities.map_err(|error| format!("ZENZEFI_CA_FILE: {error}"))?;
         let timeout = config.upstream_timeout();
-        let certificates = read_certificates("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE", config.edge_tls_files())?;
+        let certificates =
+            read_certificates("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE", config.tls.files(&config.public_origin))?;
         let client_options = "ZENZEFI_CLIENT_CERT_FILE, ZENZEFI_CLIENT_KEY_FILE";
         let client_certificate = read_certificates(client_options, config.zenzefi_client_files())?;
         let client = client_certificate.clone();
@@ -173,7 +174,7 @@ impl Edge {
             zenzefi: Addresses::new(addresses.collect(), config.zenzefi_rules(), timeout, &metrics),
             spellings: Arc::new(Spellings::of(&origins)),
             certificates,
-            acme: config.acme(),
+            acme: config.tls.acme(&config.public_origin),
             client_certificate,
             control: config.control_api_url.clone().map(|origin| Upstream::new(origin, control)),
             tunnels: Connector::new(None),
@@ -251,7 +252,7 @@ impl Edge {
 
     /// What tells browsers to come by https alone, if this connection may say so (RFC 6797 §7.2).
     pub fn strict_transport(&self, session: &Session) -> Option<HeaderValue> {
-        let seconds = self.config.hsts_seconds;
+        let seconds = self.config.tls.hsts_seconds;
         let value = || HeaderValue::try_from(format!("max-age={seconds}")).expect("a number is visible ASCII");
         (seconds > 0 && judge::is_tls(session)).then(value)
     }

@@ -50,7 +50,7 @@ pub fn run(config: Config, reload: Reload) -> Result<ExitCode, String> {
     let edge = Arc::new(Edge::new(config, listeners)?);
     check_listen(&edge, "EDGE_LISTEN", edge.config.edge_listen)?;
     check_listen(&edge, "EDGE_OPS_LISTEN", edge.config.edge_ops_listen)?;
-    edge.config.edge_tls_listen.map_or(Ok(()), |listen| check_listen(&edge, "EDGE_TLS_LISTEN", listen))?;
+    edge.config.tls.edge_tls_listen.map_or(Ok(()), |listen| check_listen(&edge, "EDGE_TLS_LISTEN", listen))?;
     let threads = match edge.config.edge_threads {
         Some(threads) => usize::from(threads),
         None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -146,7 +146,7 @@ fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<ProxyService, Stri
     service.endpoints().set_pre_tls_callback(Arc::new(Opening { introduction, within: patience.head, begun }));
     service.add_tcp_with_settings(&edge.config.edge_listen.to_string(), notices_dead_clients(&edge.config));
     let config = &edge.config;
-    if let (Some(listen), Some(certificates)) = (config.edge_tls_listen, &edge.certificates) {
+    if let (Some(listen), Some(certificates)) = (config.tls.edge_tls_listen, &edge.certificates) {
         // TLS 1.2 and 1.3, by Mozilla's list.
         let tls = TlsSettings::with_callbacks(Box::new(Chooser(Arc::clone(certificates))));
         let mut tls = tls.map_err(|error| format!("EDGE_TLS_LISTEN: {}", error.etype().as_str()))?;

@@ -52,7 +52,8 @@ impl Caller<'_> {
             let call = call.bearer_auth(&self.person.jwt).header("Idempotency-Key", key);
             match call.json(&json!({ "duration_hours": 1 })).try_answer().await {
                 Ok(answer) if answer.status < 500 => return answer,
-                Ok(answer) if self.is_orderly => {
+                // A Redis that is slow cannot say in time whether a token was used.
+                Ok(answer) if self.is_orderly && !(answer.status == 503 && method == Method::DELETE) => {
                     panic!("{} while no replica was killed: {}", answer.status, answer.text())
                 }
                 _ => tokio::time::sleep(PAUSE).await,

@@ -1,0 +1,103 @@
+//! TLS towards clients: where it is spoken, with which certificates, and who is sent there.
+
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+
+use super::value::https_url;
+use crate::{
+    acme::{Acme, Folder},
+    certificates::{Files, Need},
+    origin::Origin,
+};
+
+/// The options of TLS.
+#[derive(Args, Clone, Debug)]
+pub struct TlsOptions {
+    /// Where the edge listens for TLS; needs a certificate and its key, or ACME_DIRECTORY
+    #[arg(long, env = "EDGE_TLS_LISTEN")]
+    pub edge_tls_listen: Option<SocketAddr>,
+
+    /// PEM file of the certificate chain for EDGE_TLS_LISTEN; several comma-separated, chosen by host name, the first where none fits
+    #[arg(long, env = "EDGE_TLS_CERT_FILE", value_delimiter = ',')]
+    pub edge_tls_cert_file: Vec<PathBuf>,
+
+    /// PEM file of the private key of each of them, in the same order
+    #[arg(long, env = "EDGE_TLS_KEY_FILE", value_delimiter = ',')]
+    pub edge_tls_key_file: Vec<PathBuf>,
+
+    /// The ACME authority that gives certificates for the https names in PUBLIC_ORIGIN, which must reach the edge at port 80, such as https://acme-v02.api.letsencrypt.org/directory; whoever sets it agrees to its terms
+    #[arg(long, env = "ACME_DIRECTORY", requires = "acme_folder", value_parser = https_url)]
+    pub acme_directory: Option<String>,
+
+    /// Folder for the account, the key and the certificate of ACME, kept over restarts; edges of one machine may share it
+    #[arg(long, env = "ACME_FOLDER")]
+    pub acme_folder: Option<PathBuf>,
+
+    /// E-mail address that the ACME authority may write to
+    #[arg(long, env = "ACME_CONTACT")]
+    pub acme_contact: Option<String>,
+
+    /// PEM file of who vouches for the ACME authority's own server; the system's roots otherwise
+    #[arg(long, env = "ACME_CA_FILE")]
+    pub acme_ca_file: Option<PathBuf>,
+
+    /// Whether EDGE_LISTEN sends everybody to https, but for /health and the challenges of ACME; needs EDGE_TLS_LISTEN
+    #[arg(long, env = "HTTPS_REDIRECT", default_value_t = false, action = clap::ArgAction::Set)]
+    pub https_redirect: bool,
+
+    /// Seconds for which browsers are told, over TLS, to come by https alone (HSTS); 0 for not at all
+    #[arg(long, env = "HSTS_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=63_072_000))]
+    pub hsts_seconds: u64,
+}
+
+impl TlsOptions {
+    /// Checks what no single option shows; the error names the options.
+    pub fn validate(&self, public_origins: &[Origin]) -> Result<(), String> {
+        if self.edge_tls_cert_file.len() != self.edge_tls_key_file.len() {
+            return Err("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE: each certificate needs one key".into());
+        }
+        if self.edge_tls_listen.is_some() && self.files(public_origins).is_empty() {
+            return Err("EDGE_TLS_LISTEN needs EDGE_TLS_CERT_FILE and EDGE_TLS_KEY_FILE, or ACME_DIRECTORY".into());
+        }
+        if let Some(acme) = self.acme(public_origins) {
+            if self.edge_tls_listen.is_none() || acme.domains.is_empty() {
+                return Err("ACME_DIRECTORY needs EDGE_TLS_LISTEN, and an https name in PUBLIC_ORIGIN".into());
+            }
+            if !acme.folder.path.is_dir() {
+                return Err(format!("ACME_FOLDER: {} is no folder", acme.folder.path.display()));
+            }
+        }
+        if self.https_redirect {
+            if self.edge_tls_listen.is_none() {
+                return Err("HTTPS_REDIRECT needs EDGE_TLS_LISTEN".into());
+            }
+            if !public_origins.iter().any(Origin::is_https) {
+                return Err("HTTPS_REDIRECT needs an https origin in PUBLIC_ORIGIN to lead to".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The certificates of the TLS listener, if there is one.
+    pub fn files(&self, public_origins: &[Origin]) -> Vec<Files> {
+        let pairs = self.edge_tls_cert_file.iter().zip(&self.edge_tls_key_file);
+        let files = pairs.map(|(certificates, key)| Files {
+            certificates: certificates.clone(),
+            key: key.clone(),
+            need: Need::Required,
+        });
+        let files = files.chain(self.acme(public_origins).into_iter().flat_map(|acme| acme.files_with_fallbacks()));
+        if self.edge_tls_listen.is_some() { files.collect() } else { Vec::new() }
+    }
+
+    /// The ACME authority for the names in these origins, if there is one.
+    pub fn acme(&self, public_origins: &[Origin]) -> Option<Acme> {
+        let (directory, folder) = self.acme_directory.clone().zip(self.acme_folder.as_ref())?;
+        let named = public_origins.iter().filter(|origin| origin.is_https() && !origin.is_address());
+        let domains: Vec<String> = named.map(Origin::host).collect::<BTreeSet<_>>().into_iter().collect();
+        let folder = Folder::new(folder, &directory, &domains);
+        let (contact, ca_file) = (self.acme_contact.clone(), self.acme_ca_file.clone());
+        Some(Acme { directory, domains, contact, ca_file, folder })
+    }
+}
