@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Error;
 
 /// How long a caller waits for its turn before it is told to come back.
-const TURN_WITHIN: Duration = Duration::from_secs(5);
+const TURN_WITHIN: Duration = Duration::from_secs(10);
 
 /// A bounded pool of threads that hash.
 #[derive(Clone)]
