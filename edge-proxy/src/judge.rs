@@ -307,7 +307,7 @@ fn has_cookie(headers: &HeaderMap) -> bool {
 /// Whether the peer itself is a proxy that is trusted.
 pub fn is_from_trusted_proxy(edge: &Edge, session: &Session) -> bool {
     let peer = session.client_addr().and_then(|peer| peer.as_inet());
-    peer.is_some_and(|peer| edge.config.trusted_proxies.contains(peer.ip().to_canonical()))
+    peer.is_some_and(|peer| edge.config.trusted_proxies.contains(peer.ip()))
 }
 
 /// The address of whoever asks, past the proxies that are trusted.

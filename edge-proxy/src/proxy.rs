@@ -112,7 +112,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<bool> {
-        ctx.begin_span(session.req_header(), is_from_trusted_proxy(&self.edge, session));
+        ctx.begin_span(session.req_header(), || is_from_trusted_proxy(&self.edge, session));
         let span = ctx.span.clone();
         match span.around(judge(&self.edge, session, ctx)).await {
             Ok(Decision::Answer(answer)) => self.send(session, ctx, answer).await.map(|()| true),

@@ -201,7 +201,7 @@ impl RequestCtx {
     }
 
     /// Begins what this request is in its trace, once its head was read.
-    pub fn begin_span(&mut self, head: &RequestHeader, is_trusted: bool) {
+    pub fn begin_span(&mut self, head: &RequestHeader, is_trusted: impl FnOnce() -> bool) {
         let lines = head.headers.get_all(trace::HEADER).iter().map(HeaderValue::as_bytes);
         self.span = Span::of_request(lines, is_trusted);
     }

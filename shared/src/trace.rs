@@ -132,12 +132,12 @@ pub struct Span(Option<Context>);
 impl Span {
     /// A request that came in, at the place in a trace that its lines of [`HEADER`] tell; at the start of one where they tell none, or several.
     /// Whether it is told is for `is_trusted` callers to say; of all others a share is drawn, whatever they call their traces.
-    pub fn of_request<'a>(lines: impl IntoIterator<Item = &'a [u8]>, is_trusted: bool) -> Self {
+    pub fn of_request<'a>(lines: impl IntoIterator<Item = &'a [u8]>, is_trusted: impl FnOnce() -> bool) -> Self {
         let Some(telling) = TELLING.get() else { return Self(None) };
         let mut lines = lines.into_iter();
         let line = lines.next().filter(|_| lines.next().is_none());
         let place = line.and_then(|line| parse(str::from_utf8(line).ok()?));
-        let place = place.map(|place| if is_trusted { place } else { telling.drawn(&place) });
+        let place = place.map(|place| if is_trusted() { place } else { telling.drawn(&place) });
         let parent = place.map(|place| Context::new().with_remote_span_context(place));
         Self::start("request", SpanKind::Server, &parent.unwrap_or_default(), SystemTime::now())
     }
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn without_a_collector_nothing_is_kept() {
-        let span = Span::of_request([GOOD.as_bytes()], true);
+        let span = Span::of_request([GOOD.as_bytes()], || true);
         assert!(span.traceparent().is_none() && span.trace_id().is_none() && !span.is_told());
     }
 }

@@ -123,7 +123,7 @@ impl<E: Endpoint> Endpoint for Layer<E> {
         let user_agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
         let user_agent = user_agent.map(|agent| agent.chars().take(AGENT_CHARS).collect());
         let lines = request.headers().get_all(trace::HEADER).iter().map(HeaderValue::as_bytes);
-        let span = Span::of_request(lines, self.is_from_trusted_proxy(&request));
+        let span = Span::of_request(lines, || self.is_from_trusted_proxy(&request));
         let caller = Origin { ip_address: client, user_agent, request_id: Some(request_id.clone()) };
 
         let recognised = Arc::<Recognised>::default();
@@ -161,7 +161,7 @@ impl<E: Endpoint> Layer<E> {
     /// Whether the peer itself is a proxy that is trusted, as edges are.
     fn is_from_trusted_proxy(&self, request: &Request) -> bool {
         let peer = request.remote_addr().as_socket_addr();
-        peer.is_some_and(|peer| self.app.config.trusted_proxies.contains(peer.ip().to_canonical()))
+        peer.is_some_and(|peer| self.app.config.trusted_proxies.contains(peer.ip()))
     }
 
     /// The address of whoever calls, past the proxies that are trusted.

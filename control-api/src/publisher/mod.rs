@@ -187,8 +187,8 @@ impl Publisher {
     }
 
     /// Puts these tokens as Postgres has them now: the token first, so that a credential never names what is not there;
-    /// then its credentials; then a change, for the edges to look again, all within its span. Tells of each token whether it was published, so
-    /// that one that cannot be holds no other up, and what Redis knew better.
+    /// then its credentials; then a change, for the edges to look again, all within its span. Tells of each token whether it was
+    /// published, so that one that cannot be holds no other up, and what Redis knew better.
     pub async fn publish_each(
         &self,
         db: &impl db::Connection,
