@@ -6,7 +6,7 @@ INSTALL := deploy/install-tools.sh
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 # Everything is built with --workspace, so that dependencies have the same features from command to command.
-.PHONY: help run test lint fuzz prove bench-rewrite fmt advisories
+.PHONY: help run test lint fuzz prove bench bench-quick fmt advisories
 .DEFAULT_GOAL := help
 
 help: ## Shows this list
@@ -50,10 +50,15 @@ prove: ## Measures what has a figure, on a release build, alone on the machine; 
 	cargo build --locked --release --workspace
 	@exec $(TARGET)/release/testbed prove
 
-bench-rewrite: ## Measures rewriting beside nginx, alone and of 1 GiB, like prove; writes target/bench/rewrite.md
+bench: ## Measures how fast everything is, beside nginx, HAProxy and a bare Pingora, alone on the machine; writes target/bench/; BENCH_ONLY=rewriting
 	@$(INSTALL) bench
 	cargo build --locked --release --workspace --bins --examples
-	@exec $(TARGET)/release/testbed bench-rewrite
+	@exec $(TARGET)/release/testbed bench
+
+bench-quick: ## Sees in three minutes whether a goal of `make bench` is lost
+	@$(INSTALL) bench
+	cargo build --locked --release --workspace --bins --examples
+	@exec $(TARGET)/release/testbed bench --quick
 
 fmt: ## Formats the code
 	cargo fmt --all

@@ -1,76 +1,38 @@
-//! `make prove` and `make bench-rewrite`: what the gateway promises in figures, measured on a release build that has the machine to
-//! itself.
+//! `make prove` and `make bench`: what the gateway promises in figures, and how fast it is beside others of its kind; measured on a
+//! release build that has the machine to itself.
 
-mod bodies;
-mod cost;
-mod crowd;
-mod cuts;
-mod delays;
-mod lease;
-mod logins;
-mod losses;
-mod parted;
+pub mod prove;
 mod report;
-mod rewrite;
-mod slow;
+pub mod speed;
 
 use std::fs;
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
-use testbed::{process::build_folder, stack::Stack};
+use testbed::process::build_folder;
 
 use report::Report;
 
-/// A part of what is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Section {
-    /// A gibibyte down and one up.
-    Bodies,
-    /// How soon a purchase and a revocation count.
-    Delays,
-    /// What the edge adds to a small request.
-    Cost,
-    /// What is open when its token is revoked.
-    Revocations,
-    /// What is open when its token's time is up.
-    Expiries,
-    /// Made-up tokens.
-    Crowd,
-    /// Ten thousand slow clients, and a flood past the limits.
-    Slow,
-    /// Redis emptied, and silent.
-    Losses,
-    /// One edge cut off from Redis.
-    Parted,
-    /// Failed logins, and many at once.
-    Logins,
-}
-
 /// Measures these sections, or all if none is named, prints what it finds and writes `prove/report.md` in the build folder; an
 /// error where a promise is broken. What takes more than a few minutes is left out unless `is_long`.
-pub async fn prove(sections: &[Section], is_long: bool) -> anyhow::Result<()> {
+pub async fn prove(sections: &[prove::Section], is_long: bool) -> anyhow::Result<()> {
     let mut report = new_report()?;
-    let beside = async || if is_long { Ok(Some(lease::hold().await?)) } else { anyhow::Ok(None) };
-    let (held, ()) = tokio::try_join!(beside(), measure(sections, &mut report))?;
-    if let Some(held) = held {
-        lease::tell(&held, &mut report);
-    }
+    prove::measure(sections, is_long, &mut report).await?;
     write(&report, "prove", "report.md")?;
     report.verdict()
 }
 
-/// Measures rewriting, prints what it finds and writes `bench/rewrite.md` in the build folder; an error where a promise is broken.
-pub async fn bench_rewrite() -> anyhow::Result<()> {
+/// Measures these sections, or all if none is named, prints what it finds and writes `bench/report.md` and the plots beside it in the
+/// build folder; an error where a goal is missed.
+pub async fn bench(sections: &[speed::Section], pace: speed::Pace) -> anyhow::Result<()> {
     let mut report = new_report()?;
-    rewrite::measure(&mut report).await?;
-    write(&report, "bench", "rewrite.md")?;
+    speed::measure(sections, pace, &mut report).await?;
+    write(&report, "bench", "report.md")?;
     report.verdict()
 }
 
 fn new_report() -> anyhow::Result<Report> {
     if cfg!(debug_assertions) {
-        bail!("figures of a debug build say nothing: use `make prove` or `make bench-rewrite`");
+        bail!("figures of a debug build say nothing: use `make prove` or `make bench`");
     }
     Report::new()
 }
@@ -81,45 +43,5 @@ fn write(report: &Report, folder: &str, name: &str) -> anyhow::Result<()> {
     let path = folder.join(name);
     fs::write(&path, report.text()).with_context(|| format!("cannot write {}", path.display()))?;
     println!("\nWritten to {}", path.display());
-    Ok(())
-}
-
-async fn measure(sections: &[Section], report: &mut Report) -> anyhow::Result<()> {
-    let is_asked = |section| sections.is_empty() || sections.contains(&section);
-    if [Section::Bodies, Section::Delays, Section::Cost, Section::Revocations].into_iter().any(is_asked) {
-        let stack = Stack::plan().edges(2).control_env("LOG_LEVEL", "info").edge_env("LOG_LEVEL", "info").start().await;
-        let alice = stack.control.user("alice").with_credits(100_000).await;
-        if is_asked(Section::Bodies) {
-            bodies::measure(&stack, &alice, report).await?;
-        }
-        if is_asked(Section::Delays) {
-            delays::measure(&stack, &alice, report).await?;
-        }
-        if is_asked(Section::Cost) {
-            cost::measure(&stack, &alice, report).await?;
-        }
-        if is_asked(Section::Revocations) {
-            cuts::revocations(&stack, &alice, report).await?;
-        }
-        stack.finish().await;
-    }
-    if is_asked(Section::Expiries) {
-        cuts::expiries(report).await?;
-    }
-    if is_asked(Section::Crowd) {
-        crowd::measure(report).await?;
-    }
-    if is_asked(Section::Slow) {
-        slow::measure(report).await?;
-    }
-    if is_asked(Section::Losses) {
-        losses::measure(report).await?;
-    }
-    if is_asked(Section::Parted) {
-        parted::measure(report).await?;
-    }
-    if is_asked(Section::Logins) {
-        logins::measure(report).await?;
-    }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The testbed's command line: what `make run`, `make test`, `make prove` and `make bench-rewrite` call.
+//! The testbed's command line: what `make run`, `make test`, `make prove` and `make bench` call.
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a command line speaks to people there")]
 
 #[path = "../bench/mod.rs"]
@@ -49,13 +49,20 @@ enum Command {
     Prove {
         /// What to measure; everything if nothing is named.
         #[arg(value_enum, env = "PROVE_ONLY", value_delimiter = ',')]
-        sections: Vec<bench::Section>,
+        sections: Vec<bench::prove::Section>,
         /// Measure what takes ten minutes, too.
         #[arg(long, env = "PROVE_LONG", value_parser = FalseyValueParser::new())]
         long: bool,
     },
-    /// Measure what rewriting costs, beside nginx; print it and write bench/rewrite.md in the build folder.
-    BenchRewrite,
+    /// Measure how fast the gateway is, beside others of its kind; print it and write bench/report.md in the build folder.
+    Bench {
+        /// What to measure; everything if nothing is named.
+        #[arg(value_enum, env = "BENCH_ONLY", value_delimiter = ',')]
+        sections: Vec<bench::speed::Section>,
+        /// Only see, in less than three minutes, whether a goal is lost.
+        #[arg(long)]
+        quick: bool,
+    },
 }
 
 #[tokio::main]
@@ -65,7 +72,10 @@ async fn main() -> ExitCode {
         Command::Standin { https, http } => standin(https, http).await,
         Command::Stack(options) => run::run(&options).await.map(|()| ExitCode::SUCCESS),
         Command::Prove { sections, long } => bench::prove(&sections, long).await.map(|()| ExitCode::SUCCESS),
-        Command::BenchRewrite => bench::bench_rewrite().await.map(|()| ExitCode::SUCCESS),
+        Command::Bench { sections, quick } => {
+            let pace = if quick { bench::speed::Pace::Quick } else { bench::speed::Pace::Full };
+            bench::bench(&sections, pace).await.map(|()| ExitCode::SUCCESS)
+        }
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("testbed: {error:#}");

@@ -2,7 +2,7 @@
 
 use testbed::{stack::Stack, strangers};
 
-use super::report::Report;
+use crate::bench::report::Report;
 
 const TOKENS: usize = 100_000;
 const MOST_GROWTH_MIB: u64 = 16;

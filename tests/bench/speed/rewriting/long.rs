@@ -11,10 +11,8 @@ use testbed::{
 };
 use tokio::time::timeout;
 
-use super::{
-    super::report::{Report, milliseconds},
-    page::page,
-};
+use super::page::page;
+use crate::bench::report::{Report, milliseconds};
 
 /// An alias: what paces the page knows nothing of its own origin.
 const NAMED: &str = "https://zenzefi.local";

@@ -12,7 +12,7 @@ use testbed::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::report::{Durations, Report, milliseconds};
+use crate::bench::report::{Durations, Report, milliseconds};
 
 const SLOW: usize = 10_000;
 const FLOODS: usize = 32;

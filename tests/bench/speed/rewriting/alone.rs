@@ -4,7 +4,7 @@ use anyhow::Context;
 use testbed::process::built_program;
 use tokio::process::Command;
 
-use super::super::report::Report;
+use crate::bench::report::Report;
 
 const AT_LEAST: f64 = 1.0;
 

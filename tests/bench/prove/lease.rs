@@ -6,7 +6,7 @@ use http::Method;
 use testbed::{client::Ask, socket::Socket, stack::Stack};
 use tokio::time::sleep;
 
-use super::report::Report;
+use crate::bench::report::Report;
 
 const HELD_FOR: Duration = Duration::from_secs(600);
 const TRIED_EVERY: Duration = Duration::from_secs(20);

@@ -14,7 +14,7 @@ use testbed::{
 };
 use tokio::time::{sleep, sleep_until};
 
-use super::report::{Report, milliseconds};
+use crate::bench::report::{Report, milliseconds};
 
 const TOKENS: usize = 100_000;
 /// How many of them an edge has seen when Redis is emptied.

@@ -14,7 +14,7 @@ use testbed::{
     standin::{Content, checksum},
 };
 
-use super::report::Report;
+use crate::bench::report::Report;
 
 const MIB: u64 = 1024 * 1024;
 const LONG: u64 = 1024 * MIB;

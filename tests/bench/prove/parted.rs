@@ -6,10 +6,8 @@ use http::Method;
 use testbed::{client::Ask, eventually, socket::Socket, stack::Stack};
 use tokio::time::sleep_until;
 
-use super::{
-    losses::{GRACE, STALENESS, WELL_WITHIN, seconds},
-    report::Report,
-};
+use super::losses::{GRACE, STALENESS, WELL_WITHIN, seconds};
+use crate::bench::report::Report;
 
 const PARTED_FOR: Duration = Duration::from_secs(90);
 

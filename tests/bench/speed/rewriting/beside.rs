@@ -9,10 +9,10 @@ use testbed::{client::client, process::Process, stack::Stack};
 use tokio::task::JoinSet;
 
 use super::{
-    super::report::Report,
     nginx::Nginx,
     page::{count, page, spellings},
 };
+use crate::bench::report::Report;
 
 const PAGE_BYTES: usize = 1_200_000;
 const OCCURRENCES: usize = 600;

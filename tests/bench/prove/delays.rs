@@ -7,7 +7,7 @@ use testbed::{
     stack::Stack,
 };
 
-use super::report::{Durations, Report, milliseconds};
+use crate::bench::report::{Durations, Report, milliseconds};
 
 const PURCHASES: usize = 200;
 const REVOCATIONS: usize = 200;

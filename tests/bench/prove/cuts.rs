@@ -20,7 +20,7 @@ use testbed::{
 };
 use tokio::{sync::Notify, task::JoinSet, time::sleep_until};
 
-use super::report::{Durations, Report, milliseconds};
+use crate::bench::report::{Durations, Report, milliseconds};
 
 const SOCKETS: usize = 1_000;
 const P99_WITHIN: Duration = Duration::from_millis(250);

@@ -14,7 +14,7 @@ use testbed::{
 };
 use tokio::task::JoinSet;
 
-use super::report::{Durations, Report, milliseconds};
+use crate::bench::report::{Durations, Report, milliseconds};
 
 /// Accounts that are tried, of each kind: each fails less often than locks it.
 const ACCOUNTS: usize = 120;

@@ -10,7 +10,7 @@ use testbed::{
 };
 use tokio::task::JoinSet;
 
-use super::report::{Durations, Report};
+use crate::bench::report::{Durations, Report};
 
 const REQUESTS: usize = 20_000;
 const AT_ONCE: usize = 16;

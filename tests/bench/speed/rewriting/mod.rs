@@ -1,0 +1,19 @@
+//! What rewriting costs, beside nginx and alone, and what it holds of a long page.
+
+mod alone;
+mod beside;
+mod long;
+mod nginx;
+mod page;
+
+use super::Pace;
+use crate::bench::report::Report;
+
+pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
+    beside::measure(report).await?;
+    if pace == Pace::Quick {
+        return Ok(());
+    }
+    alone::measure(report).await?;
+    long::measure(report).await
+}
