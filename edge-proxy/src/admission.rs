@@ -3,7 +3,7 @@
 use std::{future::Future, net::IpAddr, sync::Arc, time::Instant};
 
 use chrono::DateTime;
-use shared::credential::Credential;
+use shared::credential::{Credential, Digest};
 
 use crate::{
     Edge,
@@ -33,10 +33,10 @@ impl Edge {
             let outcome = if check(&candidate).is_ok() {
                 let (address, looked_up) = (caller.request.client, &caller.request.looked_up);
                 let ask = self.grants().admit(digest, &caller.from.device, address, &caller.scopes, looked_up);
-                self.bounded(credential, address, ask).await
+                self.bounded(digest, address, ask).await
             } else {
                 // A bad credential is told so first.
-                self.find(credential, caller.request).await
+                Box::pin(self.find(credential, caller.request)).await
             };
             match outcome {
                 Ok(held) => {
@@ -91,18 +91,18 @@ impl Edge {
     }
 
     async fn find(&self, credential: &Credential, request: &Request) -> Result<Arc<Held>, Unfit> {
-        let ask = self.grants().find(credential.digest(), &request.looked_up);
-        self.bounded(credential, request.client, ask).await
+        let digest = credential.digest();
+        self.bounded(digest, request.client, self.grants().find(digest, &request.looked_up)).await
     }
 
     /// Asks, within the bound of what an address may try.
     async fn bounded(
         &self,
-        credential: &Credential,
+        digest: Digest,
         address: Option<IpAddr>,
         ask: impl Future<Output = Result<Arc<Held>, Unfit>>,
     ) -> Result<Arc<Held>, Unfit> {
-        let tried = self.strangers.begin(address, credential.digest(), Instant::now());
+        let tried = self.strangers.begin(address, digest, Instant::now());
         let tried = tried.map_err(|retry_after| Unfit::Refused(Refusal::TooManyUnknown { retry_after }))?;
         let outcome = ask.await;
         match &outcome {
@@ -148,16 +148,16 @@ impl Edge {
         let place = self.places.take(held.token_id, caller.opens).ok_or(Denied::TooManyOpen)?;
         self.rates.spend(held.token_id, Instant::now()).map_err(Denied::TooManyRequests)?;
         let lease = held.lease.expect("a grant that was admitted for a device has a lease");
-        let who = Who {
+        let who = || Who {
             session_id: lease.session_id,
             token_id: held.token_id,
             user_id: held.user_id,
             device: caller.from.device.clone(),
             started_at_ms: lease.started_at_ms,
             address: caller.request.client,
-            agent: caller.agent.clone(),
+            agent: caller.agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned()),
         };
-        Ok(permit.counted(self.meter.session(who).open(), place))
+        Ok(permit.counted(self.meter.session(lease.session_id, who).open(), place))
     }
 }
 

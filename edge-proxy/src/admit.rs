@@ -4,7 +4,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use shared::{
     device::Device,
     path::PathFault,
@@ -260,7 +260,7 @@ pub struct Caller<'a> {
     /// The path that it asks for, and where it would copy that to.
     pub paths: &'a [&'a str],
     pub request: &'a Request,
-    pub agent: Option<String>,
+    pub agent: Option<&'a HeaderValue>,
     /// What it opens.
     pub opens: Kind,
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use pingora::{
     apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream},
     protocols::http::{ServerSession, v2::server::H2Options},
@@ -147,6 +148,18 @@ impl<App> Cuttable<App> {
     pub fn new(app: App, cuts: Arc<Cuts>, ending: CancellationToken) -> Self {
         Self { app: Arc::new(app), cuts, ending }
     }
+
+    /// Waits until a request must end, and notes why.
+    async fn ends(&self, cut: &Cut) {
+        tokio::select! {
+            ended = cut.fired() => self.cuts.note(ended),
+            () = cut.overdue() => {
+                self.cuts.metrics.refusals.with_label_values(&[Denied::BodyTimeout.reason()]).inc();
+            }
+            // So that all of it has been counted when the last figures are told.
+            () = async { self.ending.cancelled().await; tokio::time::sleep(cut.grace()).await } => {}
+        }
+    }
 }
 
 #[async_trait]
@@ -161,18 +174,13 @@ impl<App: HttpServerApp + Send + Sync + 'static> HttpServerApp for Cuttable<App>
         }
         let cut = Arc::new(Cut::default());
         let request = CUT.scope(Arc::clone(&cut), self.app.process_new_http(session, shutdown));
+        // What ends it is looked at when it was woken itself, not whenever the request was.
+        let mut ends = FuturesUnordered::new();
+        ends.push(self.ends(&cut));
         tokio::select! {
+            biased;
             reused = request => reused,
-            ended = cut.fired() => {
-                self.cuts.note(ended);
-                None
-            }
-            () = cut.overdue() => {
-                self.cuts.metrics.refusals.with_label_values(&[Denied::BodyTimeout.reason()]).inc();
-                None
-            }
-            // So that all of it has been counted when the last figures are told.
-            () = async { self.ending.cancelled().await; tokio::time::sleep(cut.grace()).await } => None,
+            _ = ends.next() => None,
         }
     }
 

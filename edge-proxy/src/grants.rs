@@ -137,7 +137,7 @@ impl Grants {
             }
             // A change that came before the use began did not see it, and so did not look the token up.
             if self.doubted(&held).is_some_and(|doubted| doubted >= began) {
-                self.look_again_at(&held, None).await;
+                Box::pin(self.look_again_at(&held, None)).await;
             }
             return Ok(held);
         }

@@ -42,7 +42,7 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
         // Whoever asks, by whatever port: authorities name no addresses, and look at port 80.
         let challenge = challenge.to_owned();
         ctx.route = "challenge";
-        return gateway::acme_challenge(edge, session, &challenge).await.map(Decision::Answer);
+        return Box::pin(gateway::acme_challenge(edge, session, &challenge)).await.map(Decision::Answer);
     }
     if edge.config.tls.https_redirect && !is_tls(session) && !edge.routes.is_plain(&ctx.path) {
         return to_https(edge, session.req_header());
@@ -62,25 +62,33 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
         }
     }
     let answer = match route {
-        Route::Health => gateway::health(edge),
-        Route::Authenticate => gateway::authenticate(edge, session, &request).await?,
-        Route::Status => gateway::status(edge, session, &request).await?,
-        Route::Logout => gateway::logout(edge, session, &request).await?,
-        Route::Release => gateway::release(edge, session, &request).await?,
-        Route::SignIn => gateway::sign_in(edge, session, &request).await?,
-        Route::Enter => gateway::enter(edge, session, &request).await?,
-        Route::WhoAmI => gateway::whoami(edge, session, &request).await?,
-        Route::Stylesheet => Answer::stylesheet(),
-        Route::KeySet => gateway::key_set(edge, session)?,
-        Route::NotFound => return Err(Denied::NotFound),
-        Route::Misspelled => return Err(Denied::MisspelledPath),
         Route::Control => {
             shared::path::check(&path).map_err(Denied::Path)?;
             return Ok(Decision::Forward(Target::Control));
         }
         Route::Upstream { path, prefixed } => return admit_upstream(edge, session, &request, path, prefixed).await,
+        // Boxed, so that requests that pass do not carry room for them.
+        own => Box::pin(answer(edge, session, &request, own)).await?,
     };
     Ok(Decision::Answer(answer))
+}
+
+/// Answers what is the edge's own.
+async fn answer(edge: &Edge, session: &mut Session, request: &Request, route: Route<'_>) -> Result<Answer, Denied> {
+    match route {
+        Route::Health => Ok(gateway::health(edge)),
+        Route::Authenticate => gateway::authenticate(edge, session, request).await,
+        Route::Status => gateway::status(edge, session, request).await,
+        Route::Logout => gateway::logout(edge, session, request).await,
+        Route::Release => gateway::release(edge, session, request).await,
+        Route::SignIn => gateway::sign_in(edge, session, request).await,
+        Route::Enter => gateway::enter(edge, session, request).await,
+        Route::WhoAmI => gateway::whoami(edge, session, request).await,
+        Route::Stylesheet => Ok(Answer::stylesheet()),
+        Route::KeySet => gateway::key_set(edge, session),
+        Route::Misspelled => Err(Denied::MisspelledPath),
+        Route::NotFound | Route::Control | Route::Upstream { .. } => Err(Denied::NotFound),
+    }
 }
 
 /// Notes what the access line needs.
@@ -149,7 +157,9 @@ fn check_size(head: &RequestHeader, limits: &Limits, max_body_bytes: u64) -> Res
 /// The public origin that a request came by; `None` if it is none of ours.
 fn public_origin(edge: &Edge, is_tls: bool, head: &RequestHeader) -> Option<Origin> {
     let host = named_host(head)?;
-    let configured = edge.public_origins.iter().find(|origin| origin.is_named_by(host));
+    let is_named = |origin: &&Origin| origin.is_named_by(host);
+    let spelled_so = edge.public_origins.iter().find(|origin| origin.authority() == host);
+    let configured = spelled_so.or_else(|| edge.public_origins.iter().find(is_named));
     match configured {
         Some(origin) => Some(origin.clone()),
         // Only DEBUG lets this list be empty.
@@ -185,12 +195,12 @@ async fn admit_upstream(
     let is_upgrade = is_websocket(head);
     let query = query.map(credential::strip_query).unwrap_or_default();
     if has_query_token && !is_upgrade {
-        let (held, candidate) = edge.choose(candidates, request).await?;
+        let (held, candidate) = Box::pin(edge.choose(candidates, request)).await?;
         if candidate.source == Source::Query {
             admit::authorize(edge.config.device_policy, true, held.scope, &[path])?;
             return sign_in_by_query(edge, &head.headers, request, &candidate, &held, path, query.as_deref());
         }
-        return admit_with(edge, session, request, &from, vec![candidate], path, query.as_deref()).await;
+        return Box::pin(admit_with(edge, session, request, &from, vec![candidate], path, query.as_deref())).await;
     }
     admit_with(edge, session, request, &from, candidates, path, query.as_deref()).await
 }
@@ -218,12 +228,11 @@ async fn admit_with(
     };
     if scopes.is_empty() {
         // No token opens this; but a bad one is told so first, and nothing is taken for it.
-        let (held, candidate) = edge.choose(candidates, request).await?;
+        let (held, candidate) = Box::pin(edge.choose(candidates, request)).await?;
         check(&candidate)?;
         return Err(admit::authorize(policy, from.is_named, held.scope, &paths).err().unwrap_or(Denied::Fault));
     }
     let agent = head.headers.get(header::USER_AGENT);
-    let agent = agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
     let opens = if is_upgrade { Kind::WebSocket } else { Kind::Request };
     let caller = Caller { from: from.clone(), scopes, paths: &paths, request, agent, opens };
     let (permit, candidate) = edge.admit(candidates, &caller, check).await?;

@@ -1,15 +1,20 @@
 //! An origin: scheme, host and port. What people see, what the upstream is, and what a browser says that it comes from.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use url::{Host, Url};
 
-/// A web origin, normalised: the host in lower case, the port always known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+/// A web origin, normalised: the host in lower case, the port always known. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Origin(Arc<Parts>);
+
+#[derive(PartialEq, Eq)]
+struct Parts {
     https: bool,
     host: Host<String>,
     port: u16,
+    /// Written once, for every request asks for it.
+    authority: String,
 }
 
 /// A text that is not `http(s)://host[:port]`.
@@ -38,7 +43,10 @@ impl Origin {
             "http" => false,
             _ => return None,
         };
-        Some(Self { https, host: url.host()?.to_owned(), port: url.port_or_known_default()? })
+        let (host, port) = (url.host()?.to_owned(), url.port_or_known_default()?);
+        let is_own_port = port == if https { 443 } else { 80 };
+        let authority = if is_own_port { host.to_string() } else { format!("{host}:{port}") };
+        Some(Self(Arc::new(Parts { https, host, port, authority })))
     }
 
     /// The origin that a `Host` header names under a scheme.
@@ -48,16 +56,16 @@ impl Origin {
     }
 
     pub fn is_https(&self) -> bool {
-        self.https
+        self.0.https
     }
 
     pub fn scheme(&self) -> &'static str {
-        if self.https { "https" } else { "http" }
+        if self.0.https { "https" } else { "http" }
     }
 
     /// The host, an IPv6 one without brackets: as SNI and resolvers want it.
     pub fn host(&self) -> String {
-        match &self.host {
+        match &self.0.host {
             Host::Domain(name) => name.clone(),
             Host::Ipv4(address) => address.to_string(),
             Host::Ipv6(address) => address.to_string(),
@@ -65,35 +73,39 @@ impl Origin {
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.0.port
     }
 
     /// `host` or `host:port`, as the `Host` header has it: without the scheme's own port.
-    pub fn authority(&self) -> String {
-        if self.port == if self.https { 443 } else { 80 } {
-            self.host.to_string()
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+    pub fn authority(&self) -> &str {
+        &self.0.authority
     }
 
     /// Whether a `Host` header names this origin.
     pub fn is_named_by(&self, host: &str) -> bool {
-        Self::of_host(self.https, host).is_some_and(|named| named == *self)
+        // As nearly every request spells it.
+        let is_spelled_so = host.eq_ignore_ascii_case(self.authority());
+        is_spelled_so || Self::of_host(self.0.https, host).is_some_and(|named| named == *self)
     }
 
     /// Whether its host is an address and not a name.
     pub fn is_address(&self) -> bool {
-        !matches!(self.host, Host::Domain(_))
+        !matches!(self.0.host, Host::Domain(_))
     }
 
     /// Whether it names this very machine, as the origin of a desktop client's local proxy must.
     pub fn is_loopback(&self) -> bool {
-        match &self.host {
+        match &self.0.host {
             Host::Domain(name) => name == "localhost",
             Host::Ipv4(address) => address.is_loopback(),
             Host::Ipv6(address) => address.is_loopback(),
         }
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Origin({self})")
     }
 }
 

@@ -55,13 +55,16 @@ impl Proxy {
         }
     }
 
-    /// Bounds what comes of the request's body from here on.
+    /// Bounds what comes of the request's body from here on, where there is one.
     fn watch_body(&self, session: &mut Session, ctx: &mut RequestCtx) {
+        if session.as_mut().is_body_empty() {
+            return;
+        }
         let config = &self.edge.config;
         ctx.upload = Some(Upload::new(config.limits.max_body_bytes, config.limits.body_timeout(), Instant::now()));
         // Of HTTP/1; reading HTTP/2 has no timeout, so that silence there is noticed from outside.
         session.set_read_timeout(Some(config.limits.body_timeout()));
-        if session.req_header().version == Version::HTTP_2 && !session.as_mut().is_body_empty() {
+        if session.req_header().version == Version::HTTP_2 {
             cutoff::expect_body(Some(self.longest_pause()));
         }
     }
@@ -115,7 +118,8 @@ impl ProxyHttp for Proxy {
         ctx.begin_span(session.req_header(), || is_from_trusted_proxy(&self.edge, session));
         let span = ctx.span.clone();
         match span.around(judge(&self.edge, session, ctx)).await {
-            Ok(Decision::Answer(answer)) => self.send(session, ctx, answer).await.map(|()| true),
+            // Boxed like all that ends here, so that what goes on does not carry room for it.
+            Ok(Decision::Answer(answer)) => Box::pin(self.send(session, ctx, answer)).await.map(|()| true),
             Ok(Decision::Forward(target)) => {
                 if let Target::Upstream(admitted) = &target {
                     cutoff::arm(&admitted.permit, Duration::ZERO);
@@ -129,18 +133,18 @@ impl ProxyHttp for Proxy {
             Ok(Decision::Tunnel(admitted)) => {
                 cutoff::arm(&admitted.permit, tunnel::CLOSE_WITHIN * 2);
                 ctx.target = Some(Target::Upstream(admitted));
-                let ran = tunnel::run(&self.edge, session, ctx).await;
-                self.finish_exchange(session, ctx, ran).await
+                let ran = Box::pin(tunnel::run(&self.edge, session, ctx)).await;
+                Box::pin(self.finish_exchange(session, ctx, ran)).await
             }
             Ok(Decision::WithTrailers(admitted)) => {
                 cutoff::arm(&admitted.permit, Duration::ZERO);
                 ctx.target = Some(Target::Upstream(admitted));
                 self.watch_body(session, ctx);
-                let ran = trailers::run(&self.edge, session, ctx).await;
-                self.finish_exchange(session, ctx, ran).await
+                let ran = Box::pin(trailers::run(&self.edge, session, ctx)).await;
+                Box::pin(self.finish_exchange(session, ctx, ran)).await
             }
             Err(denied) => {
-                self.refuse(session, ctx, &denied).await?;
+                Box::pin(self.refuse(session, ctx, &denied)).await?;
                 Ok(true)
             }
         }

@@ -63,6 +63,8 @@ pub struct Strangers {
 pub struct Try<'a> {
     strangers: &'a Strangers,
     digest: Digest,
+    /// Whether it is known to be good already.
+    is_good: bool,
     bucket: Option<Arc<Mutex<Bucket>>>,
 }
 
@@ -88,9 +90,9 @@ impl Strangers {
 
     /// Begins a look-up for this address; or says after how long it may be tried.
     pub fn begin(&self, address: Option<IpAddr>, digest: Digest, now: Instant) -> Result<Try<'_>, Duration> {
-        let is_judged = || self.good.get(&digest).is_some() || self.is_bad(&digest);
         let per_minute = self.per_minute.load(Ordering::Relaxed);
-        let address = address.filter(|_| per_minute > 0 && !is_judged());
+        let is_good = per_minute > 0 && self.good.get(&digest).is_some();
+        let address = address.filter(|_| per_minute > 0 && !is_good && !self.is_bad(&digest));
         let per_minute = f64::from(per_minute);
         let bucket = address.map(|address| {
             let made = || {
@@ -106,14 +108,14 @@ impl Strangers {
         if let Some(bucket) = &bucket {
             lock(bucket).begin(now, per_minute)?;
         }
-        Ok(Try { strangers: self, digest, bucket })
+        Ok(Try { strangers: self, digest, is_good, bucket })
     }
 }
 
 impl Try<'_> {
     /// The credential opens something.
     pub fn found_good(self) {
-        if self.strangers.per_minute.load(Ordering::Relaxed) > 0 {
+        if !self.is_good && self.strangers.per_minute.load(Ordering::Relaxed) > 0 {
             self.strangers.good.insert(self.digest, ());
         }
     }

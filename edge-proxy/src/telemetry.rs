@@ -50,10 +50,20 @@ pub struct LogFilter(reload::Handle<EnvFilter, tracing_subscriber::Registry>);
 impl LogFilter {
     /// From now on these; `filter` is one that [`parse_filter`] took.
     pub fn set(&self, filter: &str) {
-        if let Err(error) = self.0.reload(EnvFilter::new(filter)) {
-            tracing::error!(%error, "the log's filter stays as it was");
+        let filter = EnvFilter::new(filter);
+        let loudest = loudest(&filter);
+        match self.0.reload(filter) {
+            Ok(()) => log::set_max_level(loudest),
+            Err(error) => tracing::error!(%error, "the log's filter stays as it was"),
         }
     }
+}
+
+/// The loudest that a filter lets through of crates that log by `log`, as Pingora does, many times a request: without it each line is asked
+/// for and thrown away.
+fn loudest(filter: &EnvFilter) -> log::LevelFilter {
+    let loudest = filter.max_level_hint().and_then(|level| level.to_string().parse().ok());
+    loudest.unwrap_or(log::LevelFilter::Trace)
 }
 
 /// Leaves out that a handshake of TLS has failed, which Pingora calls an error: scanners make them fail all day. They are counted.
@@ -78,12 +88,15 @@ impl<S: Subscriber> Layer<S> for WithoutHandshakes {
 /// Starts logging to standard output, once for the process.
 pub fn start(format: LogFormat, level: &str) -> LogFilter {
     let quiet = Targets::new().with_default(LevelFilter::TRACE).with_targets(QUIET);
-    let (filter, handle) = reload::Layer::new(EnvFilter::new(level));
+    let filter = EnvFilter::new(level);
+    let loudest = loudest(&filter);
+    let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter).with(quiet).with(WithoutHandshakes);
     match format {
         LogFormat::Text => registry.with(fmt::layer().with_ansi(false)).init(),
         LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true)).init(),
     }
+    log::set_max_level(loudest);
     LogFilter(handle)
 }
 
@@ -141,7 +154,8 @@ pub struct Metrics {
     /// Seconds for which every certificate that is shown is good; infinite where none is.
     pub certificate_rest: Gauge,
     /// Bytes of bodies, by direction: `in` towards the upstream, `out` towards the client.
-    pub bytes: IntCounterVec,
+    pub bytes_in: IntCounter,
+    pub bytes_out: IntCounter,
     /// Bytes of bodies that were rewritten, as they came (`in`) and as they went (`out`).
     pub rewrite_bytes: IntCounterVec,
     /// Names of the upstream's origins that were replaced in bodies.
@@ -188,6 +202,7 @@ impl Metrics {
         let delay = "From the telling of a change to the end of what it cut";
         let delay = HistogramOpts::new("edge_revocation_delay_seconds", delay);
         let revocation_delay = histogram(delay.buckets(REVOCATION_BUCKETS.to_vec()));
+        let bytes = counters("edge_body_bytes_total", "Bytes of bodies that passed", &["direction"]);
         Self {
             requests: counters("edge_requests_total", "Requests that ended", &["route", "status"]),
             refusals: counters("edge_refusals_total", "Requests that were refused", &["reason"]),
@@ -213,7 +228,8 @@ impl Metrics {
             tls_handshakes: counters("edge_tls_handshakes_total", "Handshakes of TLS by how far they came", &["stage"]),
             acme_orders: counters("edge_acme_orders_total", "Orders of certificates by ACME", &["outcome"]),
             certificate_rest: seconds("edge_certificate_rest_seconds", "For which every certificate shown is good"),
-            bytes: counters("edge_body_bytes_total", "Bytes of bodies that passed", &["direction"]),
+            bytes_in: bytes.with_label_values(&["in"]),
+            bytes_out: bytes.with_label_values(&["out"]),
             rewrite_bytes: counters("edge_rewrite_bytes_total", "Bytes of bodies that were rewritten", &["direction"]),
             rewrite_replacements: counter(
                 "edge_rewrite_replacements_total",

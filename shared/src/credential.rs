@@ -76,6 +76,11 @@ impl Digest {
         Self(Sha256::digest(secret).into())
     }
 
+    /// Its first 64 bits, in hex.
+    pub fn prefix(&self) -> String {
+        hex::encode(&self.0[..8])
+    }
+
     /// The 32 bytes, as stored in Postgres.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

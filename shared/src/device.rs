@@ -9,8 +9,6 @@ use crate::credential::Digest;
 const LENGTH: std::ops::RangeInclusive<usize> = 8..=255;
 /// How much of a name is shown to another device.
 const SHOWN: usize = 8;
-/// How much of a digest names a device: 64 bits, in hex.
-const DIGEST_HEX: usize = 16;
 
 /// A device's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,8 +33,8 @@ impl Device {
     }
 
     fn digested(kind: &str, text: &str) -> Self {
-        let digest = Digest::of(text.as_bytes()).to_string();
-        Self(format!("{kind}-{}", &digest[..DIGEST_HEX]).into())
+        let digest = Digest::of(text.as_bytes());
+        Self(format!("{kind}-{}", digest.prefix()).into())
     }
 
     /// A name as it stands in Redis or Postgres.

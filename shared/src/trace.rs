@@ -12,6 +12,7 @@ use std::{
 };
 
 use clap::Args;
+use futures_util::future::Either;
 use opentelemetry::{
     Context, KeyValue, Value,
     trace::{
@@ -182,10 +183,11 @@ impl Span {
     }
 
     /// Runs `work` with this span around it.
-    pub async fn around<Work: Future>(&self, work: Work) -> Work::Output {
+    // No `async fn`: that would carry `work` twice, and a request's is large.
+    pub fn around<Work: Future>(&self, work: Work) -> impl Future<Output = Work::Output> + use<Work> {
         match &self.0 {
-            Some(context) => work.with_context(context.clone()).await,
-            None => work.await,
+            Some(context) => Either::Left(work.with_context(context.clone())),
+            None => Either::Right(work),
         }
     }
 

@@ -67,7 +67,9 @@ pub fn from_upstream(
     admitted: &Admitted,
     upstreams: &Spellings,
 ) -> pingora::Result<()> {
-    NOT_FROM_UPSTREAM.iter().for_each(|name| drop(head.remove_header(name)));
+    for name in NOT_FROM_UPSTREAM.iter().filter(|name| head.headers.contains_key(*name)).collect::<Vec<_>>() {
+        head.remove_header(name);
+    }
     let shown = admitted.shown.as_ref();
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
         map(head, &name, &|value| rewrite::location(value, upstreams, shown))?;
@@ -118,6 +120,9 @@ pub fn fit_body(head: &mut ResponseHeader, plan: &Plan) -> pingora::Result<()> {
 
 /// Gives each line of a header its new value; those for which there is none stay.
 fn map(head: &mut ResponseHeader, name: &HeaderName, becomes: &dyn Fn(&str) -> Option<String>) -> pingora::Result<()> {
+    if !head.headers.contains_key(name) {
+        return Ok(());
+    }
     let lines = head.headers.get_all(name).iter();
     let lines: Vec<_> = lines.map(|line| (line.clone(), line.to_str().ok().and_then(becomes))).collect();
     if lines.iter().all(|(_, mapped)| mapped.is_none()) {
@@ -132,6 +137,9 @@ fn map(head: &mut ResponseHeader, name: &HeaderName, becomes: &dyn Fn(&str) -> O
 }
 
 fn fit_cookies(head: &mut ResponseHeader, shown: Option<&Origin>) -> pingora::Result<()> {
+    if !head.headers.contains_key(header::SET_COOKIE) {
+        return Ok(());
+    }
     let cookies: Vec<HeaderValue> = head.headers.get_all(header::SET_COOKIE).iter().cloned().collect();
     head.remove_header(&header::SET_COOKIE);
     for cookie in cookies {

@@ -16,23 +16,23 @@ use crate::{
 };
 
 /// Headers by which a client could pretend to be somebody, or to ask for another path than the one that was checked.
-const NOT_FROM_CLIENTS: [&str; 16] = [
-    "forwarded",
-    "true-client-ip",
-    "x-client-ip",
-    "x-device-id",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-server",
-    "x-local-url",
-    "x-original-url",
-    "x-real-ip",
-    "x-rewrite-url",
-    "x-token-id",
-    "x-user-id",
-    "x-zenzefi-assertion",
+const NOT_FROM_CLIENTS: [HeaderName; 16] = [
+    header::FORWARDED,
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("x-client-ip"),
+    HeaderName::from_static("x-device-id"),
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-local-url"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("x-token-id"),
+    HeaderName::from_static("x-user-id"),
+    HeaderName::from_static("x-zenzefi-assertion"),
 ];
 
 /// Where WebDAV puts what it copies or moves (RFC 4918 §10.3).
@@ -77,7 +77,7 @@ pub fn may_trail(name: &HeaderName) -> bool {
         header::RANGE,
         REQUEST_ID,
     ];
-    let is_ours = NOT_FROM_CLIENTS.contains(&name.as_str()) || name.as_str() == credential::HEADER;
+    let is_ours = NOT_FROM_CLIENTS.contains(name) || name.as_str() == credential::HEADER;
     !(is_ours || is_alias(name) || NEVER.contains(name) || HOP_BY_HOP.contains(name))
 }
 
@@ -190,13 +190,13 @@ fn is_alias(name: &HeaderName) -> bool {
     }
     let meant = name.as_str().replace(|sign: char| !sign.is_ascii_alphanumeric(), "-");
     let is_meant = |known: &HeaderName| *known == *meant;
-    NOT_FROM_CLIENTS.contains(&meant.as_str()) || READ_HERE.iter().any(is_meant) || HOP_BY_HOP.iter().any(is_meant)
+    [&NOT_FROM_CLIENTS[..], &READ_HERE, &HOP_BY_HOP].into_iter().flatten().any(is_meant)
 }
 
 fn set_identity(head: &mut RequestHeader, request: &Request, server: &Origin) -> pingora::Result<()> {
-    let aliases: Vec<HeaderName> = head.headers.keys().filter(|name| is_alias(name)).cloned().collect();
-    aliases.iter().for_each(|name| drop(head.remove_header(name)));
-    NOT_FROM_CLIENTS.iter().for_each(|name| drop(head.remove_header(*name)));
+    let is_ours = |name: &&HeaderName| NOT_FROM_CLIENTS.contains(name) || is_alias(name);
+    let ours: Vec<HeaderName> = head.headers.keys().filter(is_ours).cloned().collect();
+    ours.iter().for_each(|name| drop(head.remove_header(name)));
     head.insert_header(header::HOST, server.authority())?;
     if let Some(address) = request.client {
         head.insert_header("X-Forwarded-For", address.to_string())?;

@@ -22,6 +22,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep},
 };
+use tokio_util::io::poll_read_buf;
 
 use super::{Rules, Turn, framing::Framing, head};
 use crate::admit::Denied;
@@ -62,11 +63,13 @@ impl Source {
         if self.has_ended {
             return Poll::Ready(Ok(false));
         }
-        let mut bytes = [0; READ_BYTES];
-        let mut read = ReadBuf::new(&mut bytes);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
-        self.has_ended = read.filled().is_empty();
-        self.came.extend_from_slice(read.filled());
+        self.came.reserve(READ_BYTES);
+        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.came);
+        if self.came.is_empty() {
+            // Gives the memory back: most connections are idle most of the time.
+            self.came = BytesMut::new();
+        }
+        self.has_ended = ready!(read)? == 0;
         Poll::Ready(Ok(!self.has_ended))
     }
 }
@@ -212,7 +215,6 @@ impl Gate {
         out.put_slice(&self.passed[..bytes]);
         self.passed.advance(bytes);
         if self.passed.is_empty() {
-            // Gives the memory back: most connections are idle most of the time.
             self.passed = BytesMut::new();
         }
         bytes > 0

@@ -64,11 +64,11 @@ impl Meter {
         Self { clock, lease, sessions, activations: Mutex::default(), telling }
     }
 
-    /// What is counted of a session, from its first request here on.
-    pub fn session(&self, who: Who) -> Arc<Tally> {
+    /// What is counted of a session, from its first request here on; `who` is asked for that one alone.
+    pub fn session(&self, session_id: Uuid, who: impl FnOnce() -> Who) -> Arc<Tally> {
         let mut sessions = self.lock_sessions();
         let instance_id = sessions.instance_id;
-        let tally = sessions.tallies.entry(who.session_id).or_insert_with(|| Arc::new(Tally::new(instance_id, who)));
+        let tally = sessions.tallies.entry(session_id).or_insert_with(|| Arc::new(Tally::new(instance_id, who())));
         Arc::clone(tally)
     }
 
@@ -240,6 +240,10 @@ mod tests {
         Meter::new(clock, LEASE)
     }
 
+    fn tally_of(meter: &Meter, who: Who) -> Arc<Tally> {
+        meter.session(who.session_id, || who)
+    }
+
     fn who(session: u128) -> Who {
         Who {
             session_id: Uuid::from_u128(session),
@@ -255,9 +259,9 @@ mod tests {
     #[test]
     fn figures_add_up_over_the_requests_of_a_session_and_are_told_when_they_change() {
         let meter = meter();
-        let first = meter.session(who(1)).open();
+        let first = tally_of(&meter, who(1)).open();
         first.add_in(10);
-        let second = meter.session(Who { address: None, agent: None, ..who(1) }).open();
+        let second = tally_of(&meter, Who { address: None, agent: None, ..who(1) }).open();
         second.add_out(7);
         assert_eq!(meter.pending(), 1);
         let taken = meter.take_changed();
@@ -278,7 +282,7 @@ mod tests {
     #[test]
     fn what_is_cut_is_counted_to_the_byte() {
         let meter = meter();
-        let open = meter.session(who(1)).open();
+        let open = tally_of(&meter, who(1)).open();
         open.add_out(65_536);
         open.add_out(1);
         drop(open);
@@ -289,14 +293,14 @@ mod tests {
     #[test]
     fn a_session_without_a_request_is_not_told() {
         let meter = meter();
-        let _tally = meter.session(who(1));
+        let _tally = tally_of(&meter, who(1));
         assert_eq!((meter.take_changed(), meter.pending()), (vec![], 0));
     }
 
     #[test]
     fn an_open_connection_is_told_now_and_again_though_no_byte_moves() {
         let meter = meter();
-        let open = meter.session(who(1)).open();
+        let open = tally_of(&meter, who(1)).open();
         let now = Instant::now();
         assert_eq!(meter.take_changed_at(now).len(), 1);
         assert_eq!(meter.take_changed_at(now + LEASE / 6).len(), 0);
@@ -311,7 +315,7 @@ mod tests {
     fn figures_that_could_not_be_told_are_taken_again() {
         let meter = meter();
         for session in 1..=3 {
-            drop(meter.session(who(session)).open());
+            drop(tally_of(&meter, who(session)).open());
         }
         let taken = meter.take_changed();
         assert_eq!(taken.len(), 3);
@@ -327,7 +331,7 @@ mod tests {
     #[test]
     fn nothing_is_taken_before_the_time_is_known() {
         let meter = Meter::new(Arc::default(), LEASE);
-        drop(meter.session(who(1)).open());
+        drop(tally_of(&meter, who(1)).open());
         assert_eq!((meter.take_changed(), meter.pending()), (vec![], 1));
         meter.clock.sync(Instant::now(), 1_700_000_000_000);
         assert_eq!(meter.take_changed().len(), 1);
@@ -336,7 +340,7 @@ mod tests {
     #[test]
     fn what_is_told_later_says_so_though_redis_clock_was_set_back() {
         let meter = meter();
-        let open = meter.session(who(1)).open();
+        let open = tally_of(&meter, who(1)).open();
         let before = meter.take_changed().remove(0);
         meter.clock.sync(Instant::now(), 1_600_000_000_000);
         open.add_out(1);
@@ -347,7 +351,7 @@ mod tests {
     #[test]
     fn a_session_is_forgotten_once_it_is_over_told_and_old() {
         let meter = meter();
-        let open = meter.session(who(1)).open();
+        let open = tally_of(&meter, who(1)).open();
         meter.take_changed();
         let old = Instant::now() + LEASE + KEPT_FOR + Duration::from_secs(1);
         let kept = || meter.tallies().len();
@@ -359,7 +363,7 @@ mod tests {
         meter.take_changed();
         meter.forget_old_at(old - Duration::from_secs(60));
         assert_eq!(kept(), 1, "it is not old");
-        let held = meter.session(who(1));
+        let held = tally_of(&meter, who(1));
         meter.forget_old_at(old);
         assert_eq!(kept(), 1, "a request is about to count");
         drop(held);
@@ -370,10 +374,10 @@ mod tests {
     #[test]
     fn a_session_that_comes_back_after_it_was_forgotten_is_counted_apart() {
         let meter = meter();
-        drop(meter.session(who(1)).open());
+        drop(tally_of(&meter, who(1)).open());
         let before = meter.take_changed().remove(0);
         meter.forget_old_at(Instant::now() + LEASE + KEPT_FOR + Duration::from_secs(1));
-        drop(meter.session(who(1)).open());
+        drop(tally_of(&meter, who(1)).open());
         let after = meter.take_changed().remove(0);
         assert_eq!((before.requests, after.requests), (1, 1));
         assert_ne!(before.instance_id, after.instance_id);
@@ -382,7 +386,7 @@ mod tests {
     #[test]
     fn another_redis_is_told_all_that_is_kept_once() {
         let meter = meter();
-        drop(meter.session(who(1)).open());
+        drop(tally_of(&meter, who(1)).open());
         meter.activated(Uuid::from_u128(7), 2_000);
         meter.activated(Uuid::from_u128(7), 1_000);
         meter.activated(Uuid::from_u128(7), 3_000);

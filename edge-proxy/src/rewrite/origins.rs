@@ -1,6 +1,6 @@
 //! How text spells an origin, and what each spelling becomes. Whole origins only: what follows must end a host and port.
 
-use std::{cell::LazyCell, collections::BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{
     escapes::{LONGEST_ENTITY, Unit, unit},
@@ -160,7 +160,6 @@ impl Spellings {
     /// Rewrites what of a text can be decided; for `before`, `text` and `is_end` see [`Spellings::look`].
     pub(super) fn pass(&self, before: &[u8], text: &[u8], is_end: bool, shown: &Origin) -> Passed {
         let (mut out, mut from, mut replaced) = (Vec::new(), 0, 0);
-        let authority = LazyCell::new(|| shown.authority());
         loop {
             match self.look(before, text, from, is_end) {
                 Look::Found(found) => {
@@ -169,7 +168,7 @@ impl Spellings {
                         out.reserve(text.len() + text.len() / 8);
                     }
                     out.extend_from_slice(&text[from..found.start]);
-                    self.write(found, shown, &authority, &mut out);
+                    self.write(found, shown, &mut out);
                     from = found.end;
                     replaced += 1;
                 }
@@ -183,8 +182,9 @@ impl Spellings {
         }
     }
 
-    /// Writes what a found spelling becomes under `shown`, whose authority that is.
-    fn write(&self, found: Found, shown: &Origin, authority: &str, out: &mut Vec<u8>) {
+    /// Writes what a found spelling becomes under `shown`.
+    fn write(&self, found: Found, shown: &Origin, out: &mut Vec<u8>) {
+        let authority = shown.authority();
         let Prefix { written, is_escaped, .. } = &self.prefixes[found.prefix];
         out.extend_from_slice(written[usize::from(shown.is_https())].as_bytes());
         if *is_escaped {
