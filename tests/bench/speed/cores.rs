@@ -23,6 +23,16 @@ pub fn give_first(process: &Process) -> anyhow::Result<()> {
     keep(process.pid(), 0..1)
 }
 
+/// Lets this process, and so whatever it starts from now on, have every processor: for what is measured as a whole.
+pub fn share() -> anyhow::Result<()> {
+    keep(std::process::id(), 0..available_parallelism()?.get())
+}
+
+/// The same for another process.
+pub fn give_all(process: &Process) -> anyhow::Result<()> {
+    keep(process.pid(), 0..available_parallelism()?.get())
+}
+
 /// Keeps every thread of a process, and whatever these start, on some of the processors.
 fn keep(pid: u32, cores: Range<usize>) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
