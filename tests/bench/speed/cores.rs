@@ -12,6 +12,9 @@ use nix::{
 };
 use testbed::process::Process;
 
+/// More than there are: the kernel takes those that exist.
+const ALL: Range<usize> = 0..CpuSet::count();
+
 /// Keeps this process, and so whatever it starts from now on, off the first processor.
 pub fn stay_beside() -> anyhow::Result<()> {
     let cores = available_parallelism()?.get();
@@ -25,12 +28,12 @@ pub fn give_first(process: &Process) -> anyhow::Result<()> {
 
 /// Lets this process, and so whatever it starts from now on, have every processor: for what is measured as a whole.
 pub fn share() -> anyhow::Result<()> {
-    keep(std::process::id(), 0..available_parallelism()?.get())
+    keep(std::process::id(), ALL)
 }
 
 /// The same for another process.
 pub fn give_all(process: &Process) -> anyhow::Result<()> {
-    keep(process.pid(), 0..available_parallelism()?.get())
+    keep(process.pid(), ALL)
 }
 
 /// Keeps every thread of a process, and whatever these start, on some of the processors.
