@@ -59,14 +59,14 @@ pub async fn measure(sections: &[Section], pace: Pace, report: &mut Report) -> a
     if pace == Pace::Quick {
         return Ok(());
     }
-    if is_asked(Section::Million) {
-        million::measure(report).await?;
-    }
     if is_asked(Section::FanOut) {
         fan_out::measure(report).await?;
     }
     if is_asked(Section::StartUp) {
         start_up::measure(report).await?;
+    }
+    if is_asked(Section::Million) {
+        million::measure(report).await?;
     }
     Ok(())
 }

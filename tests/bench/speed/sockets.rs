@@ -22,10 +22,12 @@ use tokio_tungstenite::tungstenite::Message;
 use super::{Pace, cores, nginx::Nginx, standin::Standin};
 use crate::bench::report::Report;
 
+/// Open before any is counted: what the first of them need is not what each needs.
+const WARM: usize = 250;
 const IDLE: usize = 10_000;
 const IDLE_QUICK: usize = 1_000;
-/// A proxy has two files open for each, and some for itself.
-const OTHER_FILES: usize = 400;
+/// A proxy has two files open for each, and some for itself and those that warm it.
+const OTHER_FILES: usize = 1_000;
 const OPENED_AT_ONCE: usize = 32;
 /// For what the opening has left behind to go.
 const SETTLES_FOR: Duration = Duration::from_secs(3);
@@ -78,11 +80,13 @@ pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
 async fn idle(ways: &[Way<'_>], token: &Token, count: usize, report: &mut Report) -> anyhow::Result<()> {
     report.section(&format!("{count} idle WebSockets"));
     for (number, way) in ways.iter().enumerate() {
+        let warm = open(&way.edge, token, WARM).await?;
+        sleep(SETTLES_FOR).await;
         let before = way.process.resident_bytes()?;
         let sockets = open(&way.edge, token, count).await?;
         sleep(SETTLES_FOR).await;
         let grown_kib = u32::try_from(way.process.resident_bytes()?.saturating_sub(before) / 1024)?;
-        drop(sockets);
+        drop((warm, sockets));
         let each_kib = f64::from(grown_kib) / f64::from(u32::try_from(count)?);
         let (what, figure) = (format!("Memory of {} for each", way.name), format!("{each_kib:.1} KiB"));
         if number == 0 {
