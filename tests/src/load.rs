@@ -21,6 +21,9 @@ use crate::{
 
 /// What each request asks for.
 const PATH: &str = "/status/200";
+/// An id of version 7, the n-th of its statement: ids that grow with time, as those of tokens that are bought do.
+const V7: &str = "lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint + n), 12, '0')
+    || '7' || substr(replace(gen_random_uuid()::text, '-', ''), 14)";
 /// For as many tokens as anybody seeds.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(300);
 /// For as many tokens as anybody reaches.
@@ -30,25 +33,38 @@ impl Stack {
     /// Makes `count` tokens of an hour each that were never used, as so many purchases of `user` would have, but in one
     /// statement. They are published, as any change is, when this returns.
     pub async fn seeds(&self, user: &User, count: usize) -> anyhow::Result<Vec<Token>> {
-        // One half of every text, so that the logs can be searched for all of them at once.
-        let salt = Uuid::new_v4().simple().to_string();
-        self.secrets.remember("token", &salt);
-        let statement = format!(
-            "WITH drawn AS MATERIALIZED (SELECT gen_random_uuid() AS id, n FROM generate_series(1, {count}) AS n),
-                tokens AS (INSERT INTO access_tokens (id, user_id, token_prefix, scope, duration_hours, cost)
-                    SELECT id, '{}', left('{salt}', 8), 'full', 1, 0 FROM drawn),
-                texts AS (INSERT INTO credentials (digest, token_id, gen, kind)
-                    SELECT sha256(('{salt}' || lpad(n::text, 32, '0'))::bytea), id, 1, 'text' FROM drawn),
-                changes AS (INSERT INTO outbox (token_id) SELECT id FROM drawn)
-            SELECT id FROM drawn ORDER BY n",
-            user.id
-        );
-        let ids = self.database.query(&statement).await.context("cannot seed tokens")?;
+        let changes = ", changes AS (INSERT INTO outbox (token_id) SELECT id FROM drawn)";
+        let tokens = self.insert_tokens(user, count, changes).await?;
         let deadline = Instant::now() + PUBLISHED_WITHIN;
         while self.database.query("SELECT count(*) FROM outbox").await? != "0" {
             anyhow::ensure!(Instant::now() < deadline, "{count} tokens are not published after {PUBLISHED_WITHIN:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        Ok(tokens)
+    }
+
+    /// The same, but nobody is told: Redis learns of them when it is next filled anew, which spares a great many the way one by
+    /// one.
+    pub async fn seeds_unpublished(&self, user: &User, count: usize) -> anyhow::Result<Vec<Token>> {
+        self.insert_tokens(user, count, "").await
+    }
+
+    /// Makes tokens in one statement that does `besides` too, with their ids as `drawn`.
+    async fn insert_tokens(&self, user: &User, count: usize, besides: &str) -> anyhow::Result<Vec<Token>> {
+        // One half of every text, so that the logs can be searched for all of them at once.
+        let salt = Uuid::new_v4().simple().to_string();
+        self.secrets.remember("token", &salt);
+        let statement = format!(
+            "WITH drawn AS MATERIALIZED (SELECT ({V7})::uuid AS id, n FROM generate_series(1, {count}) AS n),
+                tokens AS (INSERT INTO access_tokens (id, user_id, token_prefix, scope, duration_hours, cost)
+                    SELECT id, '{}', left('{salt}', 8), 'full', 1, 0 FROM drawn),
+                texts AS (INSERT INTO credentials (digest, token_id, gen, kind)
+                    SELECT sha256(('{salt}' || lpad(n::text, 32, '0'))::bytea), id, 1, 'text' FROM drawn)
+                {besides}
+            SELECT id FROM drawn ORDER BY n",
+            user.id
+        );
+        let ids = self.database.query(&statement).await.context("cannot seed tokens")?;
         let token = |(n, id): (usize, &str)| Token { id: id.to_owned(), text: format!("{salt}{:032}", n + 1) };
         Ok(ids.lines().enumerate().map(token).collect())
     }

@@ -119,7 +119,7 @@ pub struct Database {
     url: String,
     name: String,
     server_url: String,
-    _server: Option<Arc<Server>>,
+    server: Option<Arc<Server>>,
 }
 
 impl Database {
@@ -139,11 +139,16 @@ impl Database {
         let name = format!("test_{}", Uuid::new_v4().simple());
         let clone = format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy");
         query(&format!("{server_url}/postgres"), &clone).await?;
-        Ok(Self { url: format!("{server_url}/{name}"), name, server_url, _server: server })
+        Ok(Self { url: format!("{server_url}/{name}"), name, server_url, server })
     }
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The server, where it is this database's own.
+    pub fn server(&self) -> Option<&Process> {
+        self.server.as_ref().map(|server| server.process())
     }
 
     /// Runs a statement and returns what `psql` prints of its rows: values apart by `|`, rows by line ends.
@@ -154,7 +159,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if self._server.is_none() {
+        if self.server.is_none() {
             let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
             let maintenance = format!("{}/postgres", self.server_url);
             let _ = std::process::Command::new("psql").args(psql_args(&maintenance, &drop)).output();

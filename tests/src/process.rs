@@ -262,11 +262,21 @@ impl Process {
 
     /// Processor time that it has used, in all its threads.
     pub fn cpu_time(&self) -> anyhow::Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
-        // The name, in parentheses, may hold anything; utime and stime are fields 14 and 15, in hundredths of a second.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |field: usize| -> anyhow::Result<u64> { Ok(fields.get(field - 3).context("no time")?.parse()?) };
-        Ok(Duration::from_millis((ticks(14)? + ticks(15)?) * 10))
+        Stat::of(self.pid)?.own_time()
+    }
+
+    /// The same with its children's, those that have ended among them: what a server of one process a client has used.
+    pub fn cpu_time_with_children(&self) -> anyhow::Result<Duration> {
+        let own = Stat::of(self.pid)?;
+        let mut time = own.own_time()? + own.ended_children_time()?;
+        for process in fs::read_dir("/proc")? {
+            // What is no process, or ends meanwhile, has no such file.
+            let Ok(stat) = Stat::of(process?.file_name().display()) else { continue };
+            if stat.field(4)? == u64::from(self.pid) {
+                time += stat.own_time()?;
+            }
+        }
+        Ok(time)
     }
 
     fn memory(&self, field: &str) -> anyhow::Result<u64> {
@@ -275,6 +285,33 @@ impl Process {
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).with_context(|| format!("no {field}"))?;
         Ok(kib.trim().parse::<u64>()? * 1024)
     }
+}
+
+/// What the kernel tells of a process, by the numbers of proc_pid_stat(5).
+struct Stat(String);
+
+impl Stat {
+    fn of(pid: impl std::fmt::Display) -> anyhow::Result<Self> {
+        Ok(Self(fs::read_to_string(format!("/proc/{pid}/stat"))?))
+    }
+
+    fn own_time(&self) -> anyhow::Result<Duration> {
+        Ok(hundredths(self.field(14)? + self.field(15)?))
+    }
+
+    fn ended_children_time(&self) -> anyhow::Result<Duration> {
+        Ok(hundredths(self.field(16)? + self.field(17)?))
+    }
+
+    fn field(&self, number: usize) -> anyhow::Result<u64> {
+        // The second, the name in parentheses, may hold anything.
+        let fields = self.0.rsplit(')').next().unwrap_or_default();
+        Ok(fields.split_whitespace().nth(number - 3).context("no such field")?.parse()?)
+    }
+}
+
+fn hundredths(of_a_second: u64) -> Duration {
+    Duration::from_millis(of_a_second * 10)
 }
 
 impl Drop for Process {

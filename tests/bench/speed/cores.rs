@@ -12,6 +12,9 @@ use nix::{
 };
 use testbed::process::Process;
 
+/// More than there are: the kernel takes those that exist.
+const ALL: Range<usize> = 0..CpuSet::count();
+
 /// Keeps this process, and so whatever it starts from now on, off the first processor.
 pub fn stay_beside() -> anyhow::Result<()> {
     let cores = available_parallelism()?.get();
@@ -21,6 +24,16 @@ pub fn stay_beside() -> anyhow::Result<()> {
 /// Gives a process, with every thread that it has by now, the first processor to itself.
 pub fn give_first(process: &Process) -> anyhow::Result<()> {
     keep(process.pid(), 0..1)
+}
+
+/// Lets this process, and so whatever it starts from now on, have every processor: for what is measured as a whole.
+pub fn share() -> anyhow::Result<()> {
+    keep(std::process::id(), ALL)
+}
+
+/// The same for another process.
+pub fn give_all(process: &Process) -> anyhow::Result<()> {
+    keep(process.pid(), ALL)
 }
 
 /// Keeps every thread of a process, and whatever these start, on some of the processors.

@@ -2,8 +2,16 @@
 //!
 //! The proxies that are measured have one processor to themselves, and all else the others: see [`cores`].
 
+mod control;
 pub mod cores;
+mod fan_out;
+mod million;
+mod nginx;
 mod rewriting;
+mod sockets;
+mod standin;
+mod start_up;
+mod wrk;
 
 use clap::ValueEnum;
 
@@ -14,6 +22,16 @@ use crate::bench::report::Report;
 pub enum Section {
     /// Rewriting beside nginx, alone, and of a page of 1 GiB.
     Rewriting,
+    /// A million tokens: into an empty Redis, and in use on one edge.
+    Million,
+    /// The control plane: logins, `GET /users/me`, purchases.
+    Control,
+    /// WebSockets: what an idle one holds, and what a message costs.
+    Sockets,
+    /// Ten thousand WebSockets, and how soon they end.
+    FanOut,
+    /// How soon each program is ready.
+    StartUp,
 }
 
 /// How long each figure is measured.
@@ -31,6 +49,24 @@ pub async fn measure(sections: &[Section], pace: Pace, report: &mut Report) -> a
     cores::stay_beside()?;
     if is_asked(Section::Rewriting) {
         rewriting::measure(pace, report).await?;
+    }
+    if is_asked(Section::Control) {
+        control::measure(pace, report).await?;
+    }
+    if is_asked(Section::Sockets) {
+        sockets::measure(pace, report).await?;
+    }
+    if pace == Pace::Quick {
+        return Ok(());
+    }
+    if is_asked(Section::FanOut) {
+        fan_out::measure(report).await?;
+    }
+    if is_asked(Section::StartUp) {
+        start_up::measure(report).await?;
+    }
+    if is_asked(Section::Million) {
+        million::measure(report).await?;
     }
     Ok(())
 }

@@ -8,11 +8,8 @@ use reqwest::Client;
 use testbed::{client::client, process::Process, stack::Stack};
 use tokio::task::JoinSet;
 
-use super::{
-    nginx::Nginx,
-    page::{count, page, spellings},
-};
-use crate::bench::report::Report;
+use super::page::{count, page, spellings};
+use crate::bench::{report::Report, speed::nginx::Nginx};
 
 const PAGE_BYTES: usize = 1_200_000;
 const OCCURRENCES: usize = 600;

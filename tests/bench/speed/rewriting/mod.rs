@@ -3,7 +3,6 @@
 mod alone;
 mod beside;
 mod long;
-mod nginx;
 mod page;
 
 use super::Pace;

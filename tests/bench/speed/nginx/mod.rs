@@ -51,6 +51,17 @@ impl Nginx {
         Self::start_with(Folder::temporary()?, &http, &server).await
     }
 
+    /// Passes WebSockets on to that origin.
+    pub async fn tunnelling(upstream: &str) -> anyhow::Result<Self> {
+        let server = format!(
+            "location / {{
+                 proxy_pass {upstream}; proxy_http_version 1.1; proxy_read_timeout 1h;
+                 proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;
+             }}"
+        );
+        Self::start(Folder::temporary()?, &server).await
+    }
+
     pub fn url(&self) -> String {
         format!("http://localhost:{}", self.port)
     }
@@ -77,7 +88,7 @@ fn configuration(port: u16, http: &str, server: &str) -> String {
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path tmp;\n"));
     format!(
         "daemon off; master_process off; pid nginx.pid;
-         events {{ worker_connections 256; }}
+         events {{ worker_connections 32768; }}
          http {{
              {}default_type text/html; access_log off; sendfile on; keepalive_requests 1000000;
              {http}

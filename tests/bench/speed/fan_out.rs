@@ -1,0 +1,88 @@
+//! Ten thousand WebSockets on two edges: how soon one ends once its token is revoked, and all of a user at once.
+
+use std::time::{Duration, Instant};
+
+use http::Method;
+use serde_json::json;
+use testbed::{
+    actors::Token,
+    client::Ask,
+    socket::{Ending, Socket},
+    stack::Stack,
+};
+use tokio::task::JoinSet;
+
+use super::{cores, standin::Standin};
+use crate::bench::report::{Durations, Report, milliseconds};
+
+const SOCKETS: usize = 10_000;
+const REVOKED: usize = 1_000;
+const OPENED_AT_ONCE: usize = 32;
+const P99_WITHIN: Duration = Duration::from_millis(100);
+
+/// With every processor for everything: this is about the way through all of it.
+pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
+    report.section(&format!("{SOCKETS} WebSockets open on two edges"));
+    cores::share()?;
+    let upstream = Standin::start().await?;
+    let stack = Stack::plan()
+        .edges(2)
+        .control_env("LOG_LEVEL", "info")
+        .edge_env("LOG_LEVEL", "info")
+        .edge_env("ZENZEFI_URL", &upstream.url())
+        .start()
+        .await;
+    let alice = stack.control.user("alice").await;
+    let tokens = stack.seeds(&alice, SOCKETS).await?;
+    let sockets = open(&stack, &tokens).await?;
+
+    let mut answered = Vec::new();
+    for token in &tokens[..REVOKED] {
+        let path = format!("/admin/tokens/{}", token.id);
+        stack.control.admin.request(Method::DELETE, &path).answer().await.expect(200);
+        answered.push(Instant::now());
+    }
+    let called = Instant::now();
+    stack.control.admin.changes(&alice, &json!({ "is_active": false })).await.expect(200);
+    let disabled = Instant::now();
+
+    let (mut single, mut together, mut told) = (Durations::default(), Durations::default(), 0);
+    for (number, ending) in sockets.join_all().await {
+        match answered.get(number) {
+            Some(answered) => single.push(ending.at.saturating_duration_since(*answered)),
+            None => together.push(ending.at.saturating_duration_since(called)),
+        }
+        told += usize::from(ending.close.is_some());
+    }
+    let p99 = single.percentile(99);
+    report.figure("From the API's answer to the closed WebSocket, revoked one by one", &single.summary());
+    report.promise("The p99 of these", &milliseconds(p99), "less than 100 ms", p99 < P99_WITHIN);
+    report.figure("The call that disables the user of all the others", &milliseconds(disabled - called));
+    report.figure("From the start of that call to the closed WebSocket", &together.summary());
+    report.promise("Told why by a close frame", &format!("{told} of {SOCKETS}"), "all", told == SOCKETS);
+    stack.finish().await;
+    cores::stay_beside()
+}
+
+/// Opens an idle WebSocket with each token, on the edges by turns: how each ends, by its token's number.
+async fn open(stack: &Stack, tokens: &[Token]) -> anyhow::Result<JoinSet<(usize, Ending)>> {
+    let mut workers = JoinSet::new();
+    for worker in 0..OPENED_AT_ONCE {
+        let numbered = tokens.iter().cloned().enumerate().skip(worker).step_by(OPENED_AT_ONCE);
+        let (numbered, edges) = (numbered.collect::<Vec<_>>(), stack.edges.clone());
+        workers.spawn(async move {
+            let mut sockets = Vec::new();
+            for (number, token) in numbered {
+                sockets.push((number, Socket::idle(&edges[number % edges.len()], &token, None).await?));
+            }
+            anyhow::Ok(sockets)
+        });
+    }
+    let mut ending = JoinSet::new();
+    for sockets in workers.join_all().await {
+        for (number, socket) in sockets? {
+            ending.spawn(async move { (number, socket.ended().await) });
+        }
+    }
+    Ok(ending)
+}
