@@ -5,7 +5,7 @@
 //! What goes to the upstream is written by a task of its own, behind a queue of one: an upstream that reads no further before
 //! it is read itself must not stop the other direction.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, io, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
@@ -19,9 +19,10 @@ use pingora::{
 };
 use prometheus::IntGauge;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    io::{AsyncWriteExt, ReadHalf, WriteHalf},
     sync::mpsc,
 };
+use tokio_util::io::poll_read_buf;
 use uuid::Uuid;
 
 use crate::{
@@ -140,6 +141,15 @@ async fn write_to_upstream(mut upstream: WriteHalf<Stream>, mut queued: mpsc::Re
     }
 }
 
+/// Reads what comes, nothing at its end, into memory that is held only while there is something to read: most WebSockets idle.
+async fn read(from: &mut ReadHalf<Stream>) -> io::Result<Bytes> {
+    poll_fn(|cx| {
+        let mut bytes = BytesMut::with_capacity(READ_BYTES);
+        poll_read_buf(Pin::new(&mut *from), cx, &mut bytes).map_ok(|_| bytes.freeze())
+    })
+    .await
+}
+
 /// Counts one thing for as long as it lives, however it ends.
 struct Counted<'a>(&'a IntGauge);
 
@@ -201,14 +211,13 @@ impl Tunnel<'_> {
             let _room = queue.reserve().await;
             session.read_request_body().await
         };
-        let mut bytes = BytesMut::with_capacity(READ_BYTES);
         tokio::select! {
             read = from_client, if of_client => match read {
                 Ok(Some(bytes)) => Moved::FromClient(bytes),
                 _ => Moved::Gone,
             },
-            read = from_upstream.read_buf(&mut bytes), if of_upstream => match read {
-                Ok(1..) => Moved::FromUpstream(bytes.freeze()),
+            read = read(from_upstream), if of_upstream => match read {
+                Ok(bytes) if !bytes.is_empty() => Moved::FromUpstream(bytes),
                 _ => Moved::Gone,
             },
         }
