@@ -22,7 +22,7 @@ pub struct Bar {
     pub spread: Spread,
 }
 
-/// Draws bars below a title into a file; those of the edge have a colour of their own.
+/// Draws two bars or more below a title into a file; those of the edge have a colour of their own.
 pub fn bars(path: &Path, title: &str, bars: &[Bar]) -> anyhow::Result<()> {
     draw(path, title, bars).with_context(|| format!("cannot draw {}", path.display()))
 }
@@ -38,7 +38,7 @@ fn draw(path: &Path, title: &str, bars: &[Bar]) -> anyhow::Result<()> {
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(230)
-        .build_cartesian_2d(0.0..longest * 1.05, (0..count).into_segmented())?;
+        .build_cartesian_2d(0.0..longest * 1.05, (0..count - 1).into_segmented())?;
     // From the top, as in a table.
     let place = |index: usize| count - 1 - index;
     let name = |value: &SegmentValue<usize>| match value {
@@ -55,7 +55,8 @@ fn draw(path: &Path, title: &str, bars: &[Bar]) -> anyhow::Result<()> {
     for (index, bar) in bars.iter().enumerate() {
         let at = place(index);
         let colour = if bar.name.starts_with("edge") { EDGE } else { OTHER };
-        let corners = [(0.0, SegmentValue::Exact(at)), (bar.spread.median, SegmentValue::Exact(at + 1))];
+        let above = if at + 1 < count { SegmentValue::Exact(at + 1) } else { SegmentValue::Last };
+        let corners = [(0.0, SegmentValue::Exact(at)), (bar.spread.median, above)];
         let mut shape = Rectangle::new(corners, colour.filled());
         shape.set_margin(5, 5, 0, 0);
         chart.draw_series([shape])?;

@@ -2,20 +2,22 @@
 //!
 //! So a proxy that stands still for a moment is charged with all that should have been asked meanwhile, which a closed loop omits. Where
 //! an answer is late, its connection sends what is due by then at once.
+//!
+//! Each connection has a thread of its own, and the least of clients: what loads shares its processor with the upstream, and a request by
+//! a whole client costs several times what it costs the proxy.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
-use bytes::Bytes;
-use http::{Request, header::HOST};
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use nix::sys::{
     time::TimeSpec,
     timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
 };
-use tokio::{net::TcpStream, runtime::Builder, task::JoinSet};
+use tokio::task::JoinSet;
 
 use super::{Carried, Way};
 use crate::bench::report::Durations;
@@ -23,6 +25,10 @@ use crate::bench::report::Durations;
 const CONNECTIONS: u32 = 32;
 /// Before the first request is due: all connections stand then.
 const BEGINS_AFTER: Duration = Duration::from_millis(100);
+/// After which silence an answer is given up.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+const MOST_HEADERS: usize = 32;
+const MOST_BYTES: usize = 16 * 1024;
 
 /// What is asked, and when.
 #[derive(Clone)]
@@ -37,8 +43,17 @@ struct Plan {
     begins: Instant,
 }
 
-/// Asks `per_second` requests for so many seconds; how long each took from when it was due.
-pub async fn load(way: &Way<'_>, per_second: f64, seconds: u64) -> anyhow::Result<Durations> {
+/// How long things took.
+#[derive(Default)]
+pub struct Latencies {
+    /// Each answer, from when its request was due.
+    pub answers: Durations,
+    /// The start of each request that a connection waited for, from when it was due: what is late here is late for the load's own sake.
+    pub starts: Durations,
+}
+
+/// Asks `per_second` requests for so many seconds, of a way whose small answers tell their length.
+pub async fn load(way: &Way<'_>, per_second: f64, seconds: u64) -> anyhow::Result<Latencies> {
     let plan = Plan {
         address: way.address.clone(),
         path: way.path,
@@ -53,21 +68,24 @@ pub async fn load(way: &Way<'_>, per_second: f64, seconds: u64) -> anyhow::Resul
         let plan = plan.clone();
         connections.spawn_blocking(move || one(&plan, number));
     }
-    let mut durations = Durations::default();
-    while let Some(more) = connections.join_next().await {
-        durations.extend(more?.with_context(|| format!("asking {}", way.name))?);
+    let mut all = Latencies::default();
+    while let Some(latencies) = connections.join_next().await {
+        let latencies = latencies?.with_context(|| format!("asking {}", way.name))?;
+        all.answers.extend(latencies.answers);
+        all.starts.extend(latencies.starts);
     }
-    Ok(durations)
+    Ok(all)
 }
 
-/// What is due on the connection of this number, on a thread and a runtime of its own: so the thread can wait for the kernel's timer, which
-/// is true to some microseconds, where Tokio's counts milliseconds.
-fn one(plan: &Plan, number: u32) -> anyhow::Result<Durations> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let (mut server, _connection) = runtime.block_on(connect(&plan.address))?;
+/// What is due on the connection of this number. It waits for a timer of the kernel's, which is true to some microseconds where Tokio's
+/// counts milliseconds.
+fn one(plan: &Plan, number: u32) -> anyhow::Result<Latencies> {
+    let mut server = TcpStream::connect(&plan.address)?;
+    server.set_nodelay(true)?;
+    server.set_read_timeout(Some(ANSWERS_WITHIN))?;
     let alarm = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)?;
     let first = plan.begins + plan.between * number / CONNECTIONS;
-    let mut durations = Durations::default();
+    let mut latencies = Latencies::default();
     for turn in 0.. {
         let due = first + plan.between * turn;
         if due >= plan.begins + plan.lasts {
@@ -77,30 +95,40 @@ fn one(plan: &Plan, number: u32) -> anyhow::Result<Durations> {
         if !left.is_zero() {
             alarm.set(Expiration::OneShot(TimeSpec::from_duration(left)), TimerSetTimeFlags::empty())?;
             alarm.wait()?;
+            latencies.starts.push_since(due);
         }
-        runtime.block_on(ask(plan, &mut server, usize::try_from(turn * CONNECTIONS + number)?))?;
-        durations.push_since(due);
+        ask(plan, &mut server, usize::try_from(turn * CONNECTIONS + number)?)?;
+        latencies.answers.push_since(due);
     }
-    Ok(durations)
+    Ok(latencies)
 }
 
 /// Asks once, and takes the whole answer.
-async fn ask(plan: &Plan, server: &mut SendRequest<Empty<Bytes>>, turn: usize) -> anyhow::Result<()> {
-    let (name, value) = plan.carried.header(turn);
-    let request = Request::get(plan.path).header(HOST, &plan.address).header(name, value);
-    server.ready().await?;
-    let answer = server.send_request(request.body(Empty::new())?).await?;
-    ensure!(answer.status() == plan.status, "{} and not {}", answer.status(), plan.status);
-    answer.into_body().collect().await?;
+fn ask(plan: &Plan, server: &mut TcpStream, turn: usize) -> anyhow::Result<()> {
+    let ((name, value), host, path) = (plan.carried.header(turn), &plan.address, plan.path);
+    server.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{name}: {value}\r\n\r\n").as_bytes())?;
+    let mut answer = [0; MOST_BYTES];
+    let (mut received, mut whole) = (0, None);
+    while whole.is_none_or(|whole| received < whole) {
+        let more = server.read(&mut answer[received..])?;
+        ensure!(more > 0, "an answer is cut off, or longer than {MOST_BYTES} bytes");
+        received += more;
+        whole = match whole {
+            None => whole_length(&answer[..received], plan.status)?,
+            known => known,
+        };
+    }
+    ensure!(whole == Some(received), "more than one answer");
     Ok(())
 }
 
-/// A connection, and the task that drives it.
-async fn connect(address: &str) -> anyhow::Result<(SendRequest<Empty<Bytes>>, JoinSet<hyper::Result<()>>)> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let (server, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
-    Ok((server, driver))
+/// How long an answer is with its body, once its head is all there; an error where it has another status.
+fn whole_length(answer: &[u8], status: u16) -> anyhow::Result<Option<usize>> {
+    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    let mut head = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(head_bytes) = head.parse(answer)? else { return Ok(None) };
+    ensure!(head.code == Some(status), "{:?} and not {status}", head.code);
+    let length = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length = length.context("an answer that does not tell its length")?;
+    Ok(Some(head_bytes + std::str::from_utf8(length.value)?.parse::<usize>()?))
 }

@@ -1,12 +1,16 @@
 //! All that is measured side by side, each with one thread on the first processor, and what is behind it.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
 use testbed::{
     actors::Token,
     client::client,
-    eventually,
     folder::Folder,
     load::Load,
     planes::Plane,
@@ -14,7 +18,7 @@ use testbed::{
     redis::Redis,
     stack::Stack,
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::sleep};
 
 use crate::bench::speed::{
     cores::give_first,
@@ -31,6 +35,8 @@ pub const NGINX_CACHING: &str = "nginx + Lua, token cached 1 s";
 pub const NGINX_ASKING: &str = "nginx + Lua, token looked up";
 
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
+/// For the control plane to hear of a hundred thousand tokens that they were used.
+const USES_TOLD_WITHIN: Duration = Duration::from_secs(300);
 /// For an edge that looks every token up: so few fit into its memory that the next one was always forgotten.
 const FEW_ENTRIES: &str = "500";
 /// How many tokens [`Redis::command`] is given at once.
@@ -199,7 +205,11 @@ async fn use_once(stack: &Stack, count: usize) -> anyhow::Result<Arc<[Token]>> {
     load.calms(count).await?;
     load.stop().await;
     let unused = "SELECT count(*) FROM access_tokens WHERE activated_at IS NULL";
-    eventually!(stack.database.query(unused).await.expect("a count"), |left| left == "0");
+    let deadline = Instant::now() + USES_TOLD_WITHIN;
+    while stack.database.query(unused).await? != "0" {
+        ensure!(Instant::now() < deadline, "the uses of {count} tokens are not all told after {USES_TOLD_WITHIN:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
     Ok(tokens)
 }
 
