@@ -65,12 +65,19 @@ need_wrong_clocks() {
   need faketime "gives an edge a wrong clock" compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1'
 }
 
-need_rival() {
-  need nginx "the proxy that rewriting is measured against, started privately" has_nginx
+need_rivals() {
+  local nginx=/usr/lib/nginx/modules/ngx_http
+  need nginx "the proxy that the edge is measured against, and what answers it, started privately" has_nginx
+  need libnginx-mod-http-lua "lets nginx look tokens up, as a gateway made of it does" test -e "${nginx}_lua_module.so"
+  need lua-nginx-redis "asks Redis for them" test -e /usr/share/lua/5.1/nginx/redis.lua
+  need haproxy "the other proxy that the edge is measured against, started privately" has_haproxy
+  need wrk "loads them by HTTP/1.1" has wrk
+  need nghttp2-client "loads the edge by HTTP/2" has h2load
 }
 
 # Debian puts it where only root's PATH looks.
 has_nginx() { has nginx || [ -x /usr/sbin/nginx ]; }
+has_haproxy() { has haproxy || [ -x /usr/sbin/haproxy ]; }
 
 # Runs a command as root, by sudo where this is somebody else.
 as_root() {
@@ -100,7 +107,7 @@ install_packages() {
     apt-get install -q -y --no-install-recommends "$@"
     for package in "$@"; do
       case $package in
-        nginx | postgresql | redis-server) update-rc.d "$package" disable ;;
+        haproxy | nginx | postgresql | redis-server) update-rc.d "$package" disable ;;
       esac
     done
   ' install "${missing_packages[@]}" </dev/null
@@ -149,7 +156,7 @@ for command in "${@:-none}"; do
     bench)
       need_compilers
       need_servers
-      need_rival
+      need_rivals
       ;;
     fuzz) need_compilers ;;
     lint | advisories)

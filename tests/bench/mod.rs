@@ -25,7 +25,9 @@ pub async fn prove(sections: &[prove::Section], is_long: bool) -> anyhow::Result
 /// build folder; an error where a goal is missed.
 pub async fn bench(sections: &[speed::Section], pace: speed::Pace) -> anyhow::Result<()> {
     let mut report = new_report()?;
-    speed::measure(sections, pace, &mut report).await?;
+    let plots = build_folder()?.join("bench");
+    fs::create_dir_all(&plots)?;
+    speed::measure(sections, pace, &plots, &mut report).await?;
     write(&report, "bench", "report.md")?;
     report.verdict()
 }

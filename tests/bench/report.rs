@@ -48,6 +48,16 @@ impl Report {
         }
     }
 
+    /// Rows of cells below their titles.
+    pub fn table(&mut self, titles: &[&str], rows: &[Vec<String>]) {
+        self.line(&format!("| {} |", titles.join(" | ")));
+        self.line(&format!("|{}", " --- |".repeat(titles.len())));
+        for row in rows {
+            self.line(&format!("| {} |", row.join(" | ")));
+        }
+        self.line("");
+    }
+
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -56,7 +66,7 @@ impl Report {
         if self.broken.is_empty() { Ok(()) } else { bail!("broken promises:\n{}", self.broken.join("\n")) }
     }
 
-    fn line(&mut self, line: &str) {
+    pub fn line(&mut self, line: &str) {
         println!("{line}");
         writeln!(self.text, "{line}").expect("memory takes text");
     }
@@ -69,6 +79,10 @@ pub struct Durations(Vec<Duration>);
 impl Durations {
     pub fn push(&mut self, duration: Duration) {
         self.0.push(duration);
+    }
+
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
     }
 
     pub fn push_since(&mut self, start: Instant) {

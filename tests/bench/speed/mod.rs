@@ -5,13 +5,19 @@
 mod control;
 pub mod cores;
 mod fan_out;
+mod load;
 mod million;
 mod nginx;
+mod plot;
 mod rewriting;
 mod sockets;
+mod spread;
 mod standin;
 mod start_up;
+mod systems;
 mod wrk;
+
+use std::path::Path;
 
 use clap::ValueEnum;
 
@@ -20,6 +26,8 @@ use crate::bench::report::Report;
 /// A part of what is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Section {
+    /// The edge beside nginx, HAProxy and a bare Pingora.
+    Systems,
     /// Rewriting beside nginx, alone, and of a page of 1 GiB.
     Rewriting,
     /// A million tokens: into an empty Redis, and in use on one edge.
@@ -43,10 +51,14 @@ pub enum Pace {
     Quick,
 }
 
-/// Measures these sections, or all of that pace if none is named; an error where it cannot.
-pub async fn measure(sections: &[Section], pace: Pace, report: &mut Report) -> anyhow::Result<()> {
+/// Measures these sections, or all of that pace if none is named, and draws what can be drawn in the folder `plots`; an error where it
+/// cannot.
+pub async fn measure(sections: &[Section], pace: Pace, plots: &Path, report: &mut Report) -> anyhow::Result<()> {
     let is_asked = |section| sections.is_empty() || sections.contains(&section);
     cores::stay_beside()?;
+    if is_asked(Section::Systems) {
+        systems::measure(pace, plots, report).await?;
+    }
     if is_asked(Section::Rewriting) {
         rewriting::measure(pace, report).await?;
     }

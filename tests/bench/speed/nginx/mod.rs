@@ -1,17 +1,36 @@
-//! Debian's nginx, started privately: as the upstream that costs next to nothing, and as the rival.
+//! Debian's nginx, started privately with one process: as the upstream that costs next to nothing, and as the rival.
 
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::Context;
+use shared::credential::Digest;
 use testbed::{
     folder::Folder,
     process::{Launch, Process, on_free_ports, ready},
+    redis::Redis,
 };
 use tokio::net::TcpStream;
 
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// Debian puts it where only root's `PATH` looks.
 const PROGRAM: &str = "/usr/sbin/nginx";
+/// Where Debian puts what nginx loads.
+const MODULES: &str = "/usr/lib/nginx/modules";
+/// What the larger answers and uploads have.
+pub const LARGE_BYTES: usize = 100_000;
+const GATE: &str = include_str!("gate.lua");
+/// Passes everything on to the servers named `upstream`, over connections that are kept.
+const PASSES: &str = "proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_pass http://upstream;
+    client_max_body_size 0; proxy_request_buffering off;";
+
+/// What an nginx asks before it passes a request on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// Redis, for each request.
+    Always,
+    /// Redis, or what it answered in the second before.
+    OnceInASecond,
+}
 
 /// A server of one process, with what it serves or keeps in a folder of its own.
 pub struct Nginx {
@@ -24,6 +43,53 @@ impl Nginx {
     /// Serves nothing yet: see [`Self::serves`].
     pub async fn of_pages() -> anyhow::Result<Self> {
         Self::start(Folder::temporary()?, "location / { root .; try_files $uri.html =404; }").await
+    }
+
+    /// What the proxies are measured before: 14 bytes at any path, [`LARGE_BYTES`] at `/large`, whole bodies taken at `/upload`, and pages at
+    /// `/pages/<name>` (see [`Self::serves`]).
+    pub async fn of_answers() -> anyhow::Result<Self> {
+        let folder = Folder::temporary()?;
+        fs::create_dir(folder.path().join("pages"))?;
+        fs::write(folder.path().join("large"), vec![b'x'; LARGE_BYTES])?;
+        let takes = "ngx.req.read_body() ngx.print('taken')";
+        let server = format!(
+            "root .;
+             location / {{ default_type application/octet-stream; return 200 'fourteen bytes'; }}
+             location = /large {{ default_type application/octet-stream; }}
+             location = /upload {{ client_max_body_size 0; client_body_buffer_size 1m; content_by_lua_block {{ {takes} }} }}
+             location /pages/ {{ try_files $uri.html =404; }}"
+        );
+        Self::start_with(folder, &modules(), "", &server).await
+    }
+
+    /// Passes everything on as it came.
+    pub async fn passing(upstream: &Self, is_logging: bool) -> anyhow::Result<Self> {
+        let log = if is_logging { "access_log access.log;" } else { "" };
+        let server = format!("{log} location / {{ {PASSES} }}");
+        Self::start_with(Folder::temporary()?, "", &upstream.named(), &server).await
+    }
+
+    /// Passes on what comes with a token that Redis knows: see [`Self::digest_key`].
+    pub async fn asking(upstream: &Self, redis: &Redis, asks: Asks) -> anyhow::Result<Self> {
+        let folder = Folder::temporary()?;
+        fs::write(folder.path().join("gate.lua"), GATE)?;
+        let http = format!(
+            "lua_package_path '{}/?.lua;/usr/share/lua/5.1/?.lua;;'; lua_shared_dict answers 32m; {}",
+            folder.path().display(),
+            upstream.named()
+        );
+        let is_known = match asks {
+            Asks::Always => "is_known",
+            Asks::OnceInASecond => "is_known_of_late",
+        };
+        let gate = format!("local gate = require 'gate' return gate.refuse_unless(gate.{is_known}, {})", redis.port());
+        let server = format!("location / {{ access_by_lua_block {{ {gate} }} {PASSES} }}");
+        Self::start_with(folder, &modules(), &http, &server).await
+    }
+
+    /// The key by which Redis knows a token for [`Self::asking`].
+    pub fn digest_key(token: &str) -> String {
+        format!("token:{}", Digest::of(token.as_bytes()))
     }
 
     /// Serves this page at `/<name>`.
@@ -47,8 +113,7 @@ impl Nginx {
             location("large", large),
             location("streamed", &format!("{large} proxy_buffering off;"))
         );
-        let http = format!("upstream upstream {{ server 127.0.0.1:{}; keepalive 16; }}", upstream.port);
-        Self::start_with(Folder::temporary()?, &http, &server).await
+        Self::start_with(Folder::temporary()?, "", &upstream.named(), &server).await
     }
 
     /// Passes WebSockets on to that origin.
@@ -62,6 +127,11 @@ impl Nginx {
         Self::start(Folder::temporary()?, &server).await
     }
 
+    /// Where it listens, as `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     pub fn url(&self) -> String {
         format!("http://localhost:{}", self.port)
     }
@@ -71,26 +141,36 @@ impl Nginx {
     }
 
     async fn start(folder: Folder, server: &str) -> anyhow::Result<Self> {
-        Self::start_with(folder, "", server).await
+        Self::start_with(folder, "", "", server).await
     }
 
-    async fn start_with(folder: Folder, http: &str, server: &str) -> anyhow::Result<Self> {
+    async fn start_with(folder: Folder, main: &str, http: &str, server: &str) -> anyhow::Result<Self> {
         let (process, port) = on_free_ports(async |[port]| {
-            fs::write(folder.path().join("nginx.conf"), configuration(port, http, server))?;
+            fs::write(folder.path().join("nginx.conf"), configuration(port, main, http, server))?;
             Ok((spawn(folder.path(), port).await?, port))
         })
         .await?;
         Ok(Self { port, process, folder })
     }
+
+    /// Its name for another nginx.
+    fn named(&self) -> String {
+        format!("upstream upstream {{ server {}; keepalive 256; }}", self.address())
+    }
 }
 
-fn configuration(port: u16, http: &str, server: &str) -> String {
+/// Loads Lua, and what that stands on.
+fn modules() -> String {
+    ["ndk_http_module", "ngx_http_lua_module"].map(|name| format!("load_module {MODULES}/{name}.so;\n")).concat()
+}
+
+fn configuration(port: u16, main: &str, http: &str, server: &str) -> String {
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path tmp;\n"));
     format!(
-        "daemon off; master_process off; pid nginx.pid;
+        "{main}daemon off; master_process off; pid nginx.pid;
          events {{ worker_connections 32768; }}
          http {{
-             {}default_type text/html; access_log off; sendfile on; keepalive_requests 1000000;
+             {}default_type text/html; access_log off; sendfile on; keepalive_requests 100000000;
              {http}
              server {{ listen 127.0.0.1:{port}; listen [::1]:{port}; {server} }}
          }}\n",

@@ -9,11 +9,13 @@ use testbed::{client::client, process::Process, stack::Stack};
 use tokio::task::JoinSet;
 
 use super::page::{count, page, spellings};
-use crate::bench::{report::Report, speed::nginx::Nginx};
+use crate::bench::{
+    report::Report,
+    speed::{Pace, nginx::Nginx, spread::Spread},
+};
 
 const PAGE_BYTES: usize = 1_200_000;
 const OCCURRENCES: usize = 600;
-const ROUNDS: usize = 7;
 /// In each round, of each proxy: more than a second of its processor, which is counted in hundredths of one.
 const REQUESTS: usize = 800;
 const AT_ONCE: usize = 4;
@@ -27,7 +29,7 @@ struct Way<'a> {
     process: &'a Process,
 }
 
-pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
+pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
     let upstream = Nginx::of_pages().await?;
     let named = upstream.url();
     let stack = Stack::plan()
@@ -39,11 +41,12 @@ pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
     let token = stack.control.user("alice").with_credits(100).await.buys(24).await;
     let cookie = format!("zenzefi_access_token={}", token.text);
     let (named, shown) = (spellings(&named), spellings(stack.edge().url()));
+    let rounds = if pace == Pace::Quick { 3 } else { 7 };
     for (title, spelled) in [("in one spelling", 1), ("in all the spellings that pages have", named.len())] {
         report.section(&format!("A page of 1.2 MB that names the upstream 600 times, {title}"));
         upstream.serves("page", &page(&named[..spelled], PAGE_BYTES, OCCURRENCES))?;
         let nginx = Nginx::rewriting(&upstream, &named[..spelled], &shown[..spelled]).await?;
-        beside(report, &stack, &cookie, &nginx, &named).await?;
+        beside(report, &stack, &cookie, &nginx, &named, rounds).await?;
     }
     stack.finish().await;
     Ok(())
@@ -56,6 +59,7 @@ async fn beside(
     cookie: &str,
     nginx: &Nginx,
     named: &[String],
+    rounds: usize,
 ) -> anyhow::Result<()> {
     let way = |name, url: String, process| Way { name, url, cookie: cookie.to_owned(), process };
     let beside = |name, path: &str| way(name, format!("{}/{path}/page", nginx.url()), nginx.process());
@@ -73,14 +77,14 @@ async fn beside(
         ensure!(expected.get_or_insert_with(|| body.clone()) == &body, "{} gives another page", way.name);
     }
     let mut rates: [Vec<f64>; 4] = Default::default();
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         for (way, rates) in ways.iter().zip(&mut rates) {
             rates.push(rate(&http, way).await?);
         }
         let each = ways.iter().zip(&rates).map(|(way, rates)| format!("{} {:.0}", way.name, rates[round - 1]));
         report.figure(&format!("Round {round}"), &format!("{} MB", each.collect::<Vec<_>>().join(", ")));
     }
-    let [edge, plain, large, streamed] = rates.map(median);
+    let [edge, plain, large, streamed] = rates.map(|rates| Spread::of(&rates).median);
     report.figure(
         "Rewritten in one second of one processor, median",
         &format!("the edge {edge:.0} MB, nginx {plain:.0} MB, with large buffers {:.0} MB", large.max(streamed)),
@@ -115,9 +119,4 @@ async fn rate(http: &Client, way: &Way<'_>) -> anyhow::Result<f64> {
 
 async fn get(http: &Client, way: &Way<'_>) -> anyhow::Result<Bytes> {
     Ok(http.get(&way.url).header("Cookie", &way.cookie).send().await?.error_for_status()?.bytes().await?)
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }

@@ -3,13 +3,13 @@
 mod alone;
 mod beside;
 mod long;
-mod page;
+pub mod page;
 
 use super::Pace;
 use crate::bench::report::Report;
 
 pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
-    beside::measure(report).await?;
+    beside::measure(pace, report).await?;
     if pace == Pace::Quick {
         return Ok(());
     }
