@@ -55,11 +55,8 @@ impl Proxy {
         }
     }
 
-    /// Bounds what comes of the request's body from here on, where there is one.
+    /// Bounds what comes of the request's body from here on.
     fn watch_body(&self, session: &mut Session, ctx: &mut RequestCtx) {
-        if session.as_mut().is_body_empty() {
-            return;
-        }
         let config = &self.edge.config;
         ctx.upload = Some(Upload::new(config.limits.max_body_bytes, config.limits.body_timeout(), Instant::now()));
         // Of HTTP/1; reading HTTP/2 has no timeout, so that silence there is noticed from outside.
@@ -117,7 +114,10 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<bool> {
         ctx.begin_span(session.req_header(), || is_from_trusted_proxy(&self.edge, session));
         let span = ctx.span.clone();
-        match span.around(judge(&self.edge, session, ctx)).await {
+        let judging = judge(&self.edge, session, ctx);
+        // A request's future is copied as often as it is wrapped.
+        let judged = if span.is_told() { Box::pin(span.around(judging)).await } else { judging.await };
+        match judged {
             // Boxed like all that ends here, so that what goes on does not carry room for it.
             Ok(Decision::Answer(answer)) => Box::pin(self.send(session, ctx, answer)).await.map(|()| true),
             Ok(Decision::Forward(target)) => {
@@ -125,9 +125,11 @@ impl ProxyHttp for Proxy {
                     cutoff::arm(&admitted.permit, Duration::ZERO);
                 }
                 ctx.target = Some(target);
-                self.watch_body(session, ctx);
                 // Only a WebSocket may leave HTTP, and it does not come this way.
                 session.req_header_mut().remove_header(&header::UPGRADE);
+                if !session.as_mut().is_body_empty() {
+                    self.watch_body(session, ctx);
+                }
                 Ok(false)
             }
             Ok(Decision::Tunnel(admitted)) => {

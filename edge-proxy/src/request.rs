@@ -8,14 +8,14 @@ use std::{
         Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use pingora::http::RequestHeader;
 use shared::trace::{self, Span};
-use uuid::{Builder, Uuid};
+use uuid::{Builder, Timestamp, Uuid};
 
 use crate::{
     addresses::Journey, admit::Denied, credential::Source, grants::LookedUp, origin::Origin, permit::Permit,
@@ -335,18 +335,22 @@ impl Drop for RequestCtx {
     }
 }
 
-/// An id that says when a request came, as [`Uuid::now_v7`] does, without asking the system for random bytes each time: it is no secret,
-/// it must only be no other's.
+/// An id that says when a request came, as [`Uuid::now_v7`] does, which asks the system for random bytes each time: this is no secret, it
+/// must only be no other's.
 fn request_id() -> Uuid {
     static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static BEGAN: LazyLock<(Instant, Option<Timestamp>)> =
+        LazyLock::new(|| (Instant::now(), Uuid::now_v7().get_timestamp()));
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let [first, second] = [(0, number), (1, number)].map(|part| KEYS.hash_one(part).to_be_bytes());
     let mut tail = [0; 10];
     tail[..8].copy_from_slice(&first);
     tail[8..].copy_from_slice(&second[..2]);
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    Builder::from_unix_timestamp_millis(u64::try_from(now_ms).unwrap_or_default(), &tail).into_uuid()
+    let (began, at) = *BEGAN;
+    let (seconds, nanos) = at.map_or((0, 0), |at| at.to_unix());
+    let at_ms = seconds * 1_000 + u64::from(nanos) / 1_000_000 + milliseconds(began.elapsed());
+    Builder::from_unix_timestamp_millis(at_ms, &tail).into_uuid()
 }
 
 fn milliseconds(took: Duration) -> u64 {

@@ -12,7 +12,6 @@ use std::{
 };
 
 use clap::Args;
-use futures_util::future::Either;
 use opentelemetry::{
     Context, KeyValue, Value,
     trace::{
@@ -183,11 +182,10 @@ impl Span {
     }
 
     /// Runs `work` with this span around it.
-    // No `async fn`: that would carry `work` twice, and a request's is large.
-    pub fn around<Work: Future>(&self, work: Work) -> impl Future<Output = Work::Output> + use<Work> {
+    pub async fn around<Work: Future>(&self, work: Work) -> Work::Output {
         match &self.0 {
-            Some(context) => Either::Left(work.with_context(context.clone())),
-            None => Either::Right(work),
+            Some(context) => work.with_context(context.clone()).await,
+            None => work.await,
         }
     }
 
