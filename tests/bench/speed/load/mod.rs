@@ -74,7 +74,7 @@ impl<'a> Way<'a> {
         self
     }
 
-    pub fn is_refused_with(mut self, status: u16) -> Self {
+    pub fn refused_with(mut self, status: u16) -> Self {
         self.status = status;
         self
     }

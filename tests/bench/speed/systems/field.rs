@@ -152,7 +152,7 @@ impl Field {
             self.nginx_way("nginx, access log on", &self.logging_nginx),
             Way::new("HAProxy", &self.haproxy.process, self.haproxy.address.clone(), self.always()),
             self.plane("edge, access lines on", &self.logging_edge, self.always()),
-            self.edge("edge, token refused", stranger).is_refused_with(401),
+            self.edge("edge, token refused", stranger).refused_with(401),
             self.edge("edge, a page of 8 KB rewritten", browser).path("/pages/small"),
             self.edge("edge, HTTP/2", self.always()).spoken(Spoken::Http2),
             Way { address: self.tls_address.clone(), ..self.plane("edge, TLS", &self.tls_edge, self.always()) }
