@@ -230,7 +230,7 @@ pub async fn whoami(edge: &Edge, session: &Session, request: &Request) -> Result
         "protocol": request.public.scheme(),
         "version": format!("{:?}", head.version),
         "host": request.public.authority(),
-        "request_id": request.id,
+        "request_id": request.id.simple(),
         "user_id": known.as_ref().map(|held| held.user_id),
         "token_id": known.as_ref().map(|held| held.token_id),
         "address_allowed": known.as_ref().map(|held| held.may_be_used_from(request.client)),

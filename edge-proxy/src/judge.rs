@@ -49,7 +49,7 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
     }
     let request = Arc::new(read_head(edge, session, ctx)?);
     ctx.request = Some(Arc::clone(&request));
-    let path = ctx.path.clone();
+    let path = Arc::clone(&ctx.path);
     let route = edge.routes.of(&path);
     ctx.route = route.class();
     // Whether this edge is well is told to everybody, at all times.
@@ -94,10 +94,10 @@ async fn answer(edge: &Edge, session: &mut Session, request: &Request, route: Ro
 /// Notes what the access line needs.
 fn note_target(session: &Session, ctx: &mut RequestCtx) -> Result<(), Denied> {
     let head = session.req_header();
-    ctx.method = head.method.to_string();
+    ctx.method = head.method.clone();
     let target =
         head.uri.path_and_query().filter(|_| head.raw_path_is_utf8()).ok_or(Denied::Path(PathFault::NotAbsolute))?;
-    ctx.path = target.path().to_owned();
+    ctx.path = target.path().into();
     Ok(())
 }
 
@@ -125,7 +125,7 @@ fn read_head(edge: &Edge, session: &Session, ctx: &RequestCtx) -> Result<Request
     let public = public_origin(edge, is_tls(session), head).ok_or(Denied::WrongHost)?;
     let local = head.headers.get("x-local-url").and_then(|url| url.to_str().ok()?.parse::<Origin>().ok());
     Ok(Request {
-        id: ctx.id(),
+        id: ctx.id,
         client: client_address(edge, session),
         public,
         publics: Arc::clone(&edge.public_origins),
@@ -157,10 +157,9 @@ fn check_size(head: &RequestHeader, limits: &Limits, max_body_bytes: u64) -> Res
 /// The public origin that a request came by; `None` if it is none of ours.
 fn public_origin(edge: &Edge, is_tls: bool, head: &RequestHeader) -> Option<Origin> {
     let host = named_host(head)?;
-    let is_named = |origin: &&Origin| origin.is_named_by(host);
+    // As nearly every request spells it; to read it as an origin takes long.
     let spelled_so = edge.public_origins.iter().find(|origin| origin.authority() == host);
-    let configured = spelled_so.or_else(|| edge.public_origins.iter().find(is_named));
-    match configured {
+    match spelled_so.or_else(|| edge.public_origins.iter().find(|origin| origin.is_named_by(host))) {
         Some(origin) => Some(origin.clone()),
         // Only DEBUG lets this list be empty.
         None if edge.public_origins.is_empty() => Origin::of_host(is_tls, host),

@@ -83,9 +83,7 @@ impl Origin {
 
     /// Whether a `Host` header names this origin.
     pub fn is_named_by(&self, host: &str) -> bool {
-        // As nearly every request spells it.
-        let is_spelled_so = host.eq_ignore_ascii_case(self.authority());
-        is_spelled_so || Self::of_host(self.0.https, host).is_some_and(|named| named == *self)
+        Self::of_host(self.0.https, host).is_some_and(|named| named == *self)
     }
 
     /// Whether its host is an address and not a name.

@@ -123,7 +123,9 @@ impl Permit {
             return Ok(());
         }
         if self.held.activated_at_ms().is_none() {
-            let activated = self.settler.grants.activate(&self.held, None).await.map_err(|unfit| match unfit {
+            // Boxed, so that answers that start no clock do not carry room for one.
+            let activated = Box::pin(self.settler.grants.activate(&self.held, None)).await;
+            let activated = activated.map_err(|unfit| match unfit {
                 Unfit::Unavailable => Denied::Unavailable,
                 Unfit::Invalid | Unfit::Refused(_) => Denied::BadCredential,
             });

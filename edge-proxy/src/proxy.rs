@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode, Version, header};
 use pingora::{
     Error, ErrorSource, ErrorType, RetryType,
     http::{RequestHeader, ResponseHeader},
+    modules::http::HttpModules,
     proxy::{FailToProxy, ProxyHttp, Session},
     upstreams::peer::HttpPeer,
 };
@@ -82,7 +83,7 @@ impl Proxy {
             Some(strict) => answer.with(header::STRICT_TRANSPORT_SECURITY, strict),
             None => answer,
         };
-        answer.send(session, &ctx.id()).await
+        answer.send(session, &ctx.id_text()).await
     }
 
     /// Decides whether a request that failed is sent once more.
@@ -102,6 +103,9 @@ impl ProxyHttp for Proxy {
     fn new_ctx(&self) -> RequestCtx {
         RequestCtx::new(Arc::clone(&self.edge.metrics))
     }
+
+    /// None: Pingora's own one compresses, which is left to the upstream, and is asked several times a request although it is off.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, _ctx: &mut RequestCtx) -> pingora::Result<()> {
         // Pingora keeps an idle connection for ever unless told; one that the client wants closed is closed.
@@ -333,9 +337,9 @@ impl ProxyHttp for Proxy {
         // The error's own text may hold a request's head; its type does not.
         let (kind, source) = (error.etype().as_str(), error.esource().as_str());
         if *error.esource() == ErrorSource::Downstream {
-            tracing::debug!(request_id = ctx.id(), kind, source, "a client left");
+            tracing::debug!(request_id = ctx.id_text(), kind, source, "a client left");
         } else {
-            tracing::warn!(request_id = ctx.id(), kind, source, "a request failed");
+            tracing::warn!(request_id = ctx.id_text(), kind, source, "a request failed");
         }
         if awaits_answer && can_hear(error) {
             // Pingora does not use the connection again after a failure behind it; the answer must say so.
@@ -351,7 +355,7 @@ impl ProxyHttp for Proxy {
     }
 
     fn request_summary(&self, _session: &Session, ctx: &RequestCtx) -> String {
-        ctx.id()
+        ctx.id_text()
     }
 }
 

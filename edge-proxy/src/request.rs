@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use pingora::http::RequestHeader;
 use shared::trace::{self, Span};
 use uuid::{Builder, Timestamp, Uuid};
@@ -30,7 +30,8 @@ const PATH_CHARS: usize = 512;
 /// Facts of a request's head that no client can choose: what it may name is checked.
 #[derive(Debug)]
 pub struct Request {
-    pub id: String,
+    /// See [`RequestCtx::id`].
+    pub id: Uuid,
     /// The address of whoever asks, past the proxies that are trusted.
     pub client: Option<IpAddr>,
     /// The public origin by which this request came.
@@ -93,9 +94,9 @@ pub struct RequestCtx {
     pub target: Option<Target>,
     /// A word for logs and metrics.
     pub route: &'static str,
-    pub method: String,
+    pub method: Method,
     /// Without its query.
-    pub path: String,
+    pub path: Arc<str>,
     pub status: Option<StatusCode>,
     pub refused: Option<&'static str>,
     /// What becomes of the answer's body, if it does not pass as it came.
@@ -116,7 +117,8 @@ pub struct RequestCtx {
     counted_before: u64,
     bytes_out: u64,
     started: Instant,
-    id: Uuid,
+    /// What this request is called in logs, answers and towards the upstream, by its 32 digits.
+    pub id: Uuid,
     metrics: Arc<Metrics>,
 }
 
@@ -127,8 +129,8 @@ impl RequestCtx {
             request: None,
             target: None,
             route: "none",
-            method: String::new(),
-            path: String::new(),
+            method: Method::default(),
+            path: Arc::default(),
             status: None,
             refused: None,
             rewriting: None,
@@ -147,8 +149,8 @@ impl RequestCtx {
         }
     }
 
-    /// The id that this request has in logs, answers and towards the upstream.
-    pub fn id(&self) -> String {
+    /// Its id as it is written everywhere.
+    pub fn id_text(&self) -> String {
         self.id.simple().to_string()
     }
 
@@ -170,7 +172,7 @@ impl RequestCtx {
         span.rename(format!("{method} {}", self.route));
         span.note("http.request.method", method.to_owned());
         span.note("url.path", self.path.chars().take(PATH_CHARS).collect::<String>());
-        span.note("gateway.request_id", self.id());
+        span.note("gateway.request_id", self.id_text());
         span.note("gateway.route", self.route);
         if let Some(status) = self.status {
             span.note("http.response.status_code", i64::from(status.as_u16()));
@@ -300,7 +302,7 @@ impl Drop for RequestCtx {
         self.metrics.bytes_in.inc_by(self.bytes_in);
         self.metrics.bytes_out.inc_by(self.bytes_out);
         if let Some(rewriting) = &self.rewriting {
-            rewriting.tell(&self.metrics, &self.id());
+            rewriting.tell(&self.metrics, &self.id_text());
         }
         let class = match self.status.map(|status| status.as_u16() / 100) {
             Some(1) => "1xx",
@@ -316,8 +318,8 @@ impl Drop for RequestCtx {
             target: "edge_proxy::access",
             request_id = %self.id.simple(),
             client = self.request.as_ref().and_then(|request| request.client).map(tracing::field::display),
-            method = self.method,
-            path = self.path,
+            method = self.method.as_str(),
+            path = &*self.path,
             route = self.route,
             status = self.status.map(|status| status.as_u16()),
             refused = self.refused,

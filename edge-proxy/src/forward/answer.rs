@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
+use uuid::Uuid;
 
 use super::REQUEST_ID;
 use crate::{
@@ -57,8 +58,6 @@ const INTEGRITY_POLICIES: [HeaderName; 2] =
 /// What tells answers to the same path apart, besides the credential itself: caches must not mix them.
 const VARY: &str = "X-Local-Url, X-Access-Token";
 
-const EXPIRES_IN: HeaderName = HeaderName::from_static("x-access-expires-in");
-
 /// Makes the upstream's answer ready for the client that sent `asked`.
 pub fn from_upstream(
     head: &mut ResponseHeader,
@@ -67,9 +66,7 @@ pub fn from_upstream(
     admitted: &Admitted,
     upstreams: &Spellings,
 ) -> pingora::Result<()> {
-    for name in NOT_FROM_UPSTREAM.iter().filter(|name| head.headers.contains_key(*name)).collect::<Vec<_>>() {
-        head.remove_header(name);
-    }
+    NOT_FROM_UPSTREAM.iter().for_each(|name| drop(head.remove_header(name)));
     let shown = admitted.shown.as_ref();
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
         map(head, &name, &|value| rewrite::location(value, upstreams, shown))?;
@@ -94,8 +91,8 @@ pub fn from_upstream(
     if is_not_modified {
         keep_weak(head, &asked.headers)?;
     }
-    head.insert_header(EXPIRES_IN, admitted.permit.held.left(Instant::now()).as_secs())?;
-    head.insert_header(REQUEST_ID, &request.id)?;
+    head.insert_header("X-Access-Expires-In", admitted.permit.held.left(Instant::now()).as_secs())?;
+    head.insert_header(REQUEST_ID, &*request.id.simple().encode_lower(&mut Uuid::encode_buffer()))?;
     Ok(())
 }
 
@@ -152,8 +149,8 @@ fn fit_cookies(head: &mut ResponseHeader, shown: Option<&Origin>) -> pingora::Re
 }
 
 /// Adds to `Vary` what is not in it.
-fn vary(head: &mut ResponseHeader, names: &str) -> pingora::Result<()> {
-    let known = joined(&head.headers, &header::VARY).unwrap_or_default();
+fn vary(head: &mut ResponseHeader, names: &'static str) -> pingora::Result<()> {
+    let Some(known) = joined(&head.headers, &header::VARY) else { return head.insert_header(header::VARY, names) };
     let is_known = |name: &&str| {
         known.split(',').any(|known| ["*", name].iter().any(|same| known.trim().eq_ignore_ascii_case(same)))
     };

@@ -3,6 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
+use uuid::Uuid;
 
 use super::REQUEST_ID;
 use crate::{
@@ -122,8 +123,9 @@ pub fn to_upstream(
         head.insert_header(header::IF_MATCH, validators::if_match(&tags))?;
     }
     set_identity(head, request, upstream)?;
-    head.insert_header("X-User-Id", admitted.permit.held.user_id.to_string())?;
-    head.insert_header("X-Token-Id", admitted.permit.held.token_id.to_string())?;
+    for (name, id) in [("X-User-Id", admitted.permit.held.user_id), ("X-Token-Id", admitted.permit.held.token_id)] {
+        head.insert_header(name, &*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))?;
+    }
     if let Some(assertions) = &edge.assertions {
         head.insert_header("X-Zenzefi-Assertion", assertions.header(&admitted.permit.held))?;
     }
@@ -203,7 +205,7 @@ fn set_identity(head: &mut RequestHeader, request: &Request, server: &Origin) ->
     }
     head.insert_header("X-Forwarded-Host", request.public.authority())?;
     head.insert_header("X-Forwarded-Proto", request.public.scheme())?;
-    head.insert_header(REQUEST_ID, &request.id)?;
+    head.insert_header(REQUEST_ID, &*request.id.simple().encode_lower(&mut Uuid::encode_buffer()))?;
     Ok(())
 }
 

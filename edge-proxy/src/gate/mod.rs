@@ -69,7 +69,7 @@ impl Rules {
         let mut ctx = RequestCtx::new(Arc::clone(&self.metrics));
         let answer = Answer::problem(denied);
         ctx.answered(&answer);
-        answer.last_on_wire(&ctx.id())
+        answer.last_on_wire(&ctx.id_text())
     }
 }
 

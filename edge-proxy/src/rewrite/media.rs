@@ -11,7 +11,7 @@ pub enum Text {
 }
 
 /// Types that are text although they are called `application`; any with `+json` or `+xml` at the end is, too.
-const APPLICATION: [&str; 12] = [
+const APPLICATION: [&str; 11] = [
     "ecmascript",
     "javascript",
     "json",
@@ -22,26 +22,25 @@ const APPLICATION: [&str; 12] = [
     "x-json",
     "x-ndjson",
     "x-source-map",
-    "x-web-app-manifest+json",
     "xml",
 ];
 
 /// Reads a `Content-Type`: `None` for what is no text, or in a charset in which ASCII is not spelled as ASCII.
 pub fn text(content_type: &str) -> Option<Text> {
     let mut parts = content_type.split(';');
-    let essence = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
-    let (kind, subtype) = essence.split_once('/')?;
-    let is_text = kind == "text"
-        || subtype.ends_with("+json")
-        || subtype.ends_with("+xml")
-        || kind == "application" && APPLICATION.contains(&subtype);
+    let (kind, subtype) = parts.next().unwrap_or_default().trim().split_once('/')?;
+    let is = |named: &str, known: &str| named.eq_ignore_ascii_case(known);
+    let suffix = subtype.rsplit_once('+').map_or("", |(_, suffix)| suffix);
+    let is_text = is(kind, "text")
+        || ["json", "xml"].iter().any(|known| is(suffix, known))
+        || is(kind, "application") && APPLICATION.iter().any(|known| is(subtype, known));
     let mut parameters = parts.filter_map(|parameter| parameter.split_once('='));
     let charset = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
     let is_ascii_compatible = charset.is_none_or(|(_, label)| {
         let label = label.trim().trim_matches('"');
         Encoding::for_label(label.as_bytes()).is_some_and(Encoding::is_ascii_compatible)
     });
-    let text = if essence == "text/html" { Text::Html } else { Text::Other };
+    let text = if is(kind, "text") && is(subtype, "html") { Text::Html } else { Text::Other };
     (is_text && is_ascii_compatible).then_some(text)
 }
 

@@ -1,5 +1,7 @@
 //! What becomes of an answer's body: whether it is rewritten, and from which coding to which.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::{
@@ -10,13 +12,13 @@ use super::{
 
 /// Who asked, as far as it decides what becomes of an answer's body.
 #[derive(Clone, Debug)]
-pub struct Asker {
+pub struct Asker<'a> {
     /// Whether an origin is known that bodies are rewritten to.
     pub is_shown: bool,
     /// Whether codings are lost on the way to whoever asked.
     pub drops_coding: bool,
     /// Its `Accept-Encoding`; `None` if it said nothing.
-    pub accepts: Option<String>,
+    pub accepts: Option<Cow<'a, str>>,
 }
 
 /// A body that does not pass as it came.
@@ -32,7 +34,7 @@ pub struct Plan {
 
 impl Plan {
     /// The plan for an answer by its head; `None` if it passes untouched.
-    pub fn of(status: StatusCode, headers: &HeaderMap, asker: &Asker) -> Option<Self> {
+    pub fn of(status: StatusCode, headers: &HeaderMap, asker: &Asker<'_>) -> Option<Self> {
         let has_body = !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
             && !status.is_informational()
             && headers.get(header::CONTENT_LENGTH).is_none_or(|length| length != "0");
@@ -63,23 +65,24 @@ pub fn text(headers: &HeaderMap) -> Option<Text> {
     media::text(headers.get(header::CONTENT_TYPE)?.to_str().ok()?)
 }
 
-/// The lines of a header as one, unless one of them is no text; `None` if there is none.
-pub fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
-    (!lines.is_empty()).then(|| lines.join(", "))
+/// The lines of a header as one, but for those that are no text; `None` if there is none.
+pub fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> {
+    let mut lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    let first = lines.next()?;
+    Some(lines.fold(Cow::Borrowed(first), |joined, line| format!("{joined}, {line}").into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn plan(status: u16, headers: &[(HeaderName, &'static str)], asker: &Asker) -> Option<Plan> {
+    fn plan(status: u16, headers: &[(HeaderName, &'static str)], asker: &Asker<'_>) -> Option<Plan> {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().expect("a value"))).collect();
         Plan::of(StatusCode::from_u16(status).expect("a status"), &headers, asker)
     }
 
-    fn browser(accepts: &str) -> Asker {
-        Asker { is_shown: true, drops_coding: false, accepts: Some(accepts.to_owned()) }
+    fn browser(accepts: &str) -> Asker<'_> {
+        Asker { is_shown: true, drops_coding: false, accepts: Some(accepts.into()) }
     }
 
     const HTML: (HeaderName, &str) = (header::CONTENT_TYPE, "text/html");
@@ -118,7 +121,7 @@ mod tests {
 
     #[test]
     fn callers_that_lose_the_coding_get_none_whatever_the_type() {
-        let client = Asker { is_shown: false, drops_coding: true, accepts: Some("gzip".to_owned()) };
+        let client = Asker { is_shown: false, drops_coding: true, accepts: Some("gzip".into()) };
         assert_eq!(plan(200, &[HTML], &client), None);
         for kind in [HTML, PNG] {
             let decoded = plan(200, &[kind, (header::CONTENT_ENCODING, "gzip")], &client);
