@@ -10,17 +10,16 @@ use anyhow::{Context, ensure};
 use testbed::{
     actors::{Edge, Token},
     client::client,
-    folder::Folder,
-    process::{Launch, Process, built_program, on_free_ports, ready},
+    process::Process,
     socket::{Socket, upgrade},
     stack::Stack,
     wire::Wire,
 };
-use tokio::{net::TcpStream, task::JoinSet, time::sleep};
+use tokio::{task::JoinSet, time::sleep};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Pace, cores, nginx::Nginx, standin::Standin};
-use crate::bench::report::Report;
+use super::{Pace, cores, listener::Listener, nginx::Nginx, spread::Spread};
+use crate::bench::report::{Bound, Goal, Report};
 
 /// Open before any is counted: what the first of them need is not what each needs.
 const WARM: usize = 250;
@@ -31,7 +30,9 @@ const OTHER_FILES: usize = 1_000;
 const OPENED_AT_ONCE: usize = 32;
 /// For what the opening has left behind to go.
 const SETTLES_FOR: Duration = Duration::from_secs(3);
-const MOST_KIB: f64 = 24.0;
+
+const IDLE_HOLDS: Goal =
+    Goal { what: "An idle WebSocket in the edge's memory", bound: Bound::AtMost, goal: 24.0, held: 24.0, unit: " KiB" };
 
 const ECHOING: usize = 64;
 const ROUNDS: usize = 5;
@@ -46,7 +47,7 @@ struct Way<'a> {
 }
 
 pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
-    let upstream = Standin::start().await?;
+    let upstream = Listener::standin().await?;
     let stack = Stack::plan()
         .edge_env("ZENZEFI_URL", &upstream.url())
         .edge_env("EDGE_THREADS", "1")
@@ -55,13 +56,13 @@ pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
         .await;
     let token = stack.control.user("alice").with_credits(100).await.buys(24).await;
     let nginx = Nginx::tunnelling(&upstream.url()).await?;
-    let (bare, bare_url, _folder) = bare(upstream.address()).await?;
+    let bare = Listener::bare_pingora(upstream.address()).await?;
     let http = client().build()?;
     let by = |name, url: &str, process| Way { name, edge: stack.edge().by(url, http.clone()), process };
     let ways = [
         by("the edge", stack.edge().url(), stack.edge_planes[0].process()),
         by("nginx", &nginx.url(), nginx.process()),
-        by("bare Pingora", &bare_url, &bare),
+        by("bare Pingora", &bare.url(), bare.process()),
     ];
     for way in &ways {
         cores::give_first(way.process)?;
@@ -76,7 +77,7 @@ pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What each holds of idle WebSockets; the first way is the promised one.
+/// What each holds of idle WebSockets; the first way is the edge.
 async fn idle(ways: &[Way<'_>], token: &Token, count: usize, report: &mut Report) -> anyhow::Result<()> {
     report.section(&format!("{count} idle WebSockets"));
     for (number, way) in ways.iter().enumerate() {
@@ -88,11 +89,10 @@ async fn idle(ways: &[Way<'_>], token: &Token, count: usize, report: &mut Report
         let grown_kib = u32::try_from(way.process.resident_bytes()?.saturating_sub(before) / 1024)?;
         drop((warm, sockets));
         let each_kib = f64::from(grown_kib) / f64::from(u32::try_from(count)?);
-        let (what, figure) = (format!("Memory of {} for each", way.name), format!("{each_kib:.1} KiB"));
         if number == 0 {
-            report.promise(&what, &figure, &format!("at most {MOST_KIB} KiB"), each_kib <= MOST_KIB);
+            report.goal(&IDLE_HOLDS, each_kib, &format!("{each_kib:.1}"));
         } else {
-            report.figure(&what, &figure);
+            report.figure(&format!("The same in that of {}", way.name), &format!("{each_kib:.1} KiB"));
         }
     }
     Ok(())
@@ -134,14 +134,13 @@ async fn echo(ways: &[Way<'_>], token: &Token, report: &mut Report) -> anyhow::R
             rates.push(echoes(way, token).await?);
         }
     }
-    for (way, rates) in ways.iter().zip(&mut rates) {
-        rates.sort_by(f64::total_cmp);
-        let figure = format!("{:.0} (from {:.0} to {:.0})", rates[ROUNDS / 2], rates[0], rates[ROUNDS - 1]);
+    for (way, each) in ways.iter().zip(&rates) {
+        let figure = format!("{:.0}", Spread::of(each));
         report.figure(&format!("Messages there and back in a processor second of {}", way.name), &figure);
     }
-    let medians: Vec<f64> = rates.iter().map(|rates| rates[ROUNDS / 2]).collect();
-    for (way, median) in ways.iter().zip(&medians).skip(1) {
-        report.figure(&format!("The edge, as a multiple of {}", way.name), &format!("{:.2}", medians[0] / median));
+    for (way, each) in ways.iter().zip(&rates).skip(1) {
+        let ratio = Spread::of_ratios(&rates[0], each);
+        report.figure(&format!("The edge, as a multiple of {}", way.name), &format!("{ratio:.2}"));
     }
     Ok(())
 }
@@ -168,21 +167,6 @@ async fn echoes(way: &Way<'_>, token: &Token) -> anyhow::Result<f64> {
     let count = workers.join_all().await.into_iter().sum::<anyhow::Result<u32>>()?;
     let spent = way.process.cpu_time()?.saturating_sub(before);
     Ok(f64::from(count) / spent.as_secs_f64())
-}
-
-/// A bare Pingora before that server: its process and its origin, and a folder that is to outlive it.
-async fn bare(upstream: &str) -> anyhow::Result<(Process, String, Folder)> {
-    let folder = Folder::temporary()?;
-    let program = built_program("testbed")?.with_file_name("examples").join("bare");
-    let (process, listen) = on_free_ports(async |[port]| {
-        let listen = format!("127.0.0.1:{port}");
-        let process = Launch::new("bare", &program, folder.path()).args([&listen, upstream]).spawn()?;
-        let listens = async || TcpStream::connect(&listen).await.map(drop).map_err(|error| error.to_string());
-        ready(&process, Duration::from_secs(10), listens).await?;
-        Ok((process, listen))
-    })
-    .await?;
-    Ok((process, format!("http://{listen}"), folder))
 }
 
 /// How many files a process may have open, which those that we start may too.

@@ -14,14 +14,15 @@ use testbed::{
     folder::Folder,
     load::Load,
     planes::Plane,
-    process::{Launch, Process, built_program, free_port, on_free_ports, ready},
+    process::{Launch, free_port},
     redis::Redis,
     stack::Stack,
 };
-use tokio::{net::TcpStream, time::sleep};
+use tokio::time::sleep;
 
 use crate::bench::speed::{
     cores::give_first,
+    listener::Listener,
     load::{Carried, Spoken, Way},
     nginx::{Asks, LARGE_BYTES, Nginx},
     rewriting::page::{page, spellings},
@@ -34,7 +35,6 @@ pub const NGINX: &str = "nginx";
 pub const NGINX_CACHING: &str = "nginx + Lua, token cached 1 s";
 pub const NGINX_ASKING: &str = "nginx + Lua, token looked up";
 
-const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// For the control plane to hear of a hundred thousand tokens that they were used.
 const USES_TOLD_WITHIN: Duration = Duration::from_secs(300);
 /// For an edge that looks every token up: so few fit into its memory that the next one was always forgotten.
@@ -43,13 +43,6 @@ const FEW_ENTRIES: &str = "500";
 const AT_ONCE: usize = 500;
 const PAGE_BYTES: usize = 8_000;
 const OCCURRENCES: usize = 8;
-
-/// A proxy that is neither nginx nor an edge.
-struct Listener {
-    process: Process,
-    address: String,
-    _folder: Folder,
-}
 
 /// See the module.
 pub struct Field {
@@ -107,7 +100,7 @@ impl Field {
             ("EDGE_TLS_KEY_FILE", &key),
         ];
         let field = Self {
-            bare: bare(&upstream).await?,
+            bare: Listener::bare_pingora(upstream.address()).await?,
             haproxy: haproxy(&upstream).await?,
             nginx: Nginx::passing(&upstream, false).await?,
             logging_nginx: Nginx::passing(&upstream, true).await?,
@@ -134,7 +127,7 @@ impl Field {
     /// Those whose ratios have goals; neighbours are compared.
     pub fn compared(&self) -> Vec<Way<'_>> {
         vec![
-            Way::new(BARE, &self.bare.process, self.bare.address.clone(), self.always()),
+            self.listener(BARE, &self.bare),
             self.edge(EDGE, self.always()),
             self.nginx_way(NGINX_CACHING, &self.caching_nginx),
             self.plane(EDGE_ASKING, &self.asking_edge, self.by_turns.clone()),
@@ -150,7 +143,7 @@ impl Field {
         ways.extend([
             self.nginx_way(NGINX, &self.nginx),
             self.nginx_way("nginx, access log on", &self.logging_nginx),
-            Way::new("HAProxy", &self.haproxy.process, self.haproxy.address.clone(), self.always()),
+            self.listener("HAProxy", &self.haproxy),
             self.plane("edge, access lines on", &self.logging_edge, self.always()),
             self.edge("edge, token refused", stranger).refused_with(401),
             self.edge("edge, a page of 8 KB rewritten", browser).path("/pages/small"),
@@ -163,7 +156,7 @@ impl Field {
 
     /// Large answers and uploads.
     pub fn of_sizes(&self) -> Vec<Way<'_>> {
-        let bare = |name| Way::new(name, &self.bare.process, self.bare.address.clone(), self.always());
+        let bare = |name| self.listener(name, &self.bare);
         let (edge, nginx) = (|name| self.edge(name, self.always()), |name| self.nginx_way(name, &self.nginx));
         vec![
             bare("bare Pingora, 100 KB answered").path("/large"),
@@ -193,7 +186,11 @@ impl Field {
     }
 
     fn nginx_way<'a>(&self, name: &'static str, nginx: &'a Nginx) -> Way<'a> {
-        Way::new(name, nginx.process(), nginx.address(), self.always())
+        Way::new(name, nginx.process(), nginx.address().to_owned(), self.always())
+    }
+
+    fn listener<'a>(&self, name: &'static str, listener: &'a Listener) -> Way<'a> {
+        Way::new(name, listener.process(), listener.address().to_owned(), self.always())
     }
 }
 
@@ -236,11 +233,6 @@ fn certificate(folder: &Path) -> anyhow::Result<[String; 2]> {
     Ok([certificate?, key?])
 }
 
-async fn bare(upstream: &Nginx) -> anyhow::Result<Listener> {
-    let program = built_program("testbed")?.with_file_name("examples").join("bare");
-    listener(|folder, address| Ok(Launch::new("bare", &program, folder).args([address, &upstream.address()]))).await
-}
-
 async fn haproxy(upstream: &Nginx) -> anyhow::Result<Listener> {
     let configuration = |address: &str| {
         format!(
@@ -261,22 +253,10 @@ async fn haproxy(upstream: &Nginx) -> anyhow::Result<Listener> {
             upstream.address()
         )
     };
-    listener(|folder, address| {
+    Listener::start(Folder::temporary()?, |folder, address| {
         fs::write(folder.join("haproxy.cfg"), configuration(address))?;
         // Debian puts it where only root's `PATH` looks.
         Ok(Launch::new("haproxy", "/usr/sbin/haproxy", folder).args(["-db", "-f", "haproxy.cfg"]))
-    })
-    .await
-}
-
-/// Starts what is to listen on the address that it is given.
-async fn listener(launch: impl Fn(&Path, &str) -> anyhow::Result<Launch>) -> anyhow::Result<Listener> {
-    on_free_ports(async |[port]| {
-        let (folder, address) = (Folder::temporary()?, format!("127.0.0.1:{port}"));
-        let process = launch(folder.path(), &address)?.spawn()?;
-        let listens = async || TcpStream::connect(&address).await.map(drop).map_err(|error| error.to_string());
-        ready(&process, STARTS_WITHIN, listens).await?;
-        Ok(Listener { process, address, _folder: folder })
     })
     .await
 }
