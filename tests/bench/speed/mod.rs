@@ -44,9 +44,9 @@ pub enum Section {
 }
 
 impl Section {
-    /// Whether a goal can be lost there that is seen in little time.
+    /// Whether a goal can be lost there.
     fn has_goals(self) -> bool {
-        !matches!(self, Self::StartUp | Self::Million)
+        self != Self::StartUp
     }
 }
 
@@ -71,13 +71,13 @@ pub async fn measure(sections: &[Section], pace: Pace, plots: &Path, report: &mu
         let started = Instant::now();
         match section {
             Section::Systems => systems::measure(pace, plots, report).await?,
-            Section::Rewriting => rewriting::measure(pace, report).await?,
+            Section::Rewriting => rewriting::measure(pace, plots, report).await?,
             Section::Bodies => bodies::measure_alone(report).await?,
             Section::Control => control::measure(pace, report).await?,
-            Section::Sockets => sockets::measure(pace, report).await?,
+            Section::Sockets => sockets::measure(pace, plots, report).await?,
             Section::FanOut => fan_out::measure(pace, report).await?,
             Section::StartUp => start_up::measure(report).await?,
-            Section::Million => million::measure(report).await?,
+            Section::Million => million::measure(pace, report).await?,
         }
         report.line("");
         report.line(&format!("Measured within {} s.", started.elapsed().as_secs()));

@@ -1,6 +1,6 @@
 //! The same page through the edge and through nginx's `sub_filter`, by turns.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::ensure;
 use bytes::Bytes;
@@ -11,7 +11,12 @@ use tokio::task::JoinSet;
 use super::page::{count, page, spellings};
 use crate::bench::{
     report::{Bound, Goal, Report},
-    speed::{Pace, nginx::Nginx, spread::Spread},
+    speed::{
+        Pace,
+        nginx::Nginx,
+        plot::{self, Bar},
+        spread::Spread,
+    },
 };
 
 const PAGE_BYTES: usize = 1_200_000;
@@ -25,11 +30,14 @@ const ONE_SPELLING: Goal = Goal {
     what: "Rewriting, MB in a processor second, as a multiple of sub_filter's: one spelling",
     bound: Bound::AtLeast,
     goal: 1.0,
-    held: 1.0,
+    held: 0.9,
     unit: "",
 };
-const ALL_SPELLINGS: Goal =
-    Goal { what: "Rewriting, MB in a processor second, as a multiple of sub_filter's: all spellings", ..ONE_SPELLING };
+const ALL_SPELLINGS: Goal = Goal {
+    what: "Rewriting, MB in a processor second, as a multiple of sub_filter's: all spellings",
+    held: 1.2,
+    ..ONE_SPELLING
+};
 
 /// One way to a page.
 struct Way<'a> {
@@ -39,7 +47,7 @@ struct Way<'a> {
     process: &'a Process,
 }
 
-pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
+pub async fn measure(pace: Pace, plots: &Path, report: &mut Report) -> anyhow::Result<()> {
     let upstream = Nginx::of_pages().await?;
     let named = upstream.url();
     let stack = Stack::plan()
@@ -53,6 +61,7 @@ pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
     let (named, shown) = (spellings(&named), spellings(stack.edge().url()));
     let kinds =
         [("in one spelling", 1, &ONE_SPELLING), ("in all the spellings that pages have", named.len(), &ALL_SPELLINGS)];
+    let mut bars = Vec::new();
     for (title, spelled, goal) in kinds {
         report.section(&format!("A page of 1.2 MB that names the upstream 600 times, {title}"));
         upstream.serves("page", &page(&named[..spelled], PAGE_BYTES, OCCURRENCES))?;
@@ -78,7 +87,13 @@ pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
         let (ways, rounds) = if pace == Pace::Quick { (&ways[..2], 3) } else { (&ways[..], 7) };
         let rates = beside(ways, &named, rounds).await?;
         tell(ways, &rates, goal, report);
+        let bar = |(way, of_way): (&Way<'_>, &Vec<f64>)| Bar {
+            name: format!("{}: {}", way.name, if spelled == 1 { "one" } else { "all" }),
+            spread: Spread::of(of_way),
+        };
+        bars.extend(ways.iter().zip(&rates).map(bar));
     }
+    plot::bars(&plots.join("rewriting.svg"), "MB rewritten in a processor second, of one spelling and of all", &bars)?;
     stack.finish().await;
     Ok(())
 }

@@ -125,11 +125,10 @@ impl Field {
     }
 
     /// Those whose ratios have goals; neighbours are compared.
-    pub fn compared(&self) -> Vec<Way<'_>> {
+    pub fn guarded(&self) -> Vec<Way<'_>> {
         vec![
             self.listener(BARE, &self.bare),
             self.edge(EDGE, self.always()),
-            self.nginx_way(NGINX_CACHING, &self.caching_nginx),
             self.plane(EDGE_ASKING, &self.asking_edge, self.by_turns.clone()),
             Way { carried: self.by_turns.clone(), ..self.nginx_way(NGINX_ASKING, &self.asking_nginx) },
         ]
@@ -139,7 +138,8 @@ impl Field {
     pub fn all(&self) -> Vec<Way<'_>> {
         let stranger = Carried::Token(Token::stranger().text);
         let browser = Carried::Cookie(self.token.text.clone());
-        let mut ways = self.compared();
+        let mut ways = self.guarded();
+        ways.insert(2, self.nginx_way(NGINX_CACHING, &self.caching_nginx));
         ways.extend([
             self.nginx_way(NGINX, &self.nginx),
             self.nginx_way("nginx, access log on", &self.logging_nginx),
