@@ -10,7 +10,7 @@ use crate::bench::report::Report;
 
 /// With every processor for everything: this is about the whole, not about one of the programs. With fewer where there is little time.
 pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
-    let count = if pace == Pace::Full { 1_000_000 } else { 200_000 };
+    let count = if pace == Pace::Full { 1_000_000 } else { 100_000 };
     cores::share()?;
     let mut stack = Stack::plan()
         .control_env("LOG_LEVEL", "info")

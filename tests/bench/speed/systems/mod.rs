@@ -66,16 +66,19 @@ impl Measured {
     }
 }
 
-/// How often and how long each way is loaded, by turns.
+/// How often and how long each way is loaded, by turns: with all that it takes, and with half of that, where one bad moment spoils a round
+/// sooner.
 struct Turns {
     rounds: usize,
     seconds: u64,
+    half_rounds: usize,
+    half_seconds: u64,
 }
 
 pub async fn measure(pace: Pace, plots: &Path, report: &mut Report) -> anyhow::Result<()> {
     let (tokens, turns) = match pace {
-        Pace::Full => (100_000, Turns { rounds: 5, seconds: 3 }),
-        Pace::Quick => (5_000, Turns { rounds: 3, seconds: 2 }),
+        Pace::Full => (100_000, Turns { rounds: 5, seconds: 3, half_rounds: 5, half_seconds: 2 }),
+        Pace::Quick => (5_000, Turns { rounds: 3, seconds: 2, half_rounds: 7, half_seconds: 1 }),
     };
     let field = Field::start(tokens).await?;
     report.section("The edge beside others");
@@ -125,10 +128,10 @@ async fn at_half_load(
     turns: &Turns,
     timed: impl Fn(&Way<'_>) -> bool,
 ) -> anyhow::Result<()> {
-    for _ in 0..turns.rounds {
+    for _ in 0..turns.half_rounds {
         for (way, measured) in ways.iter().zip(all.iter_mut()).filter(|(way, _)| timed(way)) {
             let most = Spread::of(&measured.each(|round| round.requests_per_second)).median;
-            let latencies = open::load(way, most / 2.0, turns.seconds).await?;
+            let latencies = open::load(way, most / 2.0, turns.half_seconds).await?;
             measured.latencies.push([50, 99].map(|percent| micros(latencies.answers.percentile(percent))));
             measured.lateness.push(micros(latencies.starts.percentile(99)));
         }
