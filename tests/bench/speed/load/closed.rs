@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use tokio::process::Command;
 
 use super::{
-    Carried, Spoken, Way, output,
+    Carried, H2_AGENT, Spoken, Way, output,
     wrk::{self, Answered, Asked},
 };
 use crate::bench::report::mib;
@@ -75,7 +75,7 @@ async fn by_h2load(way: &Way<'_>, seconds: u64) -> anyhow::Result<Answered> {
     let (name, value) = way.carried.header(0);
     let mut h2load = Command::new("h2load");
     h2load.args(["-t", "1", "-c", H2_CONNECTIONS, "-m", STREAMS, "-D", &seconds.to_string()]);
-    h2load.args(["-H", &format!("{name}: {value}"), &way.url()]);
+    h2load.args(["-H", &format!("user-agent: {H2_AGENT}"), "-H", &format!("{name}: {value}"), &way.url()]);
     let told = output(h2load).await?;
     let count = |before: &str, after: &str| {
         let line = told.lines().find_map(|line| line.strip_prefix(before))?;

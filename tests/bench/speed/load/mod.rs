@@ -10,6 +10,8 @@ use anyhow::{Context, ensure};
 use testbed::process::Process;
 use tokio::{process::Command, time::timeout};
 
+/// By HTTP/2 every request names an agent, for h2load cannot leave that out; and so comes from another device than all others.
+pub const H2_AGENT: &str = "h2load";
 /// For a program that loads for some seconds.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use testbed::{
-    actors::Token,
+    actors::{Token, User},
     client::client,
     folder::Folder,
     load::Load,
@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use crate::bench::speed::{
     cores::give_first,
     listener::Listener,
-    load::{Carried, Spoken, Way},
+    load::{Carried, H2_AGENT, Spoken, Way},
     nginx::{Asks, LARGE_BYTES, Nginx},
     rewriting::page::{page, spellings},
 };
@@ -48,6 +48,8 @@ const OCCURRENCES: usize = 8;
 pub struct Field {
     stack: Stack,
     token: Token,
+    /// Of a device of its own.
+    h2_token: Token,
     by_turns: Carried,
     bare: Listener,
     haproxy: Listener,
@@ -78,7 +80,9 @@ impl Field {
             .start()
             .await;
         stack.settle().await;
-        let tokens = use_once(&stack, tokens).await?;
+        let alice = stack.control.user("alice").await;
+        let tokens = use_once(&stack, &alice, tokens).await?;
+        let h2_token = stack.seeds(&alice, 1).await?.pop().context("a token")?;
         let token = tokens[0].clone();
         let salt = token.text.get(..32).context("a token has 64 characters")?.to_owned();
         let by_turns = Carried::ByTurns { salt, count: tokens.len() };
@@ -111,6 +115,7 @@ impl Field {
             tls_edge: edge(&stack, "tls", Some(&secure_origin), &tls).await?,
             stack,
             token,
+            h2_token,
             by_turns,
             tls_address,
             _upstream: upstream,
@@ -147,7 +152,7 @@ impl Field {
             self.plane("edge, access lines on", &self.logging_edge, self.always()),
             self.edge("edge, token refused", stranger).refused_with(401),
             self.edge("edge, a page of 8 KB rewritten", browser).path("/pages/small"),
-            self.edge("edge, HTTP/2", self.always()).spoken(Spoken::Http2),
+            self.edge("edge, HTTP/2", Carried::Token(self.h2_token.text.clone())).spoken(Spoken::Http2),
             Way { address: self.tls_address.clone(), ..self.plane("edge, TLS", &self.tls_edge, self.always()) }
                 .spoken(Spoken::Tls),
         ]);
@@ -195,9 +200,8 @@ impl Field {
 }
 
 /// Makes tokens and uses each of them once; returns when both planes have dealt with that.
-async fn use_once(stack: &Stack, count: usize) -> anyhow::Result<Arc<[Token]>> {
-    let alice = stack.control.user("alice").await;
-    let tokens: Arc<[Token]> = stack.seeds(&alice, count).await?.into();
+async fn use_once(stack: &Stack, user: &User, count: usize) -> anyhow::Result<Arc<[Token]>> {
+    let tokens: Arc<[Token]> = stack.seeds(user, count).await?.into();
     let load = Load::start(&stack.edges, &tokens, count, 16);
     load.calms(count).await?;
     load.stop().await;
@@ -266,7 +270,10 @@ async fn works(way: &Way<'_>) -> anyhow::Result<()> {
     let (name, value) = way.carried.header(0);
     let http = client().http1_only().danger_accept_invalid_certs(true).build()?;
     let method = if way.upload_bytes > 0 { http::Method::POST } else { http::Method::GET };
-    let request = http.request(method, way.url()).header(name, value).body(vec![b'x'; way.upload_bytes]);
+    let mut request = http.request(method, way.url()).header(name, value).body(vec![b'x'; way.upload_bytes]);
+    if way.spoken == Spoken::Http2 {
+        request = request.header("user-agent", H2_AGENT);
+    }
     let answer = request.send().await?;
     let status = answer.status().as_u16();
     ensure!(status == way.status, "{} answers {status}: {}", way.name, answer.text().await?);
