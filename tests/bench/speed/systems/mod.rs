@@ -89,8 +89,8 @@ pub async fn measure(pace: Pace, plots: &Path, report: &mut Report) -> anyhow::R
     report.figure("Latency", "at half of each one's own most requests, from when a request was due; where the load itself was late, from when it came");
     let ways = if pace == Pace::Full { field.all() } else { field.guarded() };
     let mut all = saturate(&ways, &turns).await?;
-    // What is rewritten does not tell its length.
-    let is_spoken = |way: &Way<'_>| way.spoken == Spoken::Http1 && way.path == "/";
+    // What is rewritten does not tell its length, and a connection ends with a refusal.
+    let is_spoken = |way: &Way<'_>| way.spoken == Spoken::Http1 && way.path == "/" && way.status == 200;
     let timed = |way: &Way<'_>| is_spoken(way) && (pace == Pace::Full || [BARE, EDGE].contains(&way.name));
     at_half_load(&ways, &mut all, &turns, timed).await?;
     tell(&all, report);
