@@ -1,6 +1,7 @@
 //! `make prove` and `make bench`: what the gateway promises in figures, and how fast it is beside others of its kind; measured on a
 //! release build that has the machine to itself.
 
+mod bodies;
 pub mod prove;
 mod report;
 pub mod speed;
@@ -16,9 +17,8 @@ use report::Report;
 /// error where a promise is broken. What takes more than a few minutes is left out unless `is_long`.
 pub async fn prove(sections: &[prove::Section], is_long: bool) -> anyhow::Result<()> {
     let mut report = new_report()?;
-    prove::measure(sections, is_long, &mut report).await?;
-    write(&report, "prove", "report.md")?;
-    report.verdict()
+    let measured = prove::measure(sections, is_long, &mut report).await;
+    ends(report, measured, "prove")
 }
 
 /// Measures these sections, or all if none is named, prints what it finds and writes `bench/report.md` and the plots beside it in the
@@ -27,9 +27,8 @@ pub async fn bench(sections: &[speed::Section], pace: speed::Pace) -> anyhow::Re
     let mut report = new_report()?;
     let plots = build_folder()?.join("bench");
     fs::create_dir_all(&plots)?;
-    speed::measure(sections, pace, &plots, &mut report).await?;
-    write(&report, "bench", "report.md")?;
-    report.verdict()
+    let measured = speed::measure(sections, pace, &plots, &mut report).await;
+    ends(report, measured, "bench")
 }
 
 fn new_report() -> anyhow::Result<Report> {
@@ -39,11 +38,15 @@ fn new_report() -> anyhow::Result<Report> {
     Report::new()
 }
 
-fn write(report: &Report, folder: &str, name: &str) -> anyhow::Result<()> {
+/// Writes what was found, all of it or not, as `report.md` into that folder of the build folder; an error where it was not all, or is not
+/// good.
+fn ends(mut report: Report, measured: anyhow::Result<()>, folder: &str) -> anyhow::Result<()> {
+    report.goals();
     let folder = build_folder()?.join(folder);
     fs::create_dir_all(&folder)?;
-    let path = folder.join(name);
+    let path = folder.join("report.md");
     fs::write(&path, report.text()).with_context(|| format!("cannot write {}", path.display()))?;
     println!("\nWritten to {}", path.display());
-    Ok(())
+    measured?;
+    report.verdict()
 }

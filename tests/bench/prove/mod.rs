@@ -1,6 +1,5 @@
 //! `make prove`: what the gateway promises in figures, each on a stack of its own kind.
 
-mod bodies;
 mod cost;
 mod crowd;
 mod cuts;
@@ -14,7 +13,7 @@ mod slow;
 use clap::ValueEnum;
 use testbed::stack::Stack;
 
-use crate::bench::report::Report;
+use super::{bodies, report::Report};
 
 /// A part of what is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -6,8 +6,12 @@ use anyhow::Context;
 use serde_json::json;
 use testbed::{actors::User, process::Process, stack::Stack};
 
-use super::{Pace, cores, wrk};
-use crate::bench::report::Report;
+use super::{
+    Pace, cores,
+    load::wrk::{self, Asked},
+    spread::Spread,
+};
+use crate::bench::report::{Bound, Goal, Report};
 
 const AT_ONCE: usize = 32;
 /// Each holds a processor for as long as a password takes.
@@ -15,10 +19,15 @@ const LOGINS_AT_ONCE: usize = 8;
 /// A purchase locks its user, so it takes several to have some at once.
 const BUYERS: usize = 16;
 const CREDITS: u32 = 1_000_000;
-const MEASURED_FOR: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 3;
-/// `GET /users/me` in a second of control-api's processor time.
-const AT_LEAST: f64 = 5_000.0;
+
+const LOOKS: Goal = Goal {
+    what: "GET /users/me in a second of control-api's processor time",
+    bound: Bound::AtLeast,
+    goal: 5_000.0,
+    held: 10_000.0,
+    unit: "",
+};
 
 /// A kind of request.
 struct Work {
@@ -27,23 +36,26 @@ struct Work {
     /// For wrk.
     script: String,
     at_once: usize,
-    is_promised: bool,
+    status: u16,
 }
 
 pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
+    let (buyers, seconds) = match pace {
+        Pace::Full => (BUYERS, 3),
+        Pace::Quick => (1, 2),
+    };
     let stack = Stack::plan().control_env("LOG_LEVEL", "info").edge_env("LOG_LEVEL", "warn").start().await;
-    let mut buyers = Vec::new();
-    for number in 0..if pace == Pace::Full { BUYERS } else { 1 } {
-        buyers.push(stack.control.user(&format!("buyer{number}")).with_credits(CREDITS).await);
-    }
+    let names = (0..buyers).map(|number| format!("buyer{number}"));
+    let buyers =
+        futures_util::future::join_all(names.map(async |name| stack.control.user(&name).with_credits(CREDITS).await))
+            .await;
     let all = [looks(&buyers[0]), purchases(&buyers), logins(&buyers[0])];
     let works = if pace == Pace::Full { &all[..] } else { &all[..1] };
     let first = stack.control.plane.process();
     cores::give_first(first)?;
     report.section("Control plane: one replica, with a processor to itself");
-    for work in works {
-        beside(&stack, &[(stack.control.plane.url(), first)], work, pace, report).await?;
-    }
+    let found = beside(&stack, &[(stack.control.plane.url(), first)], works, seconds, report).await?;
+    report.goal(&LOOKS, found[0].median, &format!("{:.0}", found[0]));
     if pace == Pace::Full {
         let mut second = stack.second_control_plane().await;
         report.section("Control plane: two replicas, which share all processors with Postgres, Redis and the load");
@@ -51,9 +63,7 @@ pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
             cores::give_all(process)?;
         }
         let replicas = [(stack.control.plane.url(), first), (second.url(), second.process())];
-        for work in works {
-            beside(&stack, &replicas, work, pace, report).await?;
-        }
+        beside(&stack, &replicas, works, seconds, report).await?;
         second.stop().await?;
     }
     stack.finish().await;
@@ -62,7 +72,7 @@ pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
 
 fn looks(user: &User) -> Work {
     let script = format!("wrk.headers['Authorization'] = 'Bearer {}'\n", user.jwt);
-    Work { name: "GET /users/me", path: "/users/me", script, at_once: AT_ONCE, is_promised: true }
+    Work { name: "GET /users/me", path: "/users/me", script, at_once: AT_ONCE, status: 200 }
 }
 
 fn logins(user: &User) -> Work {
@@ -72,7 +82,7 @@ fn logins(user: &User) -> Work {
          wrk.headers['Content-Type'] = 'application/json'
          wrk.body = '{body}'\n"
     );
-    Work { name: "A login", path: "/auth/login", script, at_once: LOGINS_AT_ONCE, is_promised: false }
+    Work { name: "A login", path: "/auth/login", script, at_once: LOGINS_AT_ONCE, status: 200 }
 }
 
 fn purchases(buyers: &[User]) -> Work {
@@ -87,7 +97,7 @@ fn purchases(buyers: &[User]) -> Work {
          end\n",
         holders.join(", ")
     );
-    Work { name: "A purchase", path: "/tokens/purchase", script, at_once: AT_ONCE, is_promised: false }
+    Work { name: "A purchase", path: "/tokens/purchase", script, at_once: AT_ONCE, status: 201 }
 }
 
 /// The processor time that each of those who take part has used so far.
@@ -110,42 +120,63 @@ impl Spent {
     }
 }
 
-/// Of one kind of request, by every replica at once: the round with the median of what it costs control-api.
+/// What every replica at once answers of each kind of request, and what that costs; how many are answered in a second of control-api's
+/// processor time, by kind.
 async fn beside(
     stack: &Stack,
     replicas: &[(&str, &Process)],
-    work: &Work,
-    pace: Pace,
+    works: &[Work],
+    seconds: u64,
     report: &mut Report,
-) -> anyhow::Result<()> {
-    let mut rounds = Vec::new();
-    for _ in 0..if pace == Pace::Full { ROUNDS } else { 1 } {
-        let before = Spent::so_far(stack, replicas)?;
-        let asks = replicas.iter().map(|(url, _)| {
-            let url = format!("{url}/api/v1{}", work.path);
-            async move { wrk::ask(&url, &work.script, work.at_once / replicas.len(), MEASURED_FOR).await }
-        });
-        let answered = futures_util::future::try_join_all(asks).await?;
-        let after = Spent::so_far(stack, replicas)?;
-        let count = answered.iter().map(|answered| answered.count).sum::<u32>();
-        let rate = answered.iter().map(|each| f64::from(each.count) / each.within.as_secs_f64()).sum::<f64>();
-        let each = |before: Duration, after: Duration| after.saturating_sub(before) / count;
-        let control = each(before.control, after.control);
-        rounds.push((control, rate, each(before.postgres, after.postgres), each(before.redis, after.redis)));
+) -> anyhow::Result<Vec<Spread>> {
+    let mut rounds = vec![Vec::new(); works.len()];
+    for _ in 0..ROUNDS {
+        for (work, rounds) in works.iter().zip(&mut rounds) {
+            rounds.push(round(stack, replicas, work, seconds).await?);
+        }
     }
-    rounds.sort_by_key(|(control, ..)| *control);
-    let (control, rate, postgres, redis) = rounds[rounds.len() / 2];
-    let per_second = 1.0 / control.as_secs_f64();
-    let [control, postgres, redis] = [control, postgres, redis].map(|time| time.as_micros());
-    let figure = format!(
-        "{rate:.0} a second; each {control} µs of control-api, {postgres} µs of Postgres, {redis} µs of Redis; \
-         {per_second:.0} in a second of control-api's processor time"
-    );
-    if work.is_promised && replicas.len() == 1 {
-        let promise = format!("at least {AT_LEAST} in such a second");
-        report.promise(work.name, &figure, &promise, per_second >= AT_LEAST);
-    } else {
-        report.figure(work.name, &figure);
-    }
-    Ok(())
+    let spread =
+        |rounds: &[Round], figure: fn(&Round) -> f64| Spread::of(&rounds.iter().map(figure).collect::<Vec<_>>());
+    let row = |(work, rounds): (&Work, &Vec<Round>)| {
+        let costs = [
+            spread(rounds, |round| round.control),
+            spread(rounds, |round| round.postgres),
+            spread(rounds, |round| round.redis),
+        ];
+        let rate = format!("{:.0}", spread(rounds, |round| round.per_second));
+        let costs = costs.map(|cost| format!("{cost:.0}"));
+        [work.name.to_owned(), rate].into_iter().chain(costs).collect::<Vec<_>>()
+    };
+    let titles = ["", "a second", "each of control-api, µs", "of Postgres, µs", "of Redis, µs"];
+    report.table(&titles, &works.iter().zip(&rounds).map(row).collect::<Vec<_>>());
+    Ok(rounds.iter().map(|rounds| spread(rounds, |round| 1e6 / round.control)).collect())
+}
+
+/// What one round of a kind of request found.
+#[derive(Clone, Copy)]
+struct Round {
+    per_second: f64,
+    /// The processor time of each for a request, in microseconds.
+    control: f64,
+    postgres: f64,
+    redis: f64,
+}
+
+async fn round(stack: &Stack, replicas: &[(&str, &Process)], work: &Work, seconds: u64) -> anyhow::Result<Round> {
+    let before = Spent::so_far(stack, replicas)?;
+    let connections = work.at_once / replicas.len();
+    let asks = replicas.iter().map(async |(url, _)| {
+        let url = format!("{url}/api/v1{}", work.path);
+        wrk::ask(&Asked { url: &url, script: &work.script, connections, seconds, status: work.status }).await
+    });
+    let answered = futures_util::future::try_join_all(asks).await?;
+    let after = Spent::so_far(stack, replicas)?;
+    let count: u32 = answered.iter().map(|answered| answered.count).sum();
+    let each = |before: Duration, after: Duration| after.saturating_sub(before).as_secs_f64() * 1e6 / f64::from(count);
+    Ok(Round {
+        per_second: answered.iter().map(wrk::Answered::per_second).sum(),
+        control: each(before.control, after.control),
+        postgres: each(before.postgres, after.postgres),
+        redis: each(before.redis, after.redis),
+    })
 }

@@ -5,6 +5,7 @@
 mod control;
 pub mod cores;
 mod fan_out;
+mod listener;
 mod load;
 mod million;
 mod nginx;
@@ -12,16 +13,14 @@ mod plot;
 mod rewriting;
 mod sockets;
 mod spread;
-mod standin;
 mod start_up;
 mod systems;
-mod wrk;
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use clap::ValueEnum;
 
-use crate::bench::report::Report;
+use super::{bodies, report::Report};
 
 /// A part of what is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -30,8 +29,8 @@ pub enum Section {
     Systems,
     /// Rewriting beside nginx, alone, and of a page of 1 GiB.
     Rewriting,
-    /// A million tokens: into an empty Redis, and in use on one edge.
-    Million,
+    /// A gibibyte down and one up: what the edge holds of them.
+    Bodies,
     /// The control plane: logins, `GET /users/me`, purchases.
     Control,
     /// WebSockets: what an idle one holds, and what a message costs.
@@ -40,6 +39,15 @@ pub enum Section {
     FanOut,
     /// How soon each program is ready.
     StartUp,
+    /// A million tokens: into an empty Redis, and in use on one edge.
+    Million,
+}
+
+impl Section {
+    /// Whether a goal can be lost there.
+    fn has_goals(self) -> bool {
+        self != Self::StartUp
+    }
 }
 
 /// How long each figure is measured.
@@ -54,31 +62,25 @@ pub enum Pace {
 /// Measures these sections, or all of that pace if none is named, and draws what can be drawn in the folder `plots`; an error where it
 /// cannot.
 pub async fn measure(sections: &[Section], pace: Pace, plots: &Path, report: &mut Report) -> anyhow::Result<()> {
-    let is_asked = |section| sections.is_empty() || sections.contains(&section);
-    cores::stay_beside()?;
-    if is_asked(Section::Systems) {
-        systems::measure(pace, plots, report).await?;
-    }
-    if is_asked(Section::Rewriting) {
-        rewriting::measure(pace, report).await?;
-    }
-    if is_asked(Section::Control) {
-        control::measure(pace, report).await?;
-    }
-    if is_asked(Section::Sockets) {
-        sockets::measure(pace, report).await?;
-    }
-    if pace == Pace::Quick {
-        return Ok(());
-    }
-    if is_asked(Section::FanOut) {
-        fan_out::measure(report).await?;
-    }
-    if is_asked(Section::StartUp) {
-        start_up::measure(report).await?;
-    }
-    if is_asked(Section::Million) {
-        million::measure(report).await?;
+    let is_asked = |section: &Section| match sections {
+        [] => pace == Pace::Full || section.has_goals(),
+        named => named.contains(section),
+    };
+    for section in Section::value_variants().iter().filter(|section| is_asked(section)) {
+        cores::stay_beside()?;
+        let started = Instant::now();
+        match section {
+            Section::Systems => systems::measure(pace, plots, report).await?,
+            Section::Rewriting => rewriting::measure(pace, plots, report).await?,
+            Section::Bodies => bodies::measure_alone(report).await?,
+            Section::Control => control::measure(pace, report).await?,
+            Section::Sockets => sockets::measure(pace, plots, report).await?,
+            Section::FanOut => fan_out::measure(pace, report).await?,
+            Section::StartUp => start_up::measure(report).await?,
+            Section::Million => million::measure(pace, report).await?,
+        }
+        report.line("");
+        report.line(&format!("Measured within {} s.", started.elapsed().as_secs()));
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ const LINE: RGBColor = RGBColor(40, 40, 40);
 
 /// A bar as long as its median, with a line from the least to the most.
 pub struct Bar {
-    pub name: &'static str,
+    pub name: String,
     pub spread: Spread,
 }
 
@@ -42,7 +42,7 @@ fn draw(path: &Path, title: &str, bars: &[Bar]) -> anyhow::Result<()> {
     // From the top, as in a table.
     let place = |index: usize| count - 1 - index;
     let name = |value: &SegmentValue<usize>| match value {
-        SegmentValue::CenterOf(at) if *at < count => bars[place(*at)].name.to_owned(),
+        SegmentValue::CenterOf(at) if *at < count => bars[place(*at)].name.clone(),
         _ => String::new(),
     };
     chart

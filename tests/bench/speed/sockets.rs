@@ -3,6 +3,7 @@
 use std::{
     fmt::Write,
     fs,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -10,17 +11,22 @@ use anyhow::{Context, ensure};
 use testbed::{
     actors::{Edge, Token},
     client::client,
-    folder::Folder,
-    process::{Launch, Process, built_program, on_free_ports, ready},
+    process::Process,
     socket::{Socket, upgrade},
     stack::Stack,
     wire::Wire,
 };
-use tokio::{net::TcpStream, task::JoinSet, time::sleep};
+use tokio::{task::JoinSet, time::sleep};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Pace, cores, nginx::Nginx, standin::Standin};
-use crate::bench::report::Report;
+use super::{
+    Pace, cores,
+    listener::Listener,
+    nginx::Nginx,
+    plot::{self, Bar},
+    spread::Spread,
+};
+use crate::bench::report::{Bound, Goal, Report};
 
 /// Open before any is counted: what the first of them need is not what each needs.
 const WARM: usize = 250;
@@ -31,7 +37,14 @@ const OTHER_FILES: usize = 1_000;
 const OPENED_AT_ONCE: usize = 32;
 /// For what the opening has left behind to go.
 const SETTLES_FOR: Duration = Duration::from_secs(3);
-const MOST_KIB: f64 = 24.0;
+
+const IDLE_HOLDS: Goal = Goal {
+    what: "An idle WebSocket in the edge's memory",
+    bound: Bound::AtMost,
+    goal: 24.0,
+    held: 115.0,
+    unit: " KiB",
+};
 
 const ECHOING: usize = 64;
 const ROUNDS: usize = 5;
@@ -45,8 +58,8 @@ struct Way<'a> {
     process: &'a Process,
 }
 
-pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
-    let upstream = Standin::start().await?;
+pub async fn measure(pace: Pace, plots: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let upstream = Listener::standin().await?;
     let stack = Stack::plan()
         .edge_env("ZENZEFI_URL", &upstream.url())
         .edge_env("EDGE_THREADS", "1")
@@ -55,13 +68,13 @@ pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
         .await;
     let token = stack.control.user("alice").with_credits(100).await.buys(24).await;
     let nginx = Nginx::tunnelling(&upstream.url()).await?;
-    let (bare, bare_url, _folder) = bare(upstream.address()).await?;
+    let bare = Listener::bare_pingora(upstream.address()).await?;
     let http = client().build()?;
     let by = |name, url: &str, process| Way { name, edge: stack.edge().by(url, http.clone()), process };
     let ways = [
-        by("the edge", stack.edge().url(), stack.edge_planes[0].process()),
+        by("edge", stack.edge().url(), stack.edge_planes[0].process()),
         by("nginx", &nginx.url(), nginx.process()),
-        by("bare Pingora", &bare_url, &bare),
+        by("bare Pingora", &bare.url(), bare.process()),
     ];
     for way in &ways {
         cores::give_first(way.process)?;
@@ -69,16 +82,25 @@ pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
     if pace == Pace::Quick {
         idle(&ways[..1], &token, IDLE_QUICK, report).await?;
     } else {
-        idle(&ways, &token, IDLE.min((most_files()? - OTHER_FILES) / 2), report).await?;
-        echo(&ways, &token, report).await?;
+        let held = idle(&ways, &token, IDLE.min((most_files()? - OTHER_FILES) / 2), report).await?;
+        draw(&ways, &held, &plots.join("idle-sockets.svg"), "Memory of the proxy for an idle WebSocket, in KiB")?;
+        let rates = echo(&ways, &token, report).await?;
+        let title = "Messages there and back in a processor second of the proxy";
+        draw(&ways, &rates, &plots.join("echoes.svg"), title)?;
     }
     stack.finish().await;
     Ok(())
 }
 
-/// What each holds of idle WebSockets; the first way is the promised one.
-async fn idle(ways: &[Way<'_>], token: &Token, count: usize, report: &mut Report) -> anyhow::Result<()> {
+fn draw(ways: &[Way<'_>], figures: &[Vec<f64>], path: &Path, title: &str) -> anyhow::Result<()> {
+    let bar = |(way, of_way): (&Way<'_>, &Vec<f64>)| Bar { name: way.name.to_owned(), spread: Spread::of(of_way) };
+    plot::bars(path, title, &ways.iter().zip(figures).map(bar).collect::<Vec<_>>())
+}
+
+/// The KiB that each holds of an idle WebSocket; the first way is the edge.
+async fn idle(ways: &[Way<'_>], token: &Token, count: usize, report: &mut Report) -> anyhow::Result<Vec<Vec<f64>>> {
     report.section(&format!("{count} idle WebSockets"));
+    let mut held = Vec::new();
     for (number, way) in ways.iter().enumerate() {
         let warm = open(&way.edge, token, WARM).await?;
         sleep(SETTLES_FOR).await;
@@ -88,14 +110,14 @@ async fn idle(ways: &[Way<'_>], token: &Token, count: usize, report: &mut Report
         let grown_kib = u32::try_from(way.process.resident_bytes()?.saturating_sub(before) / 1024)?;
         drop((warm, sockets));
         let each_kib = f64::from(grown_kib) / f64::from(u32::try_from(count)?);
-        let (what, figure) = (format!("Memory of {} for each", way.name), format!("{each_kib:.1} KiB"));
         if number == 0 {
-            report.promise(&what, &figure, &format!("at most {MOST_KIB} KiB"), each_kib <= MOST_KIB);
+            report.goal(&IDLE_HOLDS, each_kib, &format!("{each_kib:.1}"));
         } else {
-            report.figure(&what, &figure);
+            report.figure(&format!("The same in that of {}", way.name), &format!("{each_kib:.1} KiB"));
         }
+        held.push(vec![each_kib]);
     }
-    Ok(())
+    Ok(held)
 }
 
 /// Opens so many, and no more of a client for each than a connection.
@@ -126,7 +148,7 @@ async fn open(edge: &Edge, token: &Token, count: usize) -> anyhow::Result<Vec<Wi
 }
 
 /// How many echoes each passes on in a second of its processor time, by turns.
-async fn echo(ways: &[Way<'_>], token: &Token, report: &mut Report) -> anyhow::Result<()> {
+async fn echo(ways: &[Way<'_>], token: &Token, report: &mut Report) -> anyhow::Result<Vec<Vec<f64>>> {
     report.section(&format!("{ECHOING} WebSockets that echo {} bytes", MESSAGE.len()));
     let mut rates = vec![Vec::new(); ways.len()];
     for _ in 0..ROUNDS {
@@ -134,16 +156,15 @@ async fn echo(ways: &[Way<'_>], token: &Token, report: &mut Report) -> anyhow::R
             rates.push(echoes(way, token).await?);
         }
     }
-    for (way, rates) in ways.iter().zip(&mut rates) {
-        rates.sort_by(f64::total_cmp);
-        let figure = format!("{:.0} (from {:.0} to {:.0})", rates[ROUNDS / 2], rates[0], rates[ROUNDS - 1]);
+    for (way, each) in ways.iter().zip(&rates) {
+        let figure = format!("{:.0}", Spread::of(each));
         report.figure(&format!("Messages there and back in a processor second of {}", way.name), &figure);
     }
-    let medians: Vec<f64> = rates.iter().map(|rates| rates[ROUNDS / 2]).collect();
-    for (way, median) in ways.iter().zip(&medians).skip(1) {
-        report.figure(&format!("The edge, as a multiple of {}", way.name), &format!("{:.2}", medians[0] / median));
+    for (way, each) in ways.iter().zip(&rates).skip(1) {
+        let ratio = Spread::of_ratios(&rates[0], each);
+        report.figure(&format!("The edge, as a multiple of {}", way.name), &format!("{ratio:.2}"));
     }
-    Ok(())
+    Ok(rates)
 }
 
 async fn echoes(way: &Way<'_>, token: &Token) -> anyhow::Result<f64> {
@@ -168,21 +189,6 @@ async fn echoes(way: &Way<'_>, token: &Token) -> anyhow::Result<f64> {
     let count = workers.join_all().await.into_iter().sum::<anyhow::Result<u32>>()?;
     let spent = way.process.cpu_time()?.saturating_sub(before);
     Ok(f64::from(count) / spent.as_secs_f64())
-}
-
-/// A bare Pingora before that server: its process and its origin, and a folder that is to outlive it.
-async fn bare(upstream: &str) -> anyhow::Result<(Process, String, Folder)> {
-    let folder = Folder::temporary()?;
-    let program = built_program("testbed")?.with_file_name("examples").join("bare");
-    let (process, listen) = on_free_ports(async |[port]| {
-        let listen = format!("127.0.0.1:{port}");
-        let process = Launch::new("bare", &program, folder.path()).args([&listen, upstream]).spawn()?;
-        let listens = async || TcpStream::connect(&listen).await.map(drop).map_err(|error| error.to_string());
-        ready(&process, Duration::from_secs(10), listens).await?;
-        Ok((process, listen))
-    })
-    .await?;
-    Ok((process, format!("http://{listen}"), folder))
 }
 
 /// How many files a process may have open, which those that we start may too.

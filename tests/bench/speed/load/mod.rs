@@ -2,8 +2,18 @@
 
 pub mod closed;
 pub mod open;
+pub mod wrk;
 
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
 use testbed::process::Process;
+use tokio::{process::Command, time::timeout};
+
+/// By HTTP/2 every request names an agent, for h2load cannot leave that out; and so comes from another device than all others.
+pub const H2_AGENT: &str = "h2load";
+/// For a program that loads for some seconds.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What every request carries.
 #[derive(Clone, Debug)]
@@ -83,4 +93,14 @@ impl<'a> Way<'a> {
         let scheme = if self.spoken == Spoken::Tls { "https" } else { "http" };
         format!("{scheme}://{}{}", self.address, self.path)
     }
+}
+
+/// What a program that loads has printed, once it has ended well.
+async fn output(mut command: Command) -> anyhow::Result<String> {
+    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let output = timeout(ENDS_WITHIN, command.kill_on_drop(true).output()).await;
+    let output = output.with_context(|| format!("{program} does not end"))?;
+    let output = output.with_context(|| format!("cannot run {program}: install what deploy/install-tools.sh names"))?;
+    ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
 }

@@ -5,13 +5,12 @@ mod rebuild;
 
 use testbed::stack::Stack;
 
-use super::cores;
+use super::{Pace, cores};
 use crate::bench::report::Report;
 
-const TOKENS: usize = 1_000_000;
-
-/// With every processor for everything: this is about the whole, not about one of the programs.
-pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
+/// With every processor for everything: this is about the whole, not about one of the programs. With fewer where there is little time.
+pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
+    let count = if pace == Pace::Full { 1_000_000 } else { 100_000 };
     cores::share()?;
     let mut stack = Stack::plan()
         .control_env("LOG_LEVEL", "info")
@@ -20,13 +19,15 @@ pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
         .start()
         .await;
     let alice = stack.control.user("alice").await;
-    let tokens = stack.seeds_unpublished(&alice, TOKENS).await?;
+    let tokens = stack.seeds_unpublished(&alice, count).await?;
     // As autovacuum has done anywhere else by the time that there are so many.
     stack.database.query("ANALYZE").await?;
-    rebuild::measure(&stack, report).await?;
-    // It would count each token's first use, publish it anew and have the edge look at it again: several times the work of the uses.
-    stack.control.plane.stop().await?;
-    memory::measure(&stack, tokens, report).await?;
+    rebuild::measure(&stack, count, report).await?;
+    if pace == Pace::Full {
+        // It would count each token's first use, publish it anew and have the edge look at it again: several times the work of the uses.
+        stack.control.plane.stop().await?;
+        memory::measure(&stack, tokens, report).await?;
+    }
     stack.finish().await;
-    cores::stay_beside()
+    Ok(())
 }

@@ -1,17 +1,16 @@
 //! Debian's nginx, started privately with one process: as the upstream that costs next to nothing, and as the rival.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
-use anyhow::Context;
 use shared::credential::Digest;
 use testbed::{
     folder::Folder,
-    process::{Launch, Process, on_free_ports, ready},
+    process::{Launch, Process},
     redis::Redis,
 };
-use tokio::net::TcpStream;
 
-const STARTS_WITHIN: Duration = Duration::from_secs(10);
+use super::listener::Listener;
+
 /// Debian puts it where only root's `PATH` looks.
 const PROGRAM: &str = "/usr/sbin/nginx";
 /// Where Debian puts what nginx loads.
@@ -32,12 +31,8 @@ pub enum Asks {
     OnceInASecond,
 }
 
-/// A server of one process, with what it serves or keeps in a folder of its own.
-pub struct Nginx {
-    port: u16,
-    process: Process,
-    folder: Folder,
-}
+/// A server of one process, with what it serves or keeps in its folder.
+pub struct Nginx(Listener);
 
 impl Nginx {
     /// Serves nothing yet: see [`Self::serves`].
@@ -94,7 +89,7 @@ impl Nginx {
 
     /// Serves this page at `/<name>`.
     pub fn serves(&self, name: &str, page: &[u8]) -> anyhow::Result<()> {
-        Ok(fs::write(self.folder.path().join(format!("{name}.html")), page)?)
+        Ok(fs::write(self.0.folder().join(format!("{name}.html")), page)?)
     }
 
     /// Passes on what the upstream answers, every `named` replaced by what stands at its place in `shown`: below `/plain/` with the buffers that it has by itself,
@@ -128,16 +123,17 @@ impl Nginx {
     }
 
     /// Where it listens, as `host:port`.
-    pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+    pub fn address(&self) -> &str {
+        self.0.address()
     }
 
+    /// Its origin by the machine's name.
     pub fn url(&self) -> String {
-        format!("http://localhost:{}", self.port)
+        self.0.url().replace("127.0.0.1", "localhost")
     }
 
     pub fn process(&self) -> &Process {
-        &self.process
+        self.0.process()
     }
 
     async fn start(folder: Folder, server: &str) -> anyhow::Result<Self> {
@@ -145,12 +141,12 @@ impl Nginx {
     }
 
     async fn start_with(folder: Folder, main: &str, http: &str, server: &str) -> anyhow::Result<Self> {
-        let (process, port) = on_free_ports(async |[port]| {
-            fs::write(folder.path().join("nginx.conf"), configuration(port, main, http, server))?;
-            Ok((spawn(folder.path(), port).await?, port))
-        })
-        .await?;
-        Ok(Self { port, process, folder })
+        let program = if Path::new(PROGRAM).is_file() { PROGRAM } else { "nginx" };
+        let launch = |folder: &Path, address: &str| {
+            fs::write(folder.join("nginx.conf"), configuration(address, main, http, server))?;
+            Ok(Launch::new("nginx", program, folder).args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(folder))
+        };
+        Ok(Self(Listener::start(folder, launch).await?))
     }
 
     /// Its name for another nginx.
@@ -164,7 +160,8 @@ fn modules() -> String {
     ["ndk_http_module", "ngx_http_lua_module"].map(|name| format!("load_module {MODULES}/{name}.so;\n")).concat()
 }
 
-fn configuration(port: u16, main: &str, http: &str, server: &str) -> String {
+fn configuration(address: &str, main: &str, http: &str, server: &str) -> String {
+    let by_ipv6 = address.replace("127.0.0.1", "[::1]");
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path tmp;\n"));
     format!(
         "{main}daemon off; master_process off; pid nginx.pid;
@@ -172,17 +169,8 @@ fn configuration(port: u16, main: &str, http: &str, server: &str) -> String {
          http {{
              {}default_type text/html; access_log off; sendfile on; keepalive_requests 100000000;
              {http}
-             server {{ listen 127.0.0.1:{port}; listen [::1]:{port}; {server} }}
+             server {{ listen {address}; listen {by_ipv6}; {server} }}
          }}\n",
         temporary.concat()
     )
-}
-
-async fn spawn(folder: &Path, port: u16) -> anyhow::Result<Process> {
-    let program = if Path::new(PROGRAM).is_file() { PROGRAM } else { "nginx" };
-    let launch = Launch::new("nginx", program, folder).args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(folder);
-    let process = launch.spawn().context("install Debian's nginx package")?;
-    let listens = async || TcpStream::connect(("127.0.0.1", port)).await.map(drop).map_err(|error| error.to_string());
-    ready(&process, STARTS_WITHIN, listens).await?;
-    Ok(process)
 }

@@ -12,7 +12,7 @@ use testbed::{
 use tokio::time::timeout;
 
 use super::page::page;
-use crate::bench::report::{Report, milliseconds};
+use crate::bench::report::{Report, mib, milliseconds};
 
 /// An alias: what paces the page knows nothing of its own origin.
 const NAMED: &str = "https://zenzefi.local";
@@ -73,9 +73,4 @@ async fn arrives(mut answer: Response) -> anyhow::Result<usize> {
         received += chunk.len();
     }
     Ok(received)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a rounded figure for people")]
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / (1024.0 * 1024.0)
 }

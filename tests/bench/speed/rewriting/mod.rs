@@ -5,11 +5,13 @@ mod beside;
 mod long;
 pub mod page;
 
+use std::path::Path;
+
 use super::Pace;
 use crate::bench::report::Report;
 
-pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
-    beside::measure(pace, report).await?;
+pub async fn measure(pace: Pace, plots: &Path, report: &mut Report) -> anyhow::Result<()> {
+    beside::measure(pace, plots, report).await?;
     if pace == Pace::Quick {
         return Ok(());
     }

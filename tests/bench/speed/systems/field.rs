@@ -9,20 +9,21 @@ use std::{
 
 use anyhow::{Context, ensure};
 use testbed::{
-    actors::Token,
+    actors::{Token, User},
     client::client,
     folder::Folder,
     load::Load,
     planes::Plane,
-    process::{Launch, Process, built_program, free_port, on_free_ports, ready},
+    process::{Launch, free_port},
     redis::Redis,
     stack::Stack,
 };
-use tokio::{net::TcpStream, time::sleep};
+use tokio::time::sleep;
 
 use crate::bench::speed::{
     cores::give_first,
-    load::{Carried, Spoken, Way},
+    listener::Listener,
+    load::{Carried, H2_AGENT, Spoken, Way},
     nginx::{Asks, LARGE_BYTES, Nginx},
     rewriting::page::{page, spellings},
 };
@@ -34,7 +35,6 @@ pub const NGINX: &str = "nginx";
 pub const NGINX_CACHING: &str = "nginx + Lua, token cached 1 s";
 pub const NGINX_ASKING: &str = "nginx + Lua, token looked up";
 
-const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// For the control plane to hear of a hundred thousand tokens that they were used.
 const USES_TOLD_WITHIN: Duration = Duration::from_secs(300);
 /// For an edge that looks every token up: so few fit into its memory that the next one was always forgotten.
@@ -44,17 +44,12 @@ const AT_ONCE: usize = 500;
 const PAGE_BYTES: usize = 8_000;
 const OCCURRENCES: usize = 8;
 
-/// A proxy that is neither nginx nor an edge.
-struct Listener {
-    process: Process,
-    address: String,
-    _folder: Folder,
-}
-
 /// See the module.
 pub struct Field {
     stack: Stack,
     token: Token,
+    /// Of a device of its own.
+    h2_token: Token,
     by_turns: Carried,
     bare: Listener,
     haproxy: Listener,
@@ -85,7 +80,9 @@ impl Field {
             .start()
             .await;
         stack.settle().await;
-        let tokens = use_once(&stack, tokens).await?;
+        let alice = stack.control.user("alice").await;
+        let tokens = use_once(&stack, &alice, tokens).await?;
+        let h2_token = stack.seeds(&alice, 1).await?.pop().context("a token")?;
         let token = tokens[0].clone();
         let salt = token.text.get(..32).context("a token has 64 characters")?.to_owned();
         let by_turns = Carried::ByTurns { salt, count: tokens.len() };
@@ -107,7 +104,7 @@ impl Field {
             ("EDGE_TLS_KEY_FILE", &key),
         ];
         let field = Self {
-            bare: bare(&upstream).await?,
+            bare: Listener::bare_pingora(upstream.address()).await?,
             haproxy: haproxy(&upstream).await?,
             nginx: Nginx::passing(&upstream, false).await?,
             logging_nginx: Nginx::passing(&upstream, true).await?,
@@ -118,6 +115,7 @@ impl Field {
             tls_edge: edge(&stack, "tls", Some(&secure_origin), &tls).await?,
             stack,
             token,
+            h2_token,
             by_turns,
             tls_address,
             _upstream: upstream,
@@ -132,11 +130,10 @@ impl Field {
     }
 
     /// Those whose ratios have goals; neighbours are compared.
-    pub fn compared(&self) -> Vec<Way<'_>> {
+    pub fn guarded(&self) -> Vec<Way<'_>> {
         vec![
-            Way::new(BARE, &self.bare.process, self.bare.address.clone(), self.always()),
+            self.listener(BARE, &self.bare),
             self.edge(EDGE, self.always()),
-            self.nginx_way(NGINX_CACHING, &self.caching_nginx),
             self.plane(EDGE_ASKING, &self.asking_edge, self.by_turns.clone()),
             Way { carried: self.by_turns.clone(), ..self.nginx_way(NGINX_ASKING, &self.asking_nginx) },
         ]
@@ -146,15 +143,16 @@ impl Field {
     pub fn all(&self) -> Vec<Way<'_>> {
         let stranger = Carried::Token(Token::stranger().text);
         let browser = Carried::Cookie(self.token.text.clone());
-        let mut ways = self.compared();
+        let mut ways = self.guarded();
+        ways.insert(2, self.nginx_way(NGINX_CACHING, &self.caching_nginx));
         ways.extend([
             self.nginx_way(NGINX, &self.nginx),
             self.nginx_way("nginx, access log on", &self.logging_nginx),
-            Way::new("HAProxy", &self.haproxy.process, self.haproxy.address.clone(), self.always()),
+            self.listener("HAProxy", &self.haproxy),
             self.plane("edge, access lines on", &self.logging_edge, self.always()),
             self.edge("edge, token refused", stranger).refused_with(401),
             self.edge("edge, a page of 8 KB rewritten", browser).path("/pages/small"),
-            self.edge("edge, HTTP/2", self.always()).spoken(Spoken::Http2),
+            self.edge("edge, HTTP/2", Carried::Token(self.h2_token.text.clone())).spoken(Spoken::Http2),
             Way { address: self.tls_address.clone(), ..self.plane("edge, TLS", &self.tls_edge, self.always()) }
                 .spoken(Spoken::Tls),
         ]);
@@ -163,7 +161,7 @@ impl Field {
 
     /// Large answers and uploads.
     pub fn of_sizes(&self) -> Vec<Way<'_>> {
-        let bare = |name| Way::new(name, &self.bare.process, self.bare.address.clone(), self.always());
+        let bare = |name| self.listener(name, &self.bare);
         let (edge, nginx) = (|name| self.edge(name, self.always()), |name| self.nginx_way(name, &self.nginx));
         vec![
             bare("bare Pingora, 100 KB answered").path("/large"),
@@ -193,14 +191,17 @@ impl Field {
     }
 
     fn nginx_way<'a>(&self, name: &'static str, nginx: &'a Nginx) -> Way<'a> {
-        Way::new(name, nginx.process(), nginx.address(), self.always())
+        Way::new(name, nginx.process(), nginx.address().to_owned(), self.always())
+    }
+
+    fn listener<'a>(&self, name: &'static str, listener: &'a Listener) -> Way<'a> {
+        Way::new(name, listener.process(), listener.address().to_owned(), self.always())
     }
 }
 
 /// Makes tokens and uses each of them once; returns when both planes have dealt with that.
-async fn use_once(stack: &Stack, count: usize) -> anyhow::Result<Arc<[Token]>> {
-    let alice = stack.control.user("alice").await;
-    let tokens: Arc<[Token]> = stack.seeds(&alice, count).await?.into();
+async fn use_once(stack: &Stack, user: &User, count: usize) -> anyhow::Result<Arc<[Token]>> {
+    let tokens: Arc<[Token]> = stack.seeds(user, count).await?.into();
     let load = Load::start(&stack.edges, &tokens, count, 16);
     load.calms(count).await?;
     load.stop().await;
@@ -236,11 +237,6 @@ fn certificate(folder: &Path) -> anyhow::Result<[String; 2]> {
     Ok([certificate?, key?])
 }
 
-async fn bare(upstream: &Nginx) -> anyhow::Result<Listener> {
-    let program = built_program("testbed")?.with_file_name("examples").join("bare");
-    listener(|folder, address| Ok(Launch::new("bare", &program, folder).args([address, &upstream.address()]))).await
-}
-
 async fn haproxy(upstream: &Nginx) -> anyhow::Result<Listener> {
     let configuration = |address: &str| {
         format!(
@@ -261,22 +257,10 @@ async fn haproxy(upstream: &Nginx) -> anyhow::Result<Listener> {
             upstream.address()
         )
     };
-    listener(|folder, address| {
+    Listener::start(Folder::temporary()?, |folder, address| {
         fs::write(folder.join("haproxy.cfg"), configuration(address))?;
         // Debian puts it where only root's `PATH` looks.
         Ok(Launch::new("haproxy", "/usr/sbin/haproxy", folder).args(["-db", "-f", "haproxy.cfg"]))
-    })
-    .await
-}
-
-/// Starts what is to listen on the address that it is given.
-async fn listener(launch: impl Fn(&Path, &str) -> anyhow::Result<Launch>) -> anyhow::Result<Listener> {
-    on_free_ports(async |[port]| {
-        let (folder, address) = (Folder::temporary()?, format!("127.0.0.1:{port}"));
-        let process = launch(folder.path(), &address)?.spawn()?;
-        let listens = async || TcpStream::connect(&address).await.map(drop).map_err(|error| error.to_string());
-        ready(&process, STARTS_WITHIN, listens).await?;
-        Ok(Listener { process, address, _folder: folder })
     })
     .await
 }
@@ -286,7 +270,10 @@ async fn works(way: &Way<'_>) -> anyhow::Result<()> {
     let (name, value) = way.carried.header(0);
     let http = client().http1_only().danger_accept_invalid_certs(true).build()?;
     let method = if way.upload_bytes > 0 { http::Method::POST } else { http::Method::GET };
-    let request = http.request(method, way.url()).header(name, value).body(vec![b'x'; way.upload_bytes]);
+    let mut request = http.request(method, way.url()).header(name, value).body(vec![b'x'; way.upload_bytes]);
+    if way.spoken == Spoken::Http2 {
+        request = request.header("user-agent", H2_AGENT);
+    }
     let answer = request.send().await?;
     let status = answer.status().as_u16();
     ensure!(status == way.status, "{} answers {status}: {}", way.name, answer.text().await?);
