@@ -1,13 +1,22 @@
 //! The WebSocket: passed on byte for byte in both directions, and ended with a close frame between two frames when its grant
-//! ends or the edge shuts down. Pingora's own way with upgrades loses some of them (cloudflare/pingora#946), so this takes the
-//! connection over in `request_filter` and speaks to the upstream itself.
+//! ends or the edge shuts down. Pingora's own way with upgrades loses some of them (cloudflare/pingora#946), so this speaks to the
+//! upstream itself, in `request_filter`.
 //!
-//! What goes to the upstream is written by a task of its own, behind a queue of one: an upstream that reads no further before
-//! it is read itself must not stop the other direction.
+//! Most WebSockets are silent most of the time. So an open one is a task of its own, which has both connections, and of the request
+//! what is told of it at its end; all that Pingora holds for a request is given back by then. Nor has a silent one any buffer.
 
-use std::{future::poll_fn, io, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes};
+use futures_util::FutureExt;
 use http::{HeaderValue, StatusCode, header};
 use pingora::{
     http::RequestHeader,
@@ -18,11 +27,7 @@ use pingora::{
     proxy::Session,
 };
 use prometheus::IntGauge;
-use tokio::{
-    io::{AsyncWriteExt, ReadHalf, WriteHalf},
-    sync::mpsc,
-};
-use tokio_util::io::poll_read_buf;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use uuid::Uuid;
 
 use crate::{
@@ -31,7 +36,9 @@ use crate::{
     exchange::{self, Failure},
     forward,
     frames::{self, Boundary},
+    gate,
     origin::Origin,
+    permit::Permit,
     request::{Admitted, Request, RequestCtx},
     verdict::Ending,
 };
@@ -40,7 +47,7 @@ use crate::{
 pub const CLOSE_WITHIN: Duration = Duration::from_millis(400);
 /// How long what an upstream said before it went may take to reach the client.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
-/// How much is read from the upstream at once.
+/// How much is read at once.
 const READ_BYTES: usize = 16 * 1024;
 
 /// What a close frame says.
@@ -66,8 +73,8 @@ impl Close {
     }
 }
 
-/// Opens the WebSocket at the upstream and carries it until either side, its grant or the edge ends it.
-pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
+/// Opens the WebSocket at the upstream, and leaves it to a task that carries it until either side, its grant or the edge ends it.
+pub async fn run(edge: &Arc<Edge>, session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
     let (request, admitted) = match (&ctx.request, ctx.admitted()) {
         (Some(request), Some(admitted)) => (Arc::clone(request), admitted.clone()),
         _ => return Err(Denied::Fault.into()),
@@ -84,22 +91,17 @@ pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Re
     if status != StatusCode::SWITCHING_PROTOCOLS {
         return exchange::pass_body(edge, session, &mut upstream, ctx).await;
     }
-    session.set_read_timeout(None);
-    let _open = Counted::new(&edge.metrics.open_websockets);
-    let early = take_early_bytes(&mut upstream).await;
-    let (from_upstream, to_upstream) = tokio::io::split(upstream.into_inner());
-    let (queue, queued) = mpsc::channel(1);
-    let mut tunnel =
-        Tunnel { session, from_upstream, queue, ctx, to_client: Boundary::default(), to_upstream: Boundary::default() };
-    let write = write_to_upstream(to_upstream, queued);
-    tokio::pin!(write);
-    tokio::select! {
-        () = tunnel.carry(edge, &admitted, early) => {}
-        () = &mut write => return Ok(()),
-    }
-    // What is queued, a close frame perhaps, still goes out; an upstream that does not read is cut.
-    drop(tunnel);
-    let _ = tokio::time::timeout(CLOSE_WITHIN, write).await;
+    let early = early_bytes(&mut upstream);
+    let client = gate::take_over(session).ok_or(Failure::CutOff)?;
+    let mut tunnel = Tunnel {
+        client: client.stream,
+        upstream: upstream.into_inner(),
+        to_upstream: Way::default(),
+        to_client: Way::default(),
+        ctx: ctx.hand_over(),
+    };
+    tunnel.begin(client.came.freeze(), early);
+    tokio::spawn(tunnel.run(Arc::clone(edge), admitted.permit));
     Ok(())
 }
 
@@ -119,156 +121,216 @@ fn handshake(
 }
 
 /// The first frames, where they came together with the head of the answer. Looks once and does not wait.
-async fn take_early_bytes(upstream: &mut UpstreamSession) -> Option<Bytes> {
+fn early_bytes(upstream: &mut UpstreamSession) -> Bytes {
     upstream.maybe_upgrade_body_writer();
-    match tokio::time::timeout(Duration::ZERO, upstream.read_response_task()).await {
-        Ok(Ok(HttpTask::UpgradedBody(bytes, _) | HttpTask::Body(bytes, _))) => bytes,
-        _ => None,
+    match upstream.read_response_task().now_or_never() {
+        Some(Ok(HttpTask::UpgradedBody(bytes, _) | HttpTask::Body(bytes, _))) => bytes.unwrap_or_default(),
+        _ => Bytes::new(),
     }
-}
-
-/// Writes what is queued until the queue's other end is dropped.
-async fn write_to_upstream(mut upstream: WriteHalf<Stream>, mut queued: mpsc::Receiver<Bytes>) {
-    while let Some(bytes) = queued.recv().await {
-        let written = async {
-            upstream.write_all(&bytes).await?;
-            upstream.flush().await
-        };
-        if written.await.is_err() {
-            // Its last words may still be on their way to the client.
-            return tokio::time::sleep(LAST_WORDS_WITHIN).await;
-        }
-    }
-}
-
-/// Reads what comes, nothing at its end, into memory that is held only while there is something to read: most WebSockets idle.
-async fn read(from: &mut ReadHalf<Stream>) -> io::Result<Bytes> {
-    poll_fn(|cx| {
-        let mut bytes = BytesMut::with_capacity(READ_BYTES);
-        poll_read_buf(Pin::new(&mut *from), cx, &mut bytes).map_ok(|_| bytes.freeze())
-    })
-    .await
 }
 
 /// Counts one thing for as long as it lives, however it ends.
-struct Counted<'a>(&'a IntGauge);
+struct Counted(IntGauge);
 
-impl<'a> Counted<'a> {
-    fn new(gauge: &'a IntGauge) -> Self {
+impl Counted {
+    fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
-        Self(gauge)
+        Self(gauge.clone())
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-struct Tunnel<'a> {
-    session: &'a mut Session,
-    from_upstream: ReadHalf<Stream>,
-    queue: mpsc::Sender<Bytes>,
-    ctx: &'a mut RequestCtx,
-    to_client: Boundary,
-    to_upstream: Boundary,
+/// One direction of a tunnel.
+#[derive(Default)]
+struct Way {
+    /// Read, and not taken yet by whom it is for.
+    rest: Bytes,
+    /// Whether some of what was taken may stand in a buffer.
+    is_unflushed: bool,
+    /// How far it was read.
+    boundary: Boundary,
 }
 
-/// What one wait of a tunnel brought.
-enum Moved {
-    FromClient(Bytes),
-    FromUpstream(Bytes),
-    /// One side is gone.
-    Gone,
+/// Why a direction passes nothing on any more.
+enum Passed {
+    /// All that was wanted.
+    Enough,
+    /// Nothing more comes.
+    NothingComes,
+    /// Nothing more is taken.
+    NothingIsTaken,
 }
 
-impl Tunnel<'_> {
-    async fn carry(&mut self, edge: &Edge, admitted: &Admitted, early: Option<Bytes>) {
-        if let Some(early) = early
-            && !self.pass(Moved::FromUpstream(early)).await
-        {
-            return;
-        }
-        let close = loop {
-            tokio::select! {
-                ended = admitted.permit.ended() => {
-                    edge.cuts.note(ended);
-                    break Close::of(ended.ending);
-                }
-                () = edge.draining_ended.cancelled() => break Close::GOING_AWAY,
-                moved = self.wait(true, true) => if !self.pass(moved).await { return },
+impl Way {
+    /// Passes on what comes, for as long as that is wanted.
+    fn poll_pass(
+        &mut self,
+        (from, to): (&mut Stream, &mut Stream),
+        cx: &mut Context<'_>,
+        is_wanted: fn(&Boundary) -> bool,
+        mut count: impl FnMut(u64),
+    ) -> Poll<Passed> {
+        loop {
+            if ready!(self.poll_write(to, cx)).is_err() {
+                return Poll::Ready(Passed::NothingIsTaken);
             }
-        };
-        // A peer that does not let it end gently is cut.
-        let _ = tokio::time::timeout(CLOSE_WITHIN, self.close(close)).await;
-    }
-
-    /// Waits for bytes of either side, as far as they are wanted; of the client only while the queue has room. Safe to drop.
-    async fn wait(&mut self, of_client: bool, of_upstream: bool) -> Moved {
-        let Self { session, from_upstream, queue, .. } = self;
-        let from_client = async {
-            let _room = queue.reserve().await;
-            session.read_request_body().await
-        };
-        tokio::select! {
-            read = from_client, if of_client => match read {
-                Ok(Some(bytes)) => Moved::FromClient(bytes),
-                _ => Moved::Gone,
-            },
-            read = read(from_upstream), if of_upstream => match read {
-                Ok(bytes) if !bytes.is_empty() => Moved::FromUpstream(bytes),
-                _ => Moved::Gone,
-            },
+            if !is_wanted(&self.boundary) {
+                return Poll::Ready(Passed::Enough);
+            }
+            // Not on the heap: nothing is held for a peer that says nothing.
+            let mut space = [const { MaybeUninit::uninit() }; READ_BYTES];
+            let mut read = ReadBuf::uninit(&mut space);
+            if ready!(Pin::new(&mut *from).poll_read(cx, &mut read)).is_err() || read.filled().is_empty() {
+                return Poll::Ready(Passed::NothingComes);
+            }
+            let bytes = read.filled();
+            count(bytes.len() as u64);
+            self.boundary.feed(bytes);
+            let written = match Pin::new(&mut *to).poll_write(cx, bytes) {
+                Poll::Ready(Ok(written)) => written,
+                Poll::Ready(Err(_)) => return Poll::Ready(Passed::NothingIsTaken),
+                Poll::Pending => 0,
+            };
+            self.is_unflushed = true;
+            self.rest = Bytes::copy_from_slice(&bytes[written..]);
         }
     }
 
-    /// Passes on what came; `false` if that is the end.
-    async fn pass(&mut self, moved: Moved) -> bool {
-        match moved {
-            Moved::FromClient(bytes) => {
-                self.ctx.count_in(bytes.len() as u64);
-                self.to_upstream.feed(&bytes);
-                self.queue.send(bytes).await.is_ok()
+    /// Writes what is left.
+    fn poll_write(&mut self, to: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.rest.is_empty() {
+            self.is_unflushed = true;
+            match ready!(Pin::new(&mut *to).poll_write(cx, &self.rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.rest.advance(written),
             }
-            Moved::FromUpstream(bytes) => {
-                self.ctx.count_out(bytes.len() as u64);
-                self.to_client.feed(&bytes);
-                self.session.write_response_body(Some(bytes), false).await.is_ok()
-            }
-            Moved::Gone => false,
         }
+        self.rest = Bytes::new();
+        if self.is_unflushed {
+            ready!(Pin::new(to).poll_flush(cx))?;
+            self.is_unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// What comes after all that was read.
+    fn add(&mut self, frame: Vec<u8>) {
+        self.rest = [&self.rest[..], &frame].concat().into();
+    }
+}
+
+/// An open WebSocket.
+struct Tunnel {
+    client: Stream,
+    upstream: Stream,
+    to_upstream: Way,
+    to_client: Way,
+    /// Tells of the request once both connections are closed.
+    ctx: RequestCtx,
+}
+
+impl Tunnel {
+    /// Takes in what came of either side before it was open.
+    fn begin(&mut self, of_client: Bytes, of_upstream: Bytes) {
+        self.ctx.count_in(of_client.len() as u64);
+        self.ctx.count_out(of_upstream.len() as u64);
+        for (way, bytes) in [(&mut self.to_upstream, of_client), (&mut self.to_client, of_upstream)] {
+            way.boundary.feed(&bytes);
+            way.rest = bytes;
+        }
+    }
+
+    async fn run(mut self, edge: Arc<Edge>, permit: Arc<Permit>) {
+        let _open = Counted::new(&edge.metrics.open_websockets);
+        let close = tokio::select! {
+            // Before what would go on for as long as something comes.
+            biased;
+            ended = permit.ended() => {
+                edge.cuts.note(ended);
+                Some(Close::of(ended.ending))
+            }
+            () = edge.draining_ended.cancelled() => Some(Close::GOING_AWAY),
+            () = self.carry() => None,
+        };
+        if let Some(close) = close {
+            // A peer that does not let it end gently is cut.
+            let _ = tokio::time::timeout(CLOSE_WITHIN, self.close(close)).await;
+        }
+        let finish = async {
+            // A close frame perhaps; an upstream that does not read is cut.
+            let _ = poll_fn(|cx| self.to_upstream.poll_write(&mut self.upstream, cx)).await;
+            self.client.shutdown().await;
+        };
+        let _ = tokio::time::timeout(CLOSE_WITHIN, finish).await;
+    }
+
+    /// Passes on both ways until one side is gone.
+    async fn carry(&mut self) {
+        let ended = poll_fn(|cx| match self.poll_to_upstream(cx, |_| true) {
+            Poll::Pending => self.poll_to_client(cx, |_| true).map(|_| Passed::NothingComes),
+            ended => ended,
+        });
+        if let Passed::NothingIsTaken = ended.await {
+            // The upstream's last words may still be on their way to the client.
+            let last_words = poll_fn(|cx| self.poll_to_client(cx, |_| true));
+            let _ = tokio::time::timeout(LAST_WORDS_WITHIN, last_words).await;
+        }
+    }
+
+    fn poll_to_upstream(&mut self, cx: &mut Context<'_>, is_wanted: fn(&Boundary) -> bool) -> Poll<Passed> {
+        let Self { client, upstream, to_upstream, ctx, .. } = self;
+        to_upstream.poll_pass((client, upstream), cx, is_wanted, |bytes| ctx.count_in(bytes))
+    }
+
+    fn poll_to_client(&mut self, cx: &mut Context<'_>, is_wanted: fn(&Boundary) -> bool) -> Poll<Passed> {
+        let Self { client, upstream, to_client, ctx, .. } = self;
+        to_client.poll_pass((upstream, client), cx, is_wanted, |bytes| ctx.count_out(bytes))
     }
 
     /// Finishes the frame that is under way in each direction, puts a close frame behind it, and waits for the client to say
     /// the same: closing a socket with bytes unread could take the close frame back. Neither side waits for the other's frame.
     async fn close(&mut self, close: Close) {
-        while !self.to_client.is_between_frames() {
-            let moved = self.wait(!self.to_upstream.is_between_frames(), true).await;
-            if !self.pass(moved).await {
-                return;
+        let is_within_frame = |boundary: &Boundary| !boundary.is_between_frames();
+        let finished = poll_fn(|cx| {
+            if let Poll::Ready(Passed::NothingComes) = self.poll_to_upstream(cx, is_within_frame) {
+                return Poll::Ready(Passed::NothingComes);
             }
-        }
-        let to_client = Bytes::from(frames::server_close(close.code, close.reason));
-        if self.session.write_response_body(Some(to_client), false).await.is_err() {
+            self.poll_to_client(cx, is_within_frame)
+        });
+        let Passed::Enough = finished.await else { return };
+        self.to_client.add(frames::server_close(close.code, close.reason));
+        if poll_fn(|cx| self.to_client.poll_write(&mut self.client, cx)).await.is_err() {
             return;
         }
-        while !self.to_upstream.is_between_frames() {
-            let moved = self.wait(true, false).await;
-            if !self.pass(moved).await {
-                return;
-            }
+        if let Passed::NothingComes = poll_fn(|cx| self.poll_to_upstream(cx, is_within_frame)).await {
+            return;
         }
-        if !self.to_upstream.has_closed() {
+        if !self.to_upstream.boundary.has_closed() {
             let random = Uuid::new_v4().into_bytes();
             let mask = [random[0], random[1], random[2], random[3]];
-            let farewell = frames::client_close(Close::GOING_AWAY.code, Close::GOING_AWAY.reason, mask);
-            // An upstream that does not read is cut.
-            let _ = self.queue.try_send(Bytes::from(farewell));
+            self.to_upstream.add(frames::client_close(Close::GOING_AWAY.code, Close::GOING_AWAY.reason, mask));
         }
-        while !self.to_upstream.has_closed() {
-            let Ok(Some(bytes)) = self.session.read_request_body().await else { return };
-            self.to_upstream.feed(&bytes);
+        poll_fn(|cx| self.poll_farewell(cx)).await;
+    }
+
+    /// Writes what is left for the upstream, and waits until the client has closed too, or is gone.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { client, upstream, to_upstream, .. } = self;
+        // An upstream that takes nothing is cut.
+        let _ = to_upstream.poll_write(upstream, cx);
+        while !to_upstream.boundary.has_closed() {
+            let mut space = [const { MaybeUninit::uninit() }; READ_BYTES];
+            let mut read = ReadBuf::uninit(&mut space);
+            if ready!(Pin::new(&mut *client).poll_read(cx, &mut read)).is_err() || read.filled().is_empty() {
+                break;
+            }
+            to_upstream.boundary.feed(read.filled());
         }
+        Poll::Ready(())
     }
 }
