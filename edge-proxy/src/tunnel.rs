@@ -47,8 +47,9 @@ use crate::{
 pub const CLOSE_WITHIN: Duration = Duration::from_millis(400);
 /// How long what an upstream said before it went may take to reach the client.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
-/// How much is read at once.
+/// How much is read at once, and how often before the other direction, and what ends the tunnel, have their turn.
 const READ_BYTES: usize = 16 * 1024;
+const READS_AT_ONCE: usize = 8;
 
 /// What a close frame says.
 #[derive(Clone, Copy)]
@@ -175,7 +176,7 @@ impl Way {
         is_wanted: fn(&Boundary) -> bool,
         mut count: impl FnMut(u64),
     ) -> Poll<Passed> {
-        loop {
+        for _ in 0..READS_AT_ONCE {
             if ready!(self.poll_write(to, cx)).is_err() {
                 return Poll::Ready(Passed::NothingIsTaken);
             }
@@ -199,6 +200,8 @@ impl Way {
             self.is_unflushed = true;
             self.rest = Bytes::copy_from_slice(&bytes[written..]);
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Writes what is left.
@@ -332,5 +335,73 @@ impl Tunnel {
             to_upstream.boundary.feed(read.filled());
         }
         Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        task::{Wake, Waker},
+    };
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    const MANY_BYTES: usize = 3 * READS_AT_ONCE * READ_BYTES;
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_sends_without_a_pause_leaves_the_other_direction_its_turn_and_loses_nothing() {
+        let (mut sender, from) = duplex(MANY_BYTES);
+        let (mut receiver, to) = duplex(MANY_BYTES);
+        let (mut from, mut to): (Stream, Stream) = (Box::new(from), Box::new(to));
+        let sent: Vec<u8> = (0..=250).cycle().take(MANY_BYTES).collect();
+        sender.write_all(&sent).await.expect("sent");
+        drop(sender);
+        let (mut way, mut counted, mut turns) = (Way::default(), 0, 0);
+        let passed = loop {
+            let woken = Arc::<Woken>::default();
+            let waker = Waker::from(Arc::clone(&woken));
+            let mut cx = Context::from_waker(&waker);
+            match way.poll_pass((&mut from, &mut to), &mut cx, |_| true, |bytes| counted += bytes) {
+                Poll::Pending => turns += 1,
+                Poll::Ready(passed) => break passed,
+            }
+            assert!(woken.0.load(Ordering::Relaxed), "it stands still though there is more");
+        };
+        assert!(matches!(passed, Passed::NothingComes));
+        assert_eq!((turns, counted), (3, MANY_BYTES as u64));
+        drop(to);
+        let mut received = Vec::new();
+        receiver.read_to_end(&mut received).await.expect("received");
+        assert!(received == sent);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_taken_at_once_is_kept_and_nothing_more_is_read_until_it_is() {
+        let (mut sender, from) = duplex(MANY_BYTES);
+        let (mut receiver, to) = duplex(10);
+        let (mut from, mut to): (Stream, Stream) = (Box::new(from), Box::new(to));
+        sender.write_all(&[7; 2 * READ_BYTES]).await.expect("sent");
+        let (mut way, mut counted) = (Way::default(), 0);
+        let mut pass = |way: &mut Way| {
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(way.poll_pass((&mut from, &mut to), &mut cx, |_| true, |bytes| counted += bytes).is_pending());
+            counted
+        };
+        assert_eq!(pass(&mut way), READ_BYTES as u64);
+        receiver.read_exact(&mut [0; 10]).await.expect("received");
+        assert_eq!(pass(&mut way), READ_BYTES as u64);
+        assert_eq!(way.rest.len(), READ_BYTES - 20);
     }
 }
