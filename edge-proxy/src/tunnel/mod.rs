@@ -5,17 +5,16 @@
 //! Most WebSockets are silent most of the time. So an open one is a task of its own, which has both connections, and of the request
 //! what is told of it at its end; all that Pingora holds for a request is given back by then. Nor has a silent one any buffer.
 
+mod way;
+
 use std::{
     future::poll_fn,
-    io,
-    mem::MaybeUninit,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderValue, StatusCode, header};
 use pingora::{
@@ -27,7 +26,6 @@ use pingora::{
     proxy::Session,
 };
 use prometheus::IntGauge;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use uuid::Uuid;
 
 use crate::{
@@ -42,14 +40,12 @@ use crate::{
     request::{Admitted, Request, RequestCtx},
     verdict::Ending,
 };
+use way::{Passed, Way};
 
 /// How long a peer may take to let a tunnel end gently; it gets this twice at most, within the second that a cut may take.
 pub const CLOSE_WITHIN: Duration = Duration::from_millis(400);
 /// How long what an upstream said before it went may take to reach the client.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
-/// How much is read at once, and how often before the other direction, and what ends the tunnel, have their turn.
-const READ_BYTES: usize = 16 * 1024;
-const READS_AT_ONCE: usize = 8;
 
 /// What a close frame says.
 #[derive(Clone, Copy)]
@@ -146,87 +142,6 @@ impl Drop for Counted {
     }
 }
 
-/// One direction of a tunnel.
-#[derive(Default)]
-struct Way {
-    /// Read, and not taken yet by whom it is for.
-    rest: Bytes,
-    /// Whether some of what was taken may stand in a buffer.
-    is_unflushed: bool,
-    /// How far it was read.
-    boundary: Boundary,
-}
-
-/// Why a direction passes nothing on any more.
-enum Passed {
-    /// All that was wanted.
-    Enough,
-    /// Nothing more comes.
-    NothingComes,
-    /// Nothing more is taken.
-    NothingIsTaken,
-}
-
-impl Way {
-    /// Passes on what comes, for as long as that is wanted.
-    fn poll_pass(
-        &mut self,
-        (from, to): (&mut Stream, &mut Stream),
-        cx: &mut Context<'_>,
-        is_wanted: fn(&Boundary) -> bool,
-        mut count: impl FnMut(u64),
-    ) -> Poll<Passed> {
-        for _ in 0..READS_AT_ONCE {
-            if ready!(self.poll_write(to, cx)).is_err() {
-                return Poll::Ready(Passed::NothingIsTaken);
-            }
-            if !is_wanted(&self.boundary) {
-                return Poll::Ready(Passed::Enough);
-            }
-            // Not on the heap: nothing is held for a peer that says nothing.
-            let mut space = [const { MaybeUninit::uninit() }; READ_BYTES];
-            let mut read = ReadBuf::uninit(&mut space);
-            if ready!(Pin::new(&mut *from).poll_read(cx, &mut read)).is_err() || read.filled().is_empty() {
-                return Poll::Ready(Passed::NothingComes);
-            }
-            let bytes = read.filled();
-            count(bytes.len() as u64);
-            self.boundary.feed(bytes);
-            let written = match Pin::new(&mut *to).poll_write(cx, bytes) {
-                Poll::Ready(Ok(written)) => written,
-                Poll::Ready(Err(_)) => return Poll::Ready(Passed::NothingIsTaken),
-                Poll::Pending => 0,
-            };
-            self.is_unflushed = true;
-            self.rest = Bytes::copy_from_slice(&bytes[written..]);
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// Writes what is left.
-    fn poll_write(&mut self, to: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.rest.is_empty() {
-            self.is_unflushed = true;
-            match ready!(Pin::new(&mut *to).poll_write(cx, &self.rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.rest.advance(written),
-            }
-        }
-        self.rest = Bytes::new();
-        if self.is_unflushed {
-            ready!(Pin::new(to).poll_flush(cx))?;
-            self.is_unflushed = false;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// What comes after all that was read.
-    fn add(&mut self, frame: Vec<u8>) {
-        self.rest = [&self.rest[..], &frame].concat().into();
-    }
-}
-
 /// An open WebSocket.
 struct Tunnel {
     client: Stream,
@@ -242,10 +157,8 @@ impl Tunnel {
     fn begin(&mut self, of_client: Bytes, of_upstream: Bytes) {
         self.ctx.count_in(of_client.len() as u64);
         self.ctx.count_out(of_upstream.len() as u64);
-        for (way, bytes) in [(&mut self.to_upstream, of_client), (&mut self.to_client, of_upstream)] {
-            way.boundary.feed(&bytes);
-            way.rest = bytes;
-        }
+        self.to_upstream = Way::beginning_with(of_client);
+        self.to_client = Way::beginning_with(of_upstream);
     }
 
     async fn run(mut self, edge: Arc<Edge>, permit: Arc<Permit>) {
@@ -313,7 +226,7 @@ impl Tunnel {
         if let Passed::NothingComes = poll_fn(|cx| self.poll_to_upstream(cx, is_within_frame)).await {
             return;
         }
-        if !self.to_upstream.boundary.has_closed() {
+        if !self.to_upstream.has_closed() {
             let random = Uuid::new_v4().into_bytes();
             let mask = [random[0], random[1], random[2], random[3]];
             self.to_upstream.add(frames::client_close(Close::GOING_AWAY.code, Close::GOING_AWAY.reason, mask));
@@ -326,82 +239,6 @@ impl Tunnel {
         let Self { client, upstream, to_upstream, .. } = self;
         // An upstream that takes nothing is cut.
         let _ = to_upstream.poll_write(upstream, cx);
-        while !to_upstream.boundary.has_closed() {
-            let mut space = [const { MaybeUninit::uninit() }; READ_BYTES];
-            let mut read = ReadBuf::uninit(&mut space);
-            if ready!(Pin::new(&mut *client).poll_read(cx, &mut read)).is_err() || read.filled().is_empty() {
-                break;
-            }
-            to_upstream.boundary.feed(read.filled());
-        }
-        Poll::Ready(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        sync::atomic::{AtomicBool, Ordering},
-        task::{Wake, Waker},
-    };
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-
-    use super::*;
-
-    const MANY_BYTES: usize = 3 * READS_AT_ONCE * READ_BYTES;
-
-    #[derive(Default)]
-    struct Woken(AtomicBool);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-
-    #[tokio::test]
-    async fn who_sends_without_a_pause_leaves_the_other_direction_its_turn_and_loses_nothing() {
-        let (mut sender, from) = duplex(MANY_BYTES);
-        let (mut receiver, to) = duplex(MANY_BYTES);
-        let (mut from, mut to): (Stream, Stream) = (Box::new(from), Box::new(to));
-        let sent: Vec<u8> = (0..=250).cycle().take(MANY_BYTES).collect();
-        sender.write_all(&sent).await.expect("sent");
-        drop(sender);
-        let (mut way, mut counted, mut turns) = (Way::default(), 0, 0);
-        let passed = loop {
-            let woken = Arc::<Woken>::default();
-            let waker = Waker::from(Arc::clone(&woken));
-            let mut cx = Context::from_waker(&waker);
-            match way.poll_pass((&mut from, &mut to), &mut cx, |_| true, |bytes| counted += bytes) {
-                Poll::Pending => turns += 1,
-                Poll::Ready(passed) => break passed,
-            }
-            assert!(woken.0.load(Ordering::Relaxed), "it stands still though there is more");
-        };
-        assert!(matches!(passed, Passed::NothingComes));
-        assert_eq!((turns, counted), (3, MANY_BYTES as u64));
-        drop(to);
-        let mut received = Vec::new();
-        receiver.read_to_end(&mut received).await.expect("received");
-        assert!(received == sent);
-    }
-
-    #[tokio::test]
-    async fn what_is_not_taken_at_once_is_kept_and_nothing_more_is_read_until_it_is() {
-        let (mut sender, from) = duplex(MANY_BYTES);
-        let (mut receiver, to) = duplex(10);
-        let (mut from, mut to): (Stream, Stream) = (Box::new(from), Box::new(to));
-        sender.write_all(&[7; 2 * READ_BYTES]).await.expect("sent");
-        let (mut way, mut counted) = (Way::default(), 0);
-        let mut pass = |way: &mut Way| {
-            let mut cx = Context::from_waker(Waker::noop());
-            assert!(way.poll_pass((&mut from, &mut to), &mut cx, |_| true, |bytes| counted += bytes).is_pending());
-            counted
-        };
-        assert_eq!(pass(&mut way), READ_BYTES as u64);
-        receiver.read_exact(&mut [0; 10]).await.expect("received");
-        assert_eq!(pass(&mut way), READ_BYTES as u64);
-        assert_eq!(way.rest.len(), READ_BYTES - 20);
+        to_upstream.poll_skip_to_close(client, cx)
     }
 }
