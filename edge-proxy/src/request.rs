@@ -3,6 +3,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    mem,
     net::IpAddr,
     sync::{
         Arc, LazyLock,
@@ -120,6 +121,8 @@ pub struct RequestCtx {
     /// What this request is called in logs, answers and towards the upstream, by its 32 digits.
     pub id: Uuid,
     metrics: Arc<Metrics>,
+    /// Whether another tells of it.
+    is_handed_over: bool,
 }
 
 impl RequestCtx {
@@ -146,7 +149,16 @@ impl RequestCtx {
             started: Instant::now(),
             id: request_id(),
             metrics,
+            is_handed_over: false,
         }
+    }
+
+    /// Moves the request to where it goes on after Pingora is done with it; what is left here is not told of.
+    pub fn hand_over(&mut self) -> Self {
+        let mut left = Self::new(Arc::clone(&self.metrics));
+        left.metrics.open_requests.dec();
+        left.is_handed_over = true;
+        mem::replace(self, left)
     }
 
     /// Its id as it is written everywhere.
@@ -296,6 +308,9 @@ impl RequestCtx {
 
 impl Drop for RequestCtx {
     fn drop(&mut self) {
+        if self.is_handed_over {
+            return;
+        }
         let took: Duration = self.started.elapsed();
         self.metrics.open_requests.dec();
         self.metrics.duration.observe(took.as_secs_f64());

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use pingora::{
     apps::{HttpServerOptions, http_app::HttpServer},
-    listeners::{TcpSocketOptions, tls::TlsSettings},
+    listeners::{L4BufferSettings, ListenerConfig, TcpSocketOptions, tls::TlsSettings},
     protocols::{TcpKeepalive, http::v2::server::default_h2_options},
     proxy::{HttpProxy, http_proxy},
     server::{RunArgs, Server, configuration::ServerConf},
@@ -41,6 +41,12 @@ const MAX_TRIES: usize = 3;
 /// upstream.
 const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// What is read of a connection in advance, and held for as long as that lasts: enough for an introduction, which is read byte by byte;
+/// what comes then is read into buffers of whoever wants it.
+const READ_BUFFER_BYTES: usize = 512;
+/// The same below TLS, which reads the head of each record by itself.
+const TLS_READ_BUFFER_BYTES: usize = 4096;
 
 /// Serves until told to stop; fails where it was told twice, or something failed that it cannot serve without, and ended at once.
 /// `Err` before it serves.
@@ -144,14 +150,19 @@ fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<ProxyService, Stri
     let [begun, established] = ["begun", "established"].map(|to| edge.metrics.tls_handshakes.with_label_values(&[to]));
     let mut service = Service::new("proxy".to_owned(), Introduced::new(gated, introduction.clone(), established));
     service.endpoints().set_pre_tls_callback(Arc::new(Opening { introduction, within: patience.head, begun }));
-    service.add_tcp_with_settings(&edge.config.edge_listen.to_string(), notices_dead_clients(&edge.config));
+    let listener = |listen: SocketAddr, read_bytes| {
+        ListenerConfig::tcp(listen.to_string())
+            .tcp_socket_options(notices_dead_clients(&edge.config))
+            .l4_buffer(L4BufferSettings::default().read(read_bytes))
+    };
+    service.add_listener(listener(edge.config.edge_listen, READ_BUFFER_BYTES));
     let config = &edge.config;
     if let (Some(listen), Some(certificates)) = (config.tls.edge_tls_listen, &edge.certificates) {
         // TLS 1.2 and 1.3, by Mozilla's list.
         let tls = TlsSettings::with_callbacks(Box::new(Chooser(Arc::clone(certificates))));
         let mut tls = tls.map_err(|error| format!("EDGE_TLS_LISTEN: {}", error.etype().as_str()))?;
         tls.enable_h2();
-        service.add_tls_with_settings(&listen.to_string(), Some(notices_dead_clients(config)), tls);
+        service.add_listener(listener(listen, TLS_READ_BUFFER_BYTES).tls(tls));
     }
     Ok(service)
 }

@@ -2,6 +2,7 @@
 
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use futures_util::{SinkExt, StreamExt};
 use http::Method;
 use reqwest::{Client, ClientBuilder, tls::Version};
 use testbed::{
@@ -13,6 +14,10 @@ use testbed::{
     process::free_port,
     socket::{Socket, upgrade},
     stack::{Plan, Stack},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, protocol::Role},
 };
 
 /// Pairs of files with certificates that vouch for themselves.
@@ -133,6 +138,40 @@ async fn certificates_are_replaced_under_load_and_no_request_or_connection_is_lo
     }
     assert!(ticks.chunk().await.expect("the stream goes on").is_some());
     drop(ticks);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_websocket_by_tls_carries_long_messages_and_ends_with_a_reason() {
+    let pairs = Pairs::of(&["localhost"]);
+    let listen = free_address();
+    let url = format!("https://{listen}");
+    let stack = pairs.plan(listen, std::slice::from_ref(&url)).start().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let token = alice.buys(24).await;
+    let secure = stack.edge().by(&url, without_pool());
+    let mut asked = secure.with(&token, Method::GET, "/ws/info?every_ms=3600000");
+    for (name, value) in [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ] {
+        asked = asked.header(name, value);
+    }
+    let opened = asked.send().await.expect("an answer").upgrade().await.expect("an upgrade");
+    let mut socket = WebSocketStream::from_raw_socket(opened, Role::Client, None).await;
+    socket.next().await.expect("a tick").expect("a whole tick");
+    for message in ["short".to_owned(), "long".repeat(1024 * 1024), "short again".to_owned()].map(Message::text) {
+        socket.send(message.clone()).await.expect("sent");
+        assert_eq!(socket.next().await.expect("a message").expect("a whole message"), message);
+    }
+    alice.rotates(&token).await;
+    let Message::Close(Some(close)) = socket.next().await.expect("an end").expect("a close frame") else {
+        panic!("something else comes")
+    };
+    assert_eq!((u16::from(close.code), close.reason.as_str()), (4003, "token revoked"));
+    eventually!(stack.standin.sockets(), |sockets| sockets.open == 0 && sockets.last_close == Some(1001));
     stack.finish().await;
 }
 

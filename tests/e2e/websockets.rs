@@ -6,10 +6,13 @@ use futures_util::{SinkExt, StreamExt};
 use http::{Method, header};
 use serde_json::json;
 use testbed::{actors::Token, client::Ask, eventually, stack::Stack, wire::Wire};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Error, Message, client::IntoClientRequest, handshake::client::Request},
+    tungstenite::{Error, Message, client::IntoClientRequest, handshake::client::Request, protocol::Role},
 };
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -154,6 +157,48 @@ async fn a_websocket_counts_as_the_first_use_of_its_token() {
     let status = stack.edge().with(&token, Method::GET, "/api/v1/proxy/status").answer().await.expect(200);
     assert_eq!(status["status"], "active");
     drop(socket);
+    stack.finish().await;
+}
+
+/// A frame of text as a client sends it, under a mask that changes nothing.
+fn text_frame(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).expect("a medium one").to_be_bytes();
+    [&[0x81, 0x80 | 126][..], &length, &[0; 4], text.as_bytes()].concat()
+}
+
+#[tokio::test]
+async fn frames_that_come_with_the_upgrade_arrive_once_each() {
+    let (stack, _, token) = stack_with_token().await;
+    let host = stack.edge().url().trim_start_matches("http://");
+    let head = format!(
+        "GET /ws/info?every_ms=3600000 HTTP/1.1\r\nHost: {host}\r\nX-Access-Token: {}\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        token.text
+    );
+    let texts = ["at once".repeat(30), "x".repeat(60_000), "y".repeat(300)];
+    let frames: Vec<u8> = texts.iter().flat_map(|text| text_frame(text)).collect();
+    // Whole frames, and one of which the rest comes after the answer.
+    for sent_at_once in [text_frame(&texts[0]).len(), 1_000, frames.len()] {
+        let mut stream = TcpStream::connect(host).await.expect("a connection");
+        stream.write_all(&[head.as_bytes(), &frames[..sent_at_once]].concat()).await.expect("sent");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await.expect("an answer"));
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", answer.escape_ascii());
+        stream.write_all(&frames[sent_at_once..]).await.expect("sent");
+        let mut socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
+        let mut heard = Vec::new();
+        while heard.len() < texts.len() {
+            match socket.next().await.expect("a message").expect("a whole message") {
+                Message::Text(text) if text.contains("tick") => {}
+                Message::Text(text) => heard.push(text.to_string()),
+                message => panic!("{message:?}"),
+            }
+        }
+        assert_eq!(heard, texts);
+    }
+    eventually!(stack.standin.sockets(), |sockets| sockets.opened == 3 && sockets.open == 0);
     stack.finish().await;
 }
 

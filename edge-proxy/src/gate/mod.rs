@@ -9,6 +9,8 @@ pub mod head;
 mod stream;
 
 use std::{
+    io::Cursor,
+    mem,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,13 +21,15 @@ use std::{
 use async_trait::async_trait;
 use pingora::{
     apps::{HttpServerApp, ServerApp},
-    protocols::Stream,
+    protocols::{Stream, http::ServerSession},
+    proxy::Session,
     server::ShutdownWatch,
 };
 
 use crate::{admit::Denied, request::RequestCtx, respond::Answer, telemetry::Metrics};
 use head::Limits;
 use stream::Gate;
+pub use stream::Raw;
 
 tokio::task_local! {
     static TURN: Arc<Turn>;
@@ -45,6 +49,16 @@ impl Turn {
 pub fn begin_request() {
     // Ignored where no gate stands.
     let _ = TURN.try_with(|turn| turn.0.store(true, Ordering::Relaxed));
+}
+
+/// Takes the connection of an HTTP/1 request out from under Pingora, once it carries HTTP no more: the session is left with one on which
+/// nothing comes and nothing goes. `None` where no gate stands; then the session is of no use either.
+pub fn take_over(session: &mut Session) -> Option<Raw> {
+    let nothing = ServerSession::new_http1(Box::new(Cursor::new(Vec::new())));
+    match mem::replace(session.as_downstream_mut(), nothing) {
+        ServerSession::H1(taken) => Some(taken.into_inner().into_any().downcast::<Gate>().ok()?.into_raw()),
+        _ => None,
+    }
 }
 
 /// How long a client may take.

@@ -74,6 +74,13 @@ impl Source {
     }
 }
 
+/// A client's connection without the gate.
+pub struct Raw {
+    pub stream: Stream,
+    /// What came of it already.
+    pub came: BytesMut,
+}
+
 enum State {
     /// Whether it is HTTP/1 is not known yet; so many bytes have passed.
     Opening(usize),
@@ -94,6 +101,13 @@ impl Gate {
         let timer = Box::pin(sleep(rules.patience.head));
         let source = Source { stream, came: BytesMut::new(), has_ended: false };
         Self { source, turn, rules, state: State::Opening(0), passed: BytesMut::new(), timer }
+    }
+
+    /// The connection, with whatever Pingora has not read of it.
+    pub fn into_raw(self) -> Raw {
+        let Self { source, mut passed, .. } = self;
+        passed.unsplit(source.came);
+        Raw { stream: source.stream, came: passed }
     }
 
     /// Opens for the next request, if its turn has come.
