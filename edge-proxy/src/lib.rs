@@ -67,7 +67,7 @@ use std::{
 use http::HeaderValue;
 use pingora::{connectors::http::v1::Connector, proxy::Session};
 use shared::client::Visitors;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     acme::Acme,
@@ -122,6 +122,8 @@ pub struct Edge {
     pub control: Option<Upstream>,
     /// Connections that carry a WebSocket.
     pub tunnels: Connector,
+    /// Those that are open.
+    pub websockets: TaskTracker,
     pub metrics: Arc<Metrics>,
     /// Cancelled when shutdown begins: no connection is kept from then on.
     pub draining: CancellationToken,
@@ -178,6 +180,7 @@ impl Edge {
             client_certificate,
             control: config.control_api_url.clone().map(|origin| Upstream::new(origin, control)),
             tunnels: Connector::new(None),
+            websockets: TaskTracker::new(),
             cuts: Arc::new(Cuts::new(Arc::clone(&metrics), Arc::clone(&clock))),
             strangers: Strangers::new(config.limits.unknown_tokens_per_minute),
             rates: Rates::new(config.limits.token_requests_per_minute),

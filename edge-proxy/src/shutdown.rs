@@ -82,7 +82,11 @@ impl Shutdown {
         let nothing_is_open = until(|| cause == Cause::Told && edge.metrics.open_requests.get() == 0);
         let _ = tokio::time::timeout(Duration::from_secs(edge.config.drain_seconds), nothing_is_open).await;
         edge.draining_ended.cancel();
-        let closed = until(|| edge.meter.open_connections() == 0);
+        edge.websockets.close();
+        let closed = async {
+            edge.websockets.wait().await;
+            until(|| edge.meter.open_connections() == 0).await;
+        };
         let _ = tokio::time::timeout(CLOSE_WITHIN * 3, closed).await;
         let told = tokio::time::timeout(TELL_WITHIN, tell_the_rest(edge)).await;
         if !matches!(told, Ok(Ok(()))) {

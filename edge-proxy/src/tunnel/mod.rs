@@ -98,7 +98,7 @@ pub async fn run(edge: &Arc<Edge>, session: &mut Session, ctx: &mut RequestCtx) 
         ctx: ctx.hand_over(),
     };
     tunnel.begin(client.came.freeze(), early);
-    tokio::spawn(tunnel.run(Arc::clone(edge), admitted.permit));
+    edge.websockets.spawn(tunnel.run(Arc::clone(edge), admitted.permit));
     Ok(())
 }
 
