@@ -1,6 +1,6 @@
 //! Tokens with their credentials, as Postgres has them at one moment: what the publisher puts into Redis at once.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use shared::redis::TOMBSTONE_MS;
 use uuid::Uuid;
@@ -17,8 +17,9 @@ pub const TOMBSTONE: Duration = Duration::from_millis(TOMBSTONE_MS.unsigned_abs(
 /// What Postgres says of some tokens.
 pub struct Batch {
     pub epoch: i64,
-    pub tokens: Vec<access_token::Owned>,
-    credentials: HashMap<Uuid, Vec<credential::Model>>,
+    pub tokens: Vec<access_token::Publishable>,
+    /// In the order of their tokens' ids.
+    credentials: Vec<credential::Publishable>,
 }
 
 impl Batch {
@@ -43,22 +44,22 @@ impl Batch {
     async fn with_credentials(
         db: &impl db::Connection,
         epoch: i64,
-        tokens: Vec<access_token::Owned>,
+        tokens: Vec<access_token::Publishable>,
     ) -> Result<Self, db::Error> {
-        let token_ids: Vec<Uuid> = tokens.iter().map(|owned| owned.token.id).collect();
-        let mut credentials: HashMap<Uuid, Vec<credential::Model>> = HashMap::new();
-        for credential in credential::list_of_tokens(db, &token_ids).await? {
-            credentials.entry(credential.token_id).or_default().push(credential);
-        }
+        let token_ids: Vec<Uuid> = tokens.iter().map(|token| token.id).collect();
+        let credentials = credential::list_of_tokens(db, &token_ids).await?;
         Ok(Self { epoch, tokens, credentials })
     }
 
     /// The greatest id; `None` if there is no token.
     pub fn last(&self) -> Option<Uuid> {
-        self.tokens.last().map(|owned| owned.token.id)
+        self.tokens.last().map(|token| token.id)
     }
 
-    pub fn credentials_of(&self, token_id: Uuid) -> &[credential::Model] {
-        self.credentials.get(&token_id).map_or(&[], Vec::as_slice)
+    pub fn credentials_of(&self, token_id: Uuid) -> &[credential::Publishable] {
+        let from = self.credentials.partition_point(|credential| credential.token_id < token_id);
+        let rest = &self.credentials[from..];
+        let count = rest.iter().take_while(|credential| credential.token_id == token_id).count();
+        &rest[..count]
     }
 }

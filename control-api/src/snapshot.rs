@@ -3,8 +3,12 @@
 
 use std::{collections::HashSet, future::Future, time::Duration};
 
+use futures_util::future::{try_join, try_join_all};
 use shared::{credential::Digest, redis};
-use tokio::time::timeout;
+use tokio::{
+    sync::{Mutex, mpsc},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -33,6 +37,8 @@ const GHOSTS_REST: Duration = Duration::from_secs(10);
 const CAUGHT_UP_SECONDS: f64 = 1.0;
 /// Tokens that a rebuild publishes at once.
 const PAGE: u64 = 2_000;
+/// How many write pages at once. In memory are never more than theirs, one that waits for them and the one that is being read.
+const WRITERS: usize = 2;
 /// How often a rebuild that Redis lost under it begins anew before the next check does.
 const ATTEMPTS: usize = 3;
 
@@ -124,21 +130,38 @@ impl Watch {
         Ok(false)
     }
 
-    /// Reads a page while the one before it is being written; how many tokens there were.
+    /// Publishes them by pages, the next of which are read while others are being written, so that neither Postgres nor Redis waits
+    /// for the other; how many there were.
     async fn publish_all(&self, tx: &db::Tx, epoch: i64) -> Result<usize, PublishError> {
-        let next = async |after| within(Batch::after(tx, epoch, self.hour, after, PAGE)).await;
-        let mut batch = next(Uuid::nil()).await?;
-        let mut published = 0;
-        while let Some(last) = batch.last() {
-            let (following, learned) =
-                futures_util::future::try_join(next(last), within(self.publisher.fill(&batch))).await?;
-            published += batch.tokens.len();
+        let (pages, unwritten) = mpsc::channel(1);
+        let unwritten = Mutex::new(unwritten);
+        let writers = try_join_all((0..WRITERS).map(|_| self.write_pages(&unwritten)));
+        let ((), written) = try_join(self.read_pages(tx, epoch, pages), writers).await?;
+        Ok(written.iter().sum())
+    }
+
+    async fn read_pages(&self, tx: &db::Tx, epoch: i64, pages: mpsc::Sender<Batch>) -> Result<(), PublishError> {
+        let mut after = Uuid::nil();
+        loop {
+            let batch = within(Batch::after(tx, epoch, self.hour, after, PAGE)).await?;
+            let Some(last) = batch.last() else { return Ok(()) };
+            after = last;
+            pages.send(batch).await.expect("whoever writes goes on until there are no more");
+        }
+    }
+
+    /// Writes pages until there are no more; how many tokens they had.
+    async fn write_pages(&self, unwritten: &Mutex<mpsc::Receiver<Batch>>) -> Result<usize, PublishError> {
+        let next = async || unwritten.lock().await.recv().await;
+        let mut written = 0;
+        while let Some(batch) = next().await {
+            let learned = within(self.publisher.fill(&batch)).await?;
+            written += batch.tokens.len();
             if !learned.is_empty() {
                 within(self.record(learned)).await?;
             }
-            batch = following;
         }
-        Ok(published)
+        Ok(written)
     }
 
     /// In a transaction of its own: this one lasts as long as the rebuild.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
-use sea_orm::{FromQueryResult, entity::prelude::*};
+use sea_orm::{FromQueryResult, QueryResult, Statement, entity::prelude::*};
 use serde::{Deserialize, Serialize};
 use shared::{
     client::{Visitors, Whereabouts},
@@ -61,13 +61,18 @@ impl Hour {
     pub fn seconds(self) -> Value {
         self.0.as_secs_f64().into()
     }
+
+    /// How long so many hours last.
+    pub fn times(self, hours: i32) -> chrono::Duration {
+        let ms = i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX);
+        chrono::Duration::milliseconds(ms.saturating_mul(hours.into()))
+    }
 }
 
 impl Model {
     /// How long it lasts from its activation.
     pub fn duration(&self, hour: Hour) -> chrono::Duration {
-        let ms = i64::try_from(hour.0.as_millis()).unwrap_or(i64::MAX);
-        chrono::Duration::milliseconds(ms.saturating_mul(self.duration_hours.into()))
+        hour.times(self.duration_hours)
     }
 
     /// When its time is over; `None` before its activation.
@@ -76,7 +81,7 @@ impl Model {
     }
 }
 
-/// A token with whom it belongs to, as lists and the relay read it.
+/// A token with whom it belongs to, as lists read it.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct Owned {
     #[sea_orm(nested)]
@@ -99,6 +104,59 @@ impl Owned {
     }
 }
 
+/// What an edge must know of a token. Nothing else is read where there may be a million, and none of it by its column's name.
+#[derive(Clone, Debug)]
+pub struct Publishable {
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub scope: String,
+    pub duration_hours: i32,
+    pub version: i64,
+    pub credential_gen: i64,
+    pub activated_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
+    pub refund_requested_at: Option<DateTime<Utc>>,
+    pub cut_gen: i64,
+    pub cut_code: Option<i32>,
+    pub cut_device: Option<String>,
+    pub user_is_active: bool,
+    /// From where it may be used; `None` for everywhere.
+    whereabouts: Option<Json>,
+}
+
+impl Publishable {
+    /// As [`PUBLISHED`] has the columns.
+    fn read(row: &QueryResult) -> Result<Self, Error> {
+        Ok(Self {
+            id: row.try_get_by_index(0)?,
+            user_id: row.try_get_by_index(1)?,
+            scope: row.try_get_by_index(2)?,
+            duration_hours: row.try_get_by_index(3)?,
+            version: row.try_get_by_index(4)?,
+            credential_gen: row.try_get_by_index(5)?,
+            activated_at: row.try_get_by_index(6)?,
+            revoked_at: row.try_get_by_index(7)?,
+            refund_requested_at: row.try_get_by_index(8)?,
+            cut_gen: row.try_get_by_index(9)?,
+            cut_code: row.try_get_by_index(10)?,
+            cut_device: row.try_get_by_index(11)?,
+            user_is_active: row.try_get_by_index(12)?,
+            whereabouts: row.try_get_by_index(13)?,
+        })
+    }
+
+    /// When its time is over; `None` before its activation.
+    pub fn expires_at(&self, hour: Hour) -> Option<DateTime<Utc>> {
+        self.activated_at.map(|activated| activated + hour.times(self.duration_hours))
+    }
+
+    /// From where the token may be used.
+    pub fn whereabouts(&self) -> Result<Whereabouts, Error> {
+        let Some(whereabouts) = &self.whereabouts else { return Ok(Whereabouts::default()) };
+        Whereabouts::deserialize(whereabouts).map_err(|error| Error::Type(error.to_string()))
+    }
+}
+
 /// Which tokens a list shows.
 pub struct Filter {
     pub user_id: Option<Uuid>,
@@ -108,6 +166,17 @@ pub struct Filter {
 
 const OWNED: &str = "SELECT t.*, u.email AS user_email, u.username AS user_username, u.is_active AS user_is_active,
         u.allowed_networks AS user_allowed_networks, u.denied_networks AS user_denied_networks
+    FROM access_tokens t JOIN users u ON u.id = t.user_id";
+
+/// The columns of a [`Publishable`], in its order; the last as a `Whereabouts` is written.
+const PUBLISHED: &str =
+    "SELECT t.id, t.user_id, t.scope, t.duration_hours, t.version, t.credential_gen, t.activated_at,
+        t.revoked_at, t.refund_requested_at, t.cut_gen, t.cut_code, t.cut_device, u.is_active,
+        CASE WHEN cardinality(t.allowed_networks) + cardinality(t.denied_networks)
+                + cardinality(u.allowed_networks) + cardinality(u.denied_networks) > 0
+            THEN jsonb_build_object(
+                'user', jsonb_build_object('allowed', u.allowed_networks, 'denied', u.denied_networks),
+                'token', jsonb_build_object('allowed', t.allowed_networks, 'denied', t.denied_networks)) END
     FROM access_tokens t JOIN users u ON u.id = t.user_id";
 
 /// The last condition follows from the one before where an hour is one or less, and there is an index for it.
@@ -130,10 +199,10 @@ pub async fn find_of_user_for_update(tx: &Tx, user_id: Uuid, id: Uuid) -> Result
     by(tx, "SELECT * FROM access_tokens WHERE id = $2 AND user_id = $1 FOR UPDATE", [user_id.into(), id.into()]).await
 }
 
-/// Tokens by id; those that do not exist are left out.
-pub async fn list_by_ids(db: &impl Connection, ids: &[Uuid]) -> Result<Vec<Owned>, Error> {
-    let query = format!("{OWNED} WHERE t.id = ANY($1)");
-    Owned::find_by_statement(sql(&query, [ids.to_vec().into()])).all(db).await
+/// Tokens by id, in its order; those that do not exist are left out.
+pub async fn list_by_ids(db: &impl Connection, ids: &[Uuid]) -> Result<Vec<Publishable>, Error> {
+    let query = format!("{PUBLISHED} WHERE t.id = ANY($1) ORDER BY t.id");
+    publishable(db, sql(&query, [ids.to_vec().into()])).await
 }
 
 /// A page of tokens, newest first, and how many there are in all.
@@ -166,10 +235,14 @@ pub async fn list_publishable(
     tombstone: Duration,
     after: Uuid,
     limit: u64,
-) -> Result<Vec<Owned>, Error> {
-    let query = format!("{OWNED} WHERE {PUBLISHABLE} AND t.id > $3 ORDER BY t.id LIMIT $4");
+) -> Result<Vec<Publishable>, Error> {
+    let query = format!("{PUBLISHED} WHERE {PUBLISHABLE} AND t.id > $3 ORDER BY t.id LIMIT $4");
     let values = [hour.seconds(), tombstone.as_secs_f64().into(), after.into(), as_bigint(limit).into()];
-    Owned::find_by_statement(sql(&query, values)).all(db).await
+    publishable(db, sql(&query, values)).await
+}
+
+async fn publishable(db: &impl Connection, query: Statement) -> Result<Vec<Publishable>, Error> {
+    db.query_all_raw(query).await?.iter().map(Publishable::read).collect()
 }
 
 /// Which of these tokens Redis must know.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sea_orm::{FromQueryResult, Statement, entity::prelude::*};
+use sea_orm::{QueryResult, Statement, entity::prelude::*};
 use shared::credential::Digest;
 
 use super::{
@@ -15,24 +15,6 @@ use super::{
 /// The browser credentials that a token keeps; older ones make room for newer ones.
 const BROWSERS_KEPT: i64 = 10;
 
-#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
-#[sea_orm(table_name = "credentials")]
-pub struct Model {
-    #[sea_orm(primary_key, auto_increment = false)]
-    pub digest: Vec<u8>,
-    pub token_id: Uuid,
-    pub r#gen: i64,
-    pub kind: String,
-    pub created_at: DateTime<Utc>,
-    pub redeemed_at: Option<DateTime<Utc>>,
-    pub ended_at: Option<DateTime<Utc>>,
-}
-
-#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
-
-impl ActiveModelBehavior for ActiveModel {}
-
 /// What a credential is.
 #[derive(Clone, Copy)]
 pub enum Kind {
@@ -42,10 +24,28 @@ pub enum Kind {
     Browser,
 }
 
-/// Every credential of these tokens, ended ones too, because Redis must forget them.
-pub async fn list_of_tokens(db: &impl Connection, token_ids: &[Uuid]) -> Result<Vec<Model>, Error> {
-    let query = "SELECT * FROM credentials WHERE token_id = ANY($1)";
-    Model::find_by_statement(sql(query, [token_ids.to_vec().into()])).all(db).await
+/// What an edge must know of a credential.
+#[derive(Clone, Debug)]
+pub struct Publishable {
+    pub token_id: Uuid,
+    pub digest: Digest,
+    pub r#gen: i64,
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+/// Every credential of these tokens in the order of the tokens' ids, ended ones too, because Redis must forget them.
+pub async fn list_of_tokens(db: &impl Connection, token_ids: &[Uuid]) -> Result<Vec<Publishable>, Error> {
+    let query = "SELECT token_id, digest, gen, ended_at FROM credentials WHERE token_id = ANY($1) ORDER BY token_id";
+    let read = |row: &QueryResult| {
+        let digest: Vec<u8> = row.try_get_by_index(1)?;
+        Ok(Publishable {
+            token_id: row.try_get_by_index(0)?,
+            digest: Digest::from_bytes(&digest).ok_or_else(|| Error::Type("a digest is 32 bytes".to_owned()))?,
+            r#gen: row.try_get_by_index(2)?,
+            ended_at: row.try_get_by_index(3)?,
+        })
+    };
+    db.query_all_raw(sql(query, [token_ids.to_vec().into()])).await?.iter().map(read).collect()
 }
 
 /// Which of these credentials Redis must know: their tokens are among those that it must.

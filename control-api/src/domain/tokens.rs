@@ -61,8 +61,8 @@ pub struct Terms<'a> {
 }
 
 /// How a token stands with the control plane.
-pub fn standing(token: &access_token::Model, user_is_active: bool) -> Standing {
-    match (token.revoked_at, user_is_active) {
+pub fn standing(revoked_at: Option<DateTime<Utc>>, user_is_active: bool) -> Standing {
+    match (revoked_at, user_is_active) {
         (Some(_), _) => Standing::Revoked,
         (None, false) => Standing::Suspended,
         (None, true) => Standing::Live,
@@ -73,7 +73,7 @@ pub fn standing(token: &access_token::Model, user_is_active: bool) -> Standing {
 pub fn state(token: &access_token::Model, hour: Hour, user_is_active: bool, now: DateTime<Utc>) -> State {
     State::at(
         now.timestamp_millis(),
-        standing(token, user_is_active),
+        standing(token.revoked_at, user_is_active),
         token.activated_at.map(|at| at.timestamp_millis()),
         token.duration(hour).num_milliseconds(),
     )

@@ -35,7 +35,7 @@ use crate::{
     batch::Batch,
     db::{
         self,
-        access_token::{self, Hour, Owned},
+        access_token::{Hour, Publishable},
         credential,
     },
 };
@@ -58,7 +58,7 @@ const USAGE_LAG_WITHIN: Duration = Duration::from_secs(5);
 const IN_FLIGHT: usize = 200;
 /// Tokens, or credentials, that one command puts while Redis is filled: a command costs as much as several puts, yet while
 /// one runs nobody else is answered.
-const PUT_AT_ONCE: usize = 50;
+const PUT_AT_ONCE: usize = 100;
 /// Keys that one look of a scan goes past, about.
 const SCAN_PAGE: u32 = 1_000;
 /// The cursor that a scan begins at, and comes back to.
@@ -196,9 +196,9 @@ impl Publisher {
     ) -> Result<Vec<(Uuid, Result<Option<Learned>, PublishError>)>, PublishError> {
         let token_ids: Vec<Uuid> = changes.keys().copied().collect();
         let batch = Batch::of(db, &token_ids).await?;
-        let published = batch.tokens.iter().map(async |owned| {
-            let id = owned.token.id;
-            let publication = self.publish_one(batch.epoch, owned, batch.credentials_of(id));
+        let published = batch.tokens.iter().map(async |token| {
+            let id = token.id;
+            let publication = self.publish_one(batch.epoch, token, batch.credentials_of(id));
             let published = changes[&id].around(publication).await;
             changes[&id].answered(&published);
             (id, published)
@@ -209,11 +209,10 @@ impl Publisher {
     async fn publish_one(
         &self,
         epoch: i64,
-        owned: &Owned,
-        credentials: &[credential::Model],
+        token: &Publishable,
+        credentials: &[credential::Publishable],
     ) -> Result<Option<Learned>, PublishError> {
-        let token = &owned.token;
-        let learned = self.put(epoch, std::slice::from_ref(owned)).await?.pop().flatten();
+        let learned = self.put(epoch, std::slice::from_ref(token)).await?.pop();
         // Where a newer state stands, its publisher may not have come to the credentials yet.
         let credentials: Vec<_> = credentials.iter().map(|credential| (token, credential)).collect();
         self.put_each_credential(&credentials).await?;
@@ -224,17 +223,17 @@ impl Publisher {
     /// Puts a batch in two strides, every token and then every credential, without a change for each: whoever fills Redis
     /// announces a new build, at which edges look everything up again. What Redis knew better.
     pub async fn fill<'a>(&self, batch: &'a Batch) -> Result<Vec<Learned>, PublishError> {
-        let put = in_flight(batch.tokens.chunks(PUT_AT_ONCE).map(|some| self.put(batch.epoch, some))).await?;
+        let learned = in_flight(batch.tokens.chunks(PUT_AT_ONCE).map(|some| self.put(batch.epoch, some))).await?;
         let of_token =
-            |owned: &'a Owned| batch.credentials_of(owned.token.id).iter().map(|credential| (&owned.token, credential));
+            |token: &'a Publishable| batch.credentials_of(token.id).iter().map(move |credential| (token, credential));
         let credentials: Vec<_> = batch.tokens.iter().flat_map(of_token).collect();
         self.put_each_credential(&credentials).await?;
-        Ok(put.into_iter().flatten().flatten().collect())
+        Ok(learned.into_iter().flatten().collect())
     }
 
     async fn put_each_credential(
         &self,
-        credentials: &[(&access_token::Model, &credential::Model)],
+        credentials: &[(&Publishable, &credential::Publishable)],
     ) -> Result<(), PublishError> {
         in_flight(credentials.chunks(PUT_AT_ONCE).map(|some| self.put_credentials(some))).await.map(drop)
     }

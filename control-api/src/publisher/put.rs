@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::{
-    credential::Digest,
     device::Device,
     grant::{Malformed, Standing},
     redis,
@@ -12,10 +11,7 @@ use uuid::Uuid;
 
 use super::{PublishError, Publisher};
 use crate::{
-    db::{
-        access_token::{self, Owned},
-        credential,
-    },
+    db::{access_token::Publishable, credential},
     domain::tokens,
 };
 
@@ -29,34 +25,13 @@ pub struct Learned {
     pub activated_at: DateTime<Utc>,
 }
 
-impl Learned {
-    /// Reads what [`redis::PUT`] replies for one token; `None` if Redis knew nothing better, or something newer stands.
-    fn parse(token: &access_token::Model, reply: &[String]) -> Result<Option<Self>, PublishError> {
-        let [done, known_at] = reply else { return Err(Malformed.into()) };
-        if done != "1" || known_at.is_empty() {
-            return Ok(None);
-        }
-        let known_at = known_at.parse().ok().and_then(DateTime::from_timestamp_millis).ok_or(Malformed)?;
-        // Redis' clock counts in milliseconds.
-        let is_news = token.activated_at.is_none_or(|at| known_at.timestamp_millis() < at.timestamp_millis());
-        Ok(is_news.then_some(Self { token_id: token.id, activated_at: known_at }))
-    }
-}
-
-/// A token's state, as [`redis::PUT`] reads it. Numbers are texts: a script's own lose their last digits.
+/// What most tokens lack of their state, as [`redis::PUT`] reads it. Numbers are texts: a script's own lose their last digits.
 #[derive(Serialize)]
-struct State<'a> {
-    version: String,
-    user_id: Uuid,
-    scope: &'a str,
-    duration_ms: String,
-    state: &'static str,
-    credential_gen: String,
-    /// In milliseconds since 1970, or empty.
-    activated_at: String,
+struct Rest<'a> {
     is_refund_pending: bool,
     /// From where it may be used, as [`Whereabouts::encode`](shared::client::Whereabouts::encode) writes it.
-    networks: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    networks: Option<String>,
     /// The key of its lease, if it was ever rotated or cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     lease: Option<String>,
@@ -75,46 +50,55 @@ struct Cut<'a> {
     device_lease: String,
 }
 
-fn as_json(value: &impl Serialize) -> Result<String, PublishError> {
-    serde_json::to_string(value).map_err(|_| Malformed.into())
+impl Rest<'_> {
+    /// As JSON, or nothing at all where there is none.
+    fn encode(&self) -> Result<String, PublishError> {
+        match self {
+            Self { is_refund_pending: false, networks: None, lease: None, cut: None } => Ok(String::new()),
+            _ => serde_json::to_string(self).map_err(|_| Malformed.into()),
+        }
+    }
 }
 
 impl Publisher {
-    /// Puts the states of some tokens; of each, what Redis knew better.
-    pub(super) async fn put(&self, epoch: i64, tokens: &[Owned]) -> Result<Vec<Option<Learned>>, PublishError> {
-        let states: Vec<_> = tokens.iter().map(|owned| self.state(owned)).collect();
-        let keys = tokens.iter().map(|owned| redis::token_key(owned.token.id)).collect();
-        let arguments = vec![epoch.to_string(), redis::TOMBSTONE_MS.to_string(), as_json(&states)?];
-        let reply: Vec<String> = self.run("PUT", &self.put, keys, arguments).await?;
-        if reply.len() != 2 * tokens.len() {
-            return Err(Malformed.into());
+    /// Puts the states of some tokens; what Redis knew better.
+    pub(super) async fn put(&self, epoch: i64, tokens: &[Publishable]) -> Result<Vec<Learned>, PublishError> {
+        let keys = tokens.iter().map(|token| redis::token_key(token.id)).collect();
+        let mut arguments = vec![epoch.to_string(), redis::TOMBSTONE_MS.to_string()];
+        for token in tokens {
+            arguments.extend(self.state(token)?);
         }
-        tokens.iter().zip(reply.chunks_exact(2)).map(|(owned, reply)| Learned::parse(&owned.token, reply)).collect()
+        let reply: Vec<i64> = self.run("PUT", &self.put, keys, arguments).await?;
+        let learned = |pair: &[i64]| {
+            let &[place, known_at] = pair else { return None };
+            let token = tokens.get(usize::try_from(place).ok()?.checked_sub(1)?)?;
+            Some(Learned { token_id: token.id, activated_at: DateTime::from_timestamp_millis(known_at)? })
+        };
+        reply.chunks(2).map(|pair| learned(pair).ok_or(Malformed.into())).collect()
     }
 
-    /// A token whose lists nobody can read is kept from being used, and holds up no other.
-    fn state<'a>(&self, owned: &'a Owned) -> State<'a> {
-        let Owned { token, user_is_active, .. } = owned;
-        let cut_device = token.cut_device.as_deref();
-        let standing = tokens::standing(token, *user_is_active);
-        let (standing, networks) = match owned.whereabouts() {
-            Ok(whereabouts) => (standing, whereabouts.encode()),
-            Err(error) => {
-                tracing::error!(token_id = %token.id, %error, "networks cannot be read: the token is suspended until they can");
-                let standing = if standing == Standing::Live { Standing::Suspended } else { standing };
-                (standing, String::new())
+    /// A token's state, and what most lack of it. One whose lists nobody can read is kept from being used, and holds up no other.
+    fn state(&self, token: &Publishable) -> Result<[String; 2], PublishError> {
+        let mut standing = tokens::standing(token.revoked_at, token.user_is_active);
+        let networks = token.whereabouts().map(|whereabouts| whereabouts.encode()).unwrap_or_else(|error| {
+            tracing::error!(token_id = %token.id, %error, "networks cannot be read: the token is suspended until they can");
+            if standing == Standing::Live {
+                standing = Standing::Suspended;
             }
-        };
-        State {
-            version: token.version.to_string(),
-            user_id: token.user_id,
-            scope: &token.scope,
-            duration_ms: token.duration(self.hour).num_milliseconds().to_string(),
-            state: standing.as_str(),
-            credential_gen: token.credential_gen.to_string(),
-            activated_at: token.activated_at.map(|at| at.timestamp_millis().to_string()).unwrap_or_default(),
+            String::new()
+        });
+        let Publishable { version, user_id, credential_gen, scope, .. } = token;
+        let duration_ms = self.hour.times(token.duration_hours).num_milliseconds();
+        let mut state = format!("{version}|{user_id}|{duration_ms}|{}|{credential_gen}|", standing.as_str());
+        if let Some(activated_at) = token.activated_at {
+            state.push_str(&activated_at.timestamp_millis().to_string());
+        }
+        state.push('|');
+        state.push_str(scope);
+        let cut_device = token.cut_device.as_deref();
+        let rest = Rest {
             is_refund_pending: token.refund_requested_at.is_some(),
-            networks,
+            networks: (!networks.is_empty()).then_some(networks),
             lease: (token.cut_gen > 0 || token.credential_gen > FIRST_GENERATION)
                 .then(|| redis::lease_key(token.id, None)),
             cut: (token.cut_gen > 0).then(|| Cut {
@@ -123,30 +107,30 @@ impl Publisher {
                 device: cut_device.unwrap_or_default(),
                 device_lease: redis::lease_key(token.id, cut_device.map(Device::known).as_ref()),
             }),
-        }
+        };
+        Ok([state, rest.encode()?])
     }
 
     /// A credential's key ends with its token's hash. One that has ended stands for a while as a tombstone, which no late write
     /// replaces, and by which an edge finds it revoked and not merely unknown.
     pub(super) async fn put_credentials(
         &self,
-        credentials: &[(&access_token::Model, &credential::Model)],
+        credentials: &[(&Publishable, &credential::Publishable)],
     ) -> Result<(), PublishError> {
-        let (mut keys, mut puts) = (Vec::new(), Vec::new());
-        for &(token, credential) in credentials {
-            let Some(digest) = Digest::from_bytes(&credential.digest) else { continue };
+        let keys = credentials.iter().map(|(_, credential)| redis::credential_key(&credential.digest)).collect();
+        let puts = credentials.iter().map(|(token, credential)| {
             let has_ended = credential.ended_at.is_some() || credential.r#gen < token.credential_gen;
             let generation = if has_ended { redis::ENDED_GENERATION } else { credential.r#gen };
-            let (how, ends_ms) = match (token.expires_at(self.hour), token.revoked_at) {
-                _ if has_ended => ("PX", redis::TOMBSTONE_MS),
-                (Some(expires_at), _) => ("PXAT", expires_at.timestamp_millis().saturating_add(redis::TOMBSTONE_MS)),
-                (None, Some(_)) => ("PX", redis::TOMBSTONE_MS),
-                (None, None) => ("", 0),
-            };
-            keys.push(redis::credential_key(&digest));
-            puts.push((redis::credential_value(token.id, generation), how, ends_ms.to_string()));
-        }
-        let arguments = vec![redis::ENDED_SUFFIX.to_owned(), as_json(&puts)?];
+            let value = redis::credential_value(token.id, generation);
+            match (token.expires_at(self.hour), token.revoked_at) {
+                (Some(expires_at), _) if !has_ended => {
+                    format!("{value}|PXAT|{}", expires_at.timestamp_millis().saturating_add(redis::TOMBSTONE_MS))
+                }
+                (None, None) if !has_ended => value,
+                _ => format!("{value}|PX|{}", redis::TOMBSTONE_MS),
+            }
+        });
+        let arguments = std::iter::once(redis::ENDED_SUFFIX.to_owned()).chain(puts).collect();
         Ok(self.run("PUT_CREDENTIALS", &self.put_credentials, keys, arguments).await?)
     }
 }

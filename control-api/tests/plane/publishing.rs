@@ -112,7 +112,6 @@ async fn a_credential_that_was_ended_stays_so_whatever_is_written_late() {
     let key = redis::credential_key(&token.digest());
     assert_eq!(control.redis.command(&["GET", &key]).await.unwrap(), redis::credential_value(token.id, 0));
     let late = redis::credential_value(token.id, 1);
-    let late = json!([[late, "", "0"]]).to_string();
     let script = ["EVAL", redis::PUT_CREDENTIALS, "1", &key, redis::ENDED_SUFFIX, &late];
     assert_eq!(control.redis.command(&script).await.unwrap(), "0");
     assert_eq!(control.lookup(&token.digest()).await, Lookup::Revoked);
@@ -127,7 +126,7 @@ async fn a_late_write_does_not_shorten_how_long_a_credential_stands() {
     let value = redis::credential_value(token.id, 1);
     let (sooner, later) = ("4000000000000", "5000000000000");
     for (ends, stands) in [(later, later), (sooner, later)] {
-        let put = json!([[value, "PXAT", ends]]).to_string();
+        let put = format!("{value}|PXAT|{ends}");
         control.redis.command(&["EVAL", redis::PUT_CREDENTIALS, "1", &key, redis::ENDED_SUFFIX, &put]).await.unwrap();
         assert_eq!(control.redis.command(&["PEXPIRETIME", &key]).await.unwrap(), stands);
     }

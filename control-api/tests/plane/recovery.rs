@@ -169,6 +169,31 @@ async fn an_activation_that_only_redis_knows_is_recorded_when_the_token_is_publi
 }
 
 #[tokio::test]
+async fn a_rebuild_over_what_redis_still_has_fills_the_gaps_keeps_what_is_newer_and_learns_what_only_redis_knows() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "100").await;
+    let [used, lost, newer, ready] = [
+        control.buys(&alice, 24).await,
+        control.buys(&alice, 24).await,
+        control.buys(&alice, 24).await,
+        control.buys(&alice, 24).await,
+    ];
+    let Activation::Active { activated_at_ms, .. } = control.activate(&used).await else { panic!("it was ready") };
+    control.redis.command(&["HSET", &redis::token_key(newer.id), "version", "900", "state", "revoked"]).await.unwrap();
+    let key = redis::credential_key(&lost.digest());
+    control.redis.command(&["DEL", &redis::token_key(lost.id), &key, redis::SNAPSHOT]).await.unwrap();
+    let known = "SELECT id || ' ' || round(extract(epoch FROM activated_at) * 1000) FROM access_tokens
+        WHERE activated_at IS NOT NULL";
+    let learned = format!("{} {activated_at_ms}", used.id);
+    eventually!(control.query(known).await, |known| *known == learned);
+    let run_id = run_id(&control).await;
+    eventually!(snapshot(&control).await, |fields| fields.get(1) == Some(&run_id));
+    assert!(control.is_live(&lost.digest()).await && control.is_live(&ready.digest()).await);
+    assert_eq!(control.field(&newer, "state").await, "revoked");
+    assert_eq!(control.field(&used, "activated_at").await, activated_at_ms.to_string());
+}
+
+#[tokio::test]
 async fn a_flush_in_the_middle_of_a_rebuild_makes_it_begin_again() {
     let control = Control::start().await;
     let alice = control.person_with("alice", "100000").await;

@@ -3,60 +3,78 @@
 -- that Redis has not seen yet frees the device that it names; where several were missed, whichever holds the token, and so does a
 -- new generation of credentials.
 --
--- KEYS: tokens.
--- ARGV: epoch, tombstone_ms, a JSON list of the states (publisher::State) in the order of the keys.
--- Replies for each token 1 and activated_at as it is known now (or empty), or 0 and an empty text if something newer stands.
+-- KEYS: tokens, each once.
+-- ARGV: epoch, tombstone_ms, then for each key `version|user_id|duration_ms|state|credential_gen|activated_at|scope`, where
+-- activated_at may be empty, and what most tokens lack: a JSON object (publisher::Rest), or empty.
+-- Replies, for each token of which Redis knew an activation earlier than was told, or none was, its place among the keys and
+-- activated_at, as numbers.
+local STATE = '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$'
 local epoch, tombstone_ms = ARGV[1], tonumber(ARGV[2])
+-- While Redis is filled anew nothing stands, and one question spares one for each token.
+local all_are_new = redis.call('EXISTS', unpack(KEYS)) == 0
+local nothing, reply = {}, {}
+-- Put at once, for most of what a token costs is what Redis is called for. What not every token has comes after these.
+local fields = {'epoch', epoch, 'version', '', 'user_id', '', 'scope', '', 'duration_ms', '', 'state', '', 'credential_gen', ''}
+local ALWAYS = #fields
 
-local function put(key, new)
-  local stands = redis.call('HMGET', key, 'epoch', 'version', 'activated_at', 'state', 'cut_gen', 'credential_gen')
+local function put(n, key)
+  local version, user_id, duration_ms, state, credential_gen, told, scope = string.match(ARGV[2 * n + 1], STATE)
+  local rest = ARGV[2 * n + 2] == '' and nothing or cjson.decode(ARGV[2 * n + 2])
+  local stands = all_are_new and nothing
+    or redis.call('HMGET', key, 'epoch', 'version', 'activated_at', 'state', 'cut_gen', 'credential_gen')
   if stands[1] then
     local stands_epoch, stands_version = tonumber(stands[1]), tonumber(stands[2])
-    if stands_epoch > tonumber(epoch) or (stands_epoch == tonumber(epoch) and stands_version > tonumber(new.version)) then
-      return '0', ''
+    if stands_epoch > tonumber(epoch) or (stands_epoch == tonumber(epoch) and stands_version > tonumber(version)) then
+      return
     end
   end
-  local activated = tonumber(new.activated_at)
-  local known = stands[3] and tonumber(stands[3])
-  if known and (not activated or known < activated) then activated = known end
-  local state = new.state
-  if state == 'live' and new.is_refund_pending and (stands[4] == 'barred' or not stands[1]) then state = 'barred' end
-  redis.call('HSET', key, 'epoch', epoch, 'version', new.version, 'user_id', new.user_id, 'scope', new.scope,
-    'duration_ms', new.duration_ms, 'state', state, 'credential_gen', new.credential_gen)
-  if new.networks ~= '' then
-    redis.call('HSET', key, 'networks', new.networks)
+  local activated_at, activated, known = told, tonumber(told), stands[3] and tonumber(stands[3])
+  if known and (not activated or known < activated) then
+    activated_at, activated = stands[3], known
+    reply[#reply + 1], reply[#reply + 2] = n, known
+  end
+  if state == 'live' and rest.is_refund_pending and (stands[4] == 'barred' or not stands[1]) then state = 'barred' end
+  fields[4], fields[6], fields[8], fields[10], fields[12], fields[14] =
+    version, user_id, scope, duration_ms, state, credential_gen
+  local count, ends_at = ALWAYS, nil
+  if activated then
+    local expires = activated + tonumber(duration_ms)
+    ends_at = string.format('%.0f', expires + tombstone_ms)
+    fields[count + 1], fields[count + 2] = 'activated_at', activated_at
+    fields[count + 3], fields[count + 4] = 'expires_at', string.format('%.0f', expires)
+    count = count + 4
+  end
+  if rest.networks then
+    fields[count + 1], fields[count + 2] = 'networks', rest.networks
+    count = count + 2
   elseif stands[1] then
     redis.call('HDEL', key, 'networks')
   end
-  if stands[6] and tonumber(stands[6]) < tonumber(new.credential_gen) then redis.call('DEL', new.lease) end
-  local cut = new.cut
+  if stands[6] and tonumber(stands[6]) < tonumber(credential_gen) then redis.call('DEL', rest.lease) end
+  local cut = rest.cut
   if cut then
     local missed = stands[1] and tonumber(cut.gen) - tonumber(stands[5] or '0') or 0
     if missed > 0 then
-      local holder = string.match(redis.call('GET', new.lease) or '', '^[^|]*|[^|]*|[^|]*|(.*)$')
-      if missed > 1 or cut.device == '' or holder == cut.device then redis.call('DEL', new.lease) end
+      local holder = string.match(redis.call('GET', rest.lease) or '', '^[^|]*|[^|]*|[^|]*|(.*)$')
+      if missed > 1 or cut.device == '' or holder == cut.device then redis.call('DEL', rest.lease) end
       redis.call('DEL', cut.device_lease)
     end
-    redis.call('HSET', key, 'cut_gen', cut.gen, 'cut_code', cut.code, 'cut_device', cut.device)
+    fields[count + 1], fields[count + 2] = 'cut_gen', cut.gen
+    fields[count + 3], fields[count + 4] = 'cut_code', cut.code
+    fields[count + 5], fields[count + 6] = 'cut_device', cut.device
+    count = count + 6
   elseif stands[5] then
     redis.call('HDEL', key, 'cut_gen', 'cut_code', 'cut_device')
   end
-  if activated then
-    local at, expires = string.format('%.0f', activated), activated + tonumber(new.duration_ms)
-    redis.call('HSET', key, 'activated_at', at, 'expires_at', string.format('%.0f', expires))
-    redis.call('PEXPIREAT', key, string.format('%.0f', expires + tombstone_ms))
-    return '1', at
-  end
-  if state == 'revoked' then
+  redis.call('HSET', key, unpack(fields, 1, count))
+  if ends_at then
+    redis.call('PEXPIREAT', key, ends_at)
+  elseif state == 'revoked' then
     redis.call('PEXPIRE', key, ARGV[2])
   elseif stands[1] then
     redis.call('PERSIST', key)
   end
-  return '1', ''
 end
 
-local reply = {}
-for n, new in ipairs(cjson.decode(ARGV[3])) do
-  reply[2 * n - 1], reply[2 * n] = put(KEYS[n], new)
-end
+for n, key in ipairs(KEYS) do put(n, key) end
 return reply
