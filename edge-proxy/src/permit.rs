@@ -123,14 +123,16 @@ impl Permit {
             return Ok(());
         }
         if self.held.activated_at_ms().is_none() {
-            let activated = self.settler.grants.activate(&self.held, None).await.map_err(|unfit| match unfit {
+            let grants = &self.settler.grants;
+            let activated = grants.activate(&self.held, None).await;
+            let activated = activated.map_err(|unfit| match unfit {
                 Unfit::Unavailable => Denied::Unavailable,
                 Unfit::Invalid | Unfit::Refused(_) => Denied::BadCredential,
             });
             // A client that is refused instead got nothing.
             self.set(Stage::Failed);
             self.settler.meter.activated(self.held.token_id, activated?);
-            self.settler.grants.keep(&self.held);
+            grants.keep(&self.held);
         }
         self.set(Stage::Answered);
         Ok(())
