@@ -76,7 +76,7 @@ impl Follower {
         tracing::info!("following the change feed");
         loop {
             let pulse = self.pulse().await?;
-            self.grants.hearing.filled(pulse.is_whole);
+            self.grants.hearing.filled(pulse.is_whole.then(|| pulse.contents.build()));
             let place = self.find_place(place, &pulse).await;
             if !(pulse.is_whole && place.is_sure) {
                 tokio::time::sleep(RETRY_AFTER).await;
@@ -87,7 +87,7 @@ impl Follower {
             if reconnections.try_recv().is_ok() {
                 return Err(Error::new(ErrorKind::Canceled, "reconnected"));
             }
-            place.is_sure = self.grants.changed(&changes.tokens).await;
+            place.is_sure = self.grants.changed(&changes.of).await;
             place.before = place.last;
             if let Some(last) = changes.last_id {
                 place.last = last;

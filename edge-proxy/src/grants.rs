@@ -15,12 +15,14 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use prometheus::{IntCounter, IntGauge};
 use quick_cache::sync::Cache;
 use shared::{
     credential::Digest,
     device::Device,
     grant::{Activation, Finding},
-    redis::CLAIM_MS,
+    pulse::StreamId,
+    redis::{CLAIM_MS, ENDED_GENERATION},
     scope::Scope,
 };
 use uuid::Uuid;
@@ -29,6 +31,7 @@ use crate::{
     flights::{Flights, Outcome, Question},
     hearing::{Hearing, RecentChanges, Trust},
     held::{Held, Key},
+    ids,
     index::Index,
     redis::{Redis, Taking},
     settlement::{Settlements, Taken},
@@ -36,6 +39,10 @@ use crate::{
     verdict::{Ending, Refusal, Unfit, Verdict},
 };
 
+/// How a grant was found; see [`LookedUp`].
+const HIT: &str = "hit";
+const MISS: &str = "miss";
+const NEGATIVE: &str = "negative";
 /// How long "there is no such token" is remembered.
 const NEGATIVE_FOR: Duration = Duration::from_secs(1);
 /// How many of those are remembered; the oldest give way.
@@ -68,6 +75,14 @@ impl LookedUp {
     }
 }
 
+/// What Redis, `asked` then, says of a token, and what was taken for it.
+struct Answer {
+    verdict: Verdict,
+    generation: i64,
+    asked: Instant,
+    taken: Option<Taken>,
+}
+
 /// The grants of this edge.
 pub struct Grants {
     redis: Redis,
@@ -82,12 +97,21 @@ pub struct Grants {
     /// What Redis said before this instant may have been overtaken unheard.
     doubted: Mutex<Instant>,
     pub hearing: Hearing,
-    metrics: Arc<Metrics>,
+    found: Found,
+    leases: IntGauge,
+    redis_trusted: IntGauge,
+}
+
+/// How often a grant was found which way.
+struct Found {
+    hits: IntCounter,
+    misses: IntCounter,
+    negatives: IntCounter,
 }
 
 impl Grants {
     /// Nothing held yet; `entries` bounds how many grants are kept.
-    pub fn new(redis: Redis, trust: Trust, entries: usize, settlements: Settlements, metrics: Arc<Metrics>) -> Self {
+    pub fn new(redis: Redis, trust: Trust, entries: usize, settlements: Settlements, metrics: &Metrics) -> Self {
         Self {
             redis,
             trust,
@@ -99,7 +123,13 @@ impl Grants {
             settlements,
             doubted: Mutex::new(Instant::now()),
             hearing: Hearing::default(),
-            metrics,
+            found: Found {
+                hits: metrics.grants.with_label_values(&[HIT]),
+                misses: metrics.grants.with_label_values(&[MISS]),
+                negatives: metrics.grants.with_label_values(&[NEGATIVE]),
+            },
+            leases: metrics.leases.clone(),
+            redis_trusted: metrics.redis_trusted.clone(),
         }
     }
 
@@ -147,12 +177,12 @@ impl Grants {
     async fn find_on(&self, question: Question, looked_up: &LookedUp) -> Outcome {
         let key = question.key.clone();
         let known = self.known(&key);
-        let how = match &known {
-            Some(Ok(_)) => "hit",
-            Some(Err(_)) => "negative",
-            None => "miss",
+        let (how, count) = match &known {
+            Some(Ok(_)) => (HIT, &self.found.hits),
+            Some(Err(_)) => (NEGATIVE, &self.found.negatives),
+            None => (MISS, &self.found.misses),
         };
-        self.metrics.grants.with_label_values(&[how]).inc();
+        count.inc();
         looked_up.note(how);
         if let Some(known) = known {
             return known;
@@ -167,10 +197,10 @@ impl Grants {
     /// Starts the clock of a token, now or at an earlier time of Redis' clock: at its first answer, or once its first request
     /// was left. `Err(Invalid)` if it ended before that.
     pub async fn activate(&self, held: &Held, used_at_ms: Option<i64>) -> Result<i64, Unfit> {
-        let asked = Instant::now();
+        let starting = held.starting();
         match self.redis.activate(held, used_at_ms).await {
-            Ok(Activation::Active { activated_at_ms, left }) => {
-                held.started(asked, activated_at_ms, left);
+            Ok(Activation::Active { activated_at_ms, left, change }) => {
+                starting.started(activated_at_ms, left, change);
                 Ok(activated_at_ms)
             }
             Ok(Activation::Ended) => Err(Unfit::Invalid),
@@ -194,28 +224,48 @@ impl Grants {
 
     /// Takes in what the feed told: what is held of these tokens is looked up again where a request is open on it or its lease
     /// is still to be renewed, and forgotten otherwise. `false` if Redis could not say of each: then track is lost.
-    pub async fn changed(&self, tokens: &[(Uuid, u64)]) -> bool {
+    ///
+    /// That a grant's clock was started from here it knows already, from the answer to that: of this one change it is not looked up again.
+    /// Whatever else has become of the token has an entry of its own.
+    pub async fn changed(&self, changes: &[(Uuid, StreamId)]) -> bool {
         {
             let mut recent = self.lock_recent();
-            tokens.iter().for_each(|&(token_id, _)| recent.note(token_id));
+            changes.iter().for_each(|&(token_id, _)| recent.note(token_id));
         }
-        if !tokens.is_empty() {
+        if !changes.is_empty() {
             // What was unknown a moment ago may just have been bought.
             self.negatives.clear();
         }
-        let held = tokens
-            .iter()
-            .flat_map(|&(token_id, at_ms)| self.index.of(token_id).into_iter().map(move |held| (held, Some(at_ms))));
-        let wanted = held.filter(|(held, _)| {
-            // What is in use stays, for while Redis cannot say it goes on.
-            held.doubt();
-            let is_wanted = held.uses.is_wanted();
-            if !is_wanted {
-                self.held.remove(&held.key);
+        let (mut wanted, mut unsaid) = (Vec::new(), Vec::new());
+        for &(token_id, change) in changes {
+            for held in self.index.of(token_id) {
+                let has_made = held.has_made(change);
+                if has_made == Some(true) {
+                    held.forget_start();
+                    continue;
+                }
+                // What is in use stays, for while Redis cannot say it goes on.
+                let doubt = held.doubt();
+                if !held.uses.is_wanted() {
+                    self.held.remove(&held.key);
+                } else if has_made.is_none() {
+                    unsaid.push((held, change, doubt));
+                } else {
+                    wanted.push((held, Some(change.at_ms)));
+                }
             }
-            is_wanted
+        }
+        // The feed may be quicker than the answer.
+        let unsaid = unsaid.iter().map(|(held, change, doubt)| async {
+            let has_made = held.has_made_after_all(*change).await;
+            if has_made {
+                held.take_back(*doubt);
+                held.forget_start();
+            }
+            has_made || self.look_again_at(held, Some(change.at_ms)).await
         });
-        self.look_again(wanted.collect()).await
+        let (is_sure, are_said) = futures_util::join!(self.look_again(wanted), join_all(unsaid));
+        is_sure && are_said.into_iter().all(|is_sure| is_sure)
     }
 
     /// Takes in that changes may have been missed: everything that is held is asked for again, at its next use or, by
@@ -223,6 +273,8 @@ impl Grants {
     pub fn lost_track(&self) {
         *self.doubted.lock().expect("nothing panics while it holds this lock") = Instant::now();
         self.negatives.clear();
+        // Another Redis has other ids.
+        self.index.all().iter().for_each(|held| held.forget_start());
     }
 
     /// Looks up again everything that a request is open on, and renews its lease and claim; `false` if Redis could not say of each.
@@ -241,7 +293,7 @@ impl Grants {
             if now - leases_renewed >= self.trust.renews_every() {
                 leases_renewed = now;
                 let used: Vec<_> = self.index.all().into_iter().filter(|held| held.uses.take_due()).collect();
-                self.metrics.leases.set(i64::try_from(used.len()).unwrap_or(i64::MAX));
+                self.leases.set(i64::try_from(used.len()).unwrap_or(i64::MAX));
                 if !self.look_again(used.iter().map(|held| (Arc::clone(held), None)).collect()).await {
                     used.iter().for_each(|held| held.uses.renewal_failed());
                 }
@@ -254,7 +306,7 @@ impl Grants {
                 looked = now;
                 self.look_at_all().await;
             }
-            self.metrics.redis_trusted.set(i64::from(is_sound));
+            self.redis_trusted.set(i64::from(is_sound));
             if !is_sound {
                 self.end_untrusted();
             }
@@ -361,36 +413,77 @@ impl Grants {
     }
 
     async fn ask_redis(&self, question: &Question) -> Result<Outcome, fred::error::Error> {
-        let Question { key, scopes, address } = question;
-        let finding = self.find_in_whole(key).await?;
+        if let Some(outcome) = self.ask_in_brief(question).await? {
+            return Ok(outcome);
+        }
+        let finding = self.find_in_whole(&question.key).await?;
         if !finding.is_whole {
             return Ok(Err(Unfit::Unavailable));
         }
         let absent = || {
             if finding.proves_absence(self.hearing.connected_at_ms()) { Unfit::Invalid } else { Unfit::Unavailable }
         };
-        let Some((token_id, generation)) = finding.names else { return Ok(Err(absent())) };
+        let Some(named) = finding.names else { return Ok(Err(absent())) };
+        let answer = self.ask_for(question, named, "").await?;
+        Ok(self.outcome_of(question, answer, absent))
+    }
+
+    /// The same by one look and one script, where all is as it mostly is; `None` where that says nothing for sure, and nothing is taken then.
+    ///
+    /// What the credential names is read without a word about what that is worth. But the script knows the build by which Redis was whole
+    /// before the look, as the feed has told, and answers only while Redis is whole by that build still. No build comes twice, so
+    /// Redis was whole in between. That both were asked of one server the connections tell.
+    async fn ask_in_brief(&self, question: &Question) -> Result<Option<Outcome>, fred::error::Error> {
+        let Some(build) = self.hearing.filled_by() else { return Ok(None) };
+        let connections = self.redis.connections();
+        let named = self.redis.named(&question.key.digest).await?;
+        let Some(named) = named.filter(|&(_, generation)| generation != ENDED_GENERATION) else { return Ok(None) };
+        let answer = self.ask_for(question, named, &build).await?;
+        let is_sure = !matches!(answer.verdict, Verdict::Unknown | Verdict::Unsure);
+        if !is_sure || self.redis.connections() != connections {
+            return Ok(None);
+        }
+        Ok(Some(self.outcome_of(question, answer, || Unfit::Unavailable)))
+    }
+
+    /// What a token of that generation of credentials opens, in a Redis that is whole by this build, or by whichever if none is named.
+    async fn ask_for(
+        &self,
+        question: &Question,
+        (token_id, generation): (Uuid, i64),
+        build: &str,
+    ) -> Result<Answer, fred::error::Error> {
+        let Question { key, scopes, address } = question;
         let (asked, mut taken) = (Instant::now(), None);
         let lookup = match &key.device {
             Some(device) => {
-                let (session_id, claim) = (Uuid::now_v7(), Uuid::new_v4());
+                let (session_id, claim) = (ids::draw(), ids::draw());
                 let taking = Taking { device, scopes, address: *address, session_id, claim };
                 taken = Some(Taken::new(&self.settlements, token_id, &taking));
-                self.redis.take(token_id, generation, &taking).await?
+                self.redis.take(token_id, generation, build, &taking).await?
             }
-            None => self.redis.look(token_id, generation).await?,
+            None => self.redis.look(token_id, generation, build).await?,
         };
         let verdict = Verdict::of(lookup, None);
-        if !matches!(verdict, Verdict::Live(_)) {
-            taken.take().into_iter().for_each(Taken::settled);
+        match (&verdict, &mut taken) {
+            (Verdict::Live(grant), Some(taken)) => {
+                grant.lease.iter().for_each(|lease| taken.admitted_to(lease.session_id))
+            }
+            (Verdict::Live(_), None) => {}
+            _ => taken.take().into_iter().for_each(Taken::settled),
         }
-        Ok(match verdict {
-            Verdict::Live(grant) => Ok(Held::new(key.clone(), generation, taken, asked, &grant, &self.index)),
+        Ok(Answer { verdict, generation, asked, taken })
+    }
+
+    fn outcome_of(&self, question: &Question, answer: Answer, absent: impl FnOnce() -> Unfit) -> Outcome {
+        let Answer { verdict, generation, asked, taken } = answer;
+        match verdict {
+            Verdict::Live(grant) => Ok(Held::new(question.key.clone(), generation, taken, asked, &grant, &self.index)),
             Verdict::Ended(_) => Err(Unfit::Invalid),
             Verdict::Refused(refusal) => Err(Unfit::Refused(refusal)),
             Verdict::Unknown => Err(absent()),
             Verdict::Unsure => Err(Unfit::Unavailable),
-        })
+        }
     }
 
     /// What a credential names in a Redis that is whole, if it is or becomes so in a moment.

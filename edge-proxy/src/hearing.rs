@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -66,8 +69,8 @@ pub struct Hearing {
     heard_ms: AtomicU64,
     /// Redis' clock at the last connection.
     connected_at_ms: AtomicI64,
-    /// Whether Redis held all that Postgres knows, when it was last asked.
-    is_filled: AtomicBool,
+    /// By which build Redis held all that Postgres knows, when it was last asked; `None` if it did not.
+    filled_by: Mutex<Option<Arc<str>>>,
     start: Instant,
 }
 
@@ -77,7 +80,7 @@ impl Default for Hearing {
         Self {
             heard_ms: AtomicU64::new(0),
             connected_at_ms: AtomicI64::new(i64::MAX),
-            is_filled: AtomicBool::new(false),
+            filled_by: Mutex::default(),
             start: Instant::now(),
         }
     }
@@ -100,14 +103,26 @@ impl Hearing {
         self.connected_at_ms.load(Ordering::Acquire)
     }
 
-    /// Notes whether Redis holds all that Postgres knows.
-    pub fn filled(&self, is_filled: bool) {
-        self.is_filled.store(is_filled, Ordering::Release);
+    /// Notes by which build Redis holds all that Postgres knows, if it does.
+    pub fn filled(&self, build: Option<&str>) {
+        let mut filled_by = self.lock_filled_by();
+        if filled_by.as_deref() != build {
+            *filled_by = build.map(Arc::from);
+        }
+    }
+
+    /// By which build it did when it was last asked, if it did.
+    pub fn filled_by(&self) -> Option<Arc<str>> {
+        self.lock_filled_by().clone()
     }
 
     /// Whether it did when it was last asked.
     pub fn is_filled(&self) -> bool {
-        self.is_filled.load(Ordering::Acquire)
+        self.lock_filled_by().is_some()
+    }
+
+    fn lock_filled_by(&self) -> MutexGuard<'_, Option<Arc<str>>> {
+        self.filled_by.lock().expect("nothing panics while it holds this lock")
     }
 
     /// How long the feed has been silent; `None` if it was never heard.

@@ -15,6 +15,7 @@ use shared::{
     credential::Digest,
     device::Device,
     grant::{Cut, CutReason, Grant, Lease},
+    pulse::StreamId,
     scope::Scope,
 };
 use tokio::sync::watch;
@@ -36,9 +37,20 @@ struct Term {
     /// From where it may be used, and when that was told to the edges, in milliseconds of Redis' clock since 1970.
     whereabouts: Arc<Whereabouts>,
     told_at_ms: Option<u64>,
+    /// What starting its clock here has to do with what the edges are told; `None` where nobody here has, or the edges were told.
+    start: Option<Box<Start>>,
     /// When a change was told that no answer has taken in yet.
     doubted: Option<Instant>,
     ended: Option<Ended>,
+}
+
+/// A start of the clock from here.
+#[derive(Clone, Copy, Debug, Default)]
+struct Start {
+    /// How often Redis is being asked for it now.
+    asking: u32,
+    /// By which entry of the change feed it was told, if it was.
+    told_by: Option<StreamId>,
 }
 
 /// Why it ended, and when that was told to the edges, in milliseconds of Redis' clock since 1970; expiry is not told.
@@ -58,6 +70,7 @@ impl Term {
             start_asked: None,
             whereabouts: Arc::clone(&grant.whereabouts),
             told_at_ms: None,
+            start: None,
             doubted: None,
             ended: None,
         }
@@ -70,12 +83,24 @@ impl Term {
         // An answer takes its time to come, so each deadline is early by that: the later of two is the better.
         let deadline = if is_same { new.deadline.max(self.deadline) } else { new.deadline };
         let doubted = self.doubted.filter(|&doubted| doubted > asked);
-        let renewed = Self { deadline, doubted, told_at_ms, ended: self.ended, ..new };
-        match self.start_asked.filter(|&start_asked| start_asked > asked) {
+        let renewed = Self { deadline, doubted, told_at_ms, start: self.start.clone(), ended: self.ended, ..new };
+        // Which question came to Redis first, their instants do not tell for sure: an answer that knows of no start is from before it.
+        let is_from_before = |&start_asked: &Instant| start_asked > asked || new.activated_at_ms.is_none();
+        match self.start_asked.filter(is_from_before) {
             None => renewed,
             start_asked => {
                 Self { deadline: self.deadline, activated_at_ms: self.activated_at_ms, start_asked, ..renewed }
             }
+        }
+    }
+
+    /// See [`Held::has_made`].
+    fn has_made(&self, change: StreamId) -> Option<bool> {
+        match &self.start {
+            None => Some(false),
+            Some(start) if start.told_by == Some(change) => Some(true),
+            Some(start) if start.asking > 0 => None,
+            Some(_) => Some(false),
         }
     }
 
@@ -125,14 +150,11 @@ impl Held {
     pub fn new(
         key: Key,
         generation: i64,
-        mut taken: Option<Taken>,
+        taken: Option<Taken>,
         asked: Instant,
         grant: &Grant,
         index: &Arc<Index>,
     ) -> Arc<Self> {
-        if let (Some(taken), Some(lease)) = (&mut taken, grant.lease) {
-            taken.admitted_to(lease.session_id);
-        }
         let claim = taken.as_ref().and_then(Taken::claim);
         let held = Arc::new(Self {
             token_id: grant.token_id,
@@ -243,9 +265,23 @@ impl Held {
         });
     }
 
-    /// Takes in that something changed: what is known may be wrong until Redis was asked again.
-    pub fn doubt(&self) {
-        self.term.send_modify(|term| term.doubted = Some(Instant::now()));
+    /// Takes in that something changed: what is known may be wrong until Redis was asked again, or the doubt is taken back.
+    pub fn doubt(&self) -> Doubt {
+        let at = Instant::now();
+        let mut before = None;
+        self.term.send_modify(|term| before = term.doubted.replace(at));
+        Doubt { at, before }
+    }
+
+    /// Takes back a doubt, unless there is a later one or an answer has settled it.
+    pub fn take_back(&self, doubt: Doubt) {
+        self.term.send_if_modified(|term| {
+            if term.doubted == Some(doubt.at) {
+                term.doubted = doubt.before;
+            }
+            // It wakes nobody, for it ends nothing.
+            false
+        });
     }
 
     /// When a change was told that no answer has taken in yet.
@@ -253,12 +289,33 @@ impl Held {
         self.term.borrow().doubted
     }
 
-    /// Takes in that its clock runs: since when, and what was left when Redis was `asked` to start it. Of all else that answer says
-    /// nothing.
-    pub fn started(&self, asked: Instant, activated_at_ms: i64, left: Duration) {
-        self.term.send_modify(|term| {
-            let (deadline, start_asked) = (asked + left, Some(asked));
-            *term = Term { deadline, activated_at_ms: Some(activated_at_ms), start_asked, ..term.clone() };
+    /// Redis is being asked to start its clock, until what this gives is dropped.
+    pub fn starting(&self) -> Starting<'_> {
+        self.term.send_if_modified(|term| {
+            term.start.get_or_insert_default().asking += 1;
+            false
+        });
+        Starting { held: self, asked: Instant::now(), outcome: None }
+    }
+
+    /// Whether a change is no more than the start of its clock from here, which the answer to that has told: nothing else needs to be asked
+    /// for it. `None` while that answer is on its way.
+    pub fn has_made(&self, change: StreamId) -> Option<bool> {
+        self.term.borrow().has_made(change)
+    }
+
+    /// The same, once it can be said: as soon as Redis has answered, or is not waited for any more.
+    pub async fn has_made_after_all(&self, change: StreamId) -> bool {
+        let mut terms = self.term.subscribe();
+        let term = terms.wait_for(|term| term.has_made(change).is_some()).await;
+        term.expect("the sender lives as long as this grant").has_made(change) == Some(true)
+    }
+
+    /// Forgets by which change a start from here was told: that was heard, or never will be.
+    pub fn forget_start(&self) {
+        self.term.send_if_modified(|term| {
+            term.start = term.start.take().filter(|start| start.asking > 0);
+            false
         });
     }
 
@@ -281,6 +338,50 @@ impl Held {
         }
         let is_released = self.lease.is_some_and(|lease| grant.released == Some(lease.session_id));
         is_released.then_some(Ending::TakenOver)
+    }
+}
+
+/// A doubt, and the one that it took the place of.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubt {
+    at: Instant,
+    before: Option<Instant>,
+}
+
+/// The question to Redis to start the clock of a grant.
+pub struct Starting<'a> {
+    held: &'a Held,
+    asked: Instant,
+    outcome: Option<Started>,
+}
+
+/// What Redis says of it: since when the clock runs, what is left, and by which change the edges were told, if it was started just now.
+struct Started {
+    activated_at_ms: i64,
+    left: Duration,
+    told_by: Option<StreamId>,
+}
+
+impl Starting<'_> {
+    /// Takes in that the clock runs. Of all else this answer says nothing.
+    pub fn started(mut self, activated_at_ms: i64, left: Duration, told_by: Option<StreamId>) {
+        self.outcome = Some(Started { activated_at_ms, left, told_by });
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        let outcome = self.outcome.take();
+        self.held.term.send_modify(|term| {
+            let mut start = term.start.take().unwrap_or_default();
+            start.asking = start.asking.saturating_sub(1);
+            if let Some(Started { activated_at_ms, left, told_by }) = outcome {
+                let (deadline, start_asked) = (self.asked + left, Some(self.asked));
+                start.told_by = told_by.or(start.told_by);
+                *term = Term { deadline, activated_at_ms: Some(activated_at_ms), start_asked, ..term.clone() };
+            }
+            term.start = Some(start).filter(|start| start.asking > 0 || start.told_by.is_some());
+        });
     }
 }
 
@@ -323,7 +424,7 @@ mod tests {
     async fn a_grant_ends_when_its_time_is_up_and_a_ready_one_has_all_of_it() {
         let held = held(&grant(false), &Arc::default());
         assert_eq!(held.left(Instant::now() + HOUR * 2), HOUR);
-        held.started(Instant::now(), 0, Duration::from_millis(20));
+        held.starting().started(0, Duration::from_millis(20), None);
         assert_eq!(held.ending(Instant::now() + Duration::from_millis(20)), Some(Ending::Expired));
         held.end(Ending::Suspended, None);
         assert_eq!(held.ended_from(None).await.ending, Ending::Suspended);
@@ -342,6 +443,72 @@ mod tests {
             };
             held.renew(Instant::now(), &grant, None);
         }
+    }
+
+    #[tokio::test]
+    async fn a_start_from_here_is_known_by_its_change_as_soon_as_redis_has_answered_and_no_other_change_is() {
+        let held = held(&grant(false), &Arc::default());
+        let change = |at_ms| StreamId { at_ms, sequence: 0 };
+        assert_eq!(held.has_made(change(1)), Some(false), "nobody here has started it");
+        let starting = held.starting();
+        assert_eq!(held.has_made(change(1)), None);
+        let (waiting, another) = (held.has_made_after_all(change(1)), held.has_made_after_all(change(2)));
+        tokio::pin!(waiting, another);
+        assert!(
+            futures_util::poll!(waiting.as_mut()).is_pending() && futures_util::poll!(another.as_mut()).is_pending()
+        );
+        starting.started(0, HOUR, Some(change(1)));
+        assert!(waiting.await && !another.await);
+        // One that comes to a clock that runs tells nobody anything.
+        held.starting().started(0, HOUR, None);
+        assert_eq!((held.has_made(change(1)), held.has_made(change(2))), (Some(true), Some(false)));
+        held.forget_start();
+        assert_eq!(held.has_made(change(1)), Some(false));
+    }
+
+    #[tokio::test]
+    async fn a_start_that_is_not_answered_is_no_change_of_ours() {
+        let held = held(&grant(false), &Arc::default());
+        let (one, other) = (held.starting(), held.starting());
+        let change = StreamId { at_ms: 1, sequence: 0 };
+        let waiting = held.has_made_after_all(change);
+        tokio::pin!(waiting);
+        drop(one);
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending(), "the other may have made it");
+        drop(other);
+        assert!(!waiting.await);
+        assert_eq!(held.activated_at_ms(), None);
+    }
+
+    #[test]
+    fn an_answer_that_knows_of_no_start_does_not_take_it_back() {
+        let held = held(&grant(false), &Arc::default());
+        held.starting().started(7, HOUR, None);
+        held.renew(Instant::now(), &grant(false), None);
+        assert_eq!(held.activated_at_ms(), Some(7));
+        held.renew(Instant::now(), &Grant { activated_at_ms: Some(5), ..grant(false) }, None);
+        assert_eq!(held.activated_at_ms(), Some(5), "the earliest that anybody told");
+    }
+
+    #[test]
+    fn a_doubt_that_is_taken_back_leaves_those_before_and_after_it() {
+        let held = held(&grant(false), &Arc::default());
+        let only = held.doubt();
+        held.take_back(only);
+        assert_eq!(held.doubted(), None);
+        held.doubt();
+        let before = held.doubted();
+        let later = held.doubt();
+        held.take_back(later);
+        assert_eq!(held.doubted(), before);
+        let earlier = held.doubt();
+        held.doubt();
+        held.take_back(earlier);
+        assert!(held.doubted() > before);
+        let settled = held.doubt();
+        held.renew(Instant::now(), &grant(false), None);
+        held.take_back(settled);
+        assert_eq!(held.doubted(), None);
     }
 
     #[tokio::test]

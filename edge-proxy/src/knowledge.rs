@@ -48,8 +48,7 @@ impl Knowledge {
         };
         let entries = usize::try_from(config.grant_cache_entries).expect("a u32 fits");
         let (settlements, queued) = Settlements::new();
-        let grants =
-            Arc::new(Grants::new(questions.clone(), trust, entries, settlements.clone(), Arc::clone(&edge.metrics)));
+        let grants = Arc::new(Grants::new(questions.clone(), trust, entries, settlements.clone(), &edge.metrics));
         let (meter, clock) = (Arc::clone(&edge.meter), Arc::clone(&edge.clock));
         let settler = Arc::new(Settler::new(Arc::clone(&grants), meter, clock, settlements));
         let known = Known { redis: questions.clone(), grants: Arc::clone(&grants), settler: Arc::clone(&settler) };

@@ -22,6 +22,7 @@ pub mod gateway;
 pub mod grants;
 pub mod hearing;
 pub mod held;
+pub mod ids;
 pub mod index;
 pub mod introduction;
 pub mod judge;

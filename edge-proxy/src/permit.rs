@@ -123,8 +123,9 @@ impl Permit {
             return Ok(());
         }
         if self.held.activated_at_ms().is_none() {
+            let grants = &self.settler.grants;
             // Boxed, so that answers that start no clock do not carry room for one.
-            let activated = Box::pin(self.settler.grants.activate(&self.held, None)).await;
+            let activated = Box::pin(grants.activate(&self.held, None)).await;
             let activated = activated.map_err(|unfit| match unfit {
                 Unfit::Unavailable => Denied::Unavailable,
                 Unfit::Invalid | Unfit::Refused(_) => Denied::BadCredential,
@@ -132,7 +133,7 @@ impl Permit {
             // A client that is refused instead got nothing.
             self.set(Stage::Failed);
             self.settler.meter.activated(self.held.token_id, activated?);
-            self.settler.grants.keep(&self.held);
+            grants.keep(&self.held);
         }
         self.set(Stage::Answered);
         Ok(())

@@ -1,14 +1,19 @@
 //! The edge's questions to Redis. Each has a bounded wait; none is asked twice on its own.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use fred::{
+    bytes_utils::Str,
     clients::Client,
     error::{Error, ErrorKind},
-    interfaces::{ClientLike, EventInterface, KeysInterface, StreamsInterface},
+    interfaces::{ClientLike, EventInterface, KeysInterface, LuaInterface, StreamsInterface},
     types::{
-        Builder, Expiration, FromValue, InfoKind, SetOptions,
-        config::{Config, Options, PerformanceConfig, ReconnectPolicy},
+        Builder, Expiration, FromValue, InfoKind, SetOptions, Value,
+        config::{Config, Options, PerformanceConfig, ReconnectPolicy, Server},
         scripts::Script,
     },
 };
@@ -16,7 +21,7 @@ use shared::{
     client::Whereabouts,
     credential::{Digest, Handover},
     device::Device,
-    event::{self, Usage},
+    event::Usage,
     grant::{Activation, Finding, Lookup, Malformed},
     pulse::{Pulse, StreamId},
     rate::Spent,
@@ -24,6 +29,7 @@ use shared::{
     scope::Scope,
     trace::{self, Span},
 };
+use tokio::sync::broadcast::{Receiver, error::TryRecvError};
 use uuid::Uuid;
 
 use crate::{
@@ -46,6 +52,9 @@ const KEEPS_ALL: &str = "noeviction";
 /// What [`contract::ADMIT`] takes for "any path".
 const ANY_SCOPE: &str = "*";
 
+/// How much one script tells: a command costs more than what it does for one event, yet while one runs nobody else is answered.
+const TOLD_AT_ONCE: usize = 50;
+
 /// How often the networks of a token that change meanwhile are read again.
 const NETWORKS_READ: usize = 4;
 
@@ -57,8 +66,8 @@ type Entry = (String, Vec<String>);
 pub struct Changes {
     /// The id of the newest entry, from which to read on; `None` if there was none.
     pub last_id: Option<StreamId>,
-    /// Which tokens changed, and when that was told, in milliseconds of Redis' clock since 1970.
-    pub tokens: Vec<(Uuid, u64)>,
+    /// Which tokens changed, and by which entry that was told.
+    pub of: Vec<(Uuid, StreamId)>,
 }
 
 /// A request that asks to be admitted.
@@ -74,10 +83,43 @@ pub struct Taking<'a> {
     pub claim: Uuid,
 }
 
+/// The connections that were made one after the other.
+#[derive(Debug)]
+struct Connections {
+    made: u64,
+    /// Told of each before anything is asked by it.
+    told: Receiver<Server>,
+}
+
+impl Connections {
+    /// How many there were until now.
+    fn count(&mut self) -> u64 {
+        loop {
+            match self.told.try_recv() {
+                Ok(_) => self.made += 1,
+                Err(TryRecvError::Lagged(missed)) => self.made += missed,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return self.made,
+            }
+        }
+    }
+}
+
+/// What a script is given.
+struct Said {
+    keys: Vec<String>,
+    arguments: Vec<Value>,
+}
+
+/// A text that is always the same, as an argument: it is not copied.
+fn fixed(text: &'static str) -> Value {
+    Value::from_static_str(text)
+}
+
 /// A connection to Redis and the contract's scripts.
 #[derive(Clone)]
 pub struct Redis {
     client: Client,
+    connections: Arc<Mutex<Connections>>,
     find: Script,
     admit: Script,
     settle: Script,
@@ -86,6 +128,7 @@ pub struct Redis {
     pulse: Script,
     spend: Script,
     publish_keys: Script,
+    tell: Script,
     end_acme_turn: Script,
     lease_ms: u64,
     /// Every device has a lease of its own.
@@ -118,9 +161,11 @@ impl Redis {
             })
             .set_policy(ReconnectPolicy::new_constant(0, 200))
             .build()?;
+        let connections = Connections { made: 0, told: client.reconnect_rx() };
         client.connect();
         Ok(Self {
             client,
+            connections: Arc::new(Mutex::new(connections)),
             find: Script::from_lua(contract::FIND),
             admit: Script::from_lua(contract::ADMIT),
             settle: Script::from_lua(contract::SETTLE),
@@ -129,6 +174,7 @@ impl Redis {
             pulse: Script::from_lua(contract::PULSE),
             spend: Script::from_lua(contract::SPEND),
             publish_keys: Script::from_lua(contract::PUBLISH_KEYS),
+            tell: Script::from_lua(contract::TELL),
             end_acme_turn: Script::from_lua(contract::END_ACME_TURN),
             lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
             shares_tokens,
@@ -149,15 +195,27 @@ impl Redis {
         self.client.is_connected()
     }
 
+    /// Runs a script. What is said to it is put together once more where Redis does not have the script yet: to keep it would be a copy each
+    /// time.
     async fn run<Reply: FromValue>(
         &self,
         name: &'static str,
         script: &Script,
-        keys: Vec<String>,
-        arguments: Vec<String>,
+        said: impl Fn() -> Said + Send + Sync,
     ) -> Result<Reply, Error> {
         let client = self.connected()?;
-        trace::ask("redis", name, script.evalsha_with_reload(client, keys, arguments)).await
+        let asked = async {
+            let Said { keys, arguments } = said();
+            match client.evalsha(script.sha1().clone(), keys, arguments).await {
+                Err(error) if error.details().starts_with("NOSCRIPT") => {
+                    script.load(client).await?;
+                    let Said { keys, arguments } = said();
+                    client.evalsha(script.sha1().clone(), keys, arguments).await
+                }
+                answered => answered,
+            }
+        };
+        trace::ask("redis", name, asked).await
     }
 
     /// Waits for the first connection, however long it takes.
@@ -186,30 +244,59 @@ impl Redis {
     }
 
     /// Tells each (re)connection of this client.
-    pub fn reconnections(&self) -> tokio::sync::broadcast::Receiver<fred::types::config::Server> {
+    pub fn reconnections(&self) -> Receiver<Server> {
         self.client.reconnect_rx()
+    }
+
+    /// How often this client has connected: where it is the same before a question and after its answer, and after another's, one server
+    /// has answered both.
+    pub fn connections(&self) -> u64 {
+        self.connections.lock().expect("nothing panics while it holds this lock").count()
+    }
+
+    /// What a credential names, if it is there; what that is worth is not told.
+    pub async fn named(&self, credential: &Digest) -> Result<Option<(Uuid, i64)>, Error> {
+        let key = contract::credential_key(credential);
+        let value: Option<String> = trace::ask("redis", "GET", self.connected()?.get(key)).await?;
+        Ok(value.as_deref().and_then(contract::parse_credential_value))
     }
 
     /// What a credential names, and whether Redis could know.
     pub async fn find(&self, credential: &Digest) -> Result<Finding, Error> {
-        let keys = vec![contract::SNAPSHOT.to_owned(), contract::credential_key(credential)];
-        let reply: Vec<String> = self.run("FIND", &self.find, keys, Vec::new()).await?;
+        let said = || Said {
+            keys: vec![contract::SNAPSHOT.to_owned(), contract::credential_key(credential)],
+            arguments: Vec::new(),
+        };
+        let reply: Vec<String> = self.run("FIND", &self.find, said).await?;
         Finding::parse(&reply).map_err(malformed)
     }
 
-    /// What a credential of that generation may do, without doing anything.
-    pub async fn look(&self, token_id: Uuid, generation: i64) -> Result<Lookup, Error> {
+    /// What a credential of that generation may do in a Redis of that build, or of any if none is named, without doing anything.
+    pub async fn look(&self, token_id: Uuid, generation: i64, build: &str) -> Result<Lookup, Error> {
         let lease = contract::lease_key(token_id, None);
-        let tail = ["look", ANY_SCOPE, "", "", "0", "", "0", "", "0", "0", "0", ""];
-        self.ask(token_id, lease, generation, tail.map(str::to_owned)).await
+        let tail = || {
+            ["look", ANY_SCOPE, "", "", "0", "", "0", "", "0", "0", "0", ""]
+                .map(fixed)
+                .into_iter()
+                .chain([build.to_owned().into()])
+                .collect()
+        };
+        self.ask(token_id, &lease, generation, tail).await
     }
 
     /// Admits a request, or says why not. Whether the token may be used from its address is judged before anything is taken: whoever
     /// is kept out must not hold the token against those who are not. [`Lookup::Guarded`] is what is left to say to them.
-    pub async fn take(&self, token_id: Uuid, generation: i64, taking: &Taking<'_>) -> Result<Lookup, Error> {
+    /// A `build` that is named must be the one that Redis is whole by.
+    pub async fn take(
+        &self,
+        token_id: Uuid,
+        generation: i64,
+        build: &str,
+        taking: &Taking<'_>,
+    ) -> Result<Lookup, Error> {
         let mut judged_by = String::new();
         for _ in 0..NETWORKS_READ {
-            let lookup = self.take_judged_by(judged_by, token_id, generation, taking).await?;
+            let lookup = self.take_judged_by(&judged_by, token_id, generation, build, taking).await?;
             let Lookup::Guarded(networks) = &lookup else { return Ok(lookup) };
             let whereabouts: Whereabouts = networks.parse().map_err(malformed)?;
             if !whereabouts.may_use(taking.address) {
@@ -222,74 +309,93 @@ impl Redis {
 
     async fn take_judged_by(
         &self,
-        networks: String,
+        networks: &str,
         token_id: Uuid,
         generation: i64,
+        build: &str,
         taking: &Taking<'_>,
     ) -> Result<Lookup, Error> {
-        let scopes: String = taking.scopes.iter().map(|scope| format!(",{scope}")).chain([",".to_owned()]).collect();
-        let tail = [
-            "take".to_owned(),
-            scopes,
-            taking.device.to_string(),
-            taking.session_id.to_string(),
-            self.lease_ms.to_string(),
-            taking.claim.to_string(),
-            contract::CLAIM_MS.to_string(),
-            String::new(),
-            contract::FAULTS_PER_MINUTE.to_string(),
-            String::new(),
-            String::new(),
-            networks,
-        ];
-        self.ask(token_id, self.lease_key(token_id, taking.device), generation, tail).await
+        let tail = || {
+            let scopes: String = taking.scopes.iter().flat_map(|scope| [",", scope.as_str()]).chain([","]).collect();
+            vec![
+                fixed("take"),
+                scopes.into(),
+                taking.device.as_str().to_owned().into(),
+                taking.session_id.to_string().into(),
+                self.lease_ms.to_string().into(),
+                taking.claim.to_string().into(),
+                contract::CLAIM_MS.to_string().into(),
+                fixed(""),
+                contract::FAULTS_PER_MINUTE.to_string().into(),
+                fixed(""),
+                fixed(""),
+                networks.to_owned().into(),
+                build.to_owned().into(),
+            ]
+        };
+        self.ask(token_id, &self.lease_key(token_id, taking.device), generation, tail).await
     }
 
     /// Asks again for a grant that is held, and refreshes its lease and its claim.
     pub async fn renew(&self, held: &Held) -> Result<Lookup, Error> {
         let (Some(device), Some(lease)) = (&held.key.device, held.lease) else {
-            return self.look(held.token_id, held.generation).await;
+            return self.look(held.token_id, held.generation, "").await;
         };
-        let tail = [
-            "renew".to_owned(),
-            ANY_SCOPE.to_owned(),
-            device.to_string(),
-            lease.session_id.to_string(),
-            self.lease_ms.to_string(),
-            held.open_claim().map(|claim| claim.to_string()).unwrap_or_default(),
-            contract::CLAIM_MS.to_string(),
-            lease.started_at_ms.to_string(),
-            "0".to_owned(),
-            held.cut_generation().to_string(),
-            u8::from(held.uses.has_reached()).to_string(),
-            String::new(),
-        ];
-        self.ask(held.token_id, self.lease_key(held.token_id, device), held.generation, tail).await
+        let tail = || {
+            vec![
+                fixed("renew"),
+                fixed(ANY_SCOPE),
+                device.as_str().to_owned().into(),
+                lease.session_id.to_string().into(),
+                self.lease_ms.to_string().into(),
+                held.open_claim().map_or(fixed(""), |claim| claim.to_string().into()),
+                contract::CLAIM_MS.to_string().into(),
+                lease.started_at_ms.to_string().into(),
+                fixed("0"),
+                held.cut_generation().to_string().into(),
+                fixed(if held.uses.has_reached() { "1" } else { "0" }),
+                fixed(""),
+                fixed(""),
+            ]
+        };
+        self.ask(held.token_id, &self.lease_key(held.token_id, device), held.generation, tail).await
     }
 
-    async fn ask(&self, token_id: Uuid, lease: String, generation: i64, tail: [String; 12]) -> Result<Lookup, Error> {
-        let keys = vec![contract::token_key(token_id), lease, contract::SNAPSHOT.to_owned()];
-        let arguments: Vec<String> = std::iter::once(generation.to_string()).chain(tail).collect();
-        let reply: Vec<String> = self.run("ADMIT", &self.admit, keys, arguments).await?;
+    async fn ask(
+        &self,
+        token_id: Uuid,
+        lease: &str,
+        generation: i64,
+        tail: impl Fn() -> Vec<Value> + Send + Sync,
+    ) -> Result<Lookup, Error> {
+        let said = || {
+            let mut arguments = tail();
+            arguments.insert(0, generation.to_string().into());
+            let keys = vec![contract::token_key(token_id), lease.to_owned(), contract::SNAPSHOT.to_owned()];
+            Said { keys, arguments }
+        };
+        let reply: Vec<Str> = self.run("ADMIT", &self.admit, said).await?;
         Lookup::parse(token_id, &reply).map_err(malformed)
     }
 
     /// Ends what an admission held.
     pub async fn settle(&self, settlement: &Settlement) -> Result<(), Error> {
         let Settlement { token_id, device, session_id, claim, is_fault, lease } = settlement;
-        let keys = vec![contract::token_key(*token_id), self.lease_key(*token_id, device)];
         let lease = match lease {
             LeaseOutcome::Keep => "keep",
             LeaseOutcome::LetGo => "let_go",
             LeaseOutcome::Unsettled => "",
         };
-        let arguments = vec![
-            claim.map(|claim| claim.to_string()).unwrap_or_default(),
-            u8::from(*is_fault).to_string(),
-            lease.to_owned(),
-            session_id.to_string(),
-        ];
-        let _freed: i64 = self.run("SETTLE", &self.settle, keys, arguments).await?;
+        let said = || Said {
+            keys: vec![contract::token_key(*token_id), self.lease_key(*token_id, device)],
+            arguments: vec![
+                claim.map_or(fixed(""), |claim| claim.to_string().into()),
+                fixed(if *is_fault { "1" } else { "0" }),
+                fixed(lease),
+                session_id.to_string().into(),
+            ],
+        };
+        let _freed: i64 = self.run("SETTLE", &self.settle, said).await?;
         Ok(())
     }
 
@@ -301,25 +407,36 @@ impl Redis {
             Some(device) => self.lease_key(token_id, device),
             None => contract::lease_key(token_id, None),
         };
-        let keys = vec![contract::token_key(token_id), lease, contract::CHANGES.to_owned(), contract::USAGE.to_owned()];
-        let arguments = vec![
-            token_id.to_string(),
-            held.generation.to_string(),
-            contract::TOMBSTONE_MS.to_string(),
-            held.lease.map(|lease| lease.session_id.to_string()).unwrap_or_default(),
-            contract::CHANGES_LENGTH.to_string(),
-            used_at_ms.map(|at| at.to_string()).unwrap_or_default(),
-            Span::current().traceparent().unwrap_or_default(),
-        ];
-        let reply: Vec<String> = self.run("ACTIVATE", &self.activate, keys, arguments).await?;
+        let said = || Said {
+            keys: vec![
+                contract::token_key(token_id),
+                lease.clone(),
+                contract::CHANGES.to_owned(),
+                contract::USAGE.to_owned(),
+            ],
+            arguments: vec![
+                token_id.to_string().into(),
+                held.generation.to_string().into(),
+                contract::TOMBSTONE_MS.to_string().into(),
+                held.lease.map_or(fixed(""), |lease| lease.session_id.to_string().into()),
+                contract::CHANGES_LENGTH.to_string().into(),
+                used_at_ms.map_or(fixed(""), |at| at.to_string().into()),
+                Span::current().traceparent().map_or(fixed(""), Value::from),
+            ],
+        };
+        let reply: Vec<String> = self.run("ACTIVATE", &self.activate, said).await?;
         Activation::parse(&reply).map_err(malformed)
     }
 
     /// Frees a token for other devices; whether this device held it.
     pub async fn release(&self, token_id: Uuid, device: &Device) -> Result<bool, Error> {
-        let keys = vec![contract::token_key(token_id), self.lease_key(token_id, device), contract::CHANGES.to_owned()];
-        let arguments = vec![token_id.to_string(), device.to_string(), contract::CHANGES_LENGTH.to_string()];
-        let freed: i64 = self.run("RELEASE", &self.release, keys, arguments).await?;
+        let said = || Said {
+            keys: vec![contract::token_key(token_id), self.lease_key(token_id, device), contract::CHANGES.to_owned()],
+            arguments: [token_id.to_string(), device.to_string(), contract::CHANGES_LENGTH.to_string()]
+                .map(Value::from)
+                .into(),
+        };
+        let freed: i64 = self.run("RELEASE", &self.release, said).await?;
         Ok(freed == 1)
     }
 
@@ -337,8 +454,8 @@ impl Redis {
 
     /// Ends that turn, unless it has ended by itself.
     pub async fn end_acme_turn(&self, turn: Uuid) -> Result<(), Error> {
-        let (keys, arguments) = (vec![contract::ACME_TURN.to_owned()], vec![turn.to_string()]);
-        let _ended: i64 = self.run("END_ACME_TURN", &self.end_acme_turn, keys, arguments).await?;
+        let said = || Said { keys: vec![contract::ACME_TURN.to_owned()], arguments: vec![turn.to_string().into()] };
+        let _ended: i64 = self.run("END_ACME_TURN", &self.end_acme_turn, said).await?;
         Ok(())
     }
 
@@ -362,16 +479,20 @@ impl Redis {
 
     /// Tells the control plane what this edge saw.
     pub async fn tell(&self, event: &Usage) -> Result<(), Error> {
-        let field = (event::FIELD, event.encode());
-        let told = self.connected()?.xadd(contract::USAGE, false, None::<()>, "*", field);
-        let _id: String = trace::ask("redis", "XADD", told).await?;
-        Ok(())
+        self.tell_all(std::slice::from_ref(event)).await
     }
 
-    /// Tells several things at once; fails if one of them was not taken.
+    /// Tells several things; fails if one of them was not taken, though others were.
     pub async fn tell_all(&self, events: &[Usage]) -> Result<(), Error> {
-        futures_util::future::try_join_all(events.iter().map(|event| self.tell(event))).await?;
-        Ok(())
+        let told = events.chunks(TOLD_AT_ONCE).map(async |some| {
+            let said = || Said {
+                keys: vec![contract::USAGE.to_owned()],
+                arguments: some.iter().map(|event| event.encode().into()).collect(),
+            };
+            let _told: i64 = self.run("TELL", &self.tell, said).await?;
+            Ok(())
+        });
+        futures_util::future::try_join_all(told).await.map(drop)
     }
 
     /// How many events wait for the control plane.
@@ -381,19 +502,23 @@ impl Redis {
 
     /// Counts what a token has spent of its limit here; how much of it is used on all edges.
     pub async fn spend(&self, token_id: Uuid, cost: Duration) -> Result<Duration, Error> {
-        let keys = vec![contract::rate_key(Limited::Token(token_id))];
-        let arguments = vec![cost.as_micros().to_string(), String::new()];
-        let reply: Vec<String> = self.run("SPEND", &self.spend, keys, arguments).await?;
+        let said = || Said {
+            keys: vec![contract::rate_key(Limited::Token(token_id))],
+            arguments: vec![cost.as_micros().to_string().into(), fixed("")],
+        };
+        let reply: Vec<String> = self.run("SPEND", &self.spend, said).await?;
         Ok(Spent::parse(&reply).map_err(malformed)?.used)
     }
 
     /// Publishes keys that assertions are verified with, each for so long from now; all that are published, and for how long. What is no key is
     /// passed over.
     pub async fn publish_keys(&self, keys: &[(PublicKey, Duration)]) -> Result<Vec<(PublicKey, Duration)>, Error> {
-        let told = keys.iter().flat_map(|(key, lasts)| [key.to_string(), lasts.as_millis().to_string()]);
-        let arguments: Vec<String> = [contract::MOST_ASSERTION_KEYS.to_string()].into_iter().chain(told).collect();
-        let keys = vec![contract::ASSERTION_KEYS.to_owned()];
-        let reply: Vec<String> = self.run("PUBLISH_KEYS", &self.publish_keys, keys, arguments).await?;
+        let said = || {
+            let told = keys.iter().flat_map(|(key, lasts)| [key.to_string(), lasts.as_millis().to_string()]);
+            let arguments = [contract::MOST_ASSERTION_KEYS.to_string()].into_iter().chain(told);
+            Said { keys: vec![contract::ASSERTION_KEYS.to_owned()], arguments: arguments.map(Value::from).collect() }
+        };
+        let reply: Vec<String> = self.run("PUBLISH_KEYS", &self.publish_keys, said).await?;
         let published = reply.as_chunks().0.iter();
         let published = published
             .filter_map(|[key, lasts_ms]| Some((key.parse().ok()?, Duration::from_millis(lasts_ms.parse().ok()?))));
@@ -402,8 +527,9 @@ impl Redis {
 
     /// Which contents Redis has, and how far the feed reaches.
     pub async fn pulse(&self) -> Result<Pulse, Error> {
-        let keys = vec![contract::SNAPSHOT.to_owned(), contract::CHANGES.to_owned()];
-        let reply: Vec<String> = self.run("PULSE", &self.pulse, keys, Vec::new()).await?;
+        let said =
+            || Said { keys: vec![contract::SNAPSHOT.to_owned(), contract::CHANGES.to_owned()], arguments: Vec::new() };
+        let reply: Vec<String> = self.run("PULSE", &self.pulse, said).await?;
         Pulse::parse(&reply).map_err(malformed)
     }
 
@@ -418,7 +544,7 @@ impl Redis {
         for (id, fields) in read.into_iter().flatten().flat_map(|(_, entries)| entries) {
             let id: StreamId = id.parse().map_err(malformed)?;
             changes.last_id = Some(id);
-            changes.tokens.extend(changed_token(&fields).map(|token_id| (token_id, id.at_ms)));
+            changes.of.extend(changed_token(&fields).map(|token_id| (token_id, id)));
         }
         Ok(changes)
     }

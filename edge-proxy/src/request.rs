@@ -2,13 +2,9 @@
 //! phases; its `Drop` writes the access line, so that a request that was cut is told of too.
 
 use std::{
-    hash::{BuildHasher, RandomState},
     mem,
     net::IpAddr,
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,10 +12,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 use pingora::http::RequestHeader;
 use shared::trace::{self, Span};
-use uuid::{Builder, Timestamp, Uuid};
+use uuid::Uuid;
 
 use crate::{
-    addresses::Journey, admit::Denied, credential::Source, grants::LookedUp, origin::Origin, permit::Permit,
+    addresses::Journey, admit::Denied, credential::Source, grants::LookedUp, ids, origin::Origin, permit::Permit,
     respond::Answer, rewriting::Rewriting, telemetry::Metrics, upload::Upload, verdict::Ending,
 };
 
@@ -147,7 +143,7 @@ impl RequestCtx {
             counted_before: 0,
             bytes_out: 0,
             started: Instant::now(),
-            id: request_id(),
+            id: ids::draw(),
             metrics,
             is_handed_over: false,
         }
@@ -350,24 +346,6 @@ impl Drop for RequestCtx {
         );
         self.tell_span();
     }
-}
-
-/// An id that says when a request came, as [`Uuid::now_v7`] does, which asks the system for random bytes each time: this is no secret, it
-/// must only be no other's.
-fn request_id() -> Uuid {
-    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    static BEGAN: LazyLock<(Instant, Option<Timestamp>)> =
-        LazyLock::new(|| (Instant::now(), Uuid::now_v7().get_timestamp()));
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let [first, second] = [(0, number), (1, number)].map(|part| KEYS.hash_one(part).to_be_bytes());
-    let mut tail = [0; 10];
-    tail[..8].copy_from_slice(&first);
-    tail[8..].copy_from_slice(&second[..2]);
-    let (began, at) = *BEGAN;
-    let (seconds, nanos) = at.map_or((0, 0), |at| at.to_unix());
-    let at_ms = seconds * 1_000 + u64::from(nanos) / 1_000_000 + milliseconds(began.elapsed());
-    Builder::from_unix_timestamp_millis(at_ms, &tail).into_uuid()
 }
 
 fn milliseconds(took: Duration) -> u64 {

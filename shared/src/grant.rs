@@ -1,12 +1,12 @@
 //! What the edge must know of one token, and the arithmetic of its time. Everything takes `now` or a span as an argument:
 //! which clock is read is the caller's business.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{ops::Deref, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{client::Whereabouts, device::Device, redis::CAUGHT_UP_WITHIN_MS, scope::Scope};
+use crate::{client::Whereabouts, device::Device, pulse::StreamId, redis::CAUGHT_UP_WITHIN_MS, scope::Scope};
 
 /// The durations that are sold, in hours.
 pub const DURATIONS_HOURS: [u32; 5] = [1, 12, 24, 168, 720];
@@ -188,8 +188,8 @@ pub struct Malformed;
 
 impl Lookup {
     /// Reads the reply of [`crate::redis::ADMIT`] about `token_id`.
-    pub fn parse(token_id: Uuid, reply: &[String]) -> Result<Self, Malformed> {
-        let fields: Vec<&str> = reply.iter().map(String::as_str).collect();
+    pub fn parse(token_id: Uuid, reply: &[impl Deref<Target = str>]) -> Result<Self, Malformed> {
+        let fields: Vec<&str> = reply.iter().map(Deref::deref).collect();
         match fields[..] {
             ["partial"] => Ok(Self::Partial),
             ["unknown"] => Ok(Self::Unknown),
@@ -290,8 +290,9 @@ impl Finding {
 /// What became of an attempt to start a token's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// The clock runs, from this call or from an earlier one.
-    Active { activated_at_ms: i64, left: Duration },
+    /// The clock runs, from this call or from an earlier one. Where it is from this one, `change` is what told the edges: all that has
+    /// changed by that entry is told here too.
+    Active { activated_at_ms: i64, left: Duration, change: Option<StreamId> },
     /// The token ended, or was barred, before its first answer.
     Ended,
     /// Redis has lost it: its clock was not started.
@@ -305,9 +306,10 @@ impl Activation {
         match fields[..] {
             ["ended"] => Ok(Self::Ended),
             ["unknown"] => Ok(Self::Unknown),
-            ["active", activated_at_ms, left_ms] => Ok(Self::Active {
+            ["active", activated_at_ms, change, left_ms] => Ok(Self::Active {
                 activated_at_ms: number(activated_at_ms)?,
                 left: Duration::from_millis(number(left_ms)?),
+                change: optional(change)?,
             }),
             _ => Err(Malformed),
         }

@@ -22,12 +22,19 @@ pub struct Pulse {
     pub has_removed: bool,
 }
 
-/// What tells one filling of Redis from another. Compared, never read.
+/// What tells one filling of Redis from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
     run_id: String,
     epoch: String,
     build: String,
+}
+
+impl Contents {
+    /// Names the filling, of whichever server: there is none twice. Empty if there was none.
+    pub fn build(&self) -> &str {
+        &self.build
+    }
 }
 
 impl Pulse {

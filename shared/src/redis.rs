@@ -6,7 +6,7 @@
 //! | [`token_key`] | hash | control ([`PUT`], [`BAR`]), edge ([`ADMIT`], [`SETTLE`], [`ACTIVATE`], [`RELEASE`]) | edge ([`ADMIT`]) | 24 h after its token does |
 //! | [`lease_key`] | string `session\|started_at\|pending\|device` | edge, control ([`PUT`]) | edge | [`LEASE_MS`] after the last request |
 //! | [`CHANGES`] | stream, field [`CHANGES_FIELD`] | control, edge | edge | trimmed to about [`CHANGES_LENGTH`] |
-//! | [`USAGE`] | stream of [`crate::event::Usage`] | edge | control | trimmed by its reader |
+//! | [`USAGE`] | stream of [`crate::event::Usage`] | edge ([`TELL`], [`ACTIVATE`]) | control | trimmed by its reader |
 //! | [`SNAPSHOT`] | hash `epoch`, `run_id`, `build`, `built_at`, `caught_up_at`; `building` alone while it is filled | control | both | never |
 //! | [`handover_key`] | string, a salt | control | edge (`GETDEL`) | after [`HANDOVER_SECONDS`] |
 //! | [`acme_challenge_key`] | string, what the authority is to be answered | edge | edge | after [`ACME_CHALLENGE_SECONDS`] |
@@ -175,6 +175,8 @@ pub const READ_ATTEMPTS: &str = include_str!("redis/read_attempts.lua");
 pub const REPLACE_ATTEMPTS: &str = include_str!("redis/replace_attempts.lua");
 /// Counts what was spent of a limit.
 pub const SPEND: &str = include_str!("redis/spend.lua");
+/// Tells what an edge saw.
+pub const TELL: &str = include_str!("redis/tell.lua");
 /// Publishes keys that assertions are verified with, and tells all that are published.
 pub const PUBLISH_KEYS: &str = include_str!("redis/publish_keys.lua");
 /// Ends the turn of an edge to order from an ACME authority.

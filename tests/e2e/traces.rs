@@ -86,7 +86,7 @@ async fn a_first_use_is_followed_to_the_upstream_and_by_redis_to_the_control_pla
     let path = |spans: &[Span]| {
         let edge = below(spans, CALLER, "edge-proxy", "GET upstream")?.clone();
         let upstream = below(spans, &edge.id, "edge-proxy", "upstream")?.clone();
-        for question in ["FIND", "ADMIT", "ACTIVATE"] {
+        for question in ["GET", "ADMIT", "ACTIVATE"] {
             below(spans, &edge.id, "edge-proxy", question)?;
         }
         let intake = below(spans, &edge.id, "control-api", "usage")?;

@@ -8,7 +8,7 @@ use std::{
 use http::Method;
 use shared::{
     credential::{Credential, Digest},
-    redis::{CHANGES, SNAPSHOT, credential_key},
+    redis::{CHANGES, credential_key, token_key},
 };
 use testbed::{
     actors::{Token, User},
@@ -44,7 +44,7 @@ async fn redis_is_asked_once_for_each_unknown_token_and_once_a_second_for_one_th
 async fn looked_up(stack: &Stack, monitor: &Monitor, text: &str) -> usize {
     let key = credential_key(&Digest::of(text.as_bytes()));
     let commands = monitor.commands(&stack.redis).await.expect("commands");
-    commands.iter().filter(|command| command.contains(&key) && command.contains(SNAPSHOT)).count()
+    commands.iter().filter(|command| command.contains(&key) && command.contains("\"GET\"")).count()
 }
 
 /// Waits until the edges have heard of everything that became of the user's first token: each change makes them forget some of
@@ -53,6 +53,11 @@ async fn all_changes_are_heard(stack: &Stack, alice: &User, monitor: &Monitor) {
     // What an edge told comes back as a change once Postgres knows it.
     eventually!(alice.tokens().await, |tokens| tokens[0]["state"] == "active");
     eventually!(stack.database.query("SELECT count(*) FROM outbox").await.expect("a count"), |left| left == "0");
+    feed_is_heard(stack, monitor).await;
+}
+
+/// Waits until the edges have dealt with every change that was told so far.
+async fn feed_is_heard(stack: &Stack, monitor: &Monitor) {
     let newest = stack.redis.command(&["XREVRANGE", CHANGES, "+", "-", "COUNT", "1"]).await.expect("a change");
     let newest = newest.lines().next().expect("an id").to_owned();
     let readers = async || {
@@ -90,6 +95,32 @@ async fn requests_that_miss_the_same_token_at_once_make_one_call() {
         assert_eq!(statuses_at_once(&stack, token).await, [status; AT_ONCE]);
         assert_eq!(looked_up(&stack, &monitor, &token.text).await, 1, "of the one that is {status}");
     }
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn the_start_of_a_clock_is_not_asked_for_again_by_the_edge_that_made_it() {
+    // No lease is renewed meanwhile.
+    let mut stack = Stack::plan().debug_env("LEASE_SECONDS", "3600").start().await;
+    stack.settle().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let token = alice.buys(24).await;
+    let monitor = stack.redis.monitor().await.expect("a monitor");
+    feed_is_heard(&stack, &monitor).await;
+    let changes = async || {
+        let told = stack.redis.command(&["XRANGE", CHANGES, "-", "+"]).await.expect("changes");
+        told.lines().filter(|line| *line == token.id).count()
+    };
+    let before = changes().await;
+    let first = stack.edge().on("device-a-0123456789", &token, Method::GET, PAGE).answer().await;
+    assert_eq!(first.status, 200);
+    all_changes_are_heard(&stack, &alice, &monitor).await;
+    let told = changes().await - before;
+    assert!(told >= 2, "{told}: the start, and that Postgres knows of it");
+    let key = token_key(token.id.parse().expect("an id"));
+    let commands = monitor.commands(&stack.redis).await.expect("commands");
+    let asked = commands.iter().filter(|command| command.contains(&key) && command.contains("\"renew\"")).count();
+    assert_eq!(asked, told - 1, "of each other change once");
     stack.finish().await;
 }
 

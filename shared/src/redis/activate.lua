@@ -11,7 +11,7 @@ if token[1] == 'revoked' or token[1] == 'barred' then return {'ended'} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local at = math.min(now, tonumber(ARGV[6]) or now)
-local activated, expires = tonumber(token[4]), tonumber(token[5])
+local activated, expires, change = tonumber(token[4]), tonumber(token[5]), ''
 if not activated or at < activated then
   activated, expires = at, at + tonumber(token[3])
   redis.call('HSET', KEYS[1], 'activated_at', string.format('%.0f', activated), 'expires_at', string.format('%.0f', expires))
@@ -19,7 +19,7 @@ if not activated or at < activated then
   for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
     if string.sub(field, 1, 6) == 'claim:' then redis.call('HDEL', KEYS[1], field) end
   end
-  redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', 'token', ARGV[1])
+  change = redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', 'token', ARGV[1])
   local event = string.format('{"kind":"activated","token_id":"%s","at_ms":%.0f}', ARGV[1], activated)
   if (ARGV[7] or '') == '' then
     redis.call('XADD', KEYS[4], '*', 'event', event)
@@ -33,4 +33,4 @@ if session == ARGV[4] and pending ~= 'u' then
   redis.call('SET', KEYS[2], session .. '|' .. started .. '|u|' .. device, 'KEEPTTL')
 end
 if token[1] ~= 'live' or token[2] ~= ARGV[2] or expires <= now then return {'ended'} end
-return {'active', string.format('%.0f', activated), string.format('%.0f', expires - now)}
+return {'active', string.format('%.0f', activated), change, string.format('%.0f', expires - now)}

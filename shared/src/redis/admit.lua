@@ -13,7 +13,8 @@
 -- the one that is renewed), lease_ms, claim's nonce (or empty), claim_ms, started_at of a renewed session,
 -- faults a minute, or 0 for no limit, the cut generation that the renewed session was admitted with, 1 if a request of that
 -- session is known to have reached the upstream, with `take` the networks that the client's address was judged by: where the
--- token has others they are told instead, and nothing is taken, so that whoever they keep out holds it against nobody.
+-- token has others they are told instead, and nothing is taken, so that whoever they keep out holds it against nobody, and the
+-- build that what led here was read of (or empty): of another one nothing is told.
 -- Replies as grant::Lookup::parse reads.
 local mode, device, session = ARGV[2], ARGV[4], ARGV[5]
 local time = redis.call('TIME')
@@ -33,8 +34,9 @@ local function renew()
   redis.call('SET', KEYS[2], session .. '|' .. (started or ARGV[9]) .. '|' .. reached .. '|' .. device, 'PX', ARGV[6])
 end
 
-local is_whole = redis.call('HGET', KEYS[3], 'run_id') == string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-if not is_whole then
+local snapshot = redis.call('HMGET', KEYS[3], 'run_id', 'build')
+local is_whole = snapshot[1] == string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if not is_whole or (ARGV[14] or '') ~= '' and ARGV[14] ~= snapshot[2] then
   if mode == 'renew' then renew() end
   return {'partial'}
 end
