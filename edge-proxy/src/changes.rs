@@ -25,6 +25,8 @@ struct Place {
     last: StreamId,
     /// What was read up to before the last read.
     before: StreamId,
+    /// Whether it was read on from there yet. The first time nothing is waited for: until then an edge that has just started is not ready.
+    was_read: bool,
     /// Everything that is held was looked up since track was lost.
     is_sure: bool,
 }
@@ -82,13 +84,13 @@ impl Follower {
                 tokio::time::sleep(RETRY_AFTER).await;
                 continue;
             }
-            let changes = self.redis.changes_after(place.last).await?;
+            let changes = self.redis.changes_after(place.last, place.was_read).await?;
             // Another connection may be another server: what it knows is not what was followed.
             if reconnections.try_recv().is_ok() {
                 return Err(Error::new(ErrorKind::Canceled, "reconnected"));
             }
             place.is_sure = self.grants.changed(&changes.of).await;
-            place.before = place.last;
+            (place.before, place.was_read) = (place.last, true);
             if let Some(last) = changes.last_id {
                 place.last = last;
                 self.note_lag(last);
@@ -119,7 +121,7 @@ impl Follower {
             _ => {
                 self.grants.lost_track();
                 self.grants.hearing.connected(pulse.now_ms);
-                Place { contents, last: newest, before: newest, is_sure: false }
+                Place { contents, last: newest, before: newest, was_read: false, is_sure: false }
             }
         };
         if is_other && !is_first {
