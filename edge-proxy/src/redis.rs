@@ -13,7 +13,7 @@ use fred::{
     interfaces::{ClientLike, EventInterface, KeysInterface, LuaInterface, StreamsInterface},
     types::{
         Builder, Expiration, FromValue, InfoKind, SetOptions, Value,
-        config::{Config, Options, PerformanceConfig, ReconnectPolicy, Server},
+        config::{Config, Options, PerformanceConfig, ReconnectPolicy, Server, TcpConfig},
         scripts::Script,
     },
 };
@@ -158,6 +158,8 @@ impl Redis {
                 connection.connection_timeout = ANSWER_WITHIN;
                 connection.internal_command_timeout = ANSWER_WITHIN;
                 connection.max_command_attempts = 1;
+                // A question does not wait for the answer to the one before.
+                connection.tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };
             })
             .set_policy(ReconnectPolicy::new_constant(0, 200))
             .build()?;
