@@ -80,6 +80,14 @@ impl Knowledge {
             metrics: Arc::clone(&edge.metrics),
             allow_eviction: config.allow_eviction,
         };
+        // What the feed makes ready for requests can be asked then.
+        let following = async {
+            tokio::select! {
+                () = questions.wait_until_connected() => {}
+                () = edge.stopped.cancelled() => {}
+            }
+            follower.follow(edge.stopped.clone()).await;
+        };
         let publishing = async {
             match &edge.assertions {
                 Some(assertions) => assertions.publish(&questions).await,
@@ -88,7 +96,7 @@ impl Knowledge {
         };
         tokio::select! {
             () = reload.on_hangup(edge) => {}
-            () = follower.follow(edge.stopped.clone()) => {}
+            () = following => {}
             () = grants.watch() => {}
             () = settler.run(&questions, queued) => {}
             () = telling => {}
