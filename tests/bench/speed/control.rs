@@ -25,7 +25,7 @@ const LOOKS: Goal = Goal {
     what: "GET /users/me in a second of control-api's processor time",
     bound: Bound::AtLeast,
     goal: 5_000.0,
-    held: 10_000.0,
+    held: 12_000.0,
     unit: "",
 };
 
