@@ -38,13 +38,8 @@ const OPENED_AT_ONCE: usize = 32;
 /// For what the opening has left behind to go.
 const SETTLES_FOR: Duration = Duration::from_secs(3);
 
-const IDLE_HOLDS: Goal = Goal {
-    what: "An idle WebSocket in the edge's memory",
-    bound: Bound::AtMost,
-    goal: 24.0,
-    held: 12.0,
-    unit: " KiB",
-};
+const IDLE_HOLDS: Goal =
+    Goal { what: "An idle WebSocket in the edge's memory", bound: Bound::AtMost, goal: 24.0, held: 12.0, unit: " KiB" };
 
 const ECHOING: usize = 64;
 const ROUNDS: usize = 5;
