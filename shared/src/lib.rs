@@ -2,14 +2,17 @@
 //! opens, what stands in Redis and what travels on its streams.
 //!
 //! Both planes import this crate and never each other, so a promise that they make to one another is written once. It holds
-//! no runtime, no web framework and no database, and of I/O only what [`settings`] reads at the start. How options are read and traces
-//! told is here too: both planes must do it alike.
+//! no runtime, no web framework and no database, and of I/O only what [`settings`] reads at the start. How options are read, traces
+//! told, and how pages look and which language they speak is here too: both planes must do it alike.
 
 pub mod client;
+pub mod cookie;
 pub mod credential;
 pub mod device;
 pub mod event;
 pub mod grant;
+pub mod language;
+pub mod look;
 pub mod path;
 pub mod pulse;
 pub mod rate;
