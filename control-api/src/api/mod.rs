@@ -27,10 +27,12 @@ use poem::{Endpoint, EndpointExt, Response};
 use poem_openapi::{OpenApi, OpenApiService, Tags};
 
 pub use document::document;
-pub use scalar::{Email, FullName, Method, NewPassword, RequestPath, Scalar, Username};
+pub use error::ApiError;
+pub use guard::Recognised;
+pub use scalar::{Email, FullName, Method, NewPassword, RequestPath, Scalar, Username, znc};
 pub use tokens::access_json;
 
-use crate::App;
+use crate::{App, console};
 
 #[derive(Tags)]
 enum Tag {
@@ -71,9 +73,10 @@ pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> + 'static {
     let methods = layer::Methods::of(&document)
         .with(password_page::PATH, "GET, HEAD, POST")
         .with(bundles::PATH_WITHOUT_SLASH, "GET, POST")
-        .with(mock_pay::TEMPLATE, "GET, HEAD, POST");
+        .with(mock_pay::TEMPLATE, "GET, HEAD, POST")
+        .with_all(console::FORMS);
     let swagger_page = service.swagger_ui_html().replace(&service.spec(), &document);
-    let route = pages::routes(swagger_page, document)
+    let route = console::routes(&app, pages::routes(swagger_page, document))
         .at(password_page::PATH, password_page::endpoint(Arc::clone(&app)))
         .at(mock_pay::ROUTE, mock_pay::endpoint(Arc::clone(&app)))
         .nest_no_strip("/api", service);

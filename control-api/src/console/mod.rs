@@ -1,0 +1,64 @@
+//! The web console: the portal of those who buy, and the console of those who administer. Rendered here, by the same rules as the API;
+//! its scripts only make it quicker to use.
+//!
+//! It is never on the origin that shows the upstream, but a browser takes the two for one site where they share a host name or a
+//! domain. So its cookie alone proves nothing: what changes anything must come from its own pages, and nothing of it is told to
+//! another origin.
+
+mod account;
+mod assets;
+mod fields;
+mod frame;
+mod home;
+mod reply;
+mod visit;
+mod wording;
+
+use std::sync::Arc;
+
+use poem::{Endpoint, Request, Response, Route, endpoint::make_sync, get, post};
+
+pub use self::assets::Assets;
+use self::visit::{anybody, member};
+use crate::App;
+
+/// What is below it is a page for people, and never for scripts of another origin.
+pub const ROOT: &str = "/console";
+
+/// Whether a path is the console's.
+pub fn is_page(path: &str) -> bool {
+    path.strip_prefix(ROOT).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
+/// The pages that take a form, for who lists what each path knows.
+pub const FORMS: &[&str] = &[
+    "/console/login",
+    "/console/register",
+    "/console/profile",
+    "/console/profile/password",
+    "/console/profile/sessions",
+];
+
+/// Its routes.
+pub fn routes(app: &Arc<App>, route: Route) -> Route {
+    route
+        .at(ROOT, get(member(app, home::show)))
+        .at("/console/assets/:name", get(asset(app)))
+        .at("/console/language", get(anybody(app, account::choose_language)))
+        .at("/console/login", get(anybody(app, account::show_login)).post(anybody(app, account::log_in)))
+        .at("/console/logout", post(member(app, account::log_out)))
+        .at("/console/register", get(anybody(app, account::show_registration)).post(anybody(app, account::register)))
+        .at("/console/profile", get(member(app, account::show_profile)).post(member(app, account::change_profile)))
+        .at("/console/profile/password", post(member(app, account::change_password)))
+        .at("/console/profile/sessions", post(member(app, account::log_out_everywhere)))
+        // Where the links of the API lead.
+        .at("/register", get(anybody(app, account::show_registration)))
+        .at("/console/*rest", anybody(app, visit::nowhere))
+}
+
+fn asset(app: &Arc<App>) -> impl Endpoint<Output = Response> + 'static {
+    let assets = Arc::clone(&app.assets);
+    make_sync(move |request: Request| {
+        assets.answer(request.raw_path_param("name").unwrap_or_default(), request.uri().query().unwrap_or_default())
+    })
+}
