@@ -14,6 +14,7 @@ mod db;
 mod domain;
 mod intake;
 mod limits;
+mod opening;
 mod outbox;
 mod provider;
 mod publisher;

@@ -72,8 +72,8 @@ impl Methods {
     }
 
     /// With those of pages that take a form.
-    pub fn with_all(self, forms: &[&str]) -> Self {
-        forms.iter().fold(self, |methods, path| methods.with(path, "GET, HEAD, POST"))
+    pub fn with_all(self, forms: &[(&str, &str)]) -> Self {
+        forms.iter().fold(self, |methods, (path, known)| methods.with(path, known))
     }
 
     /// What a path that is not listed knows is what every page knows.

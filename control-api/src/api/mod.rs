@@ -29,7 +29,7 @@ use poem_openapi::{OpenApi, OpenApiService, Tags};
 pub use document::document;
 pub use error::ApiError;
 pub use guard::Recognised;
-pub use scalar::{Email, FullName, Method, NewPassword, RequestPath, Scalar, Username, znc};
+pub use scalar::{Email, FullName, Method, NewPassword, RequestPath, Scalar, TopUp, Username, znc};
 pub use tokens::access_json;
 
 use crate::{App, console};

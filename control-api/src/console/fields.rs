@@ -17,8 +17,17 @@ impl Fields {
 
     /// Sets a field, for a form that is shown the first time.
     pub fn set(&mut self, name: &str, value: &str) {
-        self.0.retain(|(key, _)| key != name);
+        self.remove(name);
         self.0.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(key, _)| key != name);
+    }
+
+    /// As a query has them.
+    pub fn encoded(&self) -> String {
+        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
     }
 
     /// What was typed, less the space around it; nothing if there is no such field.
@@ -49,6 +58,12 @@ impl Fields {
     /// The same of a password, which may begin or end with a space.
     pub fn read_raw<S: Scalar>(&self, name: &'static str, lang: Language, faults: &mut Faults) -> Option<S> {
         self.check(name, self.raw(name), lang, faults)
+    }
+
+    /// The same of an amount, as people write it in either language.
+    pub fn read_amount<S: Scalar>(&self, name: &'static str, lang: Language, faults: &mut Faults) -> Option<S> {
+        let typed = self.text(name).replace(',', ".").replace(char::is_whitespace, "");
+        self.check(name, &typed, lang, faults)
     }
 
     fn check<S: Scalar>(&self, name: &'static str, text: &str, lang: Language, faults: &mut Faults) -> Option<S> {

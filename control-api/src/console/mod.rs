@@ -7,10 +7,15 @@
 
 mod account;
 mod assets;
+mod buy;
+mod credits;
+mod csv;
 mod fields;
 mod frame;
 mod home;
+mod listing;
 mod reply;
+mod tokens;
 mod visit;
 mod wording;
 
@@ -31,18 +36,40 @@ pub fn is_page(path: &str) -> bool {
 }
 
 /// The pages that take a form, for who lists what each path knows.
-pub const FORMS: &[&str] = &[
-    "/console/login",
-    "/console/register",
-    "/console/profile",
-    "/console/profile/password",
-    "/console/profile/sessions",
+pub const FORMS: &[(&str, &str)] = &[
+    ("/console/login", "GET, HEAD, POST"),
+    ("/console/logout", "POST"),
+    ("/console/register", "GET, HEAD, POST"),
+    ("/console/profile", "GET, HEAD, POST"),
+    ("/console/profile/password", "POST"),
+    ("/console/profile/sessions", "POST"),
+    ("/console/buy", "GET, HEAD, POST"),
+    ("/console/tokens/{id}/open", "POST"),
+    ("/console/tokens/{id}/extend", "POST"),
+    ("/console/tokens/{id}/rotate", "POST"),
+    ("/console/tokens/{id}/refund", "POST"),
+    ("/console/tokens/{id}/release-device", "POST"),
+    ("/console/credits/top-up", "POST"),
 ];
 
 /// Its routes.
 pub fn routes(app: &Arc<App>, route: Route) -> Route {
     route
         .at(ROOT, get(member(app, home::show)))
+        .at("/console/buy", get(member(app, buy::show)).post(member(app, buy::buy)))
+        .at("/console/buy/confirm", get(member(app, buy::confirm)))
+        .at("/console/tokens", get(member(app, tokens::list)))
+        .at("/console/tokens/:id", get(member(app, tokens::show)))
+        .at("/console/tokens/:id/confirm", get(member(app, tokens::confirm)))
+        .at("/console/tokens/:id/open", post(member(app, tokens::open)))
+        .at("/console/tokens/:id/extend", post(member(app, tokens::extend)))
+        .at("/console/tokens/:id/rotate", post(member(app, tokens::rotate)))
+        .at("/console/tokens/:id/refund", post(member(app, tokens::refund)))
+        .at("/console/tokens/:id/release-device", post(member(app, tokens::release_device)))
+        .at("/console/credits", get(member(app, credits::show)))
+        .at("/console/credits/transactions.csv", get(member(app, credits::file)))
+        .at("/console/credits/top-up", post(member(app, credits::top_up)))
+        .at("/console/credits/returned", get(member(app, credits::returned)))
         .at("/console/assets/:name", get(asset(app)))
         .at("/console/language", get(anybody(app, account::choose_language)))
         .at("/console/login", get(anybody(app, account::show_login)).post(anybody(app, account::log_in)))

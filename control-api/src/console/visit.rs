@@ -22,6 +22,7 @@ use super::{
 use crate::{
     App,
     api::Recognised,
+    db::user,
     domain::{
         self,
         accounts::{self, Session},
@@ -101,8 +102,12 @@ impl Visit {
 
 impl Member {
     /// The same with what changed in the account meanwhile.
-    pub fn frame_of(&self, session: &Session, here: Here) -> Frame {
-        Frame { account: Some(Account::from(session)), ..self.frame(here) }
+    pub async fn refreshed(mut self) -> Result<Self, Trouble> {
+        if let Some(user) = user::find_by_email(&self.app.db, &self.session.user.email).await? {
+            self.session.user = user;
+        }
+        self.visit.account = Some(Account::from(&self.session));
+        Ok(self)
     }
 }
 

@@ -127,6 +127,19 @@ pub fn done(lang: Language, name: &str) -> Option<&'static str> {
             ("Your password is changed. Other logins have ended.", "Пароль изменён. Остальные входы завершены.")
         }
         "sessions" => ("You are logged out everywhere.", "Вы вышли на всех устройствах."),
+        "extended" => ("The token has more time now.", "Время токена продлено."),
+        "refunded" => {
+            ("The token is refunded. The credits are on your balance.", "Токен возвращён, средства на балансе.")
+        }
+        "taken-over" => (
+            "The token is free. The next device that opens Zenzefi has it.",
+            "Токен свободен. Он достанется следующему устройству, которое откроет Zenzefi.",
+        ),
+        "taken-over-soon" => (
+            "The token will be free in a moment: the gateway could not be told at once.",
+            "Токен скоро освободится: сразу сообщить шлюзу не удалось.",
+        ),
+        "price-changed" => ("The price has changed. Please look again.", "Цена изменилась. Проверьте ещё раз."),
         _ => return None,
     };
     Some(lang.say(english, russian))
@@ -191,6 +204,17 @@ pub fn scope(lang: Language, scope: &str) -> &'static str {
         "full" => lang.say("everything", "всё"),
         "certificates_only" => lang.say("certificates only", "только сертификаты"),
         _ => lang.say("nothing", "ничего"),
+    }
+}
+
+/// What a line of the ledger is.
+pub fn transaction(lang: Language, kind: &str) -> &'static str {
+    match kind {
+        "deposit" => lang.say("Top-up", "Пополнение"),
+        "purchase" => lang.say("Purchase", "Покупка"),
+        "refund" => lang.say("Refund", "Возврат"),
+        "referral_bonus" => lang.say("Referral bonus", "Бонус за приглашение"),
+        _ => lang.say("Adjustment", "Корректировка"),
     }
 }
 
