@@ -7,6 +7,7 @@
 
 mod account;
 mod assets;
+mod chart;
 mod fields;
 mod frame;
 mod home;
