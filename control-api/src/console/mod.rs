@@ -8,14 +8,17 @@
 mod account;
 mod assets;
 mod buy;
+mod chart;
 mod credits;
 mod csv;
 mod fields;
 mod frame;
 mod home;
 mod listing;
+mod referrals;
 mod reply;
 mod tokens;
+mod usage;
 mod visit;
 mod wording;
 
@@ -70,6 +73,8 @@ pub fn routes(app: &Arc<App>, route: Route) -> Route {
         .at("/console/credits/transactions.csv", get(member(app, credits::file)))
         .at("/console/credits/top-up", post(member(app, credits::top_up)))
         .at("/console/credits/returned", get(member(app, credits::returned)))
+        .at("/console/usage", get(member(app, usage::show)))
+        .at("/console/referrals", get(member(app, referrals::show)))
         .at("/console/assets/:name", get(asset(app)))
         .at("/console/language", get(anybody(app, account::choose_language)))
         .at("/console/login", get(anybody(app, account::show_login)).post(anybody(app, account::log_in)))

@@ -7,7 +7,6 @@ use rust_decimal::Decimal;
 use shared::{
     grant::{DURATIONS_HOURS, State},
     language::Language,
-    scope::Scope,
 };
 use uuid::Uuid;
 
@@ -367,6 +366,3 @@ pub fn show_texts(
     };
     reply::page_of(poem::http::StatusCode::OK, &page)
 }
-
-/// The scopes that are sold.
-pub const SCOPES: [Scope; 2] = [Scope::Full, Scope::CertificatesOnly];
