@@ -29,7 +29,7 @@ function countDown() {
 
 // <time datetime="…"> by the reader's own clock.
 function localTimes(root) {
-  const format = new Intl.DateTimeFormat(lang, { dateStyle: "medium", timeStyle: "short" });
+  const format = new Intl.DateTimeFormat(lang, { day: "2-digit", month: "2-digit", year: "numeric", hour: "2-digit", minute: "2-digit" });
   for (const element of root.querySelectorAll("time[datetime]")) {
     const at = new Date(element.getAttribute("datetime"));
     if (Number.isNaN(at.getTime())) continue;

@@ -94,7 +94,7 @@ fn listed(lang: Language, line: transaction::Model) -> Line {
     Line {
         at: Moment(line.created_at),
         kind: wording::transaction(lang, &line.kind),
-        description: line.description,
+        description: wording::description(lang, &line.description),
         amount: wording::money(lang, line.amount),
         is_income: line.amount > Decimal::ZERO,
         balance_after: wording::money(lang, line.balance_after),

@@ -128,7 +128,7 @@ pub async fn show(member: Member) -> Answer {
     let (sessions, _) = session::list(&app.db, &filter, reported_since, 10, 0).await?;
     let holders = sessions.into_iter().map(|session| Holder {
         device: session.device_id.chars().take(12).collect(),
-        agent: session.user_agent,
+        agent: session.user_agent.as_deref().map(wording::agent),
         address: session.ip_address,
         last_activity: Moment(session.last_activity),
         open_connections: session.open_connections,

@@ -70,7 +70,7 @@ pub async fn show(member: Member) -> Answer {
         token_id: session.token_id,
         device: session.device_id.chars().take(12).collect(),
         address: session.ip_address.unwrap_or_default(),
-        agent: session.user_agent.unwrap_or_default(),
+        agent: session.user_agent.as_deref().map(wording::agent).unwrap_or_default(),
         started_at: Moment(session.started_at),
         last_activity: Moment(session.last_activity),
         is_active: session.ended_at.is_none(),

@@ -207,6 +207,33 @@ pub fn scope(lang: Language, scope: &str) -> &'static str {
     }
 }
 
+/// What program an agent names, in short: `Chrome, Windows`; its beginning where it is none that people know.
+pub fn agent(text: &str) -> String {
+    // Each later one also names those before it.
+    let programs = [
+        ("Edg", "Edge"),
+        ("OPR/", "Opera"),
+        ("YaBrowser/", "Яндекс.Браузер"),
+        ("Firefox/", "Firefox"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+    ];
+    let systems = [
+        ("Android", "Android"),
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Windows", "Windows"),
+        ("Mac OS", "macOS"),
+        ("Linux", "Linux"),
+    ];
+    let find =
+        |known: &[(&str, &'static str)]| known.iter().find(|(mark, _)| text.contains(mark)).map(|(_, name)| *name);
+    match (find(&programs), find(&systems)) {
+        (Some(program), Some(system)) => format!("{program}, {system}"),
+        _ => text.chars().take(60).collect(),
+    }
+}
+
 /// What a line of the ledger is.
 pub fn transaction(lang: Language, kind: &str) -> &'static str {
     match kind {
@@ -216,6 +243,23 @@ pub fn transaction(lang: Language, kind: &str) -> &'static str {
         "referral_bonus" => lang.say("Referral bonus", "Бонус за приглашение"),
         _ => lang.say("Adjustment", "Корректировка"),
     }
+}
+
+/// What a line of the ledger says. The ledger's own words are English, those of people stay as they are.
+pub fn description(lang: Language, text: &str) -> String {
+    let known = [
+        ("Token purchase: ", "Покупка токена: "),
+        ("Token extension: ", "Продление токена: "),
+        ("Token refund: ", "Возврат токена: "),
+        ("Bundle purchase: ", "Покупка пакета: "),
+        ("Referral bonus", "Бонус за приглашение"),
+        ("Balance set by an administrator", "Баланс установлен администратором"),
+    ];
+    let russian = known.iter().find_map(|(english, russian)| Some(format!("{russian}{}", text.strip_prefix(english)?)));
+    let russian = russian.filter(|_| lang == Language::Russian);
+    russian
+        .map(|text| text.replace("(not activated)", "(не начат)").replace(" tokens)", " токенов)"))
+        .unwrap_or_else(|| text.to_owned())
 }
 
 /// A moment, which a script shows by the clock on the wall of whoever reads it.
