@@ -8,6 +8,7 @@ use shared::language::Language;
 use super::{
     fields::{Faults, Fields},
     frame::{Frame, Here},
+    password,
     reply::{self, Answer, Trouble},
     visit::{self, Member, Visit},
     wording,
@@ -60,7 +61,7 @@ pub fn own_path(next: &str) -> &str {
 
 pub async fn choose_language(visit: Visit) -> Answer {
     let next = visit.query.text("next");
-    let next = if is_login(next) { next } else { own_path(next) };
+    let next = if is_before_login(next) { next } else { own_path(next) };
     let mut response = reply::see_other(next)?;
     if let Some(lang) = Language::by_tag(visit.query.text("to")) {
         response.headers_mut().insert(header::SET_COOKIE, visit::language_cookie(lang));
@@ -68,10 +69,11 @@ pub async fn choose_language(visit: Visit) -> Answer {
     Ok(response)
 }
 
-/// The page that logs in leads to no other, but it may be seen in another language.
-fn is_login(next: &str) -> bool {
+/// Nobody is led to the pages that log in, but they may be seen in another language.
+fn is_before_login(next: &str) -> bool {
     let (path, query) = next.split_once('?').unwrap_or((next, ""));
-    path == "/console/login" && query.chars().all(|char| char.is_ascii_graphic() && char != '\\')
+    matches!(path, "/console/login" | password::PATH)
+        && query.chars().all(|char| char.is_ascii_graphic() && char != '\\')
 }
 
 pub async fn show_login(visit: Visit) -> Answer {

@@ -15,6 +15,7 @@ mod fields;
 mod frame;
 mod home;
 mod listing;
+mod password;
 mod referrals;
 mod reply;
 mod tokens;
@@ -26,8 +27,8 @@ use std::sync::Arc;
 
 use poem::{Endpoint, Request, Response, Route, endpoint::make_sync, get, post};
 
-pub use self::assets::Assets;
 use self::visit::{anybody, member};
+pub use self::{assets::Assets, password::url as password_url};
 use crate::App;
 
 /// What is below it is a page for people, and never for scripts of another origin.
@@ -40,6 +41,7 @@ pub fn is_page(path: &str) -> bool {
 
 /// The pages that take a form, for who lists what each path knows.
 pub const FORMS: &[(&str, &str)] = &[
+    (password::PATH, "GET, HEAD, POST"),
     ("/console/login", "GET, HEAD, POST"),
     ("/console/logout", "POST"),
     ("/console/register", "GET, HEAD, POST"),
@@ -83,6 +85,7 @@ pub fn routes(app: &Arc<App>, route: Route) -> Route {
         .at("/console/profile", get(member(app, account::show_profile)).post(member(app, account::change_profile)))
         .at("/console/profile/password", post(member(app, account::change_password)))
         .at("/console/profile/sessions", post(member(app, account::log_out_everywhere)))
+        .at(password::PATH, get(anybody(app, password::show)).post(anybody(app, password::set)))
         // Where the links of the API lead.
         .at("/register", get(anybody(app, account::show_registration)))
         .at("/console/*rest", anybody(app, visit::nowhere))

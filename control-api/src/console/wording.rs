@@ -126,6 +126,7 @@ pub fn done(lang: Language, name: &str) -> Option<&'static str> {
         "password" => {
             ("Your password is changed. Other logins have ended.", "Пароль изменён. Остальные входы завершены.")
         }
+        "password-set" => ("Your password is set. You can log in with it now.", "Пароль сохранён. Теперь можно войти."),
         "sessions" => ("You are logged out everywhere.", "Вы вышли на всех устройствах."),
         "extended" => ("The token has more time now.", "Время токена продлено."),
         "refunded" => {
