@@ -1,4 +1,4 @@
-//! What the pages load: one stylesheet, one small script of ours, and htmx. Their addresses name what is in them, so that a browser
+//! What the pages load: one stylesheet, an icon, one small script of ours, and htmx. Their addresses name what is in them, so that a browser
 //! may keep them for good.
 
 use poem::{
@@ -21,8 +21,9 @@ pub struct Assets {
 impl Assets {
     pub fn new() -> Self {
         let style = format!("{}{}", shared::look::STYLESHEET, include_str!("../../assets/console/console.css"));
-        let digest =
-            [style.as_str(), SCRIPT, HTMX].iter().fold(Sha256::new(), |digest, text| digest.chain_update(text));
+        let digest = [style.as_str(), SCRIPT, HTMX, shared::look::ICON]
+            .iter()
+            .fold(Sha256::new(), |digest, text| digest.chain_update(text));
         Self { style, version: hex::encode(&digest.finalize()[..6]) }
     }
 
@@ -37,6 +38,7 @@ impl Assets {
             "console.css" => ("text/css; charset=utf-8", self.style.clone()),
             "console.js" => (JAVASCRIPT, SCRIPT.to_owned()),
             "htmx.js" => (JAVASCRIPT, HTMX.to_owned()),
+            "icon.svg" => ("image/svg+xml", shared::look::ICON.to_owned()),
             _ => return Response::builder().status(StatusCode::NOT_FOUND).finish(),
         };
         let is_named = query.strip_prefix("v=") == Some(&self.version);
