@@ -1,0 +1,328 @@
+//! Every page that people see: for everybody, on a phone and on a wide screen, by day and by night, in both languages; light to load, and
+//! still once it stands. The pictures under `screenshots/` of the build folder are to be looked at.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+use serde_json::Value;
+use testbed::{
+    actors::{Token, User},
+    axe::Axe,
+    browser::{Browser, Theme},
+    client::Ask,
+    eventually,
+    stack::Stack,
+};
+use url::Url;
+
+/// What a page may weigh with all that it loads, as transferred.
+const MOST_BYTES: f64 = 150_000.0;
+/// How much of it may move by itself (a tenth of it is what browsers' makers call good).
+const MOST_SHIFT: f64 = 0.02;
+const PHONE: (u32, u32) = (390, 844);
+const WIDE: (u32, u32) = (1280, 900);
+
+/// Who sees a page, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    /// At the console, not logged in.
+    Stranger,
+    /// At the console, logged in.
+    Member,
+    /// At the console, logged in as a superuser.
+    Admin,
+    /// At the edge, with the text of the token of this name in the browser's cookie.
+    Edge(&'static str),
+}
+use Who::{Admin, Edge, Member, Stranger};
+
+/// A page that people see.
+#[derive(Clone, Copy, Debug)]
+struct Page {
+    name: &'static str,
+    /// With what [`World::fill_in`] knows in braces.
+    path: &'static str,
+    who: Who,
+    status: u64,
+    is_in_both_languages: bool,
+    is_there: bool,
+}
+
+const fn page(name: &'static str, path: &'static str, who: Who) -> Page {
+    Page { name, path, who, status: 200, is_in_both_languages: true, is_there: true }
+}
+
+impl Page {
+    /// A page that says what is wrong, with this status.
+    const fn answering(self, status: u64) -> Self {
+        Self { status, ..self }
+    }
+
+    /// A page that is not yet in Russian.
+    const fn in_english(self) -> Self {
+        Self { is_in_both_languages: false, ..self }
+    }
+
+    /// A page that is not built yet, though others lead to it.
+    const fn to_come(self) -> Self {
+        Self { is_there: false, ..self }
+    }
+}
+
+/// All of them, by who sees them; the one for whom nothing stands behind the edge comes last.
+const PAGES: &[Page] = &[
+    page("login", "/console/login", Stranger),
+    page("register", "/console/register", Stranger),
+    page("set-password", "/set-password?code={code}", Stranger).in_english(),
+    page("home", "/console", Member),
+    page("buy", "/console/buy", Member).to_come(),
+    page("tokens", "/console/tokens", Member).to_come(),
+    page("token", "/console/tokens/{token}", Member).to_come(),
+    page("credits", "/console/credits", Member).to_come(),
+    page("usage", "/console/usage", Member).to_come(),
+    page("referrals", "/console/referrals", Member).to_come(),
+    page("profile", "/console/profile", Member),
+    page("nowhere", "/console/nowhere", Member).answering(404),
+    page("admin", "/console/admin", Admin).to_come(),
+    page("admin-users", "/console/admin/users", Admin).to_come(),
+    page("admin-user", "/console/admin/users/{user}", Admin).to_come(),
+    page("admin-tokens", "/console/admin/tokens", Admin).to_come(),
+    page("admin-sessions", "/console/admin/sessions", Admin).to_come(),
+    page("admin-bundles", "/console/admin/bundles", Admin).to_come(),
+    page("admin-payments", "/console/admin/payments", Admin).to_come(),
+    page("admin-audit", "/console/admin/audit", Admin).to_come(),
+    page("admin-ledger", "/console/admin/ledger", Admin).to_come(),
+    page("admin-health", "/console/admin/health", Admin).to_come(),
+    page("sign-in", "/_gateway/sign-in", Edge("")).in_english(),
+    page("handover-gone", "/_gateway/enter?code=nonsense", Edge("")).answering(401).in_english(),
+    page("unknown", "/page", Edge("stranger")).answering(401).in_english(),
+    page("expired", "/page", Edge("expired")).answering(401).in_english(),
+    page("scope", "/page", Edge("certificates")).answering(403).in_english(),
+    page("device", "/page", Edge("elsewhere")).answering(409).in_english(),
+    page("upstream-down", "/page", Edge("good")).answering(502).in_english(),
+];
+
+/// Addresses that lead on, or to a file.
+const NO_PAGES: [&str; 2] = ["/console/language", ".csv"];
+
+/// What the pages are about.
+struct World {
+    stack: Stack,
+    alice: User,
+    code: String,
+    tokens: Vec<(&'static str, Token)>,
+}
+
+impl World {
+    async fn start() -> Self {
+        let plan = Stack::plan().debug_env("TOKEN_HOUR_SECONDS", "2").control_env("PAYMENT_PROVIDER", "mock");
+        let plan = plan.control_env("PAYMENT_WEBHOOK_SECRET", "a webhook secret of the pages' test");
+        let mut stack = plan.start().await;
+        stack.settle().await;
+        stack.announce(502);
+        let alice = stack.control.user("alice").with_credits(2_000).await;
+        let path = format!("/admin/users/{}/password-link", alice.id);
+        let link = stack.control.admin.request(Method::POST, &path).answer().await.expect(200);
+        let code = link["url"].as_str().and_then(|url| url.split_once("code=")).expect("a code").1.to_owned();
+        stack.secrets.remember("code", &code);
+        let (edge, hours) = (stack.edge(), 720);
+        let expired = alice.buys(1).await;
+        assert_eq!(edge.status_for(&expired, "/page").await, 200);
+        let certificates = alice.buys_scoped(hours, "certificates_only").await;
+        let (elsewhere, good) = (alice.buys(hours).await, alice.buys(hours).await);
+        edge.on("another-device", &elsewhere, Method::GET, "/page").answer().await;
+        eventually!(edge.status_for(&expired, "/page").await, |status| *status == 401);
+        let tokens = vec![
+            ("stranger", Token::stranger()),
+            ("expired", expired),
+            ("certificates", certificates),
+            ("elsewhere", elsewhere),
+            ("good", good),
+        ];
+        Self { stack, alice, code, tokens }
+    }
+
+    fn token(&self, name: &str) -> &Token {
+        &self.tokens.iter().find(|(known, _)| *known == name).expect("a token of this name").1
+    }
+
+    fn fill_in(&self, path: &str) -> String {
+        path.replace("{code}", &self.code).replace("{token}", &self.token("good").id).replace("{user}", &self.alice.id)
+    }
+
+    fn origin(&self, who: Who) -> &str {
+        if let Edge(_) = who { self.stack.edge().url() } else { self.stack.control.plane.url() }
+    }
+
+    /// Makes the browser one of somebody who sees such pages.
+    async fn becomes(&self, browser: &Browser, who: Who) {
+        browser.forgets_cookies().await;
+        let (email, password) = match who {
+            Stranger | Edge("") => return,
+            Member => (&self.alice.email, &self.alice.password),
+            Admin => (&self.stack.control.admin.email, &self.stack.control.admin.password),
+            Edge(name) => {
+                let (name, text) = (shared::cookie::ACCESS_TOKEN, &self.token(name).text);
+                return browser.holds_cookie(self.origin(who), name, text).await;
+            }
+        };
+        browser.opens(&format!("{}/console/login", self.origin(who))).await;
+        browser.types("#email", email).await;
+        browser.types("#password", password).await;
+        browser.clicks("main button").await;
+        browser.comes_to(|address| address.ends_with("/console")).await;
+        let login = browser.cookie(self.origin(who), testbed::console::COOKIE).await.expect("a login");
+        self.stack.secrets.remember("login", &login);
+    }
+}
+
+/// A walk through the pages, and what it has found wrong.
+struct Walk {
+    world: World,
+    browser: Browser,
+    axe: Axe,
+    faults: Vec<String>,
+    /// Paths of the console to which pages lead.
+    linked: BTreeSet<String>,
+}
+
+impl Walk {
+    async fn opens(&mut self, page: &Page, language: &str, (width, height): (u32, u32)) -> String {
+        self.browser.resizes_to(width, height).await;
+        self.browser.prefers(Theme::Light).await;
+        self.browser.speaks(language).await;
+        let origin = self.world.origin(page.who);
+        let address = format!("{origin}{}", self.world.fill_in(page.path));
+        self.browser.opens(&address).await;
+        address
+    }
+
+    /// What it takes to load a page, and what it says while it does.
+    async fn loads(&mut self, page: &Page) {
+        self.browser.forgets_what_it_loaded().await;
+        (self.browser.traffic().await, self.browser.complaints().await);
+        let address = self.opens(page, "en", WIDE).await;
+        let (traffic, complaints) = (self.browser.traffic().await, self.browser.complaints().await);
+        let status =
+            traffic.documents.iter().find(|(_, document)| *document == address).map_or(0, |(status, _)| *status);
+        if !page.is_there {
+            if status != 404 {
+                self.finds(page, format!("is there now ({status}): take `.to_come()` from its line"));
+            }
+            return;
+        }
+        if status != page.status {
+            self.finds(page, format!("answers {status}"));
+        }
+        if traffic.bytes > MOST_BYTES || traffic.bytes == 0.0 {
+            self.finds(page, format!("takes {} bytes to load", traffic.bytes));
+        }
+        let origin = format!("{}/", self.world.origin(page.who));
+        let is_away = |address: &&String| !address.starts_with(&origin) && !address.starts_with("data:");
+        let away: Vec<&String> = traffic.requested.iter().filter(is_away).collect();
+        if !away.is_empty() {
+            self.finds(page, format!("asks other origins: {away:?}"));
+        }
+        // A browser complains of every answer that is an error, be it the page that says so.
+        let is_its_own =
+            |complaint: &String| page.status >= 400 && complaint.contains(&format!("status of {}", page.status));
+        let complaints: Vec<String> = complaints.into_iter().filter(|complaint| !is_its_own(complaint)).collect();
+        if !complaints.is_empty() {
+            self.finds(page, format!("makes the browser complain: {complaints:?}"));
+        }
+        if !matches!(page.who, Edge(_)) {
+            self.follows_links().await;
+        }
+    }
+
+    async fn follows_links(&mut self) {
+        let links = self.browser.runs("return [...document.links].map((link) => link.href)", &[]).await;
+        let own = Url::parse(self.world.stack.control.plane.url()).expect("an address");
+        let links = links.as_array().into_iter().flatten().filter_map(Value::as_str);
+        let links = links.filter_map(|link| Url::parse(link).ok()).filter(|link| link.origin() == own.origin());
+        self.linked.extend(links.map(|link| link.path().to_owned()));
+    }
+
+    /// How a page looks and reads in a language, on both screens and in both themes.
+    async fn looks(&mut self, page: &Page, language: &str) {
+        // What moves by itself moves while the page loads: on the wide screen in one language, on the phone in the other.
+        let screens = if language == "en" { [WIDE, PHONE] } else { [PHONE, WIDE] };
+        self.opens(page, language, screens[0]).await;
+        let shift = self.browser.layout_shift().await;
+        if shift > MOST_SHIFT {
+            self.finds(page, format!("moves by {shift} while it loads ({language})"));
+        }
+        let shown = self.browser.attribute("html", "lang").await.unwrap_or_default();
+        match (shown == language, page.is_in_both_languages) {
+            (true, true) => {}
+            (true, false) if language == "en" => {}
+            (false, false) if shown == "en" => {}
+            (_, false) => self.finds(page, "is in both languages now: take `.in_english()` from its line".to_owned()),
+            (false, true) => self.finds(page, format!("is in `{shown}` for who speaks `{language}`")),
+        }
+        self.axe.enters(&self.browser).await;
+        let plane = if let Edge(_) = page.who { "edge" } else { "console" };
+        for (width, height) in screens {
+            self.browser.resizes_to(width, height).await;
+            let reached = self.browser.runs("return document.documentElement.scrollWidth", &[]).await;
+            if reached.as_u64() > Some(u64::from(width)) {
+                self.finds(page, format!("is {reached} wide in a window of {width} ({language})"));
+            }
+            for theme in [Theme::Light, Theme::Dark] {
+                self.browser.prefers(theme).await;
+                for finding in self.axe.finds(&self.browser).await {
+                    self.finds(page, format!("{finding} ({language}, {}, {width})", theme.name()));
+                }
+                let name = format!("{plane}-{}-{language}-{}-{width}", page.name, theme.name());
+                self.browser.keeps_screenshot(&name).await;
+            }
+        }
+    }
+
+    fn finds(&mut self, page: &Page, fault: String) {
+        self.faults.push(format!("{} {}: {fault}", page.name, page.path));
+    }
+}
+
+/// Whether a path is one that this page's stands for.
+fn is_of(page: &Page, path: &str) -> bool {
+    let listed = page.path.split('?').next().unwrap_or_default();
+    let (mut listed, mut given) = (listed.split('/'), path.split('/'));
+    loop {
+        match (listed.next(), given.next()) {
+            (None, None) => return true,
+            (Some(name), Some(segment)) if name == segment || name.starts_with('{') => {}
+            _ => return false,
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_page_is_for_everybody_on_any_screen_and_light_to_load() {
+    let (world, browser) = (World::start().await, Browser::start().await);
+    let mut walk = Walk { world, browser, axe: Axe::installed(), faults: Vec::new(), linked: BTreeSet::new() };
+    let mut who = Stranger;
+    for page in PAGES {
+        if page.who != who {
+            who = page.who;
+            walk.world.becomes(&walk.browser, who).await;
+        }
+        if page.status == 502 {
+            walk.world.stack.standin.stop();
+        }
+        walk.loads(page).await;
+        if page.is_there {
+            for language in ["en", "ru"] {
+                walk.looks(page, language).await;
+            }
+        }
+    }
+    let Walk { world, browser, mut faults, linked, .. } = walk;
+    let is_listed = |path: &str| PAGES.iter().any(|page| is_of(page, path));
+    let unlisted = linked.iter().filter(|path| !NO_PAGES.iter().any(|no_page| path.ends_with(no_page)));
+    faults
+        .extend(unlisted.filter(|path| !is_listed(path)).map(|path| format!("{path}: is linked, but not listed here")));
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+    browser.stops().await;
+    world.stack.finish().await;
+}
