@@ -22,6 +22,7 @@ mod front_door;
 mod h2_abuse;
 mod handover;
 mod headers;
+mod journeys;
 mod limits;
 mod networks;
 mod outages;

@@ -6,7 +6,7 @@ use url::form_urlencoded;
 
 use crate::{
     actors::{ControlApi, User},
-    client::{Answer, Ask},
+    client::{Answer, Ask, client},
     secrets::Secrets,
 };
 
@@ -46,6 +46,12 @@ impl User {
 }
 
 impl Visitor {
+    /// Somebody who has not logged in to the console of this origin.
+    pub fn at(url: &str) -> Self {
+        let http = client().build().expect("a client");
+        Self { url: url.to_owned(), http, secrets: Secrets::default(), login: None }
+    }
+
     /// The same with this login, whoever's it is.
     pub fn with_login(&self, login: &str) -> Self {
         Self { login: Some(login.to_owned()), ..self.clone() }

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use chrono::{DateTime, Utc};
-use poem::Response;
+use poem::{Response, http::StatusCode};
 use rust_decimal::Decimal;
 use shared::{
     grant::{DURATIONS_HOURS, State},
@@ -364,5 +364,5 @@ pub fn show_texts(
         tokens: issued.iter().map(text).collect(),
         to: to.to_owned(),
     };
-    reply::page_of(poem::http::StatusCode::OK, &page)
+    reply::page_of(StatusCode::OK, &page)
 }
