@@ -25,6 +25,7 @@ mod headers;
 mod limits;
 mod networks;
 mod outages;
+mod pages;
 mod path_tricks;
 mod programs;
 mod purchase;

@@ -45,6 +45,11 @@ impl Browser {
         Self::start_with(&["--ignore-certificate-errors"]).await
     }
 
+    /// One whose person reads this language best.
+    pub async fn start_reading(language: &str) -> Self {
+        Self::start_with(&[&format!("--lang={language}"), &format!("--accept-lang={language}")]).await
+    }
+
     async fn start_with(flags: &[&str]) -> Self {
         match Self::try_start(flags).await {
             Ok(browser) => browser,
@@ -96,6 +101,69 @@ impl Browser {
     pub async fn counts(&self, selector: &str, prefix: &str, least: u32) {
         let number = |shown: &String| shown.strip_prefix(prefix)?.trim().parse().ok();
         eventually!(self.text(selector).await, |shown| number(shown) >= Some(least));
+    }
+
+    /// Waits until the part of that role, which may be out of scripts' reach, is called so by a screen reader.
+    pub async fn speaks(&self, role: &str, name: &str) {
+        eventually!(self.parts().await, |parts| parts.iter().any(|part| part.is(role, name)));
+    }
+
+    /// Whether any part of that role is called so now.
+    pub async fn has_part(&self, role: &str, name: &str) -> bool {
+        self.parts().await.iter().any(|part| part.is(role, name))
+    }
+
+    /// Presses the part of that role and name.
+    pub async fn presses(&self, role: &str, name: &str) {
+        let parts = self.parts().await;
+        let part = parts.iter().find(|part| part.is(role, name)).expect("the part is there");
+        let object = self.devtools("DOM.resolveNode", json!({ "backendNodeId": part.node })).await;
+        let press =
+            json!({ "objectId": object["object"]["objectId"], "functionDeclaration": "function () { this.click(); }" });
+        self.devtools("Runtime.callFunctionOn", press).await;
+    }
+
+    /// What a screen reader finds on the page.
+    async fn parts(&self) -> Vec<Part> {
+        self.devtools("Accessibility.enable", json!({})).await;
+        let tree = self.devtools("Accessibility.getFullAXTree", json!({})).await;
+        let nodes = tree["nodes"].as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value["value"].as_str().unwrap_or_default().to_owned();
+        let part = |node: &Value| Part {
+            role: text(&node["role"]),
+            name: text(&node["name"]),
+            node: node["backendDOMNodeId"].clone(),
+        };
+        nodes.iter().map(part).collect()
+    }
+
+    /// Shows its pages as wide as this, to somebody who likes them dark or light.
+    pub async fn looks(&self, width: u32, theme: &str) {
+        let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", size).await;
+        let theme = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
+        self.devtools("Emulation.setEmulatedMedia", theme).await;
+    }
+
+    /// What a script in the page gives.
+    pub async fn evaluates(&self, script: &str) -> Value {
+        self.client.execute(script, Vec::new()).await.expect("the script runs")
+    }
+
+    /// Asks for its page again.
+    pub async fn reloads(&self) {
+        self.client.refresh().await.expect("the page opens again");
+    }
+
+    /// What Chromium's own tools answer.
+    async fn devtools(&self, command: &'static str, params: Value) -> Value {
+        self.client.issue_cmd(Devtools(command, params)).await.expect("an answer of the browser's tools")
+    }
+
+    /// The value of an element's attribute.
+    pub async fn attribute(&self, selector: &str, name: &str) -> Option<String> {
+        let element = self.client.find(Locator::Css(selector)).await.expect("the element is there");
+        element.attr(name).await.expect("an attribute or none")
     }
 
     async fn text(&self, selector: &str) -> String {
@@ -169,6 +237,34 @@ impl Browser {
     /// Ends the browser before its driver is killed, so that its own processes go too.
     pub async fn stops(self) {
         self.client.close().await.expect("the browser ends");
+    }
+}
+
+/// A part of a page as a screen reader has it.
+#[derive(Debug)]
+struct Part {
+    role: String,
+    name: String,
+    node: Value,
+}
+
+impl Part {
+    fn is(&self, role: &str, name: &str) -> bool {
+        self.role == role && self.name.contains(name)
+    }
+}
+
+/// ChromeDriver's way to Chromium's own tools.
+#[derive(Debug)]
+struct Devtools(&'static str, Value);
+
+impl WebDriverCompatibleCommand for Devtools {
+    fn endpoint(&self, base_url: &Url, session_id: Option<&str>) -> Result<Url, ParseError> {
+        base_url.join(&format!("session/{}/goog/cdp/execute", session_id.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(json!({ "cmd": self.0, "params": self.1 }).to_string()))
     }
 }
 
