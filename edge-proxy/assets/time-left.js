@@ -175,7 +175,8 @@
       texts = TEXTS[told.language] || TEXTS.en;
       buyAt = told.buy_url;
       noticeFrom = told.notice_from_seconds;
-      endsAt = told.status === "active" ? asked + told.time_remaining_seconds * 1000 : null;
+      // Whole seconds are told, rounded down: that it is over is never said too early.
+      endsAt = told.status === "active" ? asked + (told.time_remaining_seconds + 1) * 1000 : null;
       tick();
     } catch {
       // It counts on meanwhile.

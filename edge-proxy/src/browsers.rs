@@ -205,7 +205,7 @@ fn refusal_page(
         request_id: request.map_or_else(|| request_id.to_owned(), |request| request.id.simple().to_string()),
     };
     let page = if is_asked_to_sign_in && is_home {
-        edge.site.sign_in(&reader, Why::of(denied))
+        edge.site.sign_in(&reader, why(&head.headers, denied))
     } else {
         edge.site.refusal(&reader, denied)
     };
@@ -216,12 +216,18 @@ fn refusal_page(
 /// Makes a browser forget a credential that opens nothing.
 fn forgetting(answer: Answer, edge: &Edge, head: &RequestHeader, request: Option<&Request>, denied: &Denied) -> Answer {
     let has_cookie = credential::cookie(&head.headers, cookie::ACCESS_TOKEN).is_some();
-    match (request, denied) {
-        (Some(request), Denied::BadCredential(_)) if has_cookie => {
-            answer.with(header::SET_COOKIE, gateway::cleared_cookie(edge, request))
-        }
-        _ => answer,
+    let (Some(request), Denied::BadCredential(bad), true) = (request, denied, has_cookie) else { return answer };
+    let answer = answer.with(header::SET_COOKIE, gateway::cleared_cookie(edge, request));
+    match bad {
+        Bad::Unknown => answer,
+        _ => answer.with(header::SET_COOKIE, gateway::ended_cookie(edge, request, Why::Bad(*bad).name())),
     }
+}
+
+/// Why somebody is asked to sign in: what is said of their credential, or was said of it a moment ago.
+fn why(headers: &HeaderMap, denied: &Denied) -> Option<Why> {
+    let told = || credential::cookie(headers, cookie::ENDED).and_then(Why::by_name);
+    Why::of(denied).or_else(|| told().filter(|_| *denied == Denied::NoCredential))
 }
 
 fn reader(edge: &Edge, headers: &HeaderMap, request: &Request, next: String) -> Reader {

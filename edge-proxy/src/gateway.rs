@@ -31,6 +31,8 @@ const BODY_BYTES: usize = 16 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// How long a browser keeps its name and its language: as long as browsers keep anything.
 const KEPT_SECONDS: u64 = 400 * 24 * 3600;
+/// How long a browser remembers why it lost its credential.
+const ENDED_TOLD_SECONDS: u64 = 600;
 /// In how many of its last seconds a page tells that a token ends.
 const NOTICE_FROM_SECONDS: u64 = 600;
 
@@ -236,6 +238,12 @@ pub fn signed_in_as(
 /// The line that makes a browser forget its credential.
 pub fn cleared_cookie(edge: &Edge, request: &Request) -> HeaderValue {
     cookie(edge, request, cookie::ACCESS_TOKEN, "", 0)
+}
+
+/// The line that makes a browser remember for a while why it lost its credential: a script of the page mostly hears of it first, and whoever
+/// looks at the page is to be told as well.
+pub fn ended_cookie(edge: &Edge, request: &Request, why: &str) -> HeaderValue {
+    cookie(edge, request, cookie::ENDED, why, ENDED_TOLD_SECONDS)
 }
 
 /// The line that makes a browser keep the language that was chosen: no secret, and the same whoever leads here.

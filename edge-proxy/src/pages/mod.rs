@@ -80,7 +80,8 @@ impl Why {
         Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, why)| why)
     }
 
-    fn name(self) -> &'static str {
+    /// Its name in an address or a cookie.
+    pub fn name(self) -> &'static str {
         Self::ALL.into_iter().find(|(_, why)| *why == self).map_or("", |(name, _)| name)
     }
 }

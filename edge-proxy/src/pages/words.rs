@@ -242,7 +242,10 @@ fn in_use(reader: &Reader, device: &str, since: Option<DateTime<Utc>>, lease_sec
     let device = match device.split('-').next() {
         Some("browser") => language.say("another browser", "другой браузер").to_owned(),
         Some("address") => language.say("another program", "другая программа").to_owned(),
-        _ => format!("{} «{}»", language.say("the device", "устройство"), device.replace("...", "…")),
+        _ => match (language, device.replace("...", "…")) {
+            (Language::English, device) => format!("the device “{device}”"),
+            (Language::Russian, device) => format!("устройство «{device}»"),
+        },
     };
     let seconds = since.map_or(0, |since| (reader.now_ms - since.timestamp_millis()) / 1_000);
     let lasting = language.lasting(u64::try_from(seconds).unwrap_or_default().max(1));
