@@ -220,11 +220,11 @@ fn forgetting(answer: Answer, edge: &Edge, head: &RequestHeader, request: Option
     let answer = answer.with(header::SET_COOKIE, gateway::cleared_cookie(edge, request));
     match bad {
         Bad::Unknown => answer,
-        _ => answer.with(header::SET_COOKIE, gateway::ended_cookie(edge, request, Why::Bad(*bad).name())),
+        _ => answer.with(header::SET_COOKIE, gateway::ended_cookie(edge, request, *bad)),
     }
 }
 
-/// Why somebody is asked to sign in: what is said of their credential, or was said of it a moment ago.
+/// Why somebody is asked to sign in: what is said of their credential, or what became of the last one that they had.
 fn why(headers: &HeaderMap, denied: &Denied) -> Option<Why> {
     let told = || credential::cookie(headers, cookie::ENDED).and_then(Why::by_name);
     Why::of(denied).or_else(|| told().filter(|_| *denied == Denied::NoCredential))

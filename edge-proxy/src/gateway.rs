@@ -21,7 +21,7 @@ use crate::{
     credential::{self, Source},
     held::Held,
     judge,
-    pages::Reader,
+    pages::{Reader, Why},
     request::Request,
     respond::Answer,
 };
@@ -31,8 +31,9 @@ const BODY_BYTES: usize = 16 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// How long a browser keeps its name and its language: as long as browsers keep anything.
 const KEPT_SECONDS: u64 = 400 * 24 * 3600;
-/// How long a browser remembers why it lost its credential.
-const ENDED_TOLD_SECONDS: u64 = 600;
+/// How long a browser remembers why it lost its credential: as long as that is known here; what may be taken back, not so long.
+const ENDED_TOLD_SECONDS: u64 = 24 * 3600;
+const SUSPENDED_TOLD_SECONDS: u64 = 600;
 /// In how many of its last seconds a page tells that a token ends.
 const NOTICE_FROM_SECONDS: u64 = 600;
 
@@ -160,7 +161,8 @@ pub async fn logout(edge: &Edge, session: &Session, request: &Request) -> Result
         tracing::debug!(reason = denied.reason(), "a logout freed no device");
     }
     let answer = Answer::json(&json!({ "logged_out": true, "message": "Cookie deleted successfully" }));
-    Ok(answer.with(header::SET_COOKIE, cleared_cookie(edge, request)))
+    let answer = answer.with(header::SET_COOKIE, cleared_cookie(edge, request));
+    Ok(answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ENDED, "", 0)))
 }
 
 /// `POST /api/v1/proxy/session/release`: frees the device that asks.
@@ -228,11 +230,15 @@ pub fn signed_in_as(
     let left = held.left(Instant::now()).as_secs();
     let answer =
         answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ACCESS_TOKEN, credential.expose(), left));
-    if credential::cookie(headers, cookie::DEVICE).is_some() {
-        return answer;
-    }
-    let device = Uuid::new_v4().simple().to_string();
-    answer.with(header::SET_COOKIE, cookie(edge, request, cookie::DEVICE, &device, KEPT_SECONDS))
+    let answer = if credential::cookie(headers, cookie::DEVICE).is_some() {
+        answer
+    } else {
+        let device = Uuid::new_v4().simple().to_string();
+        answer.with(header::SET_COOKIE, cookie(edge, request, cookie::DEVICE, &device, KEPT_SECONDS))
+    };
+    // The browser drops the credential by itself when the time is over, and would not know why it has none.
+    let expired = Why::Bad(Bad::Expired).name();
+    answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ENDED, expired, left + ENDED_TOLD_SECONDS))
 }
 
 /// The line that makes a browser forget its credential.
@@ -242,8 +248,9 @@ pub fn cleared_cookie(edge: &Edge, request: &Request) -> HeaderValue {
 
 /// The line that makes a browser remember for a while why it lost its credential: a script of the page mostly hears of it first, and whoever
 /// looks at the page is to be told as well.
-pub fn ended_cookie(edge: &Edge, request: &Request, why: &str) -> HeaderValue {
-    cookie(edge, request, cookie::ENDED, why, ENDED_TOLD_SECONDS)
+pub fn ended_cookie(edge: &Edge, request: &Request, bad: Bad) -> HeaderValue {
+    let for_seconds = if bad == Bad::Suspended { SUSPENDED_TOLD_SECONDS } else { ENDED_TOLD_SECONDS };
+    cookie(edge, request, cookie::ENDED, Why::Bad(bad).name(), for_seconds)
 }
 
 /// The line that makes a browser keep the language that was chosen: no secret, and the same whoever leads here.
