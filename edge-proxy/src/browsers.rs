@@ -1,5 +1,7 @@
 //! What browsers come to: the page to sign in, the hand-over, taking a token over, the language of pages, and refusals.
 
+use std::time::Instant;
+
 use http::{HeaderMap, Method, header};
 use pingora::{http::RequestHeader, proxy::Session};
 use shared::{
@@ -109,7 +111,7 @@ async fn taken_over(edge: &Edge, head: &RequestHeader, request: &Request) -> Res
     if edge.config.device_policy == DevicePolicy::Required && !from.is_named {
         return Err(Denied::DeviceRequired);
     }
-    edge.rates.spend(held.token_id, std::time::Instant::now()).map_err(Denied::TooManyRequests)?;
+    edge.rates.spend(held.token_id, Instant::now()).map_err(Denied::TooManyRequests)?;
     match ask_to_take_over(edge, head, request, &from, &held).await? {
         TakeOver::Taken | TakeOver::Unneeded => Ok(()),
         // What it was a moment ago it is no more.

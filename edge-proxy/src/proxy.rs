@@ -241,15 +241,18 @@ impl ProxyHttp for Proxy {
         }
         ctx.status = Some(head.status);
         ctx.journey.answered();
-        if let Some(strict) = self.edge.strict_transport(session) {
-            head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict)?;
-        }
-        let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Ok(()) };
+        let strict = self.edge.strict_transport(session);
+        let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else {
+            return strict.map_or(Ok(()), |strict| head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict));
+        };
         ctx.span.around(admitted.permit.answered(head.status)).await.map_err(|denied| {
             let status = denied.status().as_u16();
             Error::explain(ErrorType::HTTPStatus(status), "the token's clock could not be started")
         })?;
         forward::from_upstream(head, session.req_header(), request, admitted, &self.edge.spellings)?;
+        if let Some(strict) = strict {
+            head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict)?;
+        }
         if session.req_header().version == Version::HTTP_10 && head.remove_header(&header::TRANSFER_ENCODING).is_some()
         {
             // The end of the connection is the end of the answer.
