@@ -146,6 +146,7 @@ const BOUNDARIES: &[Boundary] = &[
             "edge-proxy/src/credential.rs",
             "edge-proxy/src/frames.rs",
             "edge-proxy/src/origin.rs",
+            "edge-proxy/src/pages/",
             "edge-proxy/src/rewrite/",
             "edge-proxy/src/route.rs",
         ],

@@ -8,9 +8,10 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use fred::{interfaces::TransactionInterface, prelude::*, types::streams::XReadResponse};
+use serde_json::json;
 use shared::{
     credential::Digest,
-    event::{self, SessionFigures, Usage},
+    event::{self, SessionFigures, TakingOver, Usage},
     redis,
     trace::{self, Span},
 };
@@ -21,9 +22,12 @@ use uuid::Uuid;
 use crate::{
     ROUND_WITHIN,
     db::{
-        self, access_token, credential,
+        self, access_token,
+        audit_log::{self, NewLine},
+        credential,
         session::{self, Figures},
     },
+    domain::audit::{Action, Resource},
     outbox, publisher,
     telemetry::Metrics,
 };
@@ -224,7 +228,26 @@ async fn record_all(db: &db::Pool, entries: &[Entry]) -> Result<(), db::Error> {
     for digest in told.redemptions.values() {
         credential::record_redemption(&tx, digest).await?;
     }
+    for taking in told.takings.values().filter(|taking| is_known(&taking.token_id)) {
+        record_taking(&tx, taking).await?;
+    }
     tx.commit().await
+}
+
+/// Writes that a device took a token over, once: by the token's user, for they hold what opens it.
+async fn record_taking(tx: &db::Tx, taking: &TakingOver) -> Result<(), db::Error> {
+    let (on, agent) = (Resource::Token(taking.token_id), taking.agent.as_deref().map(plain));
+    let line = NewLine {
+        user_id: Some(taking.user_id),
+        action: Action::ReleaseDevice.as_str(),
+        resource_type: on.kind(),
+        resource_id: on.id(),
+        details: json!({ "by": "device" }),
+        ip_address: taking.address.map(|address| address.to_canonical().to_string()),
+        user_agent: agent.as_deref(),
+        request_id: Some(&taking.request_id.simple().to_string()),
+    };
+    if audit_log::is_written(tx, &line).await? { Ok(()) } else { audit_log::insert(tx, line).await }
 }
 
 /// What some entries tell, each thing once.
@@ -235,6 +258,8 @@ struct Told {
     /// The latest of each session and edge process.
     figures: BTreeMap<(Uuid, Uuid), Figures>,
     redemptions: BTreeMap<[u8; 32], Digest>,
+    /// By the request that asked for it.
+    takings: BTreeMap<Uuid, TakingOver>,
     /// What taking in an activation is in the trace of the request that left it, by the token.
     spans: HashMap<Uuid, Span>,
 }
@@ -268,13 +293,17 @@ impl Told {
             Usage::Redeemed { digest } => {
                 self.redemptions.insert(*digest.as_bytes(), digest);
             }
+            Usage::TakenOver(taking) => {
+                self.takings.insert(taking.request_id, taking);
+            }
             Usage::Unknown => {}
         }
     }
 
     fn token_ids(&self) -> Vec<Uuid> {
         let of_sessions = self.figures.values().map(|figures| figures.token_id);
-        let ids: BTreeSet<Uuid> = self.activations.keys().copied().chain(of_sessions).collect();
+        let of_takings = self.takings.values().map(|taking| taking.token_id);
+        let ids: BTreeSet<Uuid> = self.activations.keys().copied().chain(of_sessions).chain(of_takings).collect();
         ids.into_iter().collect()
     }
 }

@@ -37,6 +37,7 @@ fn bytes_a_nanosecond(page: &Bytes, is_html: bool) -> io::Result<f64> {
         let mut work = Work {
             integrity: is_html.then(|| Integrity::new(Arc::clone(&spellings), shown.clone())),
             rewriter: Some(Rewriter::new(Arc::clone(&spellings), shown.clone())),
+            notice: None,
         };
         let (mut rest, mut out) = (page.clone(), 0);
         while !rest.is_empty() {

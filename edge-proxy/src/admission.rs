@@ -7,7 +7,7 @@ use shared::credential::{Credential, Digest};
 
 use crate::{
     Edge,
-    admit::{self, Caller, Denied},
+    admit::{self, Bad, Caller, Denied},
     config::DevicePolicy,
     credential::Candidate,
     held::Held,
@@ -79,7 +79,7 @@ impl Edge {
 
     /// What one credential opens, without using it.
     pub async fn inspect(&self, credential: &Credential, request: &Request) -> Result<Arc<Held>, Denied> {
-        let mut denied = Denied::BadCredential;
+        let mut denied = Denied::BadCredential(Bad::Unknown);
         match self.find(credential, request).await {
             Ok(held) if held.may_be_used_from(request.client) => Ok(held),
             Ok(_) => Err(Denied::KeptOut),
@@ -109,7 +109,7 @@ impl Edge {
             Ok(_) | Err(Unfit::Refused(_)) => tried.found_good(),
             // Redis could not say: that is nobody's fault.
             Err(Unfit::Unavailable) => drop(tried),
-            Err(Unfit::Invalid) => tried.found_bad(),
+            Err(Unfit::Invalid(_)) => tried.found_bad(),
         }
         outcome
     }
@@ -118,7 +118,11 @@ impl Edge {
     /// better.
     fn go_on(&self, unfit: Unfit, paths: &[&str], denied: &mut Denied) -> Result<(), Denied> {
         match unfit {
-            Unfit::Invalid => {}
+            // Of several the first of which something is known.
+            Unfit::Invalid(bad) if *denied == Denied::BadCredential(Bad::Unknown) => {
+                *denied = Denied::BadCredential(bad)
+            }
+            Unfit::Invalid(_) => {}
             Unfit::Unavailable => *denied = Denied::Unavailable,
             Unfit::Refused(Refusal::TooManyUnknown { retry_after }) => *denied = Denied::TooManyUnknown { retry_after },
             Unfit::Refused(Refusal::KeptOut) => return Err(Denied::KeptOut),
@@ -143,7 +147,7 @@ impl Edge {
             None => {}
             Some(Ending::KeptOut) => return Err(Denied::KeptOut),
             Some(Ending::RedisAway) => return Err(Denied::Unavailable),
-            Some(_) => return Err(Denied::BadCredential),
+            Some(ending) => return Err(Denied::BadCredential(ending.as_bad())),
         }
         let place = self.places.take(held.token_id, caller.opens).ok_or(Denied::TooManyOpen)?;
         self.rates.spend(held.token_id, Instant::now()).map_err(Denied::TooManyRequests)?;
@@ -162,5 +166,5 @@ impl Edge {
 }
 
 fn refusal_of_none(candidates: &[Candidate]) -> Denied {
-    if candidates.is_empty() { Denied::NoCredential } else { Denied::BadCredential }
+    if candidates.is_empty() { Denied::NoCredential } else { Denied::BadCredential(Bad::Unknown) }
 }

@@ -6,22 +6,28 @@ use std::{net::IpAddr, time::Duration};
 use chrono::{DateTime, SecondsFormat, Utc};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use shared::{
+    cookie,
     device::Device,
     path::PathFault,
     rate::Exceeded,
     scope::{Closed, Scope},
 };
 
-use crate::{
-    config::DevicePolicy,
-    credential::{self, DEVICE_COOKIE},
-    origin::Origin,
-    places::Kind,
-    request::Request,
-};
+use crate::{config::DevicePolicy, credential, origin::Origin, places::Kind, request::Request};
 
 /// The header by which a client names its device.
 pub const DEVICE_HEADER: &str = "x-device-id";
+
+/// Why a credential opens nothing, as far as it is known. An API client is told the same of all; a page says more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bad {
+    Unknown,
+    Expired,
+    /// Or replaced by another.
+    Revoked,
+    /// Its user is disabled.
+    Suspended,
+}
 
 /// Why a request is not let through. A refusal is an outcome, not an error; [`Denied::detail`] is the contract's very text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +39,7 @@ pub enum Denied {
     PlainHttp,
     MalformedDevice,
     NoCredential,
-    BadCredential,
+    BadCredential(Bad),
     /// The token may not be used from that address.
     KeptOut,
     DeviceRequired,
@@ -104,7 +110,7 @@ impl Denied {
             | Self::TokenMissing
             | Self::BrokenBody
             | Self::MalformedHead(_) => StatusCode::BAD_REQUEST,
-            Self::NoCredential | Self::BadCredential | Self::HandoverGone => StatusCode::UNAUTHORIZED,
+            Self::NoCredential | Self::BadCredential(_) | Self::HandoverGone => StatusCode::UNAUTHORIZED,
             Self::DeviceRequired
             | Self::OutsideScope { .. }
             | Self::CrossSite
@@ -139,7 +145,7 @@ impl Denied {
             Self::PlainHttp => "This gateway is reached by https and wss only".into(),
             Self::MalformedDevice => "Invalid X-Device-ID header format (must be 8-255 characters)".into(),
             Self::NoCredential => "Authentication required: provide cookie or X-Access-Token header".into(),
-            Self::BadCredential => "Invalid or expired access token".into(),
+            Self::BadCredential(_) => "Invalid or expired access token".into(),
             Self::KeptOut => "This access token may not be used from this address".into(),
             Self::DeviceRequired => "Device identification required: X-Device-ID header missing. Please update your \
                                      Desktop Client to the latest version."
@@ -205,7 +211,7 @@ impl Denied {
             Self::PlainHttp => "plain_http",
             Self::MalformedDevice => "malformed_device",
             Self::NoCredential => "no_credential",
-            Self::BadCredential => "bad_credential",
+            Self::BadCredential(_) => "bad_credential",
             Self::KeptOut => "kept_out",
             Self::DeviceRequired => "device_required",
             Self::Path(_) => "path",
@@ -272,8 +278,8 @@ pub fn origination(headers: &HeaderMap, client: Option<IpAddr>) -> Result<Origin
         let device = Device::named(name).ok_or(Denied::MalformedDevice)?;
         return Ok(Origination { device, is_named: true });
     }
-    if let Some(cookie) = credential::cookie(headers, DEVICE_COOKIE) {
-        return Ok(Origination { device: Device::of_cookie(cookie), is_named: true });
+    if let Some(browser) = credential::cookie(headers, cookie::DEVICE) {
+        return Ok(Origination { device: Device::of_cookie(browser), is_named: true });
     }
     let agent = headers.get(header::USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
     Ok(Origination { device: Device::of_address(client, agent.as_deref().unwrap_or_default()), is_named: false })
@@ -310,7 +316,12 @@ pub fn check_cross_site(method: &Method, is_upgrade: bool, headers: &HeaderMap, 
     }
 }
 
-/// Whether a browser is about to show the answer as a page of its own.
+/// Whether a browser is about to show the answer as a page of its own, whatever it sends: a form, too.
+pub fn shows_answer(method: &Method, headers: &HeaderMap) -> bool {
+    is_navigation(method, headers) || headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate")
+}
+
+/// Whether a browser goes to a page, to show it as one of its own.
 pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     if *method != Method::GET && *method != Method::HEAD {
         return false;
@@ -350,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_device_is_known_by_its_header_then_its_cookie_then_its_address() {
-        let cookie = format!("{DEVICE_COOKIE}=a-cookie");
+        let cookie = format!("{}=a-cookie", cookie::DEVICE);
         let both = headers(&[(DEVICE_HEADER, "12345678"), ("cookie", &cookie)]);
         let device = |headers: &HeaderMap| origination(headers, None).expect("a device");
         assert_eq!(device(&both).device, Device::known("12345678"));

@@ -2,6 +2,7 @@
 //! missing is named and ends the program with exit status 2.
 
 mod limits;
+mod portal;
 mod tls;
 mod value;
 
@@ -21,6 +22,7 @@ use crate::{
     origin::Origin,
 };
 pub use limits::LimitOptions;
+pub use portal::PortalOptions;
 pub use tls::TlsOptions;
 pub use value::{Balance, DevicePolicy, LogFormat, Rewrite, SameSite, Secret, SecretUrl};
 use value::{basic_auth, networks, path, redis_url, trusted_proxies};
@@ -142,6 +144,9 @@ pub struct Config {
     #[arg(long, env = "CONTROL_API_URL")]
     pub control_api_url: Option<Origin>,
 
+    #[command(flatten)]
+    pub portal: PortalOptions,
+
     /// Where the edge listens for HTTP/1.1 and HTTP/2 without TLS
     #[arg(long, env = "EDGE_LISTEN", default_value = "0.0.0.0:8000")]
     pub edge_listen: SocketAddr,
@@ -188,6 +193,10 @@ pub struct Config {
     /// Whether Zenzefi's origins become the gateway's in the bodies of answers; off if Zenzefi knows the gateway's name itself
     #[arg(long, env = "REWRITE", default_value = "origins")]
     pub rewrite: Rewrite,
+
+    /// Whether a script is put into Zenzefi's pages that tells, in the last ten minutes, how long a browser's token lasts
+    #[arg(long, env = "TIME_LEFT_NOTICE", default_value_t = false, action = clap::ArgAction::Set)]
+    pub time_left_notice: bool,
 
     /// Seconds that Zenzefi may stay silent before a request ends with 504
     #[arg(long, env = "UPSTREAM_TIMEOUT_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -246,7 +255,8 @@ impl Config {
                 return Err(format!("{option} must be {sold} unless DEBUG is set"));
             }
         }
-        self.tls.validate(&self.public_origin)?;
+        self.portal.validate(&self.public_origin, self.control_api_url.is_some())?;
+        self.tls.validate(&self.served_origins())?;
         let unnamed = |origin: &Origin| origin.is_https() && origin.is_address();
         if self.zenzefi_url.iter().any(unnamed) && self.zenzefi_tls_verify && self.zenzefi_ca_file.is_none() {
             return Err(
@@ -262,6 +272,9 @@ impl Config {
             return Err("PROXY_PROTOCOL needs TRUSTED_PROXIES: nobody else is believed".into());
         }
         self.limits.validate()?;
+        if self.time_left_notice && self.rewrite == Rewrite::Off {
+            return Err("TIME_LEFT_NOTICE needs REWRITE=origins: bodies stay as they are otherwise".into());
+        }
         if (1..SHORTEST_ASSERTION_SECONDS).contains(&self.assertion_seconds) {
             return Err(format!("ASSERTION_SECONDS must be 0 or at least {SHORTEST_ASSERTION_SECONDS}"));
         }
@@ -278,6 +291,11 @@ impl Config {
             return Err("COOKIE_SAMESITE=none needs COOKIE_SECURE=true: browsers drop such a cookie otherwise".into());
         }
         Ok(())
+    }
+
+    /// Every origin that this edge serves, the console's too.
+    pub fn served_origins(&self) -> Vec<Origin> {
+        self.public_origin.iter().cloned().chain(self.portal.origin(&self.public_origin)).collect()
     }
 
     /// Which addresses may come.

@@ -4,12 +4,8 @@
 //! candidates in that order, so that a dead cookie does not hide a good header.
 
 use http::{HeaderMap, HeaderValue, Method, header};
-use shared::credential::Credential;
+use shared::{cookie, credential::Credential};
 
-/// The cookie that carries a browser's credential.
-pub const COOKIE: &str = "zenzefi_access_token";
-/// The cookie that names a browser's device.
-pub const DEVICE_COOKIE: &str = "zenzefi_device";
 /// The header that desktop and API clients send.
 pub const HEADER: &str = "x-access-token";
 
@@ -33,8 +29,8 @@ pub fn candidates(method: &Method, headers: &HeaderMap, query: Option<&str>) -> 
     let query_comes_first = *method == Method::GET;
     let from_query = query_tokens(query).next().filter(|_| query_comes_first);
     let query = from_query.map(|credential| Candidate { source: Source::Query, credential: Some(credential) });
-    let cookie =
-        cookie(headers, COOKIE).map(|text| Candidate { source: Source::Cookie, credential: Credential::parse(text) });
+    let cookie = cookie(headers, cookie::ACCESS_TOKEN);
+    let cookie = cookie.map(|text| Candidate { source: Source::Cookie, credential: Credential::parse(text) });
     let header = headers.get(HEADER).map(|value| Candidate {
         source: Source::Header,
         credential: value.to_str().ok().and_then(|text| Credential::parse(text.trim())),
@@ -64,7 +60,17 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// The request's cookies in one line, without the gateway's own; `None` if none is left. Lines that hold none of them stay byte
 /// for byte; that there may be several is HTTP/2's way (RFC 9113 §8.2.3), which HTTP/1.1 does not know.
 pub fn strip_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
-    let lines: Vec<HeaderValue> = headers.get_all(header::COOKIE).iter().filter_map(strip_cookie_line).collect();
+    strip(headers, is_ours)
+}
+
+/// The same, without those alone that are for the edge.
+pub fn strip_edges_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
+    strip(headers, |name| [cookie::ACCESS_TOKEN, cookie::DEVICE].contains(&name))
+}
+
+fn strip(headers: &HeaderMap, leaves: fn(&str) -> bool) -> Option<HeaderValue> {
+    let lines = headers.get_all(header::COOKIE).iter();
+    let lines: Vec<HeaderValue> = lines.filter_map(|line| strip_cookie_line(line, leaves)).collect();
     match &lines[..] {
         [] => None,
         [line] => Some(line.clone()),
@@ -75,22 +81,22 @@ pub fn strip_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     }
 }
 
-fn strip_cookie_line(line: &HeaderValue) -> Option<HeaderValue> {
+fn strip_cookie_line(line: &HeaderValue, leaves: fn(&str) -> bool) -> Option<HeaderValue> {
     let pairs = || line.as_bytes().split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-    let is_ours = |pair: &[u8]| {
+    let goes = |pair: &[u8]| {
         let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
-        std::str::from_utf8(name).is_ok_and(is_ours)
+        std::str::from_utf8(name).is_ok_and(leaves)
     };
-    if !pairs().any(is_ours) {
+    if !pairs().any(goes) {
         return Some(line.clone());
     }
-    let kept: Vec<&[u8]> = pairs().filter(|pair| !is_ours(pair)).collect();
+    let kept: Vec<&[u8]> = pairs().filter(|pair| !goes(pair)).collect();
     if kept.is_empty() { None } else { HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok() }
 }
 
 /// Whether a cookie of that name belongs to the gateway.
 pub fn is_ours(cookie_name: &str) -> bool {
-    cookie_name == COOKIE || cookie_name == DEVICE_COOKIE
+    cookie::ALL.contains(&cookie_name)
 }
 
 /// A `Referer` without the query parameters that are secrets of ours.
@@ -120,6 +126,7 @@ fn query_token(pair: &str) -> Option<Credential> {
 mod tests {
     use super::*;
 
+    const COOKIE: &str = cookie::ACCESS_TOKEN;
     const TEXT: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
@@ -164,9 +171,14 @@ mod tests {
 
     #[test]
     fn our_cookies_do_not_reach_the_upstream_and_theirs_do_as_they_came() {
-        let line = format!("a=1; {COOKIE}=x;  b=\"2; {DEVICE_COOKIE}=y");
-        assert_eq!(strip_cookies(&headers(&[("cookie", &line)])).expect("two are left"), "a=1; b=\"2");
+        for ours in cookie::ALL {
+            let line = format!("a=1; {COOKIE}=x;  b=\"2; {ours}=y");
+            assert_eq!(strip_cookies(&headers(&[("cookie", &line)])).expect("two are left"), "a=1; b=\"2", "{ours}");
+        }
         assert_eq!(strip_cookies(&headers(&[("cookie", &format!("{COOKIE}=x"))])), None);
+        let console = format!("{COOKIE}=x; {}=y; {}=z", cookie::CONSOLE, cookie::DEVICE);
+        let for_control = strip_edges_cookies(&headers(&[("cookie", &console)]));
+        assert_eq!(for_control.expect("one is left"), format!("{}=y", cookie::CONSOLE));
         let mut crumbs = HeaderMap::new();
         for crumb in ["a=1", &format!("{COOKIE}=x"), "b=2;  c"] {
             crumbs.append("cookie", crumb.parse().expect("a value"));

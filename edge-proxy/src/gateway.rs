@@ -1,4 +1,5 @@
-//! The edge's own endpoints: signing in and out by API and by page, the hand-over to a browser, a token's state, health.
+//! The edge's own endpoints for programs: signing in and out, a token's state and what is left of it, health. What browsers come to is in
+//! `browsers.rs`.
 
 use std::time::{Duration, Instant};
 
@@ -7,19 +8,20 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::proxy::Session;
 use serde_json::{Value, json};
 use shared::{
+    cookie,
     credential::{Credential, Digest},
-    event::Usage,
     grant::State,
 };
 use uuid::Uuid;
 
 use crate::{
     Edge,
-    admit::{self, Denied},
+    admit::{self, Bad, Denied},
     config::SameSite,
     credential::{self, Source},
     held::Held,
     judge,
+    pages::{Reader, Why},
     request::Request,
     respond::Answer,
 };
@@ -27,8 +29,13 @@ use crate::{
 /// The largest body that an endpoint of ours takes, and how long it may take to arrive.
 const BODY_BYTES: usize = 16 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
-/// How long a browser keeps its name: as long as browsers keep anything.
-const DEVICE_COOKIE_SECONDS: u64 = 400 * 24 * 3600;
+/// How long a browser keeps its name and its language: as long as browsers keep anything.
+const KEPT_SECONDS: u64 = 400 * 24 * 3600;
+/// How long a browser remembers why it lost its credential: as long as that is known here; what may be taken back, not so long.
+const ENDED_TOLD_SECONDS: u64 = 24 * 3600;
+const SUSPENDED_TOLD_SECONDS: u64 = 600;
+/// In how many of its last seconds a page tells that a token ends.
+const NOTICE_FROM_SECONDS: u64 = 600;
 
 /// `GET /health`: what the desktop client polls.
 pub fn health(edge: &Edge) -> Answer {
@@ -83,7 +90,7 @@ pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Request)
     let credential = match token.get("token") {
         None | Some(Value::Null) => return Err(Denied::TokenMissing),
         Some(Value::String(text)) if text.is_empty() => return Err(Denied::TokenMissing),
-        Some(Value::String(text)) => Credential::parse(text.trim()).ok_or(Denied::BadCredential)?,
+        Some(Value::String(text)) => Credential::parse(text.trim()).ok_or(Denied::BadCredential(Bad::Unknown))?,
         Some(_) => return Err(Denied::MalformedBody("The token must be a string")),
     };
     let held = edge.inspect(&credential, request).await?;
@@ -110,8 +117,28 @@ pub async fn status(edge: &Edge, session: &Session, request: &Request) -> Result
     Ok(state(&held, candidate.source, edge.config.token_hour()))
 }
 
+/// `GET /_gateway/time-left`: how long a token lasts, and what a page needs to tell of it. Does not activate, and keeps no device's lease.
+pub async fn time_left(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
+    require(session, &Method::GET, "GET")?;
+    let head = session.req_header();
+    let candidates = credential::candidates(&head.method, &head.headers, None);
+    let (held, _) = edge.choose(candidates, request).await?;
+    Ok(Answer::json(&json!({
+        "time_remaining_seconds": held.left(Instant::now()).as_secs(),
+        "expires_at": expires_at(&held),
+        "status": state_of(&held),
+        "notice_from_seconds": NOTICE_FROM_SECONDS,
+        "buy_url": edge.site.buys_at(),
+        "language": Reader::language_of(&head.headers).tag(),
+    })))
+}
+
+fn state_of(held: &Held) -> State {
+    if held.activated_at_ms().is_some() { State::Active } else { State::Ready }
+}
+
 fn state(held: &Held, source: Source, hour: Duration) -> Answer {
-    let state = if held.activated_at_ms().is_some() { State::Active } else { State::Ready };
+    let state = state_of(held);
     Answer::json(&json!({
         "connected": true,
         "authenticated_via": if source == Source::Cookie { "cookie" } else { "header" },
@@ -134,7 +161,8 @@ pub async fn logout(edge: &Edge, session: &Session, request: &Request) -> Result
         tracing::debug!(reason = denied.reason(), "a logout freed no device");
     }
     let answer = Answer::json(&json!({ "logged_out": true, "message": "Cookie deleted successfully" }));
-    Ok(answer.with(header::SET_COOKIE, cleared_cookie(edge, request)))
+    let answer = answer.with(header::SET_COOKIE, cleared_cookie(edge, request));
+    Ok(answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ENDED, "", 0)))
 }
 
 /// `POST /api/v1/proxy/session/release`: frees the device that asks.
@@ -156,62 +184,6 @@ async fn free(edge: &Edge, session: &Session, request: &Request) -> Result<bool,
         tracing::warn!(%error, "a device could not be freed");
         Denied::Unavailable
     })
-}
-
-/// `/_gateway/sign-in`: the page, and the form that it posts.
-pub async fn sign_in(edge: &Edge, session: &mut Session, request: &Request) -> Result<Answer, Denied> {
-    match session.req_header().method {
-        Method::GET | Method::HEAD => {
-            let query = session.req_header().uri.query().unwrap_or_default();
-            let next = form_field(query.as_bytes(), "next").unwrap_or_default();
-            Ok(Answer::sign_in(None, admit::next_path(&next).unwrap_or("/")))
-        }
-        Method::POST => {
-            check_cross_site(session, request)?;
-            let body = read_body(session).await?;
-            let next = form_field(&body, "next").unwrap_or_default();
-            let next = admit::next_path(&next).unwrap_or("/");
-            let token = form_field(&body, "token").unwrap_or_default();
-            match signed_in(edge, &session.req_header().headers, request, token.trim(), next).await {
-                Ok(answer) => Ok(answer),
-                Err(denied) => Ok(Answer::sign_in(Some(&denied), next)),
-            }
-        }
-        _ => Err(Denied::MethodNotAllowed { allow: "GET, POST" }),
-    }
-}
-
-async fn signed_in(
-    edge: &Edge,
-    headers: &HeaderMap,
-    request: &Request,
-    token: &str,
-    next: &str,
-) -> Result<Answer, Denied> {
-    let credential = Credential::parse_token_text(token).ok_or(Denied::BadCredential)?;
-    let held = edge.inspect(&credential, request).await?;
-    Ok(signed_in_as(redirect(request, next)?, edge, headers, request, &credential, &held))
-}
-
-/// `GET /_gateway/enter?code=…`: a browser takes the credential that `POST /tokens/{id}/open` made for it, once.
-pub async fn enter(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
-    require(session, &Method::GET, "GET")?;
-    let query = session.req_header().uri.query().unwrap_or_default();
-    let code = form_field(query.as_bytes(), "code").ok_or(Denied::HandoverGone)?;
-    let redeemed = edge.redis().redeem(&code).await.map_err(|error| {
-        tracing::warn!(%error, "a hand-over could not be taken");
-        Denied::Unavailable
-    })?;
-    let credential = redeemed.ok_or(Denied::HandoverGone)?.secret();
-    let held = edge.inspect(&credential, request).await?;
-    if let Err(error) = edge.redis().tell(&Usage::Redeemed { digest: credential.digest() }).await {
-        // Untold, the credential would be taken for one that nobody fetched, and removed.
-        tracing::warn!(%error, "a hand-over could not be told");
-        return Err(Denied::Unavailable);
-    }
-    let next = form_field(query.as_bytes(), "next").unwrap_or_default();
-    let answer = redirect(request, admit::next_path(&next).unwrap_or("/"))?;
-    Ok(signed_in_as(answer, edge, &session.req_header().headers, request, &credential, &held))
 }
 
 /// `GET /_gateway/whoami`: what the gateway believes of whoever asks, for operators who set up what stands before it. Of a credential
@@ -256,21 +228,44 @@ pub fn signed_in_as(
     held: &Held,
 ) -> Answer {
     let left = held.left(Instant::now()).as_secs();
-    let answer = answer.with(header::SET_COOKIE, cookie(edge, request, credential::COOKIE, credential.expose(), left));
-    if credential::cookie(headers, credential::DEVICE_COOKIE).is_some() {
-        return answer;
-    }
-    let device = Uuid::new_v4().simple().to_string();
-    answer.with(header::SET_COOKIE, cookie(edge, request, credential::DEVICE_COOKIE, &device, DEVICE_COOKIE_SECONDS))
+    let answer =
+        answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ACCESS_TOKEN, credential.expose(), left));
+    let answer = if credential::cookie(headers, cookie::DEVICE).is_some() {
+        answer
+    } else {
+        let device = Uuid::new_v4().simple().to_string();
+        answer.with(header::SET_COOKIE, cookie(edge, request, cookie::DEVICE, &device, KEPT_SECONDS))
+    };
+    // The browser drops the credential by itself when the time is over, and would not know why it has none.
+    let expired = Why::Bad(Bad::Expired).name();
+    answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ENDED, expired, left + ENDED_TOLD_SECONDS))
 }
 
 /// The line that makes a browser forget its credential.
 pub fn cleared_cookie(edge: &Edge, request: &Request) -> HeaderValue {
-    cookie(edge, request, credential::COOKIE, "", 0)
+    cookie(edge, request, cookie::ACCESS_TOKEN, "", 0)
+}
+
+/// The line that makes a browser remember for a while why it lost its credential: a script of the page mostly hears of it first, and whoever
+/// looks at the page is to be told as well.
+pub fn ended_cookie(edge: &Edge, request: &Request, bad: Bad) -> HeaderValue {
+    let for_seconds = if bad == Bad::Suspended { SUSPENDED_TOLD_SECONDS } else { ENDED_TOLD_SECONDS };
+    cookie(edge, request, cookie::ENDED, Why::Bad(bad).name(), for_seconds)
+}
+
+/// The line that makes a browser keep the language that was chosen: no secret, and the same whoever leads here.
+pub fn language_cookie(edge: &Edge, request: &Request, tag: &str) -> HeaderValue {
+    let secure = secure(edge, request);
+    let line = format!("{}={tag}; HttpOnly; Path=/; Max-Age={KEPT_SECONDS}{secure}; SameSite=Lax", cookie::LANGUAGE);
+    HeaderValue::from_str(&line).expect("a tag is visible ASCII")
+}
+
+fn secure(edge: &Edge, request: &Request) -> &'static str {
+    if edge.config.cookie_secure.unwrap_or(request.shown().is_https()) { "; Secure" } else { "" }
 }
 
 fn cookie(edge: &Edge, request: &Request, name: &str, value: &str, max_age_seconds: u64) -> HeaderValue {
-    let secure = if edge.config.cookie_secure.unwrap_or(request.shown().is_https()) { "; Secure" } else { "" };
+    let secure = secure(edge, request);
     let same_site = match edge.config.cookie_samesite {
         SameSite::Lax => "Lax",
         SameSite::Strict => "Strict",
@@ -287,16 +282,16 @@ pub fn redirect(request: &Request, path: &str) -> Result<Answer, Denied> {
     Answer::see_other(&format!("{}{path}", request.shown())).ok_or(Denied::Fault)
 }
 
-fn require(session: &Session, method: &Method, allow: &'static str) -> Result<(), Denied> {
+pub fn require(session: &Session, method: &Method, allow: &'static str) -> Result<(), Denied> {
     if session.req_header().method == *method { Ok(()) } else { Err(Denied::MethodNotAllowed { allow }) }
 }
 
-fn check_cross_site(session: &Session, request: &Request) -> Result<(), Denied> {
+pub fn check_cross_site(session: &Session, request: &Request) -> Result<(), Denied> {
     let head = session.req_header();
     admit::check_cross_site(&head.method, false, &head.headers, &request.own_origins())
 }
 
-async fn read_body(session: &mut Session) -> Result<Vec<u8>, Denied> {
+pub async fn read_body(session: &mut Session) -> Result<Vec<u8>, Denied> {
     let read = async {
         let mut body = Vec::new();
         while let Some(chunk) = session.read_request_body().await.map_err(|_| Denied::BrokenBody)? {
@@ -320,7 +315,7 @@ fn content_type(headers: &HeaderMap) -> Option<&str> {
     value.split(';').next().map(str::trim)
 }
 
-fn form_field(body: &[u8], name: &str) -> Option<String> {
+pub fn form_field(body: &[u8], name: &str) -> Option<String> {
     url::form_urlencoded::parse(body).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 

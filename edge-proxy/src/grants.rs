@@ -28,6 +28,7 @@ use shared::{
 use uuid::Uuid;
 
 use crate::{
+    admit::Bad,
     flights::{Flights, Outcome, Question},
     hearing::{Hearing, RecentChanges, Trust},
     held::{Held, Key},
@@ -88,8 +89,8 @@ pub struct Grants {
     redis: Redis,
     trust: Trust,
     held: Cache<Key, Arc<Held>>,
-    /// Credentials that open nothing, and until when that is believed.
-    negatives: Cache<Digest, Instant>,
+    /// Credentials that open nothing, why, and until when that is believed.
+    negatives: Cache<Digest, (Bad, Instant)>,
     flights: Flights,
     index: Arc<Index>,
     recent: Mutex<RecentChanges>,
@@ -195,7 +196,7 @@ impl Grants {
     }
 
     /// Starts the clock of a token, now or at an earlier time of Redis' clock: at its first answer, or once its first request
-    /// was left. `Err(Invalid)` if it ended before that.
+    /// was left. `Err(Invalid(_))` if it ended before that.
     pub async fn activate(&self, held: &Held, used_at_ms: Option<i64>) -> Result<i64, Unfit> {
         let starting = held.starting();
         match self.redis.activate(held, used_at_ms).await {
@@ -203,7 +204,7 @@ impl Grants {
                 starting.started(activated_at_ms, left, change);
                 Ok(activated_at_ms)
             }
-            Ok(Activation::Ended) => Err(Unfit::Invalid),
+            Ok(Activation::Ended) => Err(Unfit::Invalid(Bad::Revoked)),
             Ok(Activation::Unknown) => Err(Unfit::Unavailable),
             Err(error) => {
                 tracing::warn!(token_id = %held.token_id, %error, "an activation could not be recorded");
@@ -359,8 +360,8 @@ impl Grants {
         if let Some(held) = self.cached(key).filter(|held| self.is_sure(held)) {
             return Some(Ok(held));
         }
-        let is_negative = self.negatives.get(&key.digest).is_some_and(|until| Instant::now() < until);
-        is_negative.then_some(Err(Unfit::Invalid))
+        let negative = self.negatives.get(&key.digest).filter(|&(_, until)| Instant::now() < until);
+        negative.map(|(bad, _)| Err(Unfit::Invalid(bad)))
     }
 
     /// Asks Redis, once for all who ask at the same time.
@@ -390,11 +391,11 @@ impl Grants {
                 }
             };
             let Ok(held) = &outcome else {
-                if outcome.as_ref().is_err_and(|unfit| *unfit == Unfit::Invalid) {
+                if let Err(Unfit::Invalid(bad)) = outcome {
                     self.held.remove(key);
                     // A change that came meanwhile may have made it good.
                     if self.lock_recent().told == told {
-                        self.negatives.insert(key.digest, Instant::now() + NEGATIVE_FOR);
+                        self.negatives.insert(key.digest, (bad, Instant::now() + NEGATIVE_FOR));
                     }
                 }
                 return outcome;
@@ -421,7 +422,8 @@ impl Grants {
             return Ok(Err(Unfit::Unavailable));
         }
         let absent = || {
-            if finding.proves_absence(self.hearing.connected_at_ms()) { Unfit::Invalid } else { Unfit::Unavailable }
+            let is_absent = finding.proves_absence(self.hearing.connected_at_ms());
+            if is_absent { Unfit::Invalid(Bad::Unknown) } else { Unfit::Unavailable }
         };
         let Some(named) = finding.names else { return Ok(Err(absent())) };
         let answer = self.ask_for(question, named, "").await?;
@@ -479,7 +481,7 @@ impl Grants {
         let Answer { verdict, generation, asked, taken } = answer;
         match verdict {
             Verdict::Live(grant) => Ok(Held::new(question.key.clone(), generation, taken, asked, &grant, &self.index)),
-            Verdict::Ended(_) => Err(Unfit::Invalid),
+            Verdict::Ended(ending) => Err(Unfit::Invalid(ending.as_bad())),
             Verdict::Refused(refusal) => Err(Unfit::Refused(refusal)),
             Verdict::Unknown => Err(absent()),
             Verdict::Unsure => Err(Unfit::Unavailable),

@@ -10,6 +10,7 @@ use shared::{path::PathFault, scope::Scope};
 use crate::{
     Edge,
     admit::{self, Caller, DEVICE_HEADER, Denied, Origination},
+    browsers,
     credential::{self, Candidate, Source, with_query},
     forward,
     gate::head::{Limits, is_not_for_gateways},
@@ -44,13 +45,17 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
         ctx.route = "challenge";
         return Box::pin(gateway::acme_challenge(edge, session, &challenge)).await.map(Decision::Answer);
     }
-    if edge.config.tls.https_redirect && !is_tls(session) && !edge.routes.is_plain(&ctx.path) {
-        return to_https(edge, session.req_header());
+    if edge.config.tls.https_redirect && !is_tls(session) {
+        let head = session.req_header();
+        let is_plain = || edge.routes.is_plain(&ctx.path) && !is_for_console(edge, head);
+        if !is_plain() {
+            return to_https(edge, head);
+        }
     }
     let request = Arc::new(read_head(edge, session, ctx)?);
     ctx.request = Some(Arc::clone(&request));
     let path = Arc::clone(&ctx.path);
-    let route = edge.routes.of(&path);
+    let route = if request.is_console { Route::Console } else { edge.routes.of(&path) };
     ctx.route = route.class();
     // Whether this edge is well is told to everybody, at all times.
     if route != Route::Health {
@@ -62,7 +67,7 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
         }
     }
     let answer = match route {
-        Route::Control => {
+        Route::Control | Route::Console => {
             shared::path::check(&path).map_err(Denied::Path)?;
             return Ok(Decision::Forward(Target::Control));
         }
@@ -81,13 +86,17 @@ async fn answer(edge: &Edge, session: &mut Session, request: &Request, route: Ro
         Route::Status => gateway::status(edge, session, request).await,
         Route::Logout => gateway::logout(edge, session, request).await,
         Route::Release => gateway::release(edge, session, request).await,
-        Route::SignIn => gateway::sign_in(edge, session, request).await,
-        Route::Enter => gateway::enter(edge, session, request).await,
+        Route::TimeLeft => gateway::time_left(edge, session, request).await,
+        Route::SignIn => browsers::sign_in(edge, session, request).await,
+        Route::Enter => browsers::enter(edge, session, request).await,
+        Route::TakeOver => browsers::take_over(edge, session, request).await,
+        Route::Language => browsers::language(edge, session, request),
         Route::WhoAmI => gateway::whoami(edge, session, request).await,
-        Route::Stylesheet => Ok(Answer::stylesheet()),
+        Route::Stylesheet => browsers::asset(&edge.assets.style, session),
+        Route::TimeLeftScript => browsers::asset(&edge.assets.time_left, session),
         Route::KeySet => gateway::key_set(edge, session),
         Route::Misspelled => Err(Denied::MisspelledPath),
-        Route::NotFound | Route::Control | Route::Upstream { .. } => Err(Denied::NotFound),
+        Route::NotFound | Route::Control | Route::Console | Route::Upstream { .. } => Err(Denied::NotFound),
     }
 }
 
@@ -113,7 +122,7 @@ fn to_https(edge: &Edge, head: &RequestHeader) -> Result<Decision, Denied> {
     }
     let named = named_host(head).and_then(|host| Origin::of_host(false, host)).ok_or(Denied::WrongHost)?;
     // Whatever the ports: those of the two listeners differ.
-    let secure = edge.public_origins.iter().find(|origin| origin.is_https() && origin.host() == named.host());
+    let secure = edge.served_origins().find(|origin| origin.is_https() && origin.host() == named.host());
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let target = format!("{}{target}", secure.ok_or(Denied::WrongHost)?);
     Answer::permanent_redirect(&target).map(Decision::Answer).ok_or(Denied::Fault)
@@ -127,6 +136,7 @@ fn read_head(edge: &Edge, session: &Session, ctx: &RequestCtx) -> Result<Request
     Ok(Request {
         id: ctx.id,
         client: client_address(edge, session),
+        is_console: edge.console.as_ref() == Some(&public),
         public,
         publics: Arc::clone(&edge.public_origins),
         local: local.filter(Origin::is_loopback),
@@ -154,12 +164,18 @@ fn check_size(head: &RequestHeader, limits: &Limits, max_body_bytes: u64) -> Res
     Ok(())
 }
 
-/// The public origin that a request came by; `None` if it is none of ours.
+/// Whether a request is for the host that shows the console.
+fn is_for_console(edge: &Edge, head: &RequestHeader) -> bool {
+    let console = edge.console.as_ref();
+    console.is_some_and(|console| named_host(head).is_some_and(|host| console.is_named_by(host)))
+}
+
+/// The origin that a request came by, public or the console's; `None` if it is none of ours.
 fn public_origin(edge: &Edge, is_tls: bool, head: &RequestHeader) -> Option<Origin> {
     let host = named_host(head)?;
     // As nearly every request spells it; to read it as an origin takes long.
-    let spelled_so = edge.public_origins.iter().find(|origin| origin.authority() == host);
-    match spelled_so.or_else(|| edge.public_origins.iter().find(|origin| origin.is_named_by(host))) {
+    let spelled_so = edge.served_origins().find(|origin| origin.authority() == host);
+    match spelled_so.or_else(|| edge.served_origins().find(|origin| origin.is_named_by(host))) {
         Some(origin) => Some(origin.clone()),
         // Only DEBUG lets this list be empty.
         None if edge.public_origins.is_empty() => Origin::of_host(is_tls, host),
@@ -240,8 +256,9 @@ async fn admit_with(
     let is_api_client = is_header && request.local.is_none();
     let shown = (!is_api_client).then(|| request.shown().clone());
     let drops_coding = is_header || request.local.is_some();
+    let gets_notice = edge.config.time_left_notice && candidate.source == Source::Cookie && request.local.is_none();
     let permit = Arc::new(permit);
-    let admitted = Admitted { permit, source: candidate.source, drops_coding, target, shown };
+    let admitted = Admitted { permit, source: candidate.source, drops_coding, target, shown, gets_notice };
     Ok(if is_upgrade {
         Decision::Tunnel(admitted)
     } else if trailers::announces_trailers(head) {
@@ -266,31 +283,14 @@ fn sign_in_by_query(
     Ok(Decision::Answer(gateway::signed_in_as(answer, edge, headers, request, credential, held)))
 }
 
-/// A refusal as the caller can use it: a page for a browser that navigates, problem JSON for all others.
-pub fn refusal(edge: &Edge, head: &RequestHeader, ctx: &RequestCtx, denied: &Denied) -> Answer {
-    let answer = if !is_browsers_navigation(&head.method, &head.headers) {
-        Answer::problem(denied)
-    } else if matches!(denied, Denied::NoCredential | Denied::BadCredential | Denied::HandoverGone) {
-        let query = head.uri.query().map(credential::strip_query).unwrap_or_default();
-        let next = with_query(&ctx.path, query.as_deref());
-        // A hand-over's own address leads nowhere a second time.
-        let next = admit::next_path(&next).filter(|next| !next.starts_with("/_gateway/")).unwrap_or("/");
-        Answer::sign_in(Some(denied), next)
-    } else {
-        Answer::refusal_page(denied)
-    };
-    match &ctx.request {
-        Some(request) if *denied == Denied::BadCredential && has_cookie(&head.headers) => {
-            answer.with(header::SET_COOKIE, gateway::cleared_cookie(edge, request))
-        }
-        _ => answer,
-    }
+/// A browser that came by itself, not through the desktop client or as an API client, to a page.
+fn is_browsers_navigation(method: &Method, headers: &HeaderMap) -> bool {
+    !is_client(headers) && admit::is_navigation(method, headers)
 }
 
-/// A browser that came by itself, not through the desktop client or as an API client.
-fn is_browsers_navigation(method: &Method, headers: &HeaderMap) -> bool {
-    let is_client = ["x-local-url", credential::HEADER, DEVICE_HEADER].iter().any(|name| headers.contains_key(*name));
-    !is_client && admit::is_navigation(method, headers)
+/// Whether it is the desktop client, or an API client.
+pub fn is_client(headers: &HeaderMap) -> bool {
+    ["x-local-url", credential::HEADER, DEVICE_HEADER].iter().any(|name| headers.contains_key(*name))
 }
 
 /// A request that wants to become a WebSocket. `Upgrade` without `Connection: upgrade` is a plain request.
@@ -306,10 +306,6 @@ fn is_websocket(head: &RequestHeader) -> bool {
         && head.version == Version::HTTP_11
         && lists(header::UPGRADE, "websocket")
         && lists(header::CONNECTION, "upgrade")
-}
-
-fn has_cookie(headers: &HeaderMap) -> bool {
-    credential::cookie(headers, credential::COOKIE).is_some()
 }
 
 /// Whether the peer itself is a proxy that is trusted.

@@ -6,6 +6,8 @@ pub mod addresses;
 pub mod admission;
 pub mod admit;
 pub mod assertion;
+pub mod assets;
+pub mod browsers;
 pub mod certificates;
 pub mod changes;
 pub mod clock;
@@ -31,6 +33,7 @@ pub mod listening;
 pub mod meter;
 pub mod ops;
 pub mod origin;
+pub mod pages;
 pub mod permit;
 pub mod places;
 pub mod proxy;
@@ -74,6 +77,7 @@ use crate::{
     acme::Acme,
     addresses::Addresses,
     assertion::Assertions,
+    assets::Assets,
     certificates::{Certificates, Files},
     clock::Clock,
     config::Config,
@@ -82,6 +86,7 @@ use crate::{
     listening::Listeners,
     meter::Meter,
     origin::Origin,
+    pages::Site,
     permit::Settler,
     places::Places,
     rates::Rates,
@@ -110,6 +115,11 @@ pub struct Edge {
     pub config: Config,
     pub routes: Routes,
     pub public_origins: Arc<[Origin]>,
+    /// Where this edge shows the console, if it does.
+    pub console: Option<Origin>,
+    /// Where pages lead.
+    pub site: Site,
+    pub assets: Assets,
     pub zenzefi: Addresses,
     /// How answers may spell the upstream's origins.
     pub spellings: Arc<Spellings>,
@@ -160,7 +170,7 @@ impl Edge {
         let authorities = authorities.map_err(|error| format!("ZENZEFI_CA_FILE: {error}"))?;
         let timeout = config.upstream_timeout();
         let certificates =
-            read_certificates("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE", config.tls.files(&config.public_origin))?;
+            read_certificates("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE", config.tls.files(&config.served_origins()))?;
         let client_options = "ZENZEFI_CLIENT_CERT_FILE, ZENZEFI_CLIENT_KEY_FILE";
         let client_certificate = read_certificates(client_options, config.zenzefi_client_files())?;
         let client = client_certificate.clone();
@@ -169,15 +179,23 @@ impl Edge {
         let (metrics, clock) = (Arc::<Metrics>::default(), Arc::new(Clock::new()));
         let assertions = config.assertions().map(|terms| Assertions::new(terms, Arc::clone(&clock))).transpose();
         let assertions = assertions.map_err(|error| format!("ASSERTION_SECONDS: no key can be made: {error}"))?;
+        let assets = Assets::default();
         let addresses = config.zenzefi_url.iter().map(|origin| Upstream::new(origin.clone(), zenzefi.clone()));
         Ok(Self {
             routes: Routes::new(config.control_api_url.is_some(), &config.reserved_prefix_off)
                 .with_assertions(assertions.is_some()),
             public_origins: config.public_origin.clone().into(),
+            console: config.portal.origin(&config.public_origin),
+            site: Site {
+                style: assets.style.address(),
+                portal: config.portal.url(&config.public_origin),
+                home: config.public_origin.first().cloned(),
+            },
+            assets,
             zenzefi: Addresses::new(addresses.collect(), config.zenzefi_rules(), timeout, &metrics),
             spellings: Arc::new(Spellings::of(&origins)),
             certificates,
-            acme: config.tls.acme(&config.public_origin),
+            acme: config.tls.acme(&config.served_origins()),
             client_certificate,
             control: config.control_api_url.clone().map(|origin| Upstream::new(origin, control)),
             tunnels: Connector::new(None),
@@ -200,6 +218,11 @@ impl Edge {
             knowledge: OnceLock::new(),
             config,
         })
+    }
+
+    /// Every origin that is served here, the console's too.
+    pub fn served_origins(&self) -> impl Iterator<Item = &Origin> {
+        self.public_origins.iter().chain(&self.console)
     }
 
     fn known(&self) -> &Known {

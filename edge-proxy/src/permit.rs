@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use crate::{
-    admit::Denied,
+    admit::{Bad, Denied},
     clock::Clock,
     grants::Grants,
     held::{Ended, Held},
@@ -128,7 +128,8 @@ impl Permit {
             let activated = Box::pin(grants.activate(&self.held, None)).await;
             let activated = activated.map_err(|unfit| match unfit {
                 Unfit::Unavailable => Denied::Unavailable,
-                Unfit::Invalid | Unfit::Refused(_) => Denied::BadCredential,
+                Unfit::Invalid(bad) => Denied::BadCredential(bad),
+                Unfit::Refused(_) => Denied::BadCredential(Bad::Revoked),
             });
             // A client that is refused instead got nothing.
             self.set(Stage::Failed);
@@ -233,7 +234,7 @@ impl Settler {
         match self.grants.activate(held, used_at_ms).await {
             Ok(at_ms) => self.meter.activated(held.token_id, at_ms),
             // Over, refunded or revoked: nothing is owed any more.
-            Err(Unfit::Invalid | Unfit::Refused(_)) => {}
+            Err(Unfit::Invalid(_) | Unfit::Refused(_)) => {}
             Err(Unfit::Unavailable) => return,
         }
         self.lock_owed().remove(&held.token_id);

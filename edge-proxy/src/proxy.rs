@@ -18,11 +18,11 @@ use pingora::{
 
 use crate::{
     Edge,
-    admit::Denied,
-    cutoff, download,
+    admit::{Bad, Denied},
+    browsers, cutoff, download,
     exchange::{self, Failure},
     forward,
-    judge::{Decision, is_from_trusted_proxy, judge, refusal},
+    judge::{Decision, is_from_trusted_proxy, judge},
     request::{RequestCtx, Target},
     respond::Answer,
     rewriting::Rewriting,
@@ -73,7 +73,7 @@ impl Proxy {
     }
 
     async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, denied: &Denied) -> pingora::Result<()> {
-        let answer = refusal(&self.edge, session.req_header(), ctx, denied);
+        let answer = browsers::refusal(&self.edge, session.req_header(), ctx, denied);
         self.send(session, ctx, answer).await
     }
 
@@ -241,13 +241,16 @@ impl ProxyHttp for Proxy {
         }
         ctx.status = Some(head.status);
         ctx.journey.answered();
-        let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Ok(()) };
+        let strict = self.edge.strict_transport(session);
+        let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else {
+            return strict.map_or(Ok(()), |strict| head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict));
+        };
         ctx.span.around(admitted.permit.answered(head.status)).await.map_err(|denied| {
             let status = denied.status().as_u16();
             Error::explain(ErrorType::HTTPStatus(status), "the token's clock could not be started")
         })?;
         forward::from_upstream(head, session.req_header(), request, admitted, &self.edge.spellings)?;
-        if let Some(strict) = self.edge.strict_transport(session) {
+        if let Some(strict) = strict {
             head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict)?;
         }
         if session.req_header().version == Version::HTTP_10 && head.remove_header(&header::TRANSFER_ENCODING).is_some()
@@ -388,7 +391,8 @@ fn can_hear(error: &Error) -> bool {
 fn fault(error: &Error, ctx: &RequestCtx) -> Denied {
     let is_control = matches!(ctx.target, Some(Target::Control));
     match (error.etype(), error.esource()) {
-        (ErrorType::HTTPStatus(401), _) => Denied::BadCredential,
+        // Of all that end so: its token ended while its first answer was on the way.
+        (ErrorType::HTTPStatus(401), _) => Denied::BadCredential(Bad::Revoked),
         (ErrorType::HTTPStatus(503), _) => Denied::Unavailable,
         (ErrorType::HTTPStatus(413), _) => Denied::BodyTooLarge,
         (ErrorType::HTTPStatus(408), _) | (ErrorType::ReadTimedout, ErrorSource::Downstream) => Denied::BodyTimeout,

@@ -22,7 +22,7 @@ use shared::{
     credential::{Digest, Handover},
     device::Device,
     event::Usage,
-    grant::{Activation, Finding, Lookup, Malformed},
+    grant::{Activation, Finding, Lookup, Malformed, TakeOver},
     pulse::{Pulse, StreamId},
     rate::Spent,
     redis::{self as contract, Limited},
@@ -125,6 +125,7 @@ pub struct Redis {
     settle: Script,
     activate: Script,
     release: Script,
+    take_over: Script,
     pulse: Script,
     spend: Script,
     publish_keys: Script,
@@ -173,6 +174,7 @@ impl Redis {
             settle: Script::from_lua(contract::SETTLE),
             activate: Script::from_lua(contract::ACTIVATE),
             release: Script::from_lua(contract::RELEASE),
+            take_over: Script::from_lua(contract::TAKE_OVER),
             pulse: Script::from_lua(contract::PULSE),
             spend: Script::from_lua(contract::SPEND),
             publish_keys: Script::from_lua(contract::PUBLISH_KEYS),
@@ -306,7 +308,7 @@ impl Redis {
             }
             judged_by = networks.clone();
         }
-        Err(Error::new(ErrorKind::Unknown, "a token's networks change faster than they can be read"))
+        Err(unread_networks())
     }
 
     async fn take_judged_by(
@@ -442,6 +444,45 @@ impl Redis {
         Ok(freed == 1)
     }
 
+    /// Moves a token to this device, in a session of this id, and tells that event of it. What another device has open ends.
+    pub async fn take_over(
+        &self,
+        held: &Held,
+        device: &Device,
+        address: Option<IpAddr>,
+        session_id: Uuid,
+        told: &Usage,
+    ) -> Result<TakeOver, Error> {
+        let (token_id, lease) = (held.token_id, self.lease_key(held.token_id, device));
+        let mut judged_by = String::new();
+        for _ in 0..NETWORKS_READ {
+            let keys = || [contract::CHANGES, contract::USAGE, contract::SNAPSHOT].map(str::to_owned).into_iter();
+            let said = || Said {
+                keys: [contract::token_key(token_id), lease.clone()].into_iter().chain(keys()).collect(),
+                arguments: vec![
+                    held.generation.to_string().into(),
+                    device.as_str().to_owned().into(),
+                    session_id.to_string().into(),
+                    self.lease_ms.to_string().into(),
+                    judged_by.clone().into(),
+                    token_id.to_string().into(),
+                    contract::CHANGES_LENGTH.to_string().into(),
+                    told.encode().into(),
+                    Span::current().traceparent().map_or(fixed(""), Value::from),
+                ],
+            };
+            let reply: Vec<Str> = self.run("TAKE_OVER", &self.take_over, said).await?;
+            let outcome = TakeOver::parse(token_id, &reply).map_err(malformed)?;
+            let TakeOver::Refused(Lookup::Guarded(networks)) = &outcome else { return Ok(outcome) };
+            let whereabouts: Whereabouts = networks.parse().map_err(malformed)?;
+            if !whereabouts.may_use(address) {
+                return Ok(outcome);
+            }
+            judged_by = networks.clone();
+        }
+        Err(unread_networks())
+    }
+
     fn lease_key(&self, token_id: Uuid, device: &Device) -> String {
         contract::lease_key(token_id, self.shares_tokens.then_some(device))
     }
@@ -574,6 +615,10 @@ fn changed_token(fields: &[String]) -> Option<Uuid> {
         [name, token_id] if name == contract::CHANGES_FIELD => token_id.parse().ok(),
         _ => None,
     }
+}
+
+fn unread_networks() -> Error {
+    Error::new(ErrorKind::Unknown, "a token's networks change faster than they can be read")
 }
 
 fn malformed(malformed: Malformed) -> Error {

@@ -31,8 +31,10 @@ pub struct Request {
     pub id: Uuid,
     /// The address of whoever asks, past the proxies that are trusted.
     pub client: Option<IpAddr>,
-    /// The public origin by which this request came.
+    /// The origin by which this request came: public, or the console's.
     pub public: Origin,
+    /// Whether it is the console's, at which there is nothing else.
+    pub is_console: bool,
     /// Every public origin.
     pub publics: Arc<[Origin]>,
     /// The origin of a desktop client's local proxy.
@@ -70,6 +72,8 @@ pub struct Admitted {
     pub target: String,
     /// The origin under which its pages are shown; `None` for an API client.
     pub shown: Option<Origin>,
+    /// Whether pages tell it how much time is left, where they can.
+    pub gets_notice: bool,
 }
 
 /// Where a request goes after its head was judged.

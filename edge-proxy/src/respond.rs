@@ -3,17 +3,18 @@
 
 use std::time::Duration;
 
-use askama::Template;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::{http::ResponseHeader, proxy::Session};
 use serde_json::json;
 
-use crate::admit::Denied;
+use crate::{admit::Denied, assets::Asset, origin::Origin, pages::Page};
 
 /// What a page of ours may load and do: its own stylesheet and its own form.
 const PAGE_POLICY: &str =
     "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// For how long what never changes is kept: a year, which is as good as for ever.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// How much of a request's body is read away so that the connection can be kept.
 const DRAIN_BYTES: usize = 64 * 1024;
 const DRAIN_FOR: Duration = Duration::from_secs(2);
@@ -31,20 +32,6 @@ pub struct Answer {
     closes: bool,
     /// Why it refuses, if it does.
     refused: Option<&'static str>,
-}
-
-#[derive(Template)]
-#[template(path = "refusal.html")]
-struct RefusalPage<'a> {
-    title: &'a str,
-    message: &'a str,
-}
-
-#[derive(Template)]
-#[template(path = "sign_in.html")]
-struct SignInPage<'a> {
-    message: Option<&'a str>,
-    next: &'a str,
 }
 
 impl Answer {
@@ -81,26 +68,22 @@ impl Answer {
         answer.marked_for(denied)
     }
 
-    /// The sign-in page, for a browser that navigates without a good credential; says why, if there is something to say.
-    pub fn sign_in(denied: Option<&Denied>, next: &str) -> Self {
-        let message = denied.filter(|&denied| *denied != Denied::NoCredential).map(Denied::detail);
-        let page = SignInPage { message: message.as_deref(), next };
-        Self::page(denied, page.render().expect("the page renders from two texts"))
-    }
-
-    /// A refusal as a page, for a browser that navigates.
-    pub fn refusal_page(denied: &Denied) -> Self {
-        let title = denied.status().canonical_reason().unwrap_or("Refused");
-        let page = RefusalPage { title, message: &denied.detail() };
-        Self::page(Some(denied), page.render().expect("the page renders from two texts"))
-    }
-
-    fn page(denied: Option<&Denied>, body: String) -> Self {
+    /// A page, with the status of what it tells of; it takes its stylesheet from its own origin, or from this one.
+    pub fn page(denied: Option<&Denied>, page: Page, styled_by: Option<&Origin>) -> Self {
         let status = denied.map_or(StatusCode::OK, Denied::status);
-        let answer = Self::new(status, "text/html; charset=utf-8", body)
-            .with(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY))
+        let policy = match styled_by {
+            None => HeaderValue::from_static(PAGE_POLICY),
+            Some(origin) => HeaderValue::try_from(PAGE_POLICY.replacen("'self'", &origin.to_string(), 1))
+                .expect("an origin is visible ASCII"),
+        };
+        let mut answer = Self::new(status, "text/html; charset=utf-8", page.html)
+            .with(header::CONTENT_SECURITY_POLICY, policy)
             // The form's own request must keep its Origin, which `no-referrer` would turn into `null`.
             .with(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+        if let Some(after) = page.again_after {
+            // The same as `<meta http-equiv="refresh">`, which has no place among what a page says.
+            answer = answer.with(header::REFRESH, HeaderValue::from(after.as_secs()));
+        }
         match denied {
             Some(denied) => answer.marked_for(denied),
             None => answer,
@@ -110,14 +93,19 @@ impl Answer {
     /// Public keys as a JWK set (RFC 7517), which may be kept for so long.
     pub fn key_set(keys: Bytes, lasts: Duration) -> Self {
         let cached = format!("public, max-age={}", lasts.as_secs());
-        let mut answer = Self::new(StatusCode::OK, "application/jwk-set+json", keys);
-        answer.headers.retain(|(name, _)| *name != header::CACHE_CONTROL);
-        answer.with(header::CACHE_CONTROL, HeaderValue::try_from(cached).expect("a number is visible ASCII"))
+        let cached = HeaderValue::try_from(cached).expect("a number is visible ASCII");
+        Self::new(StatusCode::OK, "application/jwk-set+json", keys).cached(cached)
     }
 
-    /// The stylesheet of the pages above.
-    pub fn stylesheet() -> Self {
-        Self::new(StatusCode::OK, "text/css; charset=utf-8", Bytes::from_static(include_bytes!("../assets/style.css")))
+    /// What pages load; by an address that names its content it never changes.
+    pub fn asset(asset: &Asset, is_named: bool) -> Self {
+        let cached = HeaderValue::from_static(if is_named { FOR_EVER } else { "no-cache" });
+        Self::new(StatusCode::OK, asset.content_type, asset.body.clone()).cached(cached)
+    }
+
+    fn cached(mut self, how: HeaderValue) -> Self {
+        self.headers.retain(|(name, _)| *name != header::CACHE_CONTROL);
+        self.with(header::CACHE_CONTROL, how)
     }
 
     /// A redirect to be followed with a GET. `None` if the target cannot stand in a header.

@@ -24,11 +24,15 @@ use crate::{
         coding::{Coding, Passage},
         integrity::Integrity,
         media::Text,
+        notice::Notice,
         origins::Spellings,
         plan::{Asker, Plan, joined},
     },
     telemetry::Metrics,
 };
+
+/// What is kept as a file begins so.
+const ATTACHMENT: &[u8] = b"attachment";
 
 /// One body on its way through.
 pub struct Rewriting {
@@ -55,10 +59,17 @@ impl Rewriting {
         if asked.method == Method::HEAD {
             return Ok(None);
         }
-        let work = match (shown, plan.text) {
+        let mut work = match (shown, plan.text) {
             (Some(shown), Some(text)) => work(text, &edge.spellings, shown),
             _ => Work::default(),
         };
+        if let Some(shown) = shown.filter(|_| admitted.gets_notice && plan.text == Some(Text::Html))
+            && is_shown_as_page(asked, head)
+            && forward::admit_script(head, shown.is_https())?
+        {
+            let script = format!("<script src=\"{}\" defer></script>", edge.assets.time_left.address());
+            work.notice = Some(Notice::new(script.into()));
+        }
         let passage = Passage::new(plan.from, plan.to, work).map_err(broken)?;
         Ok(Some(Self { plan, passage, bytes_in: 0, bytes_out: 0, took: Duration::ZERO }))
     }
@@ -101,7 +112,20 @@ impl Rewriting {
 
 fn work(text: Text, spellings: &Arc<Spellings>, shown: &Origin) -> Work {
     let integrity = (text == Text::Html).then(|| Integrity::new(Arc::clone(spellings), shown.clone()));
-    Work { integrity, rewriter: Some(Rewriter::new(Arc::clone(spellings), shown.clone())) }
+    Work { integrity, rewriter: Some(Rewriter::new(Arc::clone(spellings), shown.clone())), notice: None }
+}
+
+/// Whether a browser is about to show an answer as a page of its own: not in a frame, not to a script, and not as a file to keep.
+fn is_shown_as_page(asked: &RequestHeader, head: &ResponseHeader) -> bool {
+    let is_document = asked.headers.get("sec-fetch-dest").is_some_and(|destination| destination == "document");
+    let is_file = head.headers.get(header::CONTENT_DISPOSITION).is_some_and(|disposition| {
+        disposition
+            .as_bytes()
+            .trim_ascii_start()
+            .get(..ATTACHMENT.len())
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(ATTACHMENT))
+    });
+    is_document && !is_file
 }
 
 /// A body that cannot be passed on: what stands behind the gateway sent it so.

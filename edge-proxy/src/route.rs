@@ -14,14 +14,20 @@ pub enum Route<'a> {
     Health,
     SignIn,
     Enter,
+    TakeOver,
+    TimeLeft,
+    Language,
     WhoAmI,
     Stylesheet,
+    TimeLeftScript,
     /// What assertions are verified with, where they are made.
     KeySet,
     /// Below a reserved prefix, and nothing there.
     NotFound,
     /// The control API, where this edge is its front door.
     Control,
+    /// The control plane at a host of its own: every path.
+    Console,
     /// The upstream's `path`, which begins with a slash; `prefixed` if it came under `/api/v1/proxy`.
     Upstream {
         path: &'a str,
@@ -36,10 +42,17 @@ impl Route<'_> {
     pub fn class(self) -> &'static str {
         match self {
             Self::Health => "health",
-            Self::Authenticate | Self::Status | Self::Logout | Self::Release => "session",
-            Self::SignIn | Self::Enter | Self::WhoAmI | Self::Stylesheet => "page",
+            Self::Authenticate | Self::Status | Self::Logout | Self::Release | Self::TimeLeft => "session",
+            Self::SignIn
+            | Self::Enter
+            | Self::TakeOver
+            | Self::Language
+            | Self::WhoAmI
+            | Self::Stylesheet
+            | Self::TimeLeftScript => "page",
             Self::KeySet => "keys",
             Self::Control => "control",
+            Self::Console => "console",
             Self::Upstream { .. } => "upstream",
             Self::NotFound | Self::Misspelled => "none",
         }
@@ -136,8 +149,12 @@ impl Routes {
             return match below {
                 "/sign-in" => Route::SignIn,
                 "/enter" => Route::Enter,
+                "/take-over" => Route::TakeOver,
+                "/time-left" => Route::TimeLeft,
+                "/language" => Route::Language,
                 "/whoami" => Route::WhoAmI,
                 "/style.css" => Route::Stylesheet,
+                "/time-left.js" => Route::TimeLeftScript,
                 _ => Route::NotFound,
             };
         }

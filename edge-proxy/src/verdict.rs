@@ -8,7 +8,7 @@ use shared::{
     scope::Scope,
 };
 
-use crate::held::Held;
+use crate::{admit::Bad, held::Held};
 
 /// Why a grant ends while requests hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,15 @@ impl Ending {
             Self::EndedByAdministrator => "ended_by_administrator",
             Self::KeptOut => "kept_out",
             Self::RedisAway => "redis_away",
+        }
+    }
+
+    /// What that makes of the credential.
+    pub fn as_bad(self) -> Bad {
+        match self {
+            Self::Expired => Bad::Expired,
+            Self::Suspended => Bad::Suspended,
+            _ => Bad::Revoked,
         }
     }
 }
@@ -102,7 +111,7 @@ impl Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unfit {
     /// Unknown, revoked, suspended, rotated away or expired.
-    Invalid,
+    Invalid(Bad),
     /// Good, but not for this request.
     Refused(Refusal),
     /// Redis cannot say.

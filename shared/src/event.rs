@@ -22,11 +22,24 @@ pub enum Usage {
         #[serde(with = "digest_text")]
         digest: Digest,
     },
+    /// A device took a token from the one that had it, on the word of whoever carries a credential of it.
+    TakenOver(TakingOver),
     /// What one edge process has counted of a session so far.
     Session(SessionFigures),
     /// A kind that a newer edge writes.
     #[serde(other)]
     Unknown,
+}
+
+/// Who took a token over, from where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakingOver {
+    pub token_id: Uuid,
+    pub user_id: Uuid,
+    /// The request that asked for it, by which this taking is known again.
+    pub request_id: Uuid,
+    pub address: Option<IpAddr>,
+    pub agent: Option<String>,
 }
 
 /// What one edge process has counted of a session since the session began there; only ever more. Times are milliseconds of
@@ -88,6 +101,13 @@ mod tests {
         for event in [
             Usage::Activated { token_id: Uuid::nil(), at_ms: 1_700_000_000_000 },
             Usage::Redeemed { digest: Digest::of(b"a secret") },
+            Usage::TakenOver(TakingOver {
+                token_id: Uuid::nil(),
+                user_id: Uuid::nil(),
+                request_id: Uuid::nil(),
+                address: None,
+                agent: Some("an agent".into()),
+            }),
             Usage::Session(SessionFigures {
                 session_id: Uuid::nil(),
                 instance_id: Uuid::nil(),

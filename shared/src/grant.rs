@@ -316,6 +316,30 @@ impl Activation {
     }
 }
 
+/// What became of an attempt to move a token to another device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TakeOver {
+    /// It has the token now.
+    Taken,
+    /// No other device had it.
+    Unneeded,
+    /// It may not, for this reason; never [`Lookup::Live`].
+    Refused(Lookup),
+}
+
+impl TakeOver {
+    /// Reads the reply of [`crate::redis::TAKE_OVER`] about `token_id`.
+    pub fn parse(token_id: Uuid, reply: &[impl Deref<Target = str>]) -> Result<Self, Malformed> {
+        let fields: Vec<&str> = reply.iter().map(Deref::deref).collect();
+        match fields[..] {
+            ["taken"] => Ok(Self::Taken),
+            ["unneeded"] => Ok(Self::Unneeded),
+            ["live", ..] => Err(Malformed),
+            _ => Lookup::parse(token_id, reply).map(Self::Refused),
+        }
+    }
+}
+
 /// What became of an attempt to bar a token for its refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bar {
@@ -407,5 +431,8 @@ mod tests {
         for fields in [&["live"][..], &["conflict", "a-device"], &[]] {
             assert_eq!(Lookup::parse(token_id, &reply(fields)), Err(Malformed), "{fields:?}");
         }
+        assert_eq!(TakeOver::parse(token_id, &reply(&["taken"])), Ok(TakeOver::Taken));
+        assert_eq!(TakeOver::parse(token_id, &reply(&["expired"])), Ok(TakeOver::Refused(Lookup::Expired)));
+        assert_eq!(TakeOver::parse(token_id, &live("full", "3600000")), Err(Malformed));
     }
 }

@@ -3,10 +3,10 @@
 //! | key | type | written by | read by | ends |
 //! | --- | --- | --- | --- | --- |
 //! | [`credential_key`] | string `token_id:gen` | control | edge | with its token's hash |
-//! | [`token_key`] | hash | control ([`PUT`], [`BAR`]), edge ([`ADMIT`], [`SETTLE`], [`ACTIVATE`], [`RELEASE`]) | edge ([`ADMIT`]) | 24 h after its token does |
+//! | [`token_key`] | hash | control ([`PUT`], [`BAR`]), edge ([`ADMIT`], [`SETTLE`], [`ACTIVATE`], [`RELEASE`], [`TAKE_OVER`]) | edge ([`ADMIT`]) | 24 h after its token does |
 //! | [`lease_key`] | string `session\|started_at\|pending\|device` | edge, control ([`PUT`]) | edge | [`LEASE_MS`] after the last request |
 //! | [`CHANGES`] | stream, field [`CHANGES_FIELD`] | control, edge | edge | trimmed to about [`CHANGES_LENGTH`] |
-//! | [`USAGE`] | stream of [`crate::event::Usage`] | edge ([`TELL`], [`ACTIVATE`]) | control | trimmed by its reader |
+//! | [`USAGE`] | stream of [`crate::event::Usage`] | edge ([`TELL`], [`ACTIVATE`], [`TAKE_OVER`]) | control | trimmed by its reader |
 //! | [`SNAPSHOT`] | hash `epoch`, `run_id`, `build`, `built_at`, `caught_up_at`; `building` alone while it is filled | control | both | never |
 //! | [`handover_key`] | string, a salt | control | edge (`GETDEL`) | after [`HANDOVER_SECONDS`] |
 //! | [`acme_challenge_key`] | string, what the authority is to be answered | edge | edge | after [`ACME_CHALLENGE_SECONDS`] |
@@ -15,10 +15,10 @@
 //! | [`ASSERTION_KEYS`] | sorted set of public keys, by when each ends | edge ([`PUBLISH_KEYS`]) | edge ([`PUBLISH_KEYS`]) | with its last key |
 //! | [`rate_key`] | string, a time | edge, control ([`SPEND`]) | both ([`SPEND`]) | always: once its limit is unused again |
 //!
-//! The braces in a key are a hash tag: keys of one token that one script touches share it. Beside those, [`FIND`] and [`ADMIT`]
-//! read the snapshot, for an answer is worth nothing unless it is whole in that very instant; [`ACTIVATE`] and [`RELEASE`] append
-//! to the streams, for what only the hash held could be lost. Times are milliseconds of Redis' own clock since 1970, the only
-//! clock that both planes trust.
+//! The braces in a key are a hash tag: keys of one token that one script touches share it. Beside those, [`FIND`], [`ADMIT`]
+//! and [`TAKE_OVER`] read the snapshot, for an answer is worth nothing unless it is whole in that very instant; [`ACTIVATE`], [`RELEASE`]
+//! and [`TAKE_OVER`] append to the streams, for what only the hash held could be lost. Times are milliseconds of Redis' own clock since
+//! 1970, the only clock that both planes trust.
 
 use uuid::Uuid;
 
@@ -167,6 +167,8 @@ pub const SETTLE: &str = include_str!("redis/settle.lua");
 pub const ACTIVATE: &str = include_str!("redis/activate.lua");
 /// Frees a token for other devices.
 pub const RELEASE: &str = include_str!("redis/release.lua");
+/// Moves a token to another device.
+pub const TAKE_OVER: &str = include_str!("redis/take_over.lua");
 /// Bars a token while its refund is settled.
 pub const BAR: &str = include_str!("redis/bar.lua");
 /// Tells what is remembered of failed logins, and the time.

@@ -11,7 +11,7 @@ async fn a_browser_signs_in_and_sees_the_upstreams_page_alive() {
     let browser = Browser::start().await;
 
     browser.opens(stack.edge().url()).await;
-    browser.shows("h1", "Zenzefi Gateway").await;
+    browser.shows("h1", "Sign in to Zenzefi").await;
     browser.keeps_screenshot("sign-in").await;
     browser.types("#token", &token.text).await;
     browser.clicks("button").await;

@@ -20,6 +20,7 @@ mod fitted_heads;
 mod fixtures;
 mod front_door;
 mod h2_abuse;
+mod gateway_pages;
 mod handover;
 mod headers;
 mod journeys;

@@ -100,13 +100,16 @@ const PAGES: &[Page] = &[
     page("admin-audit", "/console/admin/audit", Admin).to_come(),
     page("admin-ledger", "/console/admin/ledger", Admin).to_come(),
     page("admin-health", "/console/admin/health", Admin).to_come(),
-    page("sign-in", "/_gateway/sign-in", Edge("")).in_english(),
-    page("handover-gone", "/_gateway/enter?code=nonsense", Edge("")).answering(401).in_english(),
-    page("unknown", "/page", Edge("stranger")).answering(401).in_english(),
-    page("expired", "/page", Edge("expired")).answering(401).in_english(),
-    page("scope", "/page", Edge("certificates")).answering(403).in_english(),
-    page("device", "/page", Edge("elsewhere")).answering(409).in_english(),
-    page("upstream-down", "/page", Edge("good")).answering(502).in_english(),
+    page("sign-in", "/_gateway/sign-in", Edge("")),
+    page("handover-gone", "/_gateway/enter?code=nonsense", Edge("")).answering(401),
+    page("unknown", "/page", Edge("stranger")).answering(401),
+    page("expired", "/page", Edge("expired")).answering(401),
+    page("rotated", "/page", Edge("rotated")).answering(401),
+    page("suspended", "/_gateway/sign-in?why=suspended", Edge("")),
+    page("not-found", "/_gateway/nothing", Edge("")).answering(404),
+    page("scope", "/page", Edge("certificates")).answering(403),
+    page("device", "/page", Edge("elsewhere")).answering(409),
+    page("upstream-down", "/page", Edge("good")).answering(502),
 ];
 
 /// Addresses that lead on, or to a file.
@@ -136,12 +139,15 @@ impl World {
         let expired = alice.buys(1).await;
         assert_eq!(edge.status_for(&expired, "/page").await, 200);
         let certificates = alice.buys_scoped(hours, "certificates_only").await;
+        let rotated = alice.buys(hours).await;
+        alice.rotates(&rotated).await;
         let (elsewhere, good) = (alice.buys(hours).await, alice.buys(hours).await);
         edge.on("another-device", &elsewhere, Method::GET, "/page").answer().await;
         eventually!(edge.status_for(&expired, "/page").await, |status| *status == 401);
         let tokens = vec![
             ("stranger", Token::stranger()),
             ("expired", expired),
+            ("rotated", rotated),
             ("certificates", certificates),
             ("elsewhere", elsewhere),
             ("good", good),

@@ -1,6 +1,7 @@
 //! A headless Chromium that a test drives: what people do in it, and what they see. What they cannot ask it for is in [`devtools`].
 
 mod devtools;
+mod parts;
 
 use std::time::Duration;
 
@@ -45,6 +46,11 @@ impl Browser {
     /// One that takes any certificate for good.
     pub async fn start_trusting() -> Self {
         Self::start_with(&["--ignore-certificate-errors"]).await
+    }
+
+    /// One whose person reads this language best.
+    pub async fn start_reading(language: &str) -> Self {
+        Self::start_with(&[&format!("--lang={language}"), &format!("--accept-lang={language}")]).await
     }
 
     async fn start_with(flags: &[&str]) -> Self {
@@ -98,6 +104,11 @@ impl Browser {
     pub async fn counts(&self, selector: &str, prefix: &str, least: u32) {
         let number = |shown: &String| shown.strip_prefix(prefix)?.trim().parse().ok();
         eventually!(self.shown(selector).await, |shown| number(shown) >= Some(least));
+    }
+
+    /// Asks for its page again.
+    pub async fn reloads(&self) {
+        self.client.refresh().await.expect("the page opens again");
     }
 
     /// The text that an element shows now.

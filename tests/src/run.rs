@@ -27,12 +27,13 @@ use folder::{RunFolder, Secrets};
 use operator::{Operator, SUPERUSER_EMAIL, first_token};
 
 /// Configuration of the programs that is taken over from the caller's environment, so that a developer can try it.
-const TAKEN_OVER: [&str; 13] = [
+const TAKEN_OVER: [&str; 14] = [
     "ACCESS_TOKEN_EXPIRE_MINUTES",
     "DEVICE_POLICY",
     "FORWARD_ACCESS_TOKEN",
     "LOG_FORMAT",
     "LOG_LEVEL",
+    "TIME_LEFT_NOTICE",
     "TOKEN_PRICE_12H",
     "TOKEN_PRICE_1H",
     "TOKEN_PRICE_24H",
@@ -244,6 +245,7 @@ impl Configuration<'_> {
             ("ZENZEFI_URL", upstream),
             ("PUBLIC_ORIGIN", &self.public_origin()),
             ("CONTROL_API_URL", control_url),
+            ("CONSOLE_URL", &format!("{control_url}/console")),
             ("UNKNOWN_TOKENS_PER_MINUTE", "1000"),
             ("TOKEN_REQUESTS_PER_MINUTE", "100000"),
             ("TOKEN_OPEN_REQUESTS", "10000"),

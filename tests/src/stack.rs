@@ -290,6 +290,7 @@ impl Wiring<'_> {
         let mut edge = self.both(public_origin);
         edge.extend(environment([
             ("CONTROL_API_URL", control_url),
+            ("CONSOLE_URL", &format!("{control_url}/console")),
             ("EDGE_THREADS", "2"),
             ("DRAIN_SECONDS", "2"),
             ("UNKNOWN_TOKENS_PER_MINUTE", "0"),

@@ -61,6 +61,15 @@ pub async fn insert(tx: &Tx, line: NewLine<'_>) -> Result<(), Error> {
     tx.execute_raw(sql(query, values)).await.map(drop)
 }
 
+/// Whether the same was written of the same request in the last days: of what may be told twice.
+pub async fn is_written(tx: &Tx, line: &NewLine<'_>) -> Result<bool, Error> {
+    let query = "SELECT EXISTS (SELECT FROM audit_logs WHERE action = $1 AND resource_id = $2 AND request_id = $3
+        AND created_at > now() - interval '2 days')";
+    let row =
+        tx.query_one_raw(sql(query, [line.action.into(), line.resource_id.into(), line.request_id.into()])).await?;
+    row.map_or(Ok(false), |row| row.try_get_by_index(0))
+}
+
 /// A page of lines, newest first, and how many there are in all.
 pub async fn list(db: &impl Connection, filter: &Filter, limit: u64, offset: u64) -> Result<(Vec<Line>, u64), Error> {
     const LISTED: &str = "($1::uuid IS NULL OR a.user_id = $1) AND ($2::text IS NULL OR a.action = $2)

@@ -112,7 +112,7 @@ impl Origin {
 }
 
 impl Resource {
-    fn kind(self) -> &'static str {
+    pub fn kind(self) -> &'static str {
         match self {
             Self::User(_) | Self::Login(_) => "user",
             Self::Token(_) => "token",
@@ -123,7 +123,7 @@ impl Resource {
         }
     }
 
-    fn id(self) -> Option<Uuid> {
+    pub fn id(self) -> Option<Uuid> {
         match self {
             Self::User(id) | Self::Token(id) | Self::Payment(id) | Self::Session(id) | Self::Bundle(id) => Some(id),
             Self::Login(id) => id,

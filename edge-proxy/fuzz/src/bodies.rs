@@ -19,6 +19,7 @@ use crate::{
         body::{Rewriter, Work},
         coding::{Coding, Passage},
         integrity::Integrity,
+        notice::Notice,
         origins::Spellings,
     },
 };
@@ -76,6 +77,26 @@ pub fn the_stream_loses_the_integrity_that_the_whole_loses(mut input: Input<'_>)
     assert!(unchanged == expected, "{} became {}", page.escape_ascii(), expected.escape_ascii());
 }
 
+/// However a page is cut into chunks, the script is put in once, at the same place, and nothing else changes.
+pub fn the_stream_gets_its_script_where_the_whole_does(mut input: Input<'_>) {
+    const SCRIPT: &[u8] = b"\x00script\x00";
+    let strides = input.strides();
+    let page = Bytes::from(input.text());
+    let notice = || Notice::new(Bytes::from_static(SCRIPT));
+    let (mut stream, mut out) = (notice(), Vec::new());
+    for chunk in chunks(&page, strides) {
+        out.extend_from_slice(&stream.push(Bytes::copy_from_slice(chunk), false));
+    }
+    out.extend_from_slice(&stream.push(Bytes::new(), true));
+    let expected = notice().push(page.clone(), true);
+    assert!(out == expected, "{} became {}", page.escape_ascii(), out.escape_ascii());
+    if out.len() != page.len() {
+        let put_at = (0..page.len()).find(|&at| out[at..].starts_with(SCRIPT) && out[..at] == page[..at]);
+        let at = put_at.expect("the script is in it");
+        assert!(out[at + SCRIPT.len()..] == page[at..], "{} became {}", page.escape_ascii(), out.escape_ascii());
+    }
+}
+
 /// A body in any coding comes out in any other, whole and rewritten.
 pub fn every_coding_passes_into_every_other(mut input: Input<'_>) {
     let Parties { upstreams, shown } = input.parties();
@@ -114,7 +135,7 @@ pub fn what_is_broken_ends_and_stays_small(mut input: Input<'_>) {
 }
 
 fn rewriting(spellings: Arc<Spellings>, shown: Origin) -> Work {
-    Work { integrity: None, rewriter: Some(Rewriter::new(spellings, shown)) }
+    Work { rewriter: Some(Rewriter::new(spellings, shown)), ..Work::default() }
 }
 
 /// Whether an absolute URL of this origin stands in a text: looked for in the simplest way, in the spellings that are sure.

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
-    credential::{self, COOKIE, DEVICE_COOKIE},
+    credential,
     input::{Input, Parties},
     rewrite::headers::set_cookie,
 };
@@ -19,7 +19,7 @@ pub fn a_cookie_is_never_ours_and_stays_on_its_host(mut input: Input<'_>) {
         assert_eq!(sent_back, self::sent_back(line.as_bytes()), "{line:?} became {value:?}");
         let mut headers = HeaderMap::new();
         headers.insert(header::COOKIE, HeaderValue::from_bytes(&sent_back).expect("a header"));
-        for ours in [COOKIE, DEVICE_COOKIE] {
+        for ours in shared::cookie::ALL {
             assert_eq!(credential::cookie(&headers, ours), None, "{line:?}");
         }
         let Some(shown) = shown else { continue };

@@ -5,7 +5,7 @@ use http::HeaderValue;
 use crate::origin::Origin;
 
 /// What bytes above ASCII stand for in a text, so that a short input says much that is a spelling, or nearly one.
-const PIECES: [&[u8]; 78] = [
+const PIECES: [&[u8]; 81] = [
     b"https://",
     b"http://",
     b"wss://",
@@ -84,6 +84,9 @@ const PIECES: [&[u8]; 78] = [
     b">",
     b"private",
     b"no-store, max-age=1",
+    b"<!doctype html>",
+    b"<html lang=en>",
+    b"<head>",
 ];
 
 const UPSTREAMS: [&[&str]; 4] = [

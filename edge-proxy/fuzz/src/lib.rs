@@ -31,6 +31,7 @@ pub fn check(input: &[u8]) {
         headers::an_answer_is_private,
         cookies::a_cookie_is_never_ours_and_stays_on_its_host,
         bodies::the_stream_loses_the_integrity_that_the_whole_loses,
+        bodies::the_stream_gets_its_script_where_the_whole_does,
     ] as &[fn(Input<'_>)]);
     check(input);
 }

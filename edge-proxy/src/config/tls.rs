@@ -26,7 +26,7 @@ pub struct TlsOptions {
     #[arg(long, env = "EDGE_TLS_KEY_FILE", value_delimiter = ',')]
     pub edge_tls_key_file: Vec<PathBuf>,
 
-    /// The ACME authority that gives certificates for the https names in PUBLIC_ORIGIN, which must reach the edge at port 80, such as https://acme-v02.api.letsencrypt.org/directory; whoever sets it agrees to its terms
+    /// The ACME authority that gives certificates for the https names in PUBLIC_ORIGIN and CONSOLE_HOST, which must reach the edge at port 80, such as https://acme-v02.api.letsencrypt.org/directory; whoever sets it agrees to its terms
     #[arg(long, env = "ACME_DIRECTORY", requires = "acme_folder", value_parser = https_url)]
     pub acme_directory: Option<String>,
 
@@ -53,14 +53,14 @@ pub struct TlsOptions {
 
 impl TlsOptions {
     /// Checks what no single option shows; the error names the options.
-    pub fn validate(&self, public_origins: &[Origin]) -> Result<(), String> {
+    pub fn validate(&self, origins: &[Origin]) -> Result<(), String> {
         if self.edge_tls_cert_file.len() != self.edge_tls_key_file.len() {
             return Err("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE: each certificate needs one key".into());
         }
-        if self.edge_tls_listen.is_some() && self.files(public_origins).is_empty() {
+        if self.edge_tls_listen.is_some() && self.files(origins).is_empty() {
             return Err("EDGE_TLS_LISTEN needs EDGE_TLS_CERT_FILE and EDGE_TLS_KEY_FILE, or ACME_DIRECTORY".into());
         }
-        if let Some(acme) = self.acme(public_origins) {
+        if let Some(acme) = self.acme(origins) {
             if self.edge_tls_listen.is_none() || acme.domains.is_empty() {
                 return Err("ACME_DIRECTORY needs EDGE_TLS_LISTEN, and an https name in PUBLIC_ORIGIN".into());
             }
@@ -72,7 +72,7 @@ impl TlsOptions {
             if self.edge_tls_listen.is_none() {
                 return Err("HTTPS_REDIRECT needs EDGE_TLS_LISTEN".into());
             }
-            if !public_origins.iter().any(Origin::is_https) {
+            if !origins.iter().any(Origin::is_https) {
                 return Err("HTTPS_REDIRECT needs an https origin in PUBLIC_ORIGIN to lead to".into());
             }
         }
@@ -80,21 +80,21 @@ impl TlsOptions {
     }
 
     /// The certificates of the TLS listener, if there is one.
-    pub fn files(&self, public_origins: &[Origin]) -> Vec<Files> {
+    pub fn files(&self, origins: &[Origin]) -> Vec<Files> {
         let pairs = self.edge_tls_cert_file.iter().zip(&self.edge_tls_key_file);
         let files = pairs.map(|(certificates, key)| Files {
             certificates: certificates.clone(),
             key: key.clone(),
             need: Need::Required,
         });
-        let files = files.chain(self.acme(public_origins).into_iter().flat_map(|acme| acme.files_with_fallbacks()));
+        let files = files.chain(self.acme(origins).into_iter().flat_map(|acme| acme.files_with_fallbacks()));
         if self.edge_tls_listen.is_some() { files.collect() } else { Vec::new() }
     }
 
     /// The ACME authority for the names in these origins, if there is one.
-    pub fn acme(&self, public_origins: &[Origin]) -> Option<Acme> {
+    pub fn acme(&self, origins: &[Origin]) -> Option<Acme> {
         let (directory, folder) = self.acme_directory.clone().zip(self.acme_folder.as_ref())?;
-        let named = public_origins.iter().filter(|origin| origin.is_https() && !origin.is_address());
+        let named = origins.iter().filter(|origin| origin.is_https() && !origin.is_address());
         let domains: Vec<String> = named.map(Origin::host).collect::<BTreeSet<_>>().into_iter().collect();
         let folder = Folder::new(folder, &directory, &domains);
         let (contact, ca_file) = (self.acme_contact.clone(), self.acme_ca_file.clone());

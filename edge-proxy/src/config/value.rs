@@ -5,6 +5,8 @@ use std::fmt;
 use clap::ValueEnum;
 use shared::client::{Networks, NotANetwork, TrustedProxies};
 
+use crate::origin::Origin;
+
 /// When a request must say which device it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DevicePolicy {
@@ -97,6 +99,27 @@ pub fn networks(text: &str) -> Result<Networks, NotANetwork> {
 pub fn path(text: &str) -> Result<String, String> {
     let is_path = text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok();
     if is_path { Ok(text.to_owned()) } else { Err("must be a path, such as /health".into()) }
+}
+
+pub fn host(text: &str) -> Result<String, String> {
+    let named = Origin::of_host(false, text).filter(|_| !text.contains(['/', '@', '?', '#']));
+    named.map(|_| text.to_owned()).ok_or_else(|| "must be host or host:port, without a scheme".into())
+}
+
+/// The address of a page, without a slash at its end, to which a path can be added.
+pub fn page_url(text: &str) -> Result<String, String> {
+    let is_page = url::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_page && is_plain {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err("must be http(s)://host[:port]/path".into())
+    }
 }
 
 pub fn https_url(text: &str) -> Result<String, String> {

@@ -13,6 +13,7 @@ use crate::{
     rewrite::{
         headers as rewrite,
         media::Text,
+        notice::policy_with_own_script,
         origins::Spellings,
         plan::{self, Plan, joined},
         validators,
@@ -58,6 +59,9 @@ const INTEGRITY_POLICIES: [HeaderName; 2] =
 /// What tells answers to the same path apart, besides the credential itself: caches must not mix them.
 const VARY: &str = "X-Local-Url, X-Access-Token";
 
+/// And pages that get a script where a browser shows them, and none where a script asks for them.
+const VARY_WITH_NOTICE: &str = "X-Local-Url, X-Access-Token, Sec-Fetch-Dest";
+
 /// Makes the upstream's answer ready for the client that sent `asked`.
 pub fn from_upstream(
     head: &mut ResponseHeader,
@@ -86,7 +90,7 @@ pub fn from_upstream(
     let is_not_modified = head.status == StatusCode::NOT_MODIFIED;
     // A `304` says as little of its type as it may, and must say what the answer that it stands for varies by.
     if is_not_modified || plan::text(&head.headers).is_some() {
-        vary(head, VARY)?;
+        vary(head, if admitted.gets_notice { VARY_WITH_NOTICE } else { VARY })?;
     }
     if is_not_modified {
         keep_weak(head, &asked.headers)?;
@@ -113,6 +117,19 @@ pub fn fit_body(head: &mut ResponseHeader, plan: &Plan) -> pingora::Result<()> {
         vary(head, "Accept-Encoding")?;
     }
     Ok(())
+}
+
+/// Lets a page run a script of the gateway's, by its policies; `false` where they do not let it, and nothing is changed.
+pub fn admit_script(head: &mut ResponseHeader, is_https: bool) -> pingora::Result<bool> {
+    let name = header::CONTENT_SECURITY_POLICY;
+    let admitted = |line: &HeaderValue| line.to_str().ok().and_then(|line| policy_with_own_script(line, is_https));
+    let lines: Option<Vec<String>> = head.headers.get_all(&name).iter().map(admitted).collect();
+    let Some(lines) = lines else { return Ok(false) };
+    head.remove_header(&name);
+    for line in lines {
+        head.append_header(&name, line)?;
+    }
+    Ok(true)
 }
 
 /// Gives each line of a header its new value; those for which there is none stay.

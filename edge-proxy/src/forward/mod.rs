@@ -6,7 +6,7 @@ mod request;
 
 use http::HeaderName;
 
-pub use answer::{fit_body, from_upstream};
+pub use answer::{admit_script, fit_body, from_upstream};
 pub use request::{destination, may_trail, strip_hop_by_hop, to_control, to_upstream};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -132,7 +132,8 @@ pub fn to_upstream(
     Ok(())
 }
 
-/// Makes a request's head ready for the control API: Bearer only, never cookies, and no secret of ours in an address.
+/// Makes a request's head ready for the control API: Bearer only, never cookies, and no secret of ours in an address. At the console's own
+/// host it gets that host and its cookies too, for it knows by them who is logged in, and whose page asked.
 pub fn to_control(head: &mut RequestHeader, request: &Request, control: &Origin) -> pingora::Result<()> {
     let query = head.uri.query().map(credential::strip_query);
     if let Some(stripped) = query {
@@ -142,9 +143,12 @@ pub fn to_control(head: &mut RequestHeader, request: &Request, control: &Origin)
     if let Some(referer) = head.headers.get(header::REFERER).and_then(|value| value.to_str().ok()) {
         head.insert_header(header::REFERER, credential::clean_referer(referer))?;
     }
-    head.remove_header(&header::COOKIE);
+    match credential::strip_edges_cookies(&head.headers).filter(|_| request.is_console) {
+        Some(cookies) => head.insert_header(header::COOKIE, cookies)?,
+        None => drop(head.remove_header(&header::COOKIE)),
+    }
     head.remove_header(credential::HEADER);
-    set_identity(head, request, control)
+    set_identity(head, request, if request.is_console { &request.public } else { control })
 }
 
 /// The path of the upstream that a request's `Destination` names, besides its own; `None` if it has none. One that cannot be read is

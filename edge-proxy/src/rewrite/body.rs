@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     integrity::Integrity,
+    notice::Notice,
     origins::{CONTEXT, Passed, Spellings},
 };
 use crate::origin::Origin;
@@ -62,6 +63,8 @@ pub struct Work {
     /// Reads the page as the upstream wrote it.
     pub integrity: Option<Integrity>,
     pub rewriter: Option<Rewriter>,
+    /// Comes last, for what it puts in is the gateway's own.
+    pub notice: Option<Notice>,
 }
 
 impl Work {
@@ -71,8 +74,12 @@ impl Work {
             Some(integrity) => integrity.push(text, is_end)?,
             None => text,
         };
-        Ok(match &mut self.rewriter {
+        let text = match &mut self.rewriter {
             Some(rewriter) => rewriter.push(text, is_end),
+            None => text,
+        };
+        Ok(match &mut self.notice {
+            Some(notice) => notice.push(text, is_end),
             None => text,
         })
     }

@@ -284,7 +284,7 @@ mod tests {
         let origin = |text: &str| text.parse().expect("an origin");
         let spellings = Arc::new(Spellings::of(&[origin("https://zenzefi.local")]));
         let rewriter = Rewriter::new(spellings, origin("https://gateway.example"));
-        let work = Work { integrity: None, rewriter: Some(rewriter) };
+        let work = Work { rewriter: Some(rewriter), ..Work::default() };
         Passage::new(from, to, work).expect("a passage")
     }
 

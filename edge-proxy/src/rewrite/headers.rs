@@ -229,6 +229,8 @@ mod tests {
         let valued = b"id=1; domain ; Secure=; SameSite = None; Partitioned=1";
         assert_eq!(fitted(valued, Some(&http)).as_deref(), Some("id=1"));
         assert_eq!(fitted(b"zenzefi_access_token=\xff; Path=/", Some(&https)), None);
+        assert_eq!(fitted(b"__Host-zenzefi_console=x; Path=/; Secure", Some(&https)), None);
+        assert_eq!(fitted(b"zenzefi_language=ru", Some(&https)), None);
         assert_eq!(fitted(b" zenzefi_device = x", None), None);
         assert_eq!(fitted(b"=zenzefi_access_token=x", Some(&https)), None);
     }

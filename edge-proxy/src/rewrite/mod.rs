@@ -8,6 +8,7 @@ pub mod headers;
 pub mod integrity;
 pub mod media;
 pub mod negotiation;
+pub mod notice;
 pub mod origins;
 pub mod plan;
 mod skim;

@@ -1,0 +1,382 @@
+//! The pages that a browser is shown here: where to sign in, and each refusal, with what happened and what to do about it. Rendered from
+//! what the request says of its reader; nothing is asked, and no page runs a script.
+
+mod words;
+
+use std::{net::IpAddr, time::Duration};
+
+use askama::Template;
+use http::{HeaderMap, header};
+use shared::{cookie, language::Language};
+use url::form_urlencoded;
+
+use crate::{
+    admit::{Bad, Denied},
+    credential,
+    origin::Origin,
+};
+use words::Words;
+
+/// Where pages lead, the same for all of an edge's.
+#[derive(Debug)]
+pub struct Site {
+    /// The stylesheet's path.
+    pub style: String,
+    /// The portal's address, where people buy tokens and look after them.
+    pub portal: Option<String>,
+    /// The first public origin: where what is not served by another name is.
+    pub home: Option<Origin>,
+}
+
+/// Who reads a page, and what they were about to do.
+#[derive(Debug)]
+pub struct Reader {
+    pub language: Language,
+    /// A path on this origin where they were going.
+    pub next: String,
+    /// Whether pages and endpoints of the gateway are on the origin that they came to.
+    pub is_home: bool,
+    /// Whether the same may be asked again just so.
+    pub may_repeat: bool,
+    pub address: Option<IpAddr>,
+    /// Redis' time, in milliseconds since 1970.
+    pub now_ms: i64,
+    pub request_id: String,
+}
+
+impl Reader {
+    /// The language that this browser chose, or likes.
+    pub fn language_of(headers: &HeaderMap) -> Language {
+        let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|accepted| accepted.to_str().ok());
+        Language::of(credential::cookie(headers, cookie::LANGUAGE), accepted)
+    }
+}
+
+/// Why somebody is asked to sign in, as the address of that page has it, for it is asked for again in another language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    Bad(Bad),
+    HandoverGone,
+}
+
+impl Why {
+    const ALL: [(&str, Self); 5] = [
+        ("expired", Self::Bad(Bad::Expired)),
+        ("revoked", Self::Bad(Bad::Revoked)),
+        ("suspended", Self::Bad(Bad::Suspended)),
+        ("unknown", Self::Bad(Bad::Unknown)),
+        ("link", Self::HandoverGone),
+    ];
+
+    pub fn of(denied: &Denied) -> Option<Self> {
+        match denied {
+            Denied::BadCredential(bad) => Some(Self::Bad(*bad)),
+            Denied::HandoverGone => Some(Self::HandoverGone),
+            _ => None,
+        }
+    }
+
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, why)| why)
+    }
+
+    /// Its name in an address or a cookie.
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(_, why)| *why == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// A page, and after how long a browser is to ask for it again by itself.
+#[derive(Debug)]
+pub struct Page {
+    pub html: String,
+    pub again_after: Option<Duration>,
+}
+
+struct Link {
+    to: String,
+    label: String,
+}
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignIn<'a> {
+    reader: &'a Reader,
+    style: String,
+    switch: Option<String>,
+    request_id: Option<&'a str>,
+    title: String,
+    says: Vec<String>,
+    /// What went wrong when it was posted, for another reason than the token.
+    notice: Option<Words>,
+    link: Option<Link>,
+    label: &'a str,
+    buy: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "refusal.html")]
+struct Refusal<'a> {
+    reader: &'a Reader,
+    style: String,
+    switch: Option<String>,
+    request_id: Option<&'a str>,
+    title: String,
+    says: Vec<String>,
+    takes_over: bool,
+    links: Vec<Link>,
+    detail: Option<String>,
+}
+
+impl Site {
+    /// Where to sign in; why, if there is a reason that is known.
+    pub fn sign_in(&self, reader: &Reader, why: Option<Why>) -> Page {
+        self.asks_to_sign_in(reader, why, None)
+    }
+
+    /// A refusal of what was posted there.
+    pub fn sign_in_again(&self, reader: &Reader, denied: &Denied) -> Page {
+        let why = Why::of(denied);
+        let notice = why.is_none().then(|| words::of(denied, reader));
+        self.asks_to_sign_in(reader, why, notice)
+    }
+
+    fn asks_to_sign_in(&self, reader: &Reader, why: Option<Why>, notice: Option<Words>) -> Page {
+        let language = reader.language;
+        let Words { title, says } = words::why(why, language);
+        let next = encoded(&reader.next);
+        let here = match why {
+            Some(why) => format!("/_gateway/sign-in?why={}&next={next}", why.name()),
+            None => format!("/_gateway/sign-in?next={next}"),
+        };
+        let link = match why {
+            Some(Why::Bad(Bad::Expired)) => self
+                .buy(reader)
+                .map(|to| Link { to, label: language.say("Buy more time", "Купить ещё время").into() }),
+            Some(Why::Bad(Bad::Revoked) | Why::HandoverGone) => self.to_portal(language),
+            Some(Why::Bad(Bad::Suspended | Bad::Unknown)) | None => None,
+        };
+        let label = match why {
+            None => language.say("Access token", "Токен доступа"),
+            Some(Why::Bad(Bad::Unknown)) => {
+                language.say("Access token, all 64 characters", "Токен доступа, все 64 символа")
+            }
+            Some(_) => language.say("Or paste another access token", "Или вставьте другой токен доступа"),
+        };
+        let page = SignIn {
+            reader,
+            style: self.style.clone(),
+            switch: Some(switch(reader, &here)),
+            request_id: None,
+            title,
+            says,
+            notice,
+            link,
+            label,
+            buy: self.buy(reader).filter(|_| matches!(why, None | Some(Why::Bad(Bad::Unknown)))),
+        };
+        Page { html: page.render().expect("the page renders from texts"), again_after: None }
+    }
+
+    /// A refusal.
+    pub fn refusal(&self, reader: &Reader, denied: &Denied) -> Page {
+        let language = reader.language;
+        let Words { title, mut says } = words::of(denied, reader);
+        let again_after = again_after(denied);
+        if let (Some(after), true) = (again_after, reader.may_repeat) {
+            let after = language.lasting(after.as_secs());
+            says.push(match language {
+                Language::English => format!("This page tries again by itself in {after}."),
+                Language::Russian => format!("Эта страница сама повторит попытку через {after}."),
+            });
+        }
+        let style = match (&self.home, reader.is_home) {
+            (Some(home), false) => format!("{home}{}", self.style),
+            _ => self.style.clone(),
+        };
+        let page = Refusal {
+            reader,
+            style,
+            switch: reader.is_home.then(|| switch(reader, &reader.next)),
+            request_id: Some(&reader.request_id),
+            title,
+            says,
+            takes_over: matches!(denied, Denied::InUse { .. }),
+            links: self.links(reader, denied, again_after.is_some()),
+            detail: words::detail(denied),
+        };
+        Page {
+            html: page.render().expect("the page renders from texts"),
+            again_after: again_after.filter(|_| reader.may_repeat),
+        }
+    }
+
+    fn links(&self, reader: &Reader, denied: &Denied, is_over_soon: bool) -> Vec<Link> {
+        let language = reader.language;
+        let link = |to: &str, label: &str| Link { to: to.to_owned(), label: label.to_owned() };
+        let to_start = || link("/", language.say("To the start page", "На главную страницу"));
+        if !reader.is_home {
+            let home = self.home.as_ref().filter(|_| *denied == Denied::WrongHost);
+            return home.map(|home| link(&home.to_string(), &format!("{home}"))).into_iter().collect();
+        }
+        let first = match denied {
+            _ if is_over_soon => Some(link(&reader.next, language.say("Try again now", "Повторить сейчас"))),
+            Denied::InUse { .. } | Denied::AddressRefused => None,
+            Denied::KeptOut => self.to_portal(language),
+            Denied::DeviceRequired => {
+                let to = format!("/_gateway/sign-in?next={}", encoded(&reader.next));
+                Some(link(&to, language.say("Sign in", "Войти")))
+            }
+            Denied::Fault => Some(link(&reader.next, language.say("Try again", "Повторить"))),
+            _ => Some(to_start()),
+        };
+        let second = match denied {
+            Denied::OutsideScope { .. } => self.buy(reader).map(|to| Link {
+                to,
+                label: language.say("Buy a token that opens everything", "Купить токен с полным доступом").into(),
+            }),
+            Denied::InUse { .. } => self.to_portal(language),
+            _ => None,
+        };
+        first.into_iter().chain(second).collect()
+    }
+
+    fn to_portal(&self, language: Language) -> Option<Link> {
+        let label = language.say("Go to the portal", "Перейти на портал").to_owned();
+        self.portal.clone().map(|to| Link { to, label })
+    }
+
+    /// Where more time is bought, to come back to where the reader was.
+    fn buy(&self, reader: &Reader) -> Option<String> {
+        Some(format!("{}?to={}", self.buys_at()?, encoded(&reader.next)))
+    }
+
+    /// Where tokens are bought; `to` in its query is a path to come back to.
+    pub fn buys_at(&self) -> Option<String> {
+        self.portal.as_ref().map(|portal| format!("{portal}/buy"))
+    }
+}
+
+/// After how long what was refused may work, where waiting is all that helps.
+fn again_after(denied: &Denied) -> Option<Duration> {
+    let seconds = match denied {
+        Denied::Throttled { retry_after } | Denied::TooManyUnknown { retry_after } => retry_after.as_secs() + 1,
+        Denied::TooManyRequests(exceeded) => exceeded.retry_after_seconds(),
+        Denied::Unavailable => 3,
+        Denied::UpstreamUnreachable | Denied::ControlUnreachable | Denied::TooManyOpen | Denied::Full => 5,
+        // It took its time to fail, too.
+        Denied::UpstreamSilent | Denied::ControlSilent => 10,
+        _ => return None,
+    };
+    Some(Duration::from_secs(seconds))
+}
+
+/// What shows a page of the gateway in the other language.
+fn switch(reader: &Reader, here: &str) -> String {
+    format!("/_gateway/language?to={}&next={}", reader.language.other().tag(), encoded(here))
+}
+
+fn encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site() -> Site {
+        Site {
+            style: "/_gateway/style.css?v=1".into(),
+            portal: Some("https://console.example/console".into()),
+            home: "https://gateway.example".parse().ok(),
+        }
+    }
+
+    fn reader(language: Language) -> Reader {
+        Reader {
+            language,
+            next: "/certificates?x=1&y=%3Cb%3E".into(),
+            is_home: true,
+            may_repeat: true,
+            address: "192.0.2.7".parse().ok(),
+            now_ms: 1_800_000_000_000,
+            request_id: "0123".into(),
+        }
+    }
+
+    fn in_use() -> Denied {
+        let since = chrono::DateTime::from_timestamp_millis(1_800_000_000_000 - 3_720_000);
+        Denied::InUse { device: "browser-...".into(), since, lease: Duration::from_mins(5) }
+    }
+
+    #[test]
+    fn who_has_no_time_left_is_led_to_more_and_back_to_where_they_were() {
+        let page = site().sign_in(&reader(Language::English), Some(Why::Bad(Bad::Expired))).html;
+        for part in [
+            "<html lang=\"en\">",
+            "<h1>Your time is over</h1>",
+            "https://console.example/console/buy?to=%2Fcertificates%3Fx%3D1%26y%3D%253Cb%253E",
+            "id=\"token\"",
+        ] {
+            assert!(page.contains(part), "no {part} in {page}");
+        }
+        let page = site().sign_in(&reader(Language::Russian), Some(Why::Bad(Bad::Expired))).html;
+        assert!(page.contains("<html lang=\"ru\">") && page.contains("Купить ещё время"), "{page}");
+        let without = Site { portal: None, ..site() };
+        assert!(!without.sign_in(&reader(Language::English), None).html.contains("Buy"), "there is nowhere to buy");
+    }
+
+    #[test]
+    fn the_page_to_sign_in_is_known_by_its_address_in_the_other_language() {
+        for (name, why) in Why::ALL {
+            assert_eq!(Why::by_name(name), Some(why));
+            let page = site().sign_in(&reader(Language::English), Some(why)).html;
+            assert!(page.contains(&format!("%2F_gateway%2Fsign-in%3Fwhy%3D{name}%26next%3D")), "{page}");
+        }
+        assert_eq!(Why::by_name("other"), None);
+    }
+
+    #[test]
+    fn another_device_is_named_with_how_long_it_has_the_token() {
+        let page = site().refusal(&reader(Language::English), &in_use());
+        assert!(page.html.contains("another browser") && page.html.contains("1\u{a0}h 2\u{a0}min"), "{}", page.html);
+        assert!(page.html.contains("action=\"/_gateway/take-over\"") && page.again_after.is_none());
+        let page = site().refusal(&reader(Language::Russian), &in_use()).html;
+        assert!(page.contains("другой браузер") && page.contains("1\u{a0}ч 2\u{a0}мин"), "{page}");
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_tried_again_where_it_can_be_repeated() {
+        let posted = Reader { may_repeat: false, ..reader(Language::English) };
+        for denied in [Denied::UpstreamUnreachable, Denied::UpstreamSilent, Denied::Unavailable, Denied::Full] {
+            let page = site().refusal(&reader(Language::English), &denied);
+            assert!(page.again_after.is_some() && page.html.contains("by itself"), "{denied:?}");
+            let page = site().refusal(&posted, &denied);
+            assert!(page.again_after.is_none() && !page.html.contains("by itself"), "{denied:?}");
+        }
+        assert_eq!(site().refusal(&reader(Language::English), &Denied::CrossSite).again_after, None);
+    }
+
+    #[test]
+    fn where_the_gateway_has_no_endpoints_a_page_names_none_but_its_stylesheet_elsewhere() {
+        let away = Reader { is_home: false, ..reader(Language::English) };
+        let page = site().refusal(&away, &Denied::ControlUnreachable).html;
+        assert!(page.contains("https://gateway.example/_gateway/style.css?v=1"), "{page}");
+        assert!(!page.contains("/_gateway/language"), "{page}");
+        assert!(site().refusal(&away, &Denied::WrongHost).html.contains("href=\"https://gateway.example\""));
+    }
+
+    #[test]
+    fn what_a_reader_was_asking_for_is_never_markup() {
+        let hostile = Reader { next: "/\"><script>alert(1)</script>".into(), ..reader(Language::English) };
+        let outside = Denied::OutsideScope {
+            scope: shared::scope::Scope::CertificatesOnly,
+            path: "/<script>alert(1)</script>".into(),
+        };
+        for page in
+            [site().sign_in(&hostile, None), site().refusal(&hostile, &in_use()), site().refusal(&hostile, &outside)]
+        {
+            assert!(!page.html.contains("<script"), "{}", page.html);
+        }
+    }
+}
