@@ -609,5 +609,3 @@ async fn while_the_control_plane_is_away_its_host_says_so_with_nothing_that_it_w
     assert_eq!(answer.header("refresh"), "5");
     stack.finish().await;
 }
-
-/// Pictures of every page, for whoever says that they look well.

@@ -162,7 +162,7 @@ impl Browser {
     }
 
     /// What DevTools answers to one of its commands.
-    async fn devtools(&self, command: &str, params: &Value) -> Value {
+    pub(super) async fn devtools(&self, command: &str, params: &Value) -> Value {
         let body = json!({ "cmd": command, "params": params });
         let answer = self.client.issue_cmd(Command { path: "goog/cdp/execute", body }).await;
         answer.unwrap_or_else(|error| panic!("{command}: {error}"))
