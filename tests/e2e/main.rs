@@ -8,6 +8,7 @@ mod as_sent;
 mod assertions;
 mod browser;
 mod codings;
+mod console_security;
 mod control_refusals;
 mod cookie_jar;
 mod credential_order;

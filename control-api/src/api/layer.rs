@@ -210,6 +210,12 @@ impl<E: Endpoint> Layer<E> {
             Ok(Ok(Err(error))) => {
                 let mut response = error::respond(error);
                 if response.status() == StatusCode::METHOD_NOT_ALLOWED
+                    && matches!(*method, Method::GET | Method::HEAD)
+                    && let Some(above) = console::above(path)
+                {
+                    return Response::builder().status(StatusCode::SEE_OTHER).header(header::LOCATION, above).finish();
+                }
+                if response.status() == StatusCode::METHOD_NOT_ALLOWED
                     && let Ok(allowed) = HeaderValue::from_str(self.methods.allowed(path))
                 {
                     response.headers_mut().insert(header::ALLOW, allowed);

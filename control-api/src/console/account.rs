@@ -55,7 +55,9 @@ struct ProfilePage {
 pub fn own_path(next: &str) -> &str {
     let is_plain = next.chars().all(|char| char.is_ascii_graphic() && char != '\\');
     let path = next.split(['?', '#']).next().unwrap_or_default();
-    let is_own = super::is_page(path) && !path.contains("..") && !path.starts_with("/console/log");
+    // A browser takes `%2e` in a path for a dot (URL standard, double-dot segments).
+    let climbs = path.contains("..") || path.to_ascii_lowercase().contains("%2e");
+    let is_own = super::is_below_root(path) && !climbs && !path.starts_with("/console/log");
     if is_plain && is_own { next } else { super::ROOT }
 }
 
@@ -253,6 +255,8 @@ mod tests {
             "/console.evil.example",
             "/consolevil",
             "/console/../x",
+            "/console/%2e%2E//evil.example",
+            "/register",
             "/console\\evil",
             "/console/\r\nx",
             "/console/login",

@@ -36,6 +36,9 @@ const LONGEST: TimeDelta = TimeDelta::hours(12);
 /// How long a language is remembered: as long as browsers keep anything.
 const LANGUAGE_SECONDS: u32 = 400 * 24 * 3600;
 
+/// On how many paths a planted cookie is looked for.
+const MOST_PATHS: usize = 16;
+
 /// A request from anybody.
 pub struct Visit {
     pub app: Arc<App>,
@@ -189,7 +192,7 @@ where
     let (request, mut body) = request.split();
     let headers = request.headers();
     let lang = Language::of(
-        cookie_of(headers, cookie::LANGUAGE),
+        cookies_of(headers, cookie::LANGUAGE).next(),
         headers.get(header::ACCEPT_LANGUAGE).and_then(|accepted| accepted.to_str().ok()),
     );
     let is_https = app.config.control_origin.starts_with("https:");
@@ -206,7 +209,12 @@ where
         account: None,
         app: Arc::clone(&app),
     };
-    let jwt = cookie_of(headers, if is_https { cookie::CONSOLE_SECURE } else { cookie::CONSOLE }).map(str::to_owned);
+    let path = request.original_uri().path().to_owned();
+    let name = if is_https { cookie::CONSOLE_SECURE } else { cookie::CONSOLE };
+    let mut logins: Vec<&str> = cookies_of(headers, name).collect();
+    logins.dedup();
+    let is_planted = logins.len() > 1;
+    let jwt = logins.pop().filter(|_| !is_planted).map(str::to_owned);
     let mut frame = visit.frame(Here::Outside);
 
     let is_form = request.method() == Method::POST;
@@ -242,8 +250,12 @@ where
     let renewed = known.as_ref().zip(claims).and_then(|(session, claims)| renewed(&app, session, claims, Utc::now()));
     let mut response = handler(visit, known).await.unwrap_or_else(|trouble| trouble.into_response(frame));
     // A handler that logs in or out has said which cookie stands.
-    if let (Some(renewed), false) = (renewed, response.headers().contains_key(header::SET_COOKIE)) {
+    let is_said = response.headers().contains_key(header::SET_COOKIE);
+    if let (Some(renewed), false) = (renewed, is_said) {
         response.headers_mut().insert(header::SET_COOKIE, renewed);
+    }
+    if !is_https && (is_planted || is_form && is_said) {
+        no_planted_cookies(&path).for_each(|line| drop(response.headers_mut().append(header::SET_COOKIE, line)));
     }
     finish(response, &app)
 }
@@ -298,16 +310,26 @@ fn cookie_line(app: &App, value: &str, max_age: u64) -> HeaderValue {
     line
 }
 
+/// The lines that make a browser forget what goes for a login on the way to this path alone. Over http a script of another port of this host
+/// can set such a cookie beside ours, which it cannot change; of two that differ none is taken, for the longer path comes first. Over https
+/// there is none, by the name of ours.
+fn no_planted_cookies(path: &str) -> impl Iterator<Item = HeaderValue> {
+    let above = path.match_indices('/').flat_map(|(at, _)| [&path[..at], &path[..=at]]);
+    let paths = above.chain([path]).filter(|path| path.len() > 1 && !path.contains(';')).take(MOST_PATHS);
+    let line = |path| format!("{}=; HttpOnly; Path={path}; Max-Age=0; SameSite=Strict", cookie::CONSOLE);
+    paths.filter_map(move |path| HeaderValue::try_from(line(path)).ok())
+}
+
 /// The line that keeps a language in a browser.
 pub fn language_cookie(lang: Language) -> HeaderValue {
     let line = format!("{}={}; Path=/; Max-Age={LANGUAGE_SECONDS}; SameSite=Lax", cookie::LANGUAGE, lang.tag());
     HeaderValue::try_from(line).expect("a tag is visible ASCII")
 }
 
-fn cookie_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn cookies_of<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let crumbs = lines.flat_map(|line| line.split(';')).filter_map(|crumb| crumb.trim().split_once('='));
-    crumbs.filter(|(key, _)| *key == name).map(|(_, value)| value).next()
+    crumbs.filter(move |(key, _)| *key == name).map(|(_, value)| value)
 }
 
 fn fetched<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
