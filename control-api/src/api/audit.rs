@@ -124,6 +124,7 @@ impl Audit {
             user_id: user_id.0.map(|id| id.0),
             action: action.0.map(|name| name.0),
             resource_type: resource_type.0.map(|name| name.0),
+            ..Default::default()
         };
         let (lines, total) = audit_log::list(&app.db, &filter, limit, offset).await?;
         Ok(Json(AuditPage { items: lines.into_iter().map(AuditLine::from).collect(), total, limit, offset }))

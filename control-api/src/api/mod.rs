@@ -28,6 +28,7 @@ use poem_openapi::{OpenApi, OpenApiService, Tags};
 pub use document::document;
 pub use error::ApiError;
 pub use guard::Recognised;
+pub use scalar::{BundleName, Description, Networks, Percent, Reason, Scope, Search, SoldHours, TokenCount, Znc};
 pub use scalar::{Email, FullName, Method, NewPassword, RequestPath, Scalar, TopUp, Username, znc};
 pub use tokens::access_json;
 
@@ -72,7 +73,8 @@ pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> + 'static {
     let methods = layer::Methods::of(&document)
         .with(bundles::PATH_WITHOUT_SLASH, "GET, POST")
         .with(mock_pay::TEMPLATE, "GET, HEAD, POST")
-        .with_all(console::FORMS);
+        .with_all(console::FORMS)
+        .with_all(console::ADMIN_FORMS);
     let swagger_page = service.swagger_ui_html().replace(&service.spec(), &document);
     let route = console::routes(&app, pages::routes(swagger_page, document))
         .at(mock_pay::ROUTE, mock_pay::endpoint(Arc::clone(&app)))

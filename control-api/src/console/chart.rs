@@ -45,7 +45,6 @@ impl Bars {
         self.bars.len().max(1) * PLACE
     }
 
-    #[expect(clippy::unused_self, reason = "a template calls it")]
     fn height(&self) -> u64 {
         HEIGHT
     }

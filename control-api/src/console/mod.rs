@@ -6,6 +6,7 @@
 //! another origin.
 
 mod account;
+mod admin;
 mod assets;
 mod buy;
 mod chart;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use poem::{Endpoint, Request, Response, Route, endpoint::make_sync, get, post};
 
+pub use self::admin::FORMS as ADMIN_FORMS;
 use self::visit::{anybody, member};
 pub use self::{assets::Assets, password::url as password_url};
 use crate::App;
@@ -68,7 +70,7 @@ pub const FORMS: &[(&str, &str)] = &[
 
 /// Its routes.
 pub fn routes(app: &Arc<App>, route: Route) -> Route {
-    route
+    admin::routes(app, route)
         .at(ROOT, get(member(app, home::show)))
         .at("/console/buy", get(member(app, buy::show)).post(member(app, buy::buy)))
         .at("/console/buy/confirm", get(member(app, buy::confirm)))

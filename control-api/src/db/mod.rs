@@ -16,6 +16,7 @@ pub mod referral;
 pub mod session;
 pub mod settings;
 pub mod stats;
+pub mod token_list;
 pub mod transaction;
 pub mod user;
 

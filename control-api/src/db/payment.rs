@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{QuerySelect, entity::prelude::*};
 
-use super::{Connection, Error, Tx, as_bigint, sql};
+use super::{Connection, Error, Tx, as_bigint, count_listed, sql};
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "payments")]
@@ -97,6 +97,24 @@ pub async fn insert(tx: &Tx, payment: &NewPayment<'_>) -> Result<Model, Error> {
     ];
     let inserted = Entity::find().from_raw_sql(sql(query, values)).one(tx).await?;
     inserted.ok_or_else(|| Error::RecordNotFound("payments".to_owned()))
+}
+
+/// Which payments a list shows.
+#[derive(Default)]
+pub struct Filter {
+    pub user_id: Option<Uuid>,
+    pub status: Option<String>,
+}
+
+/// A page of payments, newest first, and how many there are in all.
+pub async fn list(db: &impl Connection, filter: &Filter, limit: u64, offset: u64) -> Result<(Vec<Model>, u64), Error> {
+    const LISTED: &str = "($1::uuid IS NULL OR user_id = $1) AND ($2::text IS NULL OR status = $2)";
+    let of = || [filter.user_id.into(), filter.status.clone().into()];
+    let total = count_listed(db, &format!("payments WHERE {LISTED}"), of()).await?;
+    let query = format!("SELECT * FROM payments WHERE {LISTED} ORDER BY id DESC LIMIT $3 OFFSET $4");
+    let [user_id, status] = of();
+    let values = [user_id, status, as_bigint(limit).into(), as_bigint(offset).into()];
+    Ok((Entity::find().from_raw_sql(sql(&query, values)).all(db).await?, total))
 }
 
 pub async fn find(db: &impl Connection, id: Uuid) -> Result<Option<Model>, Error> {

@@ -74,12 +74,9 @@ pub async fn list(
     let query = format!(
         "SELECT s.*, f.* FROM (
             SELECT * FROM proxy_sessions s WHERE {LISTED} ORDER BY s.started_at DESC, s.id DESC LIMIT $4 OFFSET $5) s,
-        LATERAL (SELECT coalesce(sum(requests), 0)::bigint AS requests, coalesce(sum(bytes_in), 0)::bigint AS bytes_in,
-                coalesce(sum(bytes_out), 0)::bigint AS bytes_out,
-                coalesce(sum(open_connections) FILTER (WHERE reported_at >= $6 AND s.ended_at IS NULL), 0)::bigint
-                    AS open_connections
-            FROM proxy_session_figures WHERE session_id = s.id) f
-        ORDER BY s.started_at DESC, s.id DESC"
+        LATERAL ({}) f
+        ORDER BY s.started_at DESC, s.id DESC",
+        counted("$6")
     );
     let [user_id, token_id, active_only] = filters();
     let page = [limit, offset].map(|number| Value::from(i64::try_from(number).unwrap_or(i64::MAX)));
@@ -115,6 +112,65 @@ pub async fn days_of_user(
         FROM generate_series($2::timestamp, $3::timestamp, interval '1 day') AS days (day)
         LEFT JOIN used ON used.day = days.day::date ORDER BY days.day";
     Day::find_by_statement(sql(query, [user_id.into(), first.into(), last.into()])).all(db).await
+}
+
+/// A session, with its connections counted as in a list.
+pub async fn find_counted(
+    db: &impl Connection,
+    id: Uuid,
+    reported_since: DateTime<Utc>,
+) -> Result<Option<Session>, Error> {
+    let query = format!("SELECT s.*, f.* FROM proxy_sessions s, LATERAL ({}) f WHERE s.id = $1", counted("$2"));
+    Session::find_by_statement(sql(&query, [id.into(), reported_since.into()])).one(db).await
+}
+
+/// What the edges counted of the session `s`, given the parameter that tells since when an edge must have reported for its
+/// connections to count.
+fn counted(reported_since: &str) -> String {
+    format!(
+        "SELECT coalesce(sum(requests), 0)::bigint AS requests, coalesce(sum(bytes_in), 0)::bigint AS bytes_in,
+            coalesce(sum(bytes_out), 0)::bigint AS bytes_out,
+            coalesce(sum(open_connections) FILTER (WHERE reported_at >= {reported_since} AND s.ended_at IS NULL), 0)::bigint
+                AS open_connections
+        FROM proxy_session_figures WHERE session_id = s.id"
+    )
+}
+
+/// An edge's process, as far as it tells of sessions.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct Edge {
+    pub instance_id: Uuid,
+    pub reported_at: DateTime<Utc>,
+    pub sessions: i64,
+    pub open_connections: i64,
+}
+
+/// The edges that told of sessions which are open or began since then, the last heard of first.
+pub async fn list_edges(
+    db: &impl Connection,
+    begun_since: DateTime<Utc>,
+    reported_since: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Edge>, Error> {
+    let query = "SELECT f.instance_id, max(f.reported_at) AS reported_at,
+            count(*) FILTER (WHERE s.ended_at IS NULL) AS sessions,
+            coalesce(sum(f.open_connections) FILTER (WHERE f.reported_at >= $2 AND s.ended_at IS NULL), 0)::bigint
+                AS open_connections
+        FROM proxy_sessions s JOIN proxy_session_figures f ON f.session_id = s.id
+        WHERE s.ended_at IS NULL OR s.started_at >= $1
+        GROUP BY f.instance_id ORDER BY reported_at DESC LIMIT $3";
+    Edge::find_by_statement(sql(query, [begun_since.into(), reported_since.into(), limit.into()])).all(db).await
+}
+
+/// How many connections are open on sessions that have not ended.
+pub async fn count_connections(db: &impl Connection, reported_since: DateTime<Utc>) -> Result<i64, Error> {
+    let query = "SELECT coalesce(sum(f.open_connections), 0)::bigint
+        FROM proxy_sessions s JOIN proxy_session_figures f ON f.session_id = s.id
+        WHERE s.ended_at IS NULL AND f.reported_at >= $1";
+    match db.query_one_raw(sql(query, [reported_since.into()])).await? {
+        Some(row) => row.try_get_by_index(0),
+        None => Ok(0),
+    }
 }
 
 /// How many have not ended.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
-use sea_orm::FromQueryResult;
+use sea_orm::{FromQueryResult, prelude::Uuid};
 
 use super::{Connection, Error, access_token::Hour, count_up_to, sql};
 
@@ -52,6 +52,14 @@ pub async fn users(db: &impl Connection) -> Result<Users, Error> {
         active: counted("users WHERE is_active").await?,
         superusers: counted("users WHERE is_superuser AND is_active").await?,
     })
+}
+
+/// How many accounts were opened since then: their ids tell when, and there is an index for those.
+pub async fn users_since(db: &impl Connection, since: DateTime<Utc>) -> Result<u64, Error> {
+    let ms = u128::try_from(since.timestamp_millis()).unwrap_or_default();
+    // The lowest UUID of version 7 of this millisecond (RFC 9562 §5.7) is above it.
+    let first = Uuid::from_u128(ms << 80);
+    count_up_to(db, COUNTED, "users WHERE id >= $1", [first.into()]).await
 }
 
 pub async fn tokens(db: &impl Connection, hour: Hour, now: DateTime<Utc>) -> Result<Tokens, Error> {

@@ -1,10 +1,10 @@
 //! The table `users`: accounts and their balances.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
-use sea_orm::{QuerySelect, entity::prelude::*};
+use sea_orm::{FromQueryResult, QuerySelect, entity::prelude::*};
 use shared::client::Networks;
 
 use super::{Connection, Error, Tx, as_bigint, count_listed, sql};
@@ -78,6 +78,34 @@ pub struct Filter {
     /// A literal part of the e-mail or the username, compared without regard to case.
     pub search: Option<String>,
     pub is_active: Option<bool>,
+}
+
+/// What an account is called.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct Named {
+    pub id: Uuid,
+    pub email: String,
+    pub username: String,
+}
+
+pub async fn find_by_id(db: &impl Connection, id: Uuid) -> Result<Option<Model>, Error> {
+    Entity::find_by_id(id).one(db).await
+}
+
+/// Finds an account by its whole e-mail, without regard to case, or by its whole username.
+pub async fn find_id_by_name(db: &impl Connection, name: &str) -> Result<Option<Uuid>, Error> {
+    if let Some(user) = find_by_email(db, name).await? {
+        return Ok(Some(user.id));
+    }
+    let row = db.query_one_raw(sql("SELECT id FROM users WHERE username = $1", [name.into()])).await?;
+    row.map(|row| row.try_get_by_index(0)).transpose()
+}
+
+/// What these accounts are called.
+pub async fn names(db: &impl Connection, ids: Vec<Uuid>) -> Result<HashMap<Uuid, Named>, Error> {
+    let query = "SELECT id, email, username FROM users WHERE id = ANY($1)";
+    let named = Named::find_by_statement(sql(query, [ids.into()])).all(db).await?;
+    Ok(named.into_iter().map(|named| (named.id, named)).collect())
 }
 
 /// Locks the account until the transaction ends.

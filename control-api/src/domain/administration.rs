@@ -13,6 +13,7 @@ use super::{
     Error,
     accounts::Session,
     audit::{self, Action, By, Origin, Resource},
+    idempotency::Once,
     ledger,
     passwords::Passwords,
     tokens::{self, Restriction},
@@ -90,6 +91,34 @@ pub async fn change_user(
     audit::record(&tx, admin.by(), Action::ChangeUser, Resource::User(id), details).await?;
     tx.commit().await?;
     Ok(user)
+}
+
+/// Moves a balance by so many ZNC, up or down, whatever else moves it meanwhile; the balance that this came to.
+pub async fn move_balance(
+    db: &db::Pool,
+    admin: &Session,
+    id: Uuid,
+    change: Decimal,
+    reason: &str,
+    once: &Once<'_>,
+) -> Result<Decimal, Error> {
+    let tx = db::begin(db).await?;
+    // Kept with the user whose balance it is, so that no second account is locked.
+    if let Some(balance) = once.recall::<Decimal>(&tx, id).await? {
+        return Ok(balance);
+    }
+    let before = user::find_for_update(&tx, id).await?.ok_or(Error::UserNotFound)?;
+    let (available, balance) = (before.currency_balance, before.currency_balance + change);
+    if balance < Decimal::ZERO {
+        return Err(Error::InsufficientBalance { required: change.abs(), available });
+    }
+    ledger::adjust(&tx, &before, balance, reason).await?;
+    let after = user::find_for_update(&tx, id).await?.ok_or(Error::UserNotFound)?;
+    let details = changed(&before, &after, Some(reason.to_owned()));
+    audit::record(&tx, admin.by(), Action::ChangeUser, Resource::User(id), details).await?;
+    once.keep(&tx, id, &after.currency_balance).await?;
+    tx.commit().await?;
+    Ok(after.currency_balance)
 }
 
 /// What is another now, old and new, and why.

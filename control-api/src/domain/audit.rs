@@ -59,6 +59,35 @@ pub enum Action {
 }
 
 impl Action {
+    pub const ALL: [Self; 26] = [
+        Self::Register,
+        Self::Login,
+        Self::LoginFailed,
+        Self::LoginLocked,
+        Self::ClearLoginFailures,
+        Self::Logout,
+        Self::ChangeProfile,
+        Self::ChangePassword,
+        Self::DrawPasswordLink,
+        Self::Purchase,
+        Self::Extend,
+        Self::StartPayment,
+        Self::SettlePayment,
+        Self::Refund,
+        Self::Revoke,
+        Self::Rotate,
+        Self::Open,
+        Self::ReleaseDevice,
+        Self::Restrict,
+        Self::ChangeUser,
+        Self::EndSession,
+        Self::BumpEpoch,
+        Self::CreateBundle,
+        Self::ChangeBundle,
+        Self::DeleteBundle,
+        Self::ReferralBonus,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Register => "register",
@@ -112,6 +141,9 @@ impl Origin {
 }
 
 impl Resource {
+    /// What each is called.
+    pub const KINDS: [&str; 6] = ["user", "token", "payment", "session", "bundle", "settings"];
+
     pub fn kind(self) -> &'static str {
         match self {
             Self::User(_) | Self::Login(_) => "user",

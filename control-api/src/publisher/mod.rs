@@ -258,14 +258,19 @@ impl Publisher {
     /// Which filling of Redis can be asked whether a token was used; `None` while it cannot say: it is not whole, was filled
     /// less than `hold` ago, or an edge has told of activations that Postgres has not taken in for so long.
     pub async fn ground_for_refunds(&self, hold: Duration) -> Result<Option<Contents>, PublishError> {
-        let keys = vec![redis::SNAPSHOT.to_owned(), redis::CHANGES.to_owned()];
-        let reply: Vec<String> = self.run("PULSE", &self.pulse, keys, Vec::new()).await?;
-        let pulse = Pulse::parse(&reply)?;
+        let pulse = self.pulse().await?;
         let built_at = self.built_at().await?;
         let hold_ms = i64::try_from(hold.as_millis()).unwrap_or(i64::MAX);
         let is_settled = built_at.is_none_or(|at| pulse.now_ms.saturating_sub(at) >= hold_ms);
         let is_firm = pulse.is_whole && is_settled && self.usage_lag().await? <= USAGE_LAG_WITHIN;
         Ok(is_firm.then_some(pulse.contents))
+    }
+
+    /// Whether Redis is whole, and how far its change feed reaches.
+    pub async fn pulse(&self) -> Result<Pulse, PublishError> {
+        let keys = vec![redis::SNAPSHOT.to_owned(), redis::CHANGES.to_owned()];
+        let reply: Vec<String> = self.run("PULSE", &self.pulse, keys, Vec::new()).await?;
+        Ok(Pulse::parse(&reply)?)
     }
 
     /// When Redis was last filled with tokens that had been sold before, in milliseconds of Redis' clock.
