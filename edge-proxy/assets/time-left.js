@@ -54,7 +54,7 @@
   let noticeFrom = 600;
   /** When the time is over, on the clock of performance.now(); unknown while no clock runs. */
   let endsAt = null;
-  let hasShown = false;
+  let hasBegun = false;
   let isDismissed = false;
   let asking = null;
   let ticking = null;
@@ -140,7 +140,6 @@
       end();
       return;
     }
-    hasShown = true;
     ticking = setTimeout(tick, 1000);
     if (isDismissed) return;
     show("left");
@@ -165,9 +164,11 @@
     let next = ASKED_EVERY;
     try {
       const asked = performance.now();
-      const answer = await fetch("/_gateway/time-left", { credentials: "same-origin", cache: "no-store", redirect: "error" });
+      // In full, for a page may say that its links are relative to elsewhere.
+      const address = `${window.location.origin}/_gateway/time-left`;
+      const answer = await fetch(address, { credentials: "same-origin", cache: "no-store", redirect: "error" });
       if (answer.status === 401) {
-        if (hasShown) end();
+        if (hasBegun) end();
         return;
       }
       if (!answer.ok) throw new Error(String(answer.status));
@@ -175,6 +176,7 @@
       texts = TEXTS[told.language] || TEXTS.en;
       buyAt = told.buy_url;
       noticeFrom = told.notice_from_seconds;
+      hasBegun = hasBegun || told.status === "active";
       // Whole seconds are told, rounded down: that it is over is never said too early.
       endsAt = told.status === "active" ? asked + (told.time_remaining_seconds + 1) * 1000 : null;
       tick();

@@ -399,6 +399,23 @@ mod tests {
     }
 
     #[test]
+    fn certificates_are_had_for_the_consoles_host_too() {
+        let folder = std::env::temp_dir();
+        let folder = format!("--acme-folder={}", folder.display());
+        let config = config(&[
+            "--public-origin=https://gateway.test",
+            "--control-api-url=http://127.0.0.1:8001",
+            "--console-host=console.test",
+            "--acme-directory=https://authority.test/directory",
+            "--edge-tls-listen=127.0.0.1:8443",
+            &folder,
+        ]);
+        assert_eq!(config.validate(), Ok(()));
+        let acme = config.tls.acme(&config.served_origins()).expect("an authority");
+        assert_eq!(acme.domains, ["console.test", "gateway.test"]);
+    }
+
+    #[test]
     fn eviction_is_allowed_by_the_bare_flag() {
         assert!(!config(&[]).allow_eviction);
         assert!(config(&["--allow-eviction", "--debug=true"]).allow_eviction);

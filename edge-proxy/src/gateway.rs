@@ -18,7 +18,7 @@ use crate::{
     Edge,
     admit::{self, Bad, Denied},
     config::SameSite,
-    credential::{self, Source},
+    credential::{self, Candidate, Source},
     held::Held,
     judge,
     pages::{Reader, Why},
@@ -122,15 +122,22 @@ pub async fn time_left(edge: &Edge, session: &Session, request: &Request) -> Res
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    let (held, _) = edge.choose(candidates, request).await?;
-    Ok(Answer::json(&json!({
+    let (held, candidate) = edge.choose(candidates, request).await?;
+    let answer = Answer::json(&json!({
         "time_remaining_seconds": held.left(Instant::now()).as_secs(),
         "expires_at": expires_at(&held),
         "status": state_of(&held),
         "notice_from_seconds": NOTICE_FROM_SECONDS,
         "buy_url": edge.site.buys_at(),
         "language": Reader::language_of(&head.headers).tag(),
-    })))
+    }));
+    Ok(match candidate {
+        // More time may have been bought since the browser was told how long to keep it.
+        Candidate { source: Source::Cookie, credential: Some(credential) } => {
+            keeping_credential(answer, edge, request, &credential, &held)
+        }
+        _ => answer,
+    })
 }
 
 fn state_of(held: &Held) -> State {
@@ -227,15 +234,18 @@ pub fn signed_in_as(
     credential: &Credential,
     held: &Held,
 ) -> Answer {
+    let answer = keeping_credential(answer, edge, request, credential, held);
+    if credential::cookie(headers, cookie::DEVICE).is_some() {
+        return answer;
+    }
+    let device = Uuid::new_v4().simple().to_string();
+    answer.with(header::SET_COOKIE, cookie(edge, request, cookie::DEVICE, &device, KEPT_SECONDS))
+}
+
+fn keeping_credential(answer: Answer, edge: &Edge, request: &Request, credential: &Credential, held: &Held) -> Answer {
     let left = held.left(Instant::now()).as_secs();
     let answer =
         answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ACCESS_TOKEN, credential.expose(), left));
-    let answer = if credential::cookie(headers, cookie::DEVICE).is_some() {
-        answer
-    } else {
-        let device = Uuid::new_v4().simple().to_string();
-        answer.with(header::SET_COOKIE, cookie(edge, request, cookie::DEVICE, &device, KEPT_SECONDS))
-    };
     // The browser drops the credential by itself when the time is over, and would not know why it has none.
     let expired = Why::Bad(Bad::Expired).name();
     answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ENDED, expired, left + ENDED_TOLD_SECONDS))

@@ -1,16 +1,14 @@
-//! What people are shown at the edge: each refusal in both languages, with what to do about it; how a token changes hands; what a page
-//! tells of the time left; and the console at a host of its own.
+//! What people are shown at the edge: each refusal, with what happened and what to do about it, in both languages.
 
 use http::Method;
-use reqwest::{Client, RequestBuilder};
+use reqwest::RequestBuilder;
 use serde_json::json;
 use testbed::{
     actors::{Edge, Token, User},
     browser::Browser,
     client::{Answer, Ask, client},
     eventually,
-    socket::Socket,
-    stack::{Plan, Stack},
+    stack::Stack,
     standin::Standin,
 };
 
@@ -19,7 +17,7 @@ const PAGE: &str = "/users/currentUser";
 const FIRST: &str = "device-a-0123456789";
 
 /// As a browser asks for a page.
-fn navigation(request: RequestBuilder, language: &str) -> RequestBuilder {
+pub fn navigation(request: RequestBuilder, language: &str) -> RequestBuilder {
     let request =
         request.header("accept", "text/html,application/xhtml+xml,*/*;q=0.8").header("accept-language", language);
     request
@@ -30,7 +28,7 @@ fn navigation(request: RequestBuilder, language: &str) -> RequestBuilder {
 
 /// A page of the gateway, checked for what each of them keeps to.
 #[track_caller]
-fn assert_page(answer: &Answer, status: u16, language: &str, title: &str) -> String {
+pub fn assert_page(answer: &Answer, status: u16, language: &str, title: &str) -> String {
     let page = answer.text();
     assert_eq!(answer.status, status, "{page}");
     assert!(answer.header("content-type").starts_with("text/html"), "{:?}", answer.headers);
@@ -62,7 +60,7 @@ async fn assert_pages(request: impl Fn() -> RequestBuilder, expected: &Expected)
     }
 }
 
-async fn rich(stack: &Stack, name: &str) -> User {
+pub async fn rich(stack: &Stack, name: &str) -> User {
     stack.control.user(name).with_credits(2_000).await
 }
 
@@ -295,252 +293,10 @@ async fn what_pages_load_is_kept_for_as_long_as_it_is_the_same() {
     stack.finish().await;
 }
 
-async fn signs_in(browser: &Browser, edge: &Edge, token: &Token, path: &str) {
+pub async fn signs_in(browser: &Browser, edge: &Edge, token: &Token, path: &str) {
     browser.opens(&format!("{}{path}", edge.url())).await;
     browser.types("#token", &token.text).await;
     browser.clicks("button").await;
-}
-
-#[tokio::test]
-async fn of_two_browsers_the_second_takes_the_token_over_and_the_first_is_cut_and_told() {
-    let stack = Stack::plan().edges(2).start().await;
-    let alice = rich(&stack, "alice").await;
-    let token = alice.buys(24).await;
-    let (first, second) = (Browser::start().await, Browser::start_reading("ru").await);
-    let [here, there] = &stack.edges[..] else { panic!("two edges") };
-
-    signs_in(&first, here, &token, "/").await;
-    first.counts("#websocket", "WebSocket: tick", 2).await;
-    signs_in(&second, there, &token, "/?x=1").await;
-    second.shows("h1", "Ваш токен используется на другом устройстве").await;
-    second.shows(".card", "другой браузер").await;
-    second.clicks("button").await;
-    second.shows("h1", "Zenzefi stand-in").await;
-    assert_eq!(second.address().await, format!("{}/?x=1", there.url()));
-    first.shows("#websocket", "WebSocket: closed 4008 device taken over").await;
-    first.reloads().await;
-    first.shows("h1", "Your token is in use on another device").await;
-
-    // Whoever takes last has it.
-    first.clicks("button").await;
-    first.shows("h1", "Zenzefi stand-in").await;
-    second.shows("#websocket", "WebSocket: closed 4008 device taken over").await;
-    first.counts("#websocket", "WebSocket: tick", 2).await;
-    let audited = "/admin/audit-logs?action=release_device";
-    let lines = async || stack.control.admin.request(Method::GET, audited).answer().await.expect(200);
-    let lines = eventually!(lines().await, |lines| lines["total"] == 2);
-    for line in lines["items"].as_array().expect("lines") {
-        assert_eq!((&line["user_id"], &line["resource_id"]), (&json!(alice.id), &json!(token.id)));
-        assert_eq!((&line["details"], &line["ip_address"]), (&json!({ "by": "device" }), &json!("127.0.0.1")));
-    }
-    first.stops().await;
-    second.stops().await;
-    stack.finish().await;
-}
-
-fn take_over(edge: &Edge, token: &Token, device: &str) -> RequestBuilder {
-    let form = edge.on(device, token, Method::POST, "/_gateway/take-over");
-    form.header("content-type", "application/x-www-form-urlencoded").body("next=/page")
-}
-
-#[tokio::test]
-async fn a_token_is_taken_over_by_whoever_may_use_it_and_that_starts_no_clock() {
-    let plan = Stack::plan().edges(2).edge_env("TRUSTED_PROXIES", "127.0.0.1");
-    let mut stack = plan.start().await;
-    stack.settle().await;
-    let alice = rich(&stack, "alice").await;
-    let token = alice.buys(24).await;
-    let [here, there] = &stack.edges[..] else { panic!("two edges") };
-    let taken = async |edge: &Edge, device: &str| take_over(edge, &token, device).answer().await.status;
-
-    // Nobody has it, and it stays as it is.
-    assert_eq!(taken(here, FIRST).await, 303);
-    let status = here.with(&token, Method::GET, "/api/v1/proxy/status").answer().await.expect(200);
-    assert_eq!(status["status"], "ready");
-
-    let mut socket = Socket::idle(here, &token, Some(FIRST)).await.expect("an upgrade");
-    assert_eq!(taken(there, FIRST).await, 303, "by who has it already");
-    assert!(socket.is_open().await);
-    let foreign =
-        take_over(there, &token, "device-b-0123456789").header("origin", "https://evil.example").answer().await;
-    assert_eq!(foreign.status, 403);
-    assert_eq!(take_over(there, &Token::stranger(), "device-b-0123456789").answer().await.status, 401);
-    assert_eq!(here.on(FIRST, &token, Method::GET, PAGE).answer().await.status, 200);
-    assert!(socket.is_open().await);
-
-    let answer = take_over(there, &token, "device-b-0123456789").answer().await;
-    assert_eq!((answer.status, answer.header("location")), (303, format!("{}/page", there.url()).as_str()));
-    assert_eq!(socket.closed().await, (4008, "device taken over".to_owned()));
-    // It is kept for the one who took it before that one's first request.
-    assert_eq!(here.on(FIRST, &token, Method::GET, PAGE).answer().await.status, 409);
-    assert_eq!(there.on("device-b-0123456789", &token, Method::GET, PAGE).answer().await.status, 200);
-
-    // From where it may not be used it is taken from nobody.
-    let only_there = json!({ "allowed_networks": ["192.0.2.0/24", "127.0.0.1"] });
-    alice.request(Method::PATCH, &format!("/tokens/{}", token.id)).json(&only_there).answer().await.expect(200);
-    let elsewhere = async || take_over(here, &token, FIRST).header("x-forwarded-for", "198.51.100.9").answer().await;
-    eventually!(elsewhere().await.status, |status| *status == 403);
-    assert_eq!(there.on("device-b-0123456789", &token, Method::GET, PAGE).answer().await.status, 200);
-
-    // However many take it at once, one has it.
-    let takers: Vec<String> = (0..8).map(|number| format!("device-{number}-0123456789")).collect();
-    let racing = takers
-        .iter()
-        .map(|device| take_over(if device.contains("-3-") { here } else { there }, &token, device).answer());
-    assert!(futures_util::future::join_all(racing).await.iter().all(|answer| answer.status == 303));
-    let mut holders = 0;
-    for device in &takers {
-        holders += u32::from(here.on(device, &token, Method::GET, PAGE).answer().await.status == 200);
-    }
-    assert_eq!(holders, 1);
-    alice.rotates(&token).await;
-    eventually!(taken(here, FIRST).await, |status| *status == 401);
-    stack.finish().await;
-}
-
-/// A browser's own requests, signed in with a token's text.
-async fn browser_signed_in(edge: &Edge, token: &Token) -> Client {
-    let browser = client().cookie_store(true).build().expect("a client");
-    let sign_in = browser.post(format!("{}/api/v1/proxy/authenticate", edge.url()));
-    sign_in.json(&json!({ "token": token.text })).answer().await.expect(200);
-    browser
-}
-
-#[tokio::test]
-async fn how_much_time_is_left_is_told_without_using_any_or_taking_the_device() {
-    let stack = Stack::start().await;
-    let alice = rich(&stack, "alice").await;
-    let token = alice.buys(24).await;
-    let edge = stack.edge();
-    let told = async || {
-        edge.by_cookie(&token, Method::GET, "/_gateway/time-left").header("accept-language", "ru").answer().await
-    };
-    let ready = told().await.expect(200);
-    let buy_url = format!("{}/console/buy", stack.control.plane.url());
-    assert_eq!(
-        ready,
-        json!({ "time_remaining_seconds": 86_400, "expires_at": null, "status": "ready", "notice_from_seconds": 600,
-            "buy_url": buy_url, "language": "ru" })
-    );
-    assert_eq!(edge.on(FIRST, &token, Method::GET, PAGE).answer().await.status, 200);
-    let active = told().await.expect(200);
-    assert!(active["status"] == "active" && active["expires_at"].is_string(), "{active}");
-    assert_eq!(edge.on(FIRST, &token, Method::GET, PAGE).answer().await.status, 200, "it took the device");
-    let by_header = edge.with(&token, Method::GET, "/_gateway/time-left").answer().await.expect(200);
-    assert_eq!(by_header["status"], "active");
-    let refused = edge.get("/_gateway/time-left").answer().await;
-    assert_eq!(refused.status, 401);
-    assert_eq!(refused.problem(), "Authentication required: provide cookie or X-Access-Token header");
-    stack.finish().await;
-}
-
-fn with_notice() -> Plan {
-    Stack::plan().edge_env("TIME_LEFT_NOTICE", "true")
-}
-
-#[tokio::test]
-async fn a_page_of_the_upstream_gets_the_notice_once_and_nothing_else_does() {
-    const SCRIPT: &str = "<script src=\"/_gateway/time-left.js?v=";
-    let stack = with_notice().start().await;
-    let alice = rich(&stack, "alice").await;
-    let token = alice.buys(24).await;
-    let edge = stack.edge();
-    let browser = browser_signed_in(edge, &token).await;
-    let page = |path: &str| navigation(browser.get(format!("{}{path}", edge.url())), "en");
-    let shown = page("/").answer().await;
-    let text = shown.text();
-    assert_eq!(text.matches(SCRIPT).count(), 1, "{text}");
-    let head = text.find("<head>").expect("a head");
-    assert!(text[head..].starts_with(&format!("<head>{SCRIPT}")), "{text}");
-    assert!(shown.header("vary").to_ascii_lowercase().contains("sec-fetch-dest"), "{:?}", shown.headers);
-    assert!(page("/text").answer().await.text().starts_with(SCRIPT), "without a head it comes first");
-    for coding in ["gzip", "br", "zstd"] {
-        let coded = page(&format!("/text?coding={coding}")).header("accept-encoding", "identity").answer().await;
-        assert!(coded.text().starts_with(SCRIPT), "{coding}");
-    }
-    let policy = page("/text?header=Content-Security-Policy:default-src 'none'").answer().await;
-    assert_eq!(
-        policy.header("content-security-policy"),
-        "default-src 'none'; script-src-elem 'self'; connect-src 'self'"
-    );
-
-    let origin = edge.url();
-    let nonce = page("/text?header=Content-Security-Policy:script-src 'nonce-abc'");
-    for (what, request) in [
-        ("a script that asks", browser.get(format!("{origin}/")).header("sec-fetch-dest", "empty")),
-        ("a frame", browser.get(format!("{origin}/")).header("sec-fetch-dest", "iframe")),
-        ("a browser that does not say", browser.get(format!("{origin}/"))),
-        ("an API client", navigation(edge.on(FIRST, &token, Method::GET, "/"), "en")),
-        ("a desktop client", page("/").header("x-local-url", "https://127.0.0.1:61000")),
-        ("a file", page("/text?header=Content-Disposition:attachment")),
-        ("other text", page("/text?type=text/plain")),
-        ("a policy of nonces", nonce),
-    ] {
-        let answer = request.answer().await;
-        assert!(!answer.text().contains(SCRIPT), "{what} gets it: {}", answer.status);
-    }
-    stack.finish().await;
-}
-
-#[tokio::test]
-async fn a_page_tells_in_its_tokens_last_minutes_how_long_it_lasts_and_when_it_is_over() {
-    let stack = with_notice().debug_env("TOKEN_HOUR_SECONDS", "20").start().await;
-    let alice = rich(&stack, "alice").await;
-    let edge = stack.edge();
-    let buy_url = format!("{}/console/buy", stack.control.plane.url());
-    for (language, spoken, over, buy) in [
-        ("en", "Your access ends in 1 minute.", "Your access has ended.", "Buy more time"),
-        ("ru", "Доступ закончится через 1 минуту.", "Время доступа закончилось.", "Купить ещё время"),
-    ] {
-        let token = alice.buys(1).await;
-        let browser = Browser::start_reading(language).await;
-        // Under a policy that lets a page run and show hardly anything.
-        let policy = "default-src 'none'; style-src 'none'";
-        signs_in(
-            &browser,
-            edge,
-            &token,
-            &format!("/text?header=Content-Security-Policy:{}", policy.replace(' ', "%20")),
-        )
-        .await;
-        browser.reads_out("status", "").await;
-        browser.reads_out("StaticText", spoken).await;
-        let before = browser.runs("return document.body.getBoundingClientRect().height", &[]).await;
-        browser.keeps_screenshot(&format!("time-left-{language}")).await;
-        assert!(browser.has_part("link", buy).await);
-        browser.reads_out("StaticText", over).await;
-        assert_eq!(browser.runs("return document.body.getBoundingClientRect().height", &[]).await, before);
-        browser.keeps_screenshot(&format!("time-over-{language}")).await;
-        let reload = if language == "ru" { "Обновить" } else { "Reload" };
-        browser.presses("button", reload).await;
-        browser.shows(".card", buy).await;
-        let to = browser.attribute("a.button", "href").await.expect("a link");
-        assert!(to.starts_with(&format!("{buy_url}?to=%2Ftext%3Fheader%3D")), "{to}");
-        browser.stops().await;
-    }
-    stack.finish().await;
-}
-
-#[tokio::test]
-async fn a_notice_that_was_dismissed_comes_back_only_for_the_end_and_without_the_option_there_is_none() {
-    let stack = with_notice().debug_env("TOKEN_HOUR_SECONDS", "15").start().await;
-    let token = rich(&stack, "alice").await.buys(1).await;
-    let browser = Browser::start_reading("en").await;
-    signs_in(&browser, stack.edge(), &token, "/page").await;
-    browser.reads_out("StaticText", "Your access ends in 1 minute.").await;
-    browser.presses("button", "Dismiss").await;
-    assert!(!browser.has_part("button", "Dismiss").await);
-    browser.reads_out("StaticText", "Your access has ended.").await;
-    stack.finish().await;
-
-    let stack = Stack::plan().debug_env("TOKEN_HOUR_SECONDS", "15").start().await;
-    let token = rich(&stack, "alice").await.buys(1).await;
-    signs_in(&browser, stack.edge(), &token, "/page").await;
-    browser.shows("#about", "reached by a root-relative link").await;
-    eventually!(stack.edge().status_for(&token, PAGE).await, |status| *status == 401);
-    assert_eq!(browser.runs("return document.querySelector('zenzefi-time-left, script')", &[]).await, json!(null));
-    browser.stops().await;
-    stack.finish().await;
 }
 
 #[tokio::test]
@@ -562,50 +318,5 @@ async fn a_page_of_an_upstream_that_is_away_tries_again_by_itself_until_it_is_ba
         eventually!(Standin::start(https, http).await.ok(), |standin| standin.is_some()).expect("a stand-in");
     browser.shows("#about", "reached by a root-relative link").await;
     browser.stops().await;
-    stack.finish().await;
-}
-
-#[tokio::test]
-async fn the_console_has_a_host_of_its_own_at_which_there_is_no_upstream() {
-    const HOST: &str = "console.example";
-    let stack = Stack::plan().edge_env("CONSOLE_HOST", HOST).start().await;
-    let token = rich(&stack, "alice").await.buys(24).await;
-    let edge = stack.edge();
-    let at = |path: &str| edge.get(path).header("host", HOST);
-
-    let document = at("/openapi.json").answer().await.expect(200);
-    assert!(document["paths"].is_object());
-    // The control plane's own, though the edge has endpoints at the same paths, and the upstream pages.
-    let root = at("/").answer().await.expect(200);
-    assert!(root["version"].is_string(), "{root}");
-    for path in [PAGE, "/certificates/filter", "/_gateway/whoami", "/_gateway/sign-in", "/api/v1/proxy/status"] {
-        let request = at(path).header("cookie", format!("zenzefi_access_token={}", token.text));
-        assert_eq!(request.header("x-access-token", &token.text).answer().await.status, 404, "{path}");
-    }
-    assert_eq!(stack.standin.seen(PAGE).requests, 0);
-    let health = at("/health").answer().await.expect(200);
-    assert!(health.get("timestamp").is_none() || health["status"].is_string(), "{health}");
-    assert_eq!(edge.get("/").header("host", "console.example.evil").answer().await.status, 421);
-    // And nothing of the console at the origin that shows the upstream.
-    assert_eq!(edge.with(&token, Method::GET, "/console").answer().await.status, 404);
-    assert!(stack.standin.seen("/console").requests == 1);
-    stack.finish().await;
-}
-
-#[tokio::test]
-async fn while_the_control_plane_is_away_its_host_says_so_with_nothing_that_it_would_have_to_serve() {
-    let mut stack = Stack::plan().edge_env("CONSOLE_HOST", "console.example").start().await;
-    stack.announce(502);
-    stack.control.plane.kill().await;
-    let answer = navigation(stack.edge().get("/console").header("host", "console.example"), "ru").answer().await;
-    let page = assert_page(&answer, 502, "ru", "Портал сейчас недоступен");
-    let style = format!("href=\"{}/_gateway/style.css?v=", stack.edge().url());
-    assert!(page.contains(&style) && !page.contains("\"/_gateway"), "{page}");
-    assert!(
-        answer.header("content-security-policy").contains(&format!("style-src {};", stack.edge().url())),
-        "{:?}",
-        answer.headers
-    );
-    assert_eq!(answer.header("refresh"), "5");
     stack.finish().await;
 }

@@ -181,7 +181,7 @@ async fn who_comes_without_tls_is_sent_to_https_but_for_health_and_the_challenge
     let listen = free_address();
     let origin = format!("https://{listen}");
     let stack = pairs.plan(listen, std::slice::from_ref(&origin)).edge_env("HTTPS_REDIRECT", "true");
-    let stack = stack.edge_env("HSTS_SECONDS", "31536000").start().await;
+    let stack = stack.edge_env("HSTS_SECONDS", "31536000").edge_env("CONSOLE_HOST", "console.test").start().await;
     let token = token_of(&stack).await;
     let plain = stack.edge();
     for (method, path) in
@@ -198,6 +198,8 @@ async fn who_comes_without_tls_is_sent_to_https_but_for_health_and_the_challenge
     // By the host that it serves, as on the ports of the two schemes.
     let health = plain.get("/health").header("Host", listen.to_string()).answer().await;
     assert_eq!(health.status, 200);
+    let console = plain.get("/health").header("Host", "console.test").answer().await;
+    assert_eq!((console.status, console.header("location")), (308, "https://console.test/health"));
     let challenge = plain.get("/.well-known/acme-challenge/x").header("Host", listen.to_string()).answer().await;
     assert_ne!(challenge.status, 308);
 
@@ -210,5 +212,8 @@ async fn who_comes_without_tls_is_sent_to_https_but_for_health_and_the_challenge
             assert_eq!(answer.header("strict-transport-security"), "max-age=31536000", "{path}");
         }
     }
+    let library = client().http1_only().build().expect("a client");
+    let console = plain.by(&origin, library).get("/openapi.json").header("Host", "console.test").answer().await;
+    assert_eq!((console.status, console.header("strict-transport-security")), (200, "max-age=31536000"));
     stack.finish().await;
 }
