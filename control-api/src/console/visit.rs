@@ -52,8 +52,6 @@ pub struct Visit {
     pub form: Fields,
     /// What the path names.
     pub id: Option<Uuid>,
-    /// The name of an asset.
-    pub name: String,
     /// Whether only a piece of the page is asked for, by htmx.
     pub wants_piece: bool,
     account: Option<Account>,
@@ -204,7 +202,6 @@ where
         query: Fields::parse(request.uri().query().unwrap_or_default().as_bytes()),
         form: Fields::default(),
         id: request.raw_path_param("id").and_then(|id| id.parse().ok()),
-        name: request.raw_path_param("name").unwrap_or_default().to_owned(),
         wants_piece: headers.contains_key("hx-request"),
         account: None,
         app: Arc::clone(&app),
@@ -255,7 +252,9 @@ where
         response.headers_mut().insert(header::SET_COOKIE, renewed);
     }
     if !is_https && (is_planted || is_form && is_said) {
-        no_planted_cookies(&path).for_each(|line| drop(response.headers_mut().append(header::SET_COOKIE, line)));
+        for line in no_planted_cookies(&path) {
+            response.headers_mut().append(header::SET_COOKIE, line);
+        }
     }
     finish(response, &app)
 }
