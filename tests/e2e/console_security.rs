@@ -8,15 +8,15 @@ mod in_browser;
 mod logins;
 mod redirects;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
 
 use testbed::{actors::User, stack::Stack};
 
 /// Where the console has its routes.
-const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../control-api/src/console");
+const SOURCES: [&str; 2] = [
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../control-api/src/console/mod.rs"),
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../control-api/src/console/admin/mod.rs"),
+];
 
 /// A path of the console and what it takes.
 struct Route {
@@ -27,21 +27,20 @@ struct Route {
 
 /// Every route of the console but its assets, with `id` where a path names something.
 fn routes(id: &str) -> Vec<Route> {
-    let mut sources = Vec::new();
-    collect(Path::new(SOURCE), &mut sources);
     let mut routes = Vec::new();
-    for source in sources {
-        let text = fs::read_to_string(&source).expect("source");
+    for source in SOURCES {
+        let text = fs::read_to_string(source).expect("source");
         for route in text.split(".at(").skip(1) {
             let route = route.split_once("\n}").map_or(route, |(route, _)| route);
             let route: String = route.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
             let (path, handlers) = route.trim_start().split_once(',').expect("a path and what serves it");
-            let path = if path == "ROOT" { "/console" } else { path.trim_matches('"') };
-            assert!(
-                path.starts_with("/console") || path == "/register",
-                "{path} in {}: name it in full",
-                source.display()
-            );
+            let path = match path {
+                "ROOT" => "/console",
+                "password::PATH" => "/set-password",
+                path => path.trim_matches('"'),
+            };
+            let is_known = path.starts_with("/console") || matches!(path, "/register" | "/set-password");
+            assert!(is_known, "{path} in {source}: name it in full");
             let has = |method: &str| handlers.split(|char: char| !char.is_alphanumeric()).any(|word| word == method);
             for method in ["put", "patch", "delete"] {
                 assert!(!has(method), "{path} takes {method}, which no form sends");
@@ -54,17 +53,6 @@ fn routes(id: &str) -> Vec<Route> {
     }
     assert!(routes.iter().any(|route| route.takes_form) && !routes.iter().any(|route| route.path.contains(':')));
     routes
-}
-
-fn collect(folder: &Path, sources: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            collect(&path, sources);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            sources.push(path);
-        }
-    }
 }
 
 /// The paths that take a form.

@@ -1,6 +1,7 @@
 //! What people come for, from beginning to end, in Chromium: buying access and using it until its time is over; administering.
 
-use testbed::{browser::Browser, eventually, stack::Stack};
+use http::Method;
+use testbed::{browser::Browser, client::Ask, eventually, stack::Stack};
 
 const PHONE: (u32, u32) = (390, 844);
 const WIDE: (u32, u32) = (1280, 900);
@@ -96,5 +97,64 @@ async fn somebody_buys_access_uses_it_to_its_end_and_goes_on_where_they_were() {
         }
     }
     browser.stops().await;
+    stack.finish().await;
+}
+
+/// Logs somebody in at the console.
+async fn logs_in(browser: &Browser, console: &str, email: &str, password: &str) {
+    browser.opens(&format!("{console}/console/login")).await;
+    browser.types("#email", email).await;
+    browser.types("#password", password).await;
+    browser.clicks("main button").await;
+    browser.comes_to(|address| address.ends_with("/console")).await;
+}
+
+#[tokio::test]
+async fn an_admin_finds_a_user_credits_and_disables_them_and_their_open_tab_is_cut_at_once() {
+    let (stack, theirs, admins) = (Stack::start().await, Browser::start().await, Browser::start().await);
+    let (console, admin) = (stack.control.plane.url(), &stack.control.admin);
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let token = alice.buys(24).await;
+    theirs.opens(stack.edge().url()).await;
+    theirs.types("#token", &token.text).await;
+    theirs.clicks("button").await;
+    theirs.counts("#websocket", "WebSocket: tick", 1).await;
+
+    logs_in(&admins, console, &admin.email, &admin.password).await;
+    admins.opens(&format!("{console}/console/admin/users")).await;
+    // Who types is shown what is found without pressing anything.
+    admins.types("#search", "ALICE@").await;
+    admins.shows("#list", "alice").await;
+    admins.clicks("#list tbody a").await;
+    admins.shows("h1", "alice").await;
+    let user = admins.address().await;
+
+    admins.opens(&format!("{user}/balance")).await;
+    admins.types("#amount", "12.50").await;
+    admins.types("#reason", "for the lost hour").await;
+    admins.clicks("main button").await;
+    admins.comes_to(|address| address.contains("/balance/confirm")).await;
+    admins.shows("main", "94.50").await;
+    admins.types("#password", &admin.password).await;
+    admins.clicks("main button").await;
+    admins.comes_to(|address| address.starts_with(&user) && !address.contains("/balance")).await;
+    admins.shows("main .figure", "94.50").await;
+    let balance = alice.request(Method::GET, "/currency/balance").answer().await.expect(200);
+    assert_eq!(balance["balance"], "94.50");
+
+    admins.opens(&format!("{user}/state")).await;
+    admins.clicks("main button").await;
+    theirs.shows("#websocket", "WebSocket: closed 4004 account suspended").await;
+    theirs.clicks("#to-page").await;
+    theirs.shows("h1", "suspended").await;
+    theirs.keeps_screenshot("journey-suspended").await;
+
+    admins.opens(&format!("{console}/console/admin/audit")).await;
+    for told in ["12.50", "for the lost hour", "is_active"] {
+        admins.shows("main", told).await;
+    }
+    admins.keeps_screenshot("journey-audit").await;
+    theirs.stops().await;
+    admins.stops().await;
     stack.finish().await;
 }
