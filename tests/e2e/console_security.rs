@@ -36,9 +36,13 @@ fn routes(id: &str) -> Vec<Route> {
             let route = route.split_once("\n}").map_or(route, |(route, _)| route);
             let route: String = route.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
             let (path, handlers) = route.trim_start().split_once(',').expect("a path and what serves it");
-            let path = if path == "ROOT" { "/console" } else { path.trim_matches('"') };
+            let path = match path {
+                "ROOT" => "/console",
+                "password::PATH" => "/set-password",
+                literal => literal.trim_matches('"'),
+            };
             assert!(
-                path.starts_with("/console") || path == "/register",
+                path.starts_with("/console") || ["/register", "/set-password"].contains(&path),
                 "{path} in {}: name it in full",
                 source.display()
             );
