@@ -38,7 +38,7 @@ pub const ROOT: &str = "/console";
 
 /// Whether a path is the console's.
 pub fn is_page(path: &str) -> bool {
-    is_below_root(path) || path == "/register"
+    is_below_root(path) || ["/register", password::PATH].contains(&path)
 }
 
 fn is_below_root(path: &str) -> bool {
