@@ -85,6 +85,12 @@ const PAGES: &[Page] = &[
     page("admin-user-state", "/console/admin/users/{user}/state", Admin),
     page("admin-user-role", "/console/admin/users/{user}/role", Admin),
     page("admin-user-balance", "/console/admin/users/{user}/balance", Admin),
+    page(
+        "admin-credit",
+        "/console/admin/users/{user}/balance/confirm?direction=credit&amount=2.50&reason=a+gift",
+        Admin,
+    ),
+    page("admin-credit-refused", "/console/admin/users/{user}/balance/confirm?amount=x", Admin).answering(422),
     page("admin-user-networks", "/console/admin/users/{user}/networks", Admin),
     page("admin-user-password-link", "/console/admin/users/{user}/password-link", Admin),
     page("admin-user-login-failures", "/console/admin/users/{user}/login-failures", Admin),

@@ -8,6 +8,7 @@ mod audit;
 mod bundles;
 mod cli;
 mod console;
+mod console_admin;
 mod crashes;
 mod harness;
 mod http_rules;
