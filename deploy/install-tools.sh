@@ -123,6 +123,29 @@ install_schemathesis() {
   cp deploy/schemathesis.txt "$environment/installed.txt"
 }
 
+# axe-core (MPL-2.0) is fetched for the tests alone and is no part of the programs; its version and what npm publishes as its
+# integrity stand here.
+AXE_VERSION=4.11.1
+AXE_SHA512=BASOg+YwO2C+346x3LZOeoovTIoTrRqEsqMa6fmfAV0P+U9mFr9NsyOEpiYvFjbc64NMrSswhV50WdXzdb/Z5A==
+
+install_axe() {
+  local folder=${CARGO_TARGET_DIR:-target}/tools/axe-core
+  local published
+  published=$(printf '%s' "$AXE_SHA512" | base64 -d | od -An -v -tx1 | tr -d ' \n')
+  [ "$(cat "$folder/installed.txt" 2>/dev/null)" = "$published" ] && [ -s "$folder/axe.min.js" ] && return
+  say "fetching axe-core $AXE_VERSION from npm, once"
+  local registry=https://registry.npmjs.org/
+  ! has npm || registry=$(npm config get registry)
+  mkdir -p "$folder"
+  curl --fail --silent --show-error --location --retry 3 --output "$folder/axe-core.tgz" \
+    "${registry%/}/axe-core/-/axe-core-$AXE_VERSION.tgz"
+  printf '%s  %s\n' "$published" "$folder/axe-core.tgz" | sha512sum --check --quiet --strict ||
+    die "what npm gave is not axe-core $AXE_VERSION as it was published"
+  tar --extract --gzip --file "$folder/axe-core.tgz" --directory "$folder" --strip-components 1 package/axe.min.js package/LICENSE
+  rm "$folder/axe-core.tgz"
+  printf '%s' "$published" >"$folder/installed.txt"
+}
+
 # Builds the missing subcommands of cargo from crates.io, in a folder of their own: their dependencies have no place among
 # the project's.
 install_tools() {
@@ -151,6 +174,7 @@ for command in "${@:-none}"; do
       need_authority
       need python3-venv "holds Schemathesis, which tries the API by its document" python3 -c 'import ensurepip, venv'
       wants_schemathesis=1
+      wants_axe=1
       need_cargo_tool cargo-nextest "runs the tests"
       ;;
     bench)
@@ -169,3 +193,4 @@ done
 install_packages
 install_tools
 [ -z "${wants_schemathesis:-}" ] || install_schemathesis
+[ -z "${wants_axe:-}" ] || install_axe

@@ -1,7 +1,7 @@
 //! The control plane: users, logins, tokens, credits, admin. Postgres holds the truth; Redis is told of it, and is never
 //! asked on behalf of a proxied request.
 //!
-//! Layers, one direction: `api` (HTTP in and out), `domain` (rules, in a transaction), `db` (tables). Beside them `outbox`
+//! Layers, one direction: `api` and `console` (HTTP in and out: for programs and for people), `domain` (rules, in a transaction), `db` (tables). Beside them `outbox`
 //! and `snapshot` tell Redis, and `intake` reads what the edges tell.
 
 mod api;
@@ -9,10 +9,12 @@ mod attempts;
 mod batch;
 pub mod cli;
 pub mod config;
+mod console;
 mod db;
 mod domain;
 mod intake;
 mod limits;
+mod opening;
 mod outbox;
 mod provider;
 mod publisher;
@@ -39,6 +41,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     attempts::Attempts,
     config::Config,
+    console::Assets,
     domain::{idempotency::Sealer, jwt, passwords::Passwords, payments::Till, prices::Prices},
     limits::Limits,
     provider::Provider,
@@ -74,6 +77,8 @@ pub struct App {
     till: Option<Arc<Till>>,
     visitors: RwLock<Visitors>,
     metrics: Metrics,
+    /// What the pages of the console load.
+    assets: Arc<Assets>,
     /// Cancelled once the program stops.
     stop: CancellationToken,
 }
@@ -117,6 +122,7 @@ impl App {
             till,
             keys: jwt::Keys::new(secret_key, config.jwt_lifetime),
             metrics: Metrics::new(),
+            assets: Arc::new(Assets::new()),
             visitors: RwLock::new(config.visitors.clone()),
             config,
             stop,

@@ -2,3 +2,6 @@
 
 /// The stylesheet: colours of both themes, type, forms, buttons, notices, cards, tables. Each plane may add its own after it.
 pub const STYLESHEET: &str = include_str!("../assets/look.css");
+
+/// The icon, as SVG.
+pub const ICON: &str = include_str!("../assets/icon.svg");

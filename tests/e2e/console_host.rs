@@ -3,7 +3,7 @@
 use http::Method;
 use testbed::{client::Ask, stack::Stack};
 
-use crate::pages::{assert_page, navigation, rich};
+use crate::gateway_pages::{assert_page, navigation, rich};
 
 const PAGE: &str = "/users/currentUser";
 

@@ -12,7 +12,7 @@ use testbed::{
     stack::Stack,
 };
 
-use crate::pages::{rich, signs_in};
+use crate::gateway_pages::{rich, signs_in};
 
 const PAGE: &str = "/users/currentUser";
 const FIRST: &str = "device-a-0123456789";

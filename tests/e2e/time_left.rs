@@ -11,7 +11,7 @@ use testbed::{
     stack::{Plan, Stack},
 };
 
-use crate::pages::{navigation, rich, signs_in};
+use crate::gateway_pages::{navigation, rich, signs_in};
 
 const PAGE: &str = "/users/currentUser";
 const FIRST: &str = "device-a-0123456789";
@@ -132,13 +132,13 @@ async fn a_page_tells_in_its_tokens_last_minutes_how_long_it_lasts_and_when_it_i
             &format!("/text?header=Content-Security-Policy:{}", policy.replace(' ', "%20")),
         )
         .await;
-        browser.speaks("status", "").await;
-        browser.speaks("StaticText", spoken).await;
-        let before = browser.evaluates("return document.body.getBoundingClientRect().height").await;
+        browser.reads_out("status", "").await;
+        browser.reads_out("StaticText", spoken).await;
+        let before = browser.runs("return document.body.getBoundingClientRect().height", &[]).await;
         browser.keeps_screenshot(&format!("time-left-{language}")).await;
         assert!(browser.has_part("link", buy).await);
-        browser.speaks("StaticText", over).await;
-        assert_eq!(browser.evaluates("return document.body.getBoundingClientRect().height").await, before);
+        browser.reads_out("StaticText", over).await;
+        assert_eq!(browser.runs("return document.body.getBoundingClientRect().height", &[]).await, before);
         browser.keeps_screenshot(&format!("time-over-{language}")).await;
         let reload = if language == "ru" { "Обновить" } else { "Reload" };
         browser.presses("button", reload).await;
@@ -156,10 +156,10 @@ async fn a_notice_that_was_dismissed_comes_back_only_for_the_end_and_without_the
     let token = rich(&stack, "alice").await.buys(1).await;
     let browser = Browser::start_reading("en").await;
     signs_in(&browser, stack.edge(), &token, "/page").await;
-    browser.speaks("StaticText", "Your access ends in 1 minute.").await;
+    browser.reads_out("StaticText", "Your access ends in 1 minute.").await;
     browser.presses("button", "Dismiss").await;
     assert!(!browser.has_part("button", "Dismiss").await);
-    browser.speaks("StaticText", "Your access has ended.").await;
+    browser.reads_out("StaticText", "Your access has ended.").await;
     stack.finish().await;
 
     let stack = Stack::plan().debug_env("TOKEN_HOUR_SECONDS", "15").start().await;
@@ -167,7 +167,7 @@ async fn a_notice_that_was_dismissed_comes_back_only_for_the_end_and_without_the
     signs_in(&browser, stack.edge(), &token, "/page").await;
     browser.shows("#about", "reached by a root-relative link").await;
     eventually!(stack.edge().status_for(&token, PAGE).await, |status| *status == 401);
-    assert_eq!(browser.evaluates("return document.querySelector('zenzefi-time-left, script')").await, json!(null));
+    assert_eq!(browser.runs("return document.querySelector('zenzefi-time-left, script')", &[]).await, json!(null));
     browser.stops().await;
     stack.finish().await;
 }

@@ -1,19 +1,22 @@
-//! A headless Chromium that a test drives, with pictures kept under the build folder.
+//! A headless Chromium that a test drives: what people do in it, and what they see. What they cannot ask it for is in [`devtools`].
 
-use std::{fs, time::Duration};
+mod devtools;
+mod parts;
+
+use std::time::Duration;
 
 use anyhow::Context;
-use fantoccini::{Client, ClientBuilder, Locator, wd::WebDriverCompatibleCommand};
-use http::Method;
+use fantoccini::{Client, ClientBuilder, Locator, elements::Element};
 use serde_json::{Value, json};
-use url::{ParseError, Url};
 
 use crate::{
     client::{Ask, client},
     eventually,
     folder::Folder,
-    process::{Launch, Process, build_folder, on_free_ports, ready},
+    process::{Launch, Process, on_free_ports, ready},
 };
+
+pub use devtools::{Theme, Traffic};
 
 /// Without the last few, Chromium calls home at every start.
 const FLAGS: [&str; 8] = [
@@ -94,60 +97,13 @@ impl Browser {
 
     /// Waits until the element shows this text.
     pub async fn shows(&self, selector: &str, text: &str) {
-        eventually!(self.text(selector).await, |shown| shown.contains(text));
+        eventually!(self.shown(selector).await, |shown| shown.contains(text));
     }
 
     /// Waits until the element shows `prefix` and a number of at least `least`.
     pub async fn counts(&self, selector: &str, prefix: &str, least: u32) {
         let number = |shown: &String| shown.strip_prefix(prefix)?.trim().parse().ok();
-        eventually!(self.text(selector).await, |shown| number(shown) >= Some(least));
-    }
-
-    /// Waits until the part of that role, which may be out of scripts' reach, is called so by a screen reader.
-    pub async fn speaks(&self, role: &str, name: &str) {
-        eventually!(self.parts().await, |parts| parts.iter().any(|part| part.is(role, name)));
-    }
-
-    /// Whether any part of that role is called so now.
-    pub async fn has_part(&self, role: &str, name: &str) -> bool {
-        self.parts().await.iter().any(|part| part.is(role, name))
-    }
-
-    /// Presses the part of that role and name.
-    pub async fn presses(&self, role: &str, name: &str) {
-        let parts = self.parts().await;
-        let part = parts.iter().find(|part| part.is(role, name)).expect("the part is there");
-        let object = self.devtools("DOM.resolveNode", json!({ "backendNodeId": part.node })).await;
-        let press =
-            json!({ "objectId": object["object"]["objectId"], "functionDeclaration": "function () { this.click(); }" });
-        self.devtools("Runtime.callFunctionOn", press).await;
-    }
-
-    /// What a screen reader finds on the page.
-    async fn parts(&self) -> Vec<Part> {
-        self.devtools("Accessibility.enable", json!({})).await;
-        let tree = self.devtools("Accessibility.getFullAXTree", json!({})).await;
-        let nodes = tree["nodes"].as_array().cloned().unwrap_or_default();
-        let text = |value: &Value| value["value"].as_str().unwrap_or_default().to_owned();
-        let part = |node: &Value| Part {
-            role: text(&node["role"]),
-            name: text(&node["name"]),
-            node: node["backendDOMNodeId"].clone(),
-        };
-        nodes.iter().map(part).collect()
-    }
-
-    /// Shows its pages as wide as this, to somebody who likes them dark or light.
-    pub async fn looks(&self, width: u32, theme: &str) {
-        let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
-        self.devtools("Emulation.setDeviceMetricsOverride", size).await;
-        let theme = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
-        self.devtools("Emulation.setEmulatedMedia", theme).await;
-    }
-
-    /// What a script in the page gives.
-    pub async fn evaluates(&self, script: &str) -> Value {
-        self.client.execute(script, Vec::new()).await.expect("the script runs")
+        eventually!(self.shown(selector).await, |shown| number(shown) >= Some(least));
     }
 
     /// Asks for its page again.
@@ -155,32 +111,72 @@ impl Browser {
         self.client.refresh().await.expect("the page opens again");
     }
 
-    /// What Chromium's own tools answer.
-    async fn devtools(&self, command: &'static str, params: Value) -> Value {
-        self.client.issue_cmd(Devtools(command, params)).await.expect("an answer of the browser's tools")
-    }
-
-    /// The value of an element's attribute.
-    pub async fn attribute(&self, selector: &str, name: &str) -> Option<String> {
-        let element = self.client.find(Locator::Css(selector)).await.expect("the element is there");
-        element.attr(name).await.expect("an attribute or none")
-    }
-
-    async fn text(&self, selector: &str) -> String {
+    /// The text that an element shows now.
+    pub async fn shown(&self, selector: &str) -> String {
         match self.client.find(Locator::Css(selector)).await {
             Ok(element) => element.text().await.unwrap_or_default(),
             Err(error) => format!("{error:?}"),
         }
     }
 
+    async fn find(&self, selector: &str) -> Element {
+        match self.client.find(Locator::Css(selector)).await {
+            Ok(element) => element,
+            Err(error) => panic!("no {selector}: {error}"),
+        }
+    }
+
     pub async fn types(&self, selector: &str, text: &str) {
-        let field = self.client.find(Locator::Css(selector)).await.expect("the field is there");
+        self.find(selector).await.send_keys(text).await.expect("the field takes text");
+    }
+
+    /// Types in the place of what a field holds.
+    pub async fn types_over(&self, selector: &str, text: &str) {
+        let field = self.find(selector).await;
+        field.clear().await.expect("the field can be cleared");
         field.send_keys(text).await.expect("the field takes text");
     }
 
+    /// Chooses the option of this value.
+    pub async fn selects(&self, selector: &str, value: &str) {
+        self.find(selector).await.select_by_value(value).await.expect("the option is there");
+    }
+
     pub async fn clicks(&self, selector: &str) {
-        let element = self.client.find(Locator::Css(selector)).await.expect("the element is there");
-        element.click().await.expect("the element can be clicked");
+        self.find(selector).await.click().await.expect("the element can be clicked");
+    }
+
+    /// An attribute of an element; `None` where the element has none of this name.
+    pub async fn attribute(&self, selector: &str, name: &str) -> Option<String> {
+        self.find(selector).await.attr(name).await.expect("an attribute")
+    }
+
+    /// What a field holds.
+    pub async fn value(&self, selector: &str) -> String {
+        self.find(selector).await.prop("value").await.expect("a property").unwrap_or_default()
+    }
+
+    /// Waits until the address of the page satisfies the claim; that address.
+    pub async fn comes_to(&self, claim: impl Fn(&str) -> bool) -> String {
+        eventually!(self.address().await, |address| claim(address))
+    }
+
+    /// Runs a script in the page that it shows, as one of that page's own; what it returns.
+    pub async fn runs(&self, script: &str, arguments: &[Value]) -> Value {
+        self.client.execute(script, arguments.to_vec()).await.expect("the script runs")
+    }
+
+    /// The same of a script that gives its result to the function that is its last argument.
+    pub async fn awaits(&self, script: &str, arguments: &[Value]) -> Value {
+        self.client.execute_async(script, arguments.to_vec()).await.expect("the script runs to its end")
+    }
+
+    /// The source of what the page's first frame shows.
+    pub async fn first_frame(&self) -> String {
+        self.client.enter_frame(0).await.expect("a frame");
+        let source = self.client.source().await.expect("a source");
+        self.client.enter_parent_frame().await.expect("the page around it");
+        source
     }
 
     /// Sends JSON from the page that it shows, as that page's own scripts do; the status of the answer.
@@ -196,88 +192,8 @@ impl Browser {
         self.client.current_url().await.expect("an address").to_string()
     }
 
-    /// Every address that its pages have asked for since this was last called, WebSockets too, as its own network log has them.
-    pub async fn requested(&self) -> Vec<String> {
-        let entries = self.log("performance").await;
-        let addresses = entries.iter().filter_map(|entry| {
-            let event: Value = serde_json::from_str(entry["message"].as_str()?).ok()?;
-            let (method, params) = (event["message"]["method"].as_str()?, &event["message"]["params"]);
-            let address = match method {
-                "Network.requestWillBeSent" => &params["request"]["url"],
-                "Network.webSocketCreated" => &params["url"],
-                _ => return None,
-            };
-            address.as_str().map(str::to_owned)
-        });
-        addresses.collect()
-    }
-
-    /// The errors and warnings that its pages have shown in the console since this was last called.
-    pub async fn complaints(&self) -> Vec<String> {
-        let entries = self.log("browser").await;
-        let complaints =
-            entries.iter().filter(|entry| ["SEVERE", "WARNING"].map(Value::from).contains(&entry["level"]));
-        complaints.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
-    }
-
-    /// What was added to one of its logs since it was last read.
-    async fn log(&self, name: &'static str) -> Vec<Value> {
-        let entries = self.client.issue_cmd(ReadLog(name)).await.expect("a log");
-        entries.as_array().cloned().expect("entries")
-    }
-
-    /// Keeps a picture of the page as `screenshots/<name>.png` in the build folder.
-    pub async fn keeps_screenshot(&self, name: &str) {
-        let picture = self.client.screenshot().await.expect("a picture");
-        let folder = build_folder().expect("a build folder").join("screenshots");
-        fs::create_dir_all(&folder).expect("a folder for pictures");
-        fs::write(folder.join(format!("{name}.png")), picture).expect("the picture is written");
-    }
-
     /// Ends the browser before its driver is killed, so that its own processes go too.
     pub async fn stops(self) {
         self.client.close().await.expect("the browser ends");
-    }
-}
-
-/// A part of a page as a screen reader has it.
-#[derive(Debug)]
-struct Part {
-    role: String,
-    name: String,
-    node: Value,
-}
-
-impl Part {
-    fn is(&self, role: &str, name: &str) -> bool {
-        self.role == role && self.name.contains(name)
-    }
-}
-
-/// ChromeDriver's way to Chromium's own tools.
-#[derive(Debug)]
-struct Devtools(&'static str, Value);
-
-impl WebDriverCompatibleCommand for Devtools {
-    fn endpoint(&self, base_url: &Url, session_id: Option<&str>) -> Result<Url, ParseError> {
-        base_url.join(&format!("session/{}/goog/cdp/execute", session_id.unwrap_or_default()))
-    }
-
-    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
-        (Method::POST, Some(json!({ "cmd": self.0, "params": self.1 }).to_string()))
-    }
-}
-
-/// ChromeDriver's command that gives what a log has got since the last time.
-#[derive(Debug)]
-struct ReadLog(&'static str);
-
-impl WebDriverCompatibleCommand for ReadLog {
-    fn endpoint(&self, base_url: &Url, session_id: Option<&str>) -> Result<Url, ParseError> {
-        base_url.join(&format!("session/{}/se/log", session_id.unwrap_or_default()))
-    }
-
-    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
-        (Method::POST, Some(json!({ "type": self.0 }).to_string()))
     }
 }

@@ -5,9 +5,11 @@
 //! [`folder`], free ports, one cloned database and one Redis a test.
 
 pub mod actors;
+pub mod axe;
 pub mod browser;
 pub mod client;
 pub mod collector;
+pub mod console;
 pub mod eventually;
 pub mod folder;
 pub mod link;

@@ -15,12 +15,11 @@ use super::{
     body::{Body, body},
     error::ApiError,
     guard::Superuser,
-    password_page,
     scalar::{Flag, Id, Limit, Networks, Offset, Reason, Search, Timestamp, Znc},
     tokens::{Restrict, Restricted, Token, pending},
 };
 use crate::{
-    App,
+    App, console,
     db::{access_token, user},
     domain::administration,
     outbox,
@@ -191,7 +190,7 @@ impl Admin {
         let user_id = id.0.0;
         let link = administration::draw_password_link(&app.db, &superuser.0, user_id, Utc::now()).await?;
         tracing::info!(by = %superuser.0.user.id, %user_id, "a password link was drawn");
-        let url = password_page::url(&app.config.control_origin, &link.code);
+        let url = console::password_url(&app.config.control_origin, &link.code);
         Ok(Json(PasswordLink { url, expires_at: Timestamp(link.expires_at) }))
     }
 

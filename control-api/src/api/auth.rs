@@ -97,7 +97,8 @@ impl Auth {
         let Login { email, password } = body.0;
         let App { db, passwords, attempts, keys, .. } = &***app;
         let login = accounts::Login { email: email.0, password: password.0, origin: origin.0.clone() };
-        let access_token = accounts::log_in(db, passwords, attempts, keys, login, Utc::now()).await?;
+        let user = accounts::log_in(db, passwords, attempts, login).await?;
+        let access_token = keys.issue(&user, Utc::now());
         let expires_in = keys.lifetime().as_secs();
         Ok(Json(LoggedIn { access_token, token_type: "bearer".to_owned(), expires_in }))
     }
@@ -114,7 +115,7 @@ impl Auth {
         if all.0.is_some_and(|all| all.0) {
             accounts::log_out_everywhere(&app.db, &user.0).await?;
         } else {
-            accounts::log_out(&app.db, &user.0).await?;
+            accounts::log_out(&app.db, &user.0, user.0.expires_at).await?;
         }
         Ok(Json(LoggedOut { logged_out: true }))
     }

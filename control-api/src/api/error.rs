@@ -122,6 +122,11 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    /// The status of what went wrong, which is written down if it is nobody's doing.
+    pub fn status_of(error: domain::Error) -> StatusCode {
+        Self::from(error).into_response().status()
+    }
+
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::BadRequest(Problem::new(StatusCode::BAD_REQUEST, detail))
     }

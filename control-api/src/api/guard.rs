@@ -10,6 +10,7 @@ use super::error::ApiError;
 use crate::{
     App,
     domain::{
+        self,
         accounts::{self, Session},
         audit::Origin,
     },
@@ -22,6 +23,10 @@ pub struct Recognised(OnceLock<Uuid>);
 impl Recognised {
     pub fn user_id(&self) -> Option<Uuid> {
         self.0.get().copied()
+    }
+
+    pub fn note(&self, user_id: Uuid) {
+        self.0.get_or_init(|| user_id);
     }
 }
 
@@ -38,9 +43,10 @@ pub struct Superuser(pub Session);
 async fn session(request: &Request, bearer: Bearer) -> Result<Session> {
     let app = request.data::<Arc<App>>().expect("every route is served with the app");
     let origin = request.data::<Origin>().cloned().unwrap_or_default();
-    let session = accounts::authenticate(&app.db, &app.keys, &bearer.token, origin).await.map_err(ApiError::from)?;
+    let claims = app.keys.read(&bearer.token).ok_or(ApiError::from(domain::Error::InvalidJwt))?;
+    let session = accounts::authenticate(&app.db, &claims, origin).await.map_err(ApiError::from)?;
     if let Some(recognised) = request.data::<Arc<Recognised>>() {
-        recognised.0.get_or_init(|| session.user.id);
+        recognised.note(session.user.id);
     }
     app.limits.call(session.user.id).await.map_err(ApiError::too_many_calls)?;
     Ok(session)

@@ -23,7 +23,7 @@ use super::{
     error::{self, ApiError},
     guard::Recognised,
 };
-use crate::{App, domain::audit::Origin};
+use crate::{App, console, domain::audit::Origin};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -69,6 +69,11 @@ impl Methods {
     pub fn with(mut self, path: &str, methods: &str) -> Self {
         self.0.push((path.to_owned(), methods.to_owned()));
         self
+    }
+
+    /// With those of pages that take a form.
+    pub fn with_all(self, forms: &[(&str, &str)]) -> Self {
+        forms.iter().fold(self, |methods, (path, known)| methods.with(path, known))
     }
 
     /// What a path that is not listed knows is what every page knows.
@@ -189,7 +194,7 @@ impl<E: Endpoint> Layer<E> {
         if READ.iter().any(|name| unreadable(&name)) {
             return ApiError::bad_request("A header holds what is not visible ASCII").into_response();
         }
-        if let Some(preflight) = self.preflight(&request) {
+        if let Some(preflight) = self.preflight(&request).filter(|_| !console::is_page(path)) {
             return preflight;
         }
         let mut request = match bounded(request).await {
@@ -204,6 +209,12 @@ impl<E: Endpoint> Layer<E> {
             Ok(Ok(Ok(response))) => response.into_response(),
             Ok(Ok(Err(error))) => {
                 let mut response = error::respond(error);
+                if response.status() == StatusCode::METHOD_NOT_ALLOWED
+                    && matches!(*method, Method::GET | Method::HEAD)
+                    && let Some(above) = console::above(path)
+                {
+                    return Response::builder().status(StatusCode::SEE_OTHER).header(header::LOCATION, above).finish();
+                }
                 if response.status() == StatusCode::METHOD_NOT_ALLOWED
                     && let Ok(allowed) = HeaderValue::from_str(self.methods.allowed(path))
                 {
@@ -245,7 +256,8 @@ impl<E: Endpoint> Layer<E> {
 
     /// Headers that every answer has.
     fn finish(&self, response: &mut Response, path: &str, origin: Option<HeaderValue>, request_id: &str) {
-        let listed = origin.filter(|origin| self.is_listed(origin));
+        // A page of the console is told to no other origin, be it listed for the API.
+        let listed = origin.filter(|origin| self.is_listed(origin) && !console::is_page(path));
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert(REQUEST_ID, id);

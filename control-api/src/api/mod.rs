@@ -13,7 +13,6 @@ mod layer;
 mod mock_pay;
 pub mod ops;
 mod pages;
-mod password_page;
 mod scalar;
 mod sessions;
 mod stats;
@@ -27,10 +26,12 @@ use poem::{Endpoint, EndpointExt, Response};
 use poem_openapi::{OpenApi, OpenApiService, Tags};
 
 pub use document::document;
-pub use scalar::{Email, FullName, Method, NewPassword, RequestPath, Scalar, Username};
+pub use error::ApiError;
+pub use guard::Recognised;
+pub use scalar::{Email, FullName, Method, NewPassword, RequestPath, Scalar, TopUp, Username, znc};
 pub use tokens::access_json;
 
-use crate::App;
+use crate::{App, console};
 
 #[derive(Tags)]
 enum Tag {
@@ -69,12 +70,11 @@ pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> + 'static {
     let service = service();
     let document = document::complete(&service.spec());
     let methods = layer::Methods::of(&document)
-        .with(password_page::PATH, "GET, HEAD, POST")
         .with(bundles::PATH_WITHOUT_SLASH, "GET, POST")
-        .with(mock_pay::TEMPLATE, "GET, HEAD, POST");
+        .with(mock_pay::TEMPLATE, "GET, HEAD, POST")
+        .with_all(console::FORMS);
     let swagger_page = service.swagger_ui_html().replace(&service.spec(), &document);
-    let route = pages::routes(swagger_page, document)
-        .at(password_page::PATH, password_page::endpoint(Arc::clone(&app)))
+    let route = console::routes(&app, pages::routes(swagger_page, document))
         .at(mock_pay::ROUTE, mock_pay::endpoint(Arc::clone(&app)))
         .nest_no_strip("/api", service);
     let route = route.data(Arc::clone(&app)).before(async |request| Ok(bundles::with_slash(request)));

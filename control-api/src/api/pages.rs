@@ -86,6 +86,7 @@ fn root() -> Response {
         "docs": "/docs",
         "redoc": "/redoc",
         "openapi": "/openapi.json",
+        "console": "/console",
     });
     json_answer(&json!({ "name": "Zenzefi Gateway", "version": env!("CARGO_PKG_VERSION"), "links": links }))
 }

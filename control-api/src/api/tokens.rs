@@ -11,7 +11,7 @@ use poem_openapi::{
     types::ToJSON,
 };
 use serde_json::json;
-use shared::{credential::Handover, grant::State, scope};
+use shared::{grant::State, scope};
 
 use super::{
     Tag,
@@ -24,6 +24,7 @@ use crate::{
     App,
     db::access_token::{self, Hour},
     domain::{access, idempotency::Once, refunds, tokens},
+    opening,
     outbox::{self, Delivery},
 };
 
@@ -344,16 +345,7 @@ impl Tokens {
     /// The browser that opens the URL gets a credential of its own.
     #[oai(path = "/:id/open", method = "post", operation_id = "open_token")]
     async fn open(&self, app: Data<&Arc<App>>, user: CurrentUser, id: Path<Id>) -> Result<Json<Opened>, ApiError> {
-        let App { db, publisher, config, .. } = &***app;
-        let id = id.0.0;
-        let handover = tokens::open(db, config.hour, &user.0, id, Utc::now()).await?;
-        if outbox::deliver(db, publisher, id).await == Delivery::Pending {
-            return Err(ApiError::unavailable());
-        }
-        let code = handover.code();
-        let kept = publisher.hand_over(&Handover::code_digest(&code), &handover.salt()).await;
-        kept.map_err(crate::domain::Error::from)?;
-        Ok(Json(Opened { url: format!("{}/_gateway/enter?code={code}", config.public_origin) }))
+        Ok(Json(Opened { url: opening::open(&app, &user.0, id.0.0, None).await? }))
     }
 
     /// Takes a token away from the device that holds it

@@ -1,6 +1,6 @@
 //! The table `access_tokens`: what people bought, and how it stands.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -187,6 +187,13 @@ const LISTED: &str = "($1::uuid IS NULL OR t.user_id = $1) AND ($2::timestamptz 
 
 pub async fn find(db: &impl Connection, id: Uuid) -> Result<Option<Owned>, Error> {
     Owned::find_by_statement(sql(&format!("{OWNED} WHERE t.id = $1"), [id.into()])).one(db).await
+}
+
+/// How the texts of these tokens begin.
+pub async fn prefixes(db: &impl Connection, ids: &[Uuid]) -> Result<HashMap<Uuid, String>, Error> {
+    let query = "SELECT id, token_prefix FROM access_tokens WHERE id = ANY($1)";
+    let rows = db.query_all_raw(sql(query, [ids.to_vec().into()])).await?;
+    rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
 }
 
 /// Locks a token until the transaction ends.

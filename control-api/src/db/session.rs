@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sea_orm::{FromQueryResult, entity::prelude::*};
 use serde::Serialize;
 
@@ -87,6 +87,34 @@ pub async fn list(
     let values = [user_id, token_id, active_only, limit, offset, reported_since.into()];
     let items = Session::find_by_statement(sql(&query, values)).all(db).await?;
     Ok((items, total))
+}
+
+/// What a user's sessions that began on one day (UTC) have used.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct Day {
+    pub day: NaiveDate,
+    pub requests: i64,
+    /// Of bodies, both ways.
+    pub bytes: i64,
+}
+
+/// Each day from `first` to `last`; days on which no session began as well.
+pub async fn days_of_user(
+    db: &impl Connection,
+    user_id: Uuid,
+    first: NaiveDate,
+    last: NaiveDate,
+) -> Result<Vec<Day>, Error> {
+    let query = "WITH used AS (
+            SELECT (s.started_at AT TIME ZONE 'UTC')::date AS day, sum(f.requests) AS requests,
+                sum(f.bytes_in + f.bytes_out) AS bytes
+            FROM proxy_sessions s JOIN proxy_session_figures f ON f.session_id = s.id
+            WHERE s.user_id = $1 AND s.started_at >= $2::timestamp AT TIME ZONE 'UTC' GROUP BY 1
+        )
+        SELECT days.day::date AS day, coalesce(requests, 0)::bigint AS requests, coalesce(bytes, 0)::bigint AS bytes
+        FROM generate_series($2::timestamp, $3::timestamp, interval '1 day') AS days (day)
+        LEFT JOIN used ON used.day = days.day::date ORDER BY days.day";
+    Day::find_by_statement(sql(query, [user_id.into(), first.into(), last.into()])).all(db).await
 }
 
 /// How many have not ended.

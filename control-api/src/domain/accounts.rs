@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{
     Error,
     audit::{self, Action, By, Origin, Resource},
-    jwt::Keys,
+    jwt::Claims,
     passwords::{Passwords, Turn},
 };
 use crate::{
@@ -147,16 +147,14 @@ fn draw_referral_code() -> String {
     bytes.map(|byte| char::from(REFERRAL_ALPHABET[usize::from(byte % 32)])).iter().collect()
 }
 
-/// Checks an e-mail and a password and issues a JWT. A wrong password, an unknown e-mail and a disabled user are told apart
+/// Whom an e-mail and a password let in. A wrong password, an unknown e-mail and a disabled user are told apart
 /// neither by the answer nor by its time, nor by when there were too many of them.
 pub async fn log_in(
     db: &db::Pool,
     passwords: &Passwords,
     attempts: &Attempts,
-    keys: &Keys,
     login: Login,
-    now: DateTime<Utc>,
-) -> Result<String, Error> {
+) -> Result<user::Model, Error> {
     let user = user::find_by_email(db, &login.email).await?;
     let account = match &user {
         Some(user) => Account::Known(user.id, &user.password_hash),
@@ -170,8 +168,25 @@ pub async fn log_in(
         let attempt = counted.start(who, ground).await?;
         judge(&db, turn, attempt, user, &login).await
     });
-    let user = judged.await.ok_or(Error::Busy)??;
-    user.map(|user| keys.issue(&user, now)).ok_or(Error::WrongCredentials)
+    judged.await.ok_or(Error::Busy)??.ok_or(Error::WrongCredentials)
+}
+
+/// Checks the password of whoever is logged in already, before something that a stolen login must not do. It is counted and written
+/// down as a login is, so that nobody can guess on.
+pub async fn confirm(
+    db: &db::Pool,
+    passwords: &Passwords,
+    attempts: &Attempts,
+    session: &Session,
+    password: &str,
+) -> Result<(), Error> {
+    let login =
+        Login { email: session.user.email.clone(), password: password.to_owned(), origin: session.origin.clone() };
+    match log_in(db, passwords, attempts, login).await {
+        Ok(_) => Ok(()),
+        Err(Error::WrongCredentials) => Err(Error::WrongPassword),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whom the password lets in, counted and written down.
@@ -210,9 +225,8 @@ async fn judge(
     Ok(logged_in)
 }
 
-/// Whose a JWT is. A disabled user is told so before anything is said of the JWT's epoch.
-pub async fn authenticate(db: &db::Pool, keys: &Keys, jwt: &str, origin: Origin) -> Result<Session, Error> {
-    let claims = keys.read(jwt).ok_or(Error::InvalidJwt)?;
+/// Whose a JWT is that says so. A disabled user is told so before anything is said of the JWT's epoch.
+pub async fn authenticate(db: &db::Pool, claims: &Claims, origin: Origin) -> Result<Session, Error> {
     let user = user::find_by_jwt(db, claims.sub, claims.jti).await?.ok_or(Error::InvalidJwt)?;
     if !user.is_active {
         return Err(Error::InactiveUser);
@@ -224,10 +238,10 @@ pub async fn authenticate(db: &db::Pool, keys: &Keys, jwt: &str, origin: Origin)
     Ok(Session { user, jti: claims.jti, expires_at, origin })
 }
 
-/// Ends the JWT of this session.
-pub async fn log_out(db: &db::Pool, session: &Session) -> Result<(), Error> {
+/// Ends the JWT of this session, and every one of its id that ends by then.
+pub async fn log_out(db: &db::Pool, session: &Session, by: DateTime<Utc>) -> Result<(), Error> {
     let tx = db::begin(db).await?;
-    ended_jwt::insert(&tx, session.jti, session.expires_at).await?;
+    ended_jwt::insert(&tx, session.jti, by.max(session.expires_at)).await?;
     let details = json!({ "all": false });
     audit::record(&tx, session.by(), Action::Logout, Resource::User(session.user.id), details).await?;
     Ok(tx.commit().await?)

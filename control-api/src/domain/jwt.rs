@@ -28,6 +28,9 @@ pub struct Claims {
     pub jti: Uuid,
     /// The user's epoch when it was issued.
     pub epoch: i64,
+    /// When the person gave their password; in a login to the console, and in no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<i64>,
 }
 
 impl Keys {
@@ -48,22 +51,52 @@ impl Keys {
         self.lifetime
     }
 
-    /// A JWT for this user.
+    /// A JWT for this user, to call the API with.
     pub fn issue(&self, user: &user::Model, now: DateTime<Utc>) -> String {
-        let lifetime = i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX);
-        let claims = Claims {
+        self.sign(&self.claims(user, now))
+    }
+
+    /// A JWT for this user that logs a browser in to the console, and is worth nothing to the API.
+    pub fn issue_console(&self, user: &user::Model, now: DateTime<Utc>) -> String {
+        self.sign(&Claims { auth_time: Some(now.timestamp()), ..self.claims(user, now) })
+    }
+
+    /// The same JWT with all of its time before it.
+    pub fn renew(&self, claims: Claims, now: DateTime<Utc>) -> String {
+        self.sign(&Claims { exp: self.end(now), ..claims })
+    }
+
+    fn claims(&self, user: &user::Model, now: DateTime<Utc>) -> Claims {
+        Claims {
             sub: user.id,
             username: user.username.clone(),
             iat: now.timestamp(),
-            exp: now.timestamp().saturating_add(lifetime),
+            exp: self.end(now),
             jti: Uuid::new_v4(),
             epoch: user.epoch,
-        };
-        encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).expect("an HMAC key signs every claim")
+            auth_time: None,
+        }
     }
 
-    /// What a JWT says, if it was signed with this key and has not expired.
+    fn end(&self, now: DateTime<Utc>) -> i64 {
+        now.timestamp().saturating_add(i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX))
+    }
+
+    fn sign(&self, claims: &Claims) -> String {
+        encode(&Header::new(Algorithm::HS256), claims, &self.encoding).expect("an HMAC key signs every claim")
+    }
+
+    /// What a JWT for the API says, if it was signed with this key and has not expired.
     pub fn read(&self, jwt: &str) -> Option<Claims> {
+        self.verified(jwt).filter(|claims| claims.auth_time.is_none())
+    }
+
+    /// The same of a JWT for the console.
+    pub fn read_console(&self, jwt: &str) -> Option<Claims> {
+        self.verified(jwt).filter(|claims| claims.auth_time.is_some())
+    }
+
+    fn verified(&self, jwt: &str) -> Option<Claims> {
         decode::<Claims>(jwt, &self.decoding, &self.validation).ok().map(|read| read.claims)
     }
 }

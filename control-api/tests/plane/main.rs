@@ -7,6 +7,7 @@ mod attempts;
 mod audit;
 mod bundles;
 mod cli;
+mod console;
 mod crashes;
 mod harness;
 mod http_rules;

@@ -18,7 +18,7 @@ use crate::bench::report::Report;
 const STEPS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const AT_ONCE: usize = 32;
 /// In all; what is not reached by then is not measured.
-const MEASURED_FOR: Duration = Duration::from_secs(180);
+const MEASURED_FOR: Duration = Duration::from_secs(420);
 
 pub async fn measure(stack: &Stack, tokens: Vec<Token>, report: &mut Report) -> anyhow::Result<()> {
     report.section("Memory of an edge, by tokens in use");

@@ -1,0 +1,269 @@
+//! Getting in and out, and one's own account: registering, logging in, language, profile, password.
+
+use askama::Template;
+use chrono::Utc;
+use poem::http::header;
+use shared::language::Language;
+
+use super::{
+    fields::{Faults, Fields},
+    frame::{Frame, Here},
+    password,
+    reply::{self, Answer, Trouble},
+    visit::{self, Member, Visit},
+    wording,
+};
+use crate::{
+    App,
+    api::{ApiError, Email, FullName, NewPassword, Username},
+    db::user,
+    domain::{self, accounts},
+};
+
+#[derive(Template)]
+#[template(path = "console/login.html")]
+struct LoginPage {
+    lang: Language,
+    frame: Frame,
+    email: String,
+    next: String,
+    fault: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "console/register.html")]
+struct RegistrationPage {
+    lang: Language,
+    frame: Frame,
+    form: Fields,
+    faults: Faults,
+    fault: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "console/profile.html")]
+struct ProfilePage {
+    lang: Language,
+    frame: Frame,
+    email: String,
+    username: String,
+    full_name: String,
+    faults: Faults,
+}
+
+/// A path of the console, where a person was going or comes from; anything else leads home.
+pub fn own_path(next: &str) -> &str {
+    let is_plain = next.chars().all(|char| char.is_ascii_graphic() && char != '\\');
+    let path = next.split(['?', '#']).next().unwrap_or_default();
+    // A browser takes `%2e` in a path for a dot (URL standard, double-dot segments).
+    let climbs = path.contains("..") || path.to_ascii_lowercase().contains("%2e");
+    let is_own = super::is_below_root(path) && !climbs && !path.starts_with("/console/log");
+    if is_plain && is_own { next } else { super::ROOT }
+}
+
+pub async fn choose_language(visit: Visit) -> Answer {
+    let next = visit.query.text("next");
+    let next = if is_before_login(next) { next } else { own_path(next) };
+    let mut response = reply::see_other(next)?;
+    if let Some(lang) = Language::by_tag(visit.query.text("to")) {
+        response.headers_mut().insert(header::SET_COOKIE, visit::language_cookie(lang));
+    }
+    Ok(response)
+}
+
+/// Nobody is led to the pages that log in, but they may be seen in another language.
+fn is_before_login(next: &str) -> bool {
+    let (path, query) = next.split_once('?').unwrap_or((next, ""));
+    matches!(path, "/console/login" | password::PATH)
+        && query.chars().all(|char| char.is_ascii_graphic() && char != '\\')
+}
+
+pub async fn show_login(visit: Visit) -> Answer {
+    let next = own_path(visit.query.text("next"));
+    let page = LoginPage {
+        lang: visit.lang,
+        frame: visit.frame(Here::Outside),
+        email: String::new(),
+        next: next.to_owned(),
+        fault: None,
+    };
+    reply::page(&page)
+}
+
+pub async fn log_in(visit: Visit) -> Answer {
+    let (email, next) = (visit.form.text("email").to_owned(), own_path(visit.form.text("next")).to_owned());
+    let login = accounts::Login {
+        email: email.clone(),
+        password: visit.form.raw("password").to_owned(),
+        origin: visit.origin.clone(),
+    };
+    let App { db, passwords, attempts, .. } = &*visit.app;
+    match accounts::log_in(db, passwords, attempts, login).await {
+        Ok(user) => enter(&visit, &user, &next),
+        Err(error @ (domain::Error::WrongCredentials | domain::Error::TooManyFailures { .. })) => {
+            let fault = Some(wording::refusal(visit.lang, &error));
+            let page = LoginPage { lang: visit.lang, frame: visit.frame(Here::Outside), email, next, fault };
+            let status = ApiError::status_of(error);
+            Ok(reply::page_of(status, &page))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A login of its own: whatever login the browser had before goes on nowhere.
+fn enter(visit: &Visit, user: &user::Model, next: &str) -> Answer {
+    let jwt = visit.app.keys.issue_console(user, Utc::now());
+    let mut response = reply::see_other(next)?;
+    response.headers_mut().insert(header::SET_COOKIE, visit::login_cookie(&visit.app, &jwt));
+    Ok(response)
+}
+
+pub async fn log_out(member: Member) -> Answer {
+    // Copies of this login that were renewed last as long as one that is renewed now.
+    accounts::log_out(&member.app.db, &member.session, Utc::now() + member.app.keys.lifetime()).await?;
+    let mut response = reply::see_other("/console/login?done=logged-out")?;
+    response.headers_mut().insert(header::SET_COOKIE, visit::no_login_cookie(&member.app));
+    Ok(response)
+}
+
+pub async fn show_registration(visit: Visit) -> Answer {
+    let mut form = Fields::default();
+    form.set("ref", visit.query.text("ref"));
+    form.set("next", own_path(visit.query.text("next")));
+    let (lang, frame) = (visit.lang, visit.frame(Here::Outside));
+    reply::page(&RegistrationPage { lang, frame, form, faults: Faults::default(), fault: None })
+}
+
+pub async fn register(visit: Visit) -> Answer {
+    let (lang, form, mut faults) = (visit.lang, &visit.form, Faults::default());
+    let email = form.read::<Email>("email", lang, &mut faults);
+    let username = form.read::<Username>("username", lang, &mut faults);
+    let full_name = form.read::<FullName>("full_name", lang, &mut faults);
+    let password = form.read_raw::<NewPassword>("password", lang, &mut faults);
+    let refuse = |faults: Faults, fault: Option<String>| {
+        let (frame, form) = (visit.frame(Here::Outside), form.clone());
+        reply::refused(&RegistrationPage { lang, frame, form, faults, fault })
+    };
+    let (Some(email), Some(username), Some(full_name), Some(password)) = (email, username, full_name, password) else {
+        return refuse(faults, None);
+    };
+    let App { db, passwords, limits, .. } = &*visit.app;
+    limits.registration(visit.origin.ip_address).await.map_err(Trouble::TooMany)?;
+    let registration = accounts::Registration {
+        email: email.0,
+        username: username.0,
+        password: password.0,
+        full_name: Some(full_name.0).filter(|name| !name.is_empty()),
+    };
+    let code = Some(form.text("ref")).filter(|code| !code.is_empty());
+    match accounts::register(db, passwords, &registration, code, &visit.origin).await {
+        Ok(user) => {
+            let next = own_path(form.text("next"));
+            enter(&visit, &user, if next == super::ROOT { "/console?done=welcome" } else { next })
+        }
+        Err(error) => {
+            let sentence = wording::refusal(lang, &error);
+            match error {
+                domain::Error::EmailTaken => faults.add("email", sentence),
+                domain::Error::UsernameTaken => faults.add("username", sentence),
+                domain::Error::UnknownReferralCode => faults.add("ref", sentence),
+                error => return Err(error.into()),
+            }
+            refuse(faults, None)
+        }
+    }
+}
+
+pub async fn show_profile(member: Member) -> Answer {
+    reply::page(&profile_page(&member, None, Faults::default()))
+}
+
+fn profile_page(member: &Member, full_name: Option<&str>, faults: Faults) -> ProfilePage {
+    let user = &member.session.user;
+    ProfilePage {
+        lang: member.lang,
+        frame: member.frame(Here::Profile),
+        email: user.email.clone(),
+        username: user.username.clone(),
+        full_name: full_name.unwrap_or(user.full_name.as_deref().unwrap_or_default()).to_owned(),
+        faults,
+    }
+}
+
+pub async fn change_profile(member: Member) -> Answer {
+    let mut faults = Faults::default();
+    let Some(name) = member.form.read::<FullName>("full_name", member.lang, &mut faults) else {
+        return reply::refused(&profile_page(&member, Some(member.form.text("full_name")), faults));
+    };
+    let full_name = Some(Some(name.0).filter(|name| !name.is_empty()));
+    let change = accounts::ProfileChange { full_name, password: None };
+    accounts::change_profile(&member.app.db, &member.app.passwords, &member.session, change).await?;
+    reply::see_other("/console/profile?done=profile")
+}
+
+/// A new password ends every login; this browser gets another.
+pub async fn change_password(member: Member) -> Answer {
+    let mut faults = Faults::default();
+    let Some(new) = member.form.read_raw::<NewPassword>("password", member.lang, &mut faults) else {
+        return reply::refused(&profile_page(&member, None, faults));
+    };
+    let App { db, passwords, attempts, .. } = &*member.app;
+    let current = member.form.raw("current_password").to_owned();
+    if let Err(error) = accounts::confirm(db, passwords, attempts, &member.session, &current).await {
+        return refuse_password(&member, error);
+    }
+    let change = accounts::PasswordChange { current, new: new.0 };
+    let change = accounts::ProfileChange { full_name: None, password: Some(change) };
+    match accounts::change_profile(db, passwords, &member.session, change).await {
+        Ok(user) => enter(&member, &user, "/console/profile?done=password"),
+        Err(error) => refuse_password(&member, error),
+    }
+}
+
+fn refuse_password(member: &Member, error: domain::Error) -> Answer {
+    match error {
+        domain::Error::WrongPassword | domain::Error::TooManyFailures { .. } => {
+            let mut faults = Faults::default();
+            faults.add("current_password", wording::refusal(member.lang, &error));
+            reply::refused(&profile_page(member, None, faults))
+        }
+        error => Err(error.into()),
+    }
+}
+
+pub async fn log_out_everywhere(member: Member) -> Answer {
+    accounts::log_out_everywhere(&member.app.db, &member.session).await?;
+    let mut response = reply::see_other("/console/login?done=sessions")?;
+    response.headers_mut().insert(header::SET_COOKIE, visit::no_login_cookie(&member.app));
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_anywhere_but_to_a_page_of_the_console() {
+        for next in ["/console", "/console/buy?to=%2Fcertificates", "/console/tokens/1"] {
+            assert_eq!(own_path(next), next);
+        }
+        for next in [
+            "",
+            "/",
+            "//evil.example",
+            "https://evil.example/console",
+            "/console.evil.example",
+            "/consolevil",
+            "/console/../x",
+            "/console/%2e%2E//evil.example",
+            "/register",
+            "/console\\evil",
+            "/console/\r\nx",
+            "/console/login",
+            "/console/logout",
+            "javascript:alert(1)",
+        ] {
+            assert_eq!(own_path(next), "/console", "{next}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Credits: the balance, topping up, and every line of the ledger, to read and to keep.
+
+use askama::Template;
+use poem::http::StatusCode;
+use rust_decimal::Decimal;
+use serde_json::json;
+use shared::language::Language;
+
+use super::{
+    account::own_path,
+    csv::Csv,
+    fields::Faults,
+    frame::{Frame, Here},
+    listing::{Asked, Pager},
+    reply::{self, Answer, Trouble},
+    tokens::once_key,
+    visit::Member,
+    wording::{self, Moment},
+};
+use crate::{
+    App,
+    api::{TopUp, znc},
+    db::{payment, transaction},
+    domain::{self, idempotency::Once, ledger, payments},
+};
+
+/// The most lines of a file, so that one download bounds what it costs.
+const FILE_LINES: u64 = 100_000;
+const FILE_PAGE: u64 = 1_000;
+/// What a top-up begins with, if nothing says how much is missing.
+const USUAL: Decimal = Decimal::ONE_HUNDRED;
+
+/// A line of the ledger.
+struct Line {
+    at: Moment,
+    kind: &'static str,
+    description: String,
+    amount: String,
+    is_income: bool,
+    balance_after: String,
+}
+
+#[derive(Template)]
+#[template(path = "console/credits.html")]
+struct CreditsPage {
+    lang: Language,
+    frame: Frame,
+    balance: String,
+    /// What roubles a credit costs, where payments are taken.
+    rate: Option<String>,
+    amount: String,
+    next: String,
+    key: String,
+    faults: Faults,
+    kinds: Vec<(&'static str, &'static str)>,
+    kind: String,
+    lines: Vec<Line>,
+    pager: Pager,
+    file: String,
+}
+
+pub async fn show(member: Member) -> Answer {
+    let amount = member.query.text("amount");
+    let amount = if amount.is_empty() { znc(USUAL) } else { amount.to_owned() };
+    let next = member.query.text("next").to_owned();
+    reply::page(&page(&member, amount, &next, Faults::default()).await?)
+}
+
+async fn page(member: &Member, amount: String, next: &str, faults: Faults) -> Result<CreditsPage, Trouble> {
+    let (app, lang) = (&member.app, member.lang);
+    let kind = ledger::Kind::ALL.into_iter().find(|kind| kind.as_str() == member.query.text("type"));
+    let asked = Asked::of(&member.query);
+    let user_id = member.session.user.id;
+    let kind_name = kind.map(|kind| kind.as_str());
+    let (lines, total) = transaction::list(&app.db, user_id, kind_name, asked.limit, asked.offset).await?;
+    Ok(CreditsPage {
+        lang,
+        frame: member.frame(Here::Credits),
+        balance: wording::money(lang, member.session.user.currency_balance),
+        rate: app.till.as_ref().map(|till| znc(till.rub_per_znc)),
+        amount,
+        next: if next.is_empty() { String::new() } else { own_path(next).to_owned() },
+        key: uuid::Uuid::new_v4().to_string(),
+        faults,
+        kinds: ledger::Kind::ALL.map(|kind| (kind.as_str(), wording::transaction(lang, kind.as_str()))).into(),
+        kind: kind_name.unwrap_or_default().to_owned(),
+        lines: lines.into_iter().map(|line| listed(lang, line)).collect(),
+        pager: asked.pager("/console/credits", &member.query, total),
+        file: format!("/console/credits/transactions.csv?type={}", kind_name.unwrap_or_default()),
+    })
+}
+
+fn listed(lang: Language, line: transaction::Model) -> Line {
+    Line {
+        at: Moment(line.created_at),
+        kind: wording::transaction(lang, &line.kind),
+        description: wording::description(lang, &line.description),
+        amount: wording::money(lang, line.amount),
+        is_income: line.amount > Decimal::ZERO,
+        balance_after: wording::money(lang, line.balance_after),
+    }
+}
+
+/// The whole ledger of a person, as a file.
+pub async fn file(member: Member) -> Answer {
+    let kind = Some(member.query.text("type")).filter(|kind| !kind.is_empty());
+    let mut csv = Csv::new(&["time", "type", "description", "amount_znc", "balance_after_znc", "payment_id", "id"]);
+    let mut offset = 0;
+    while offset < FILE_LINES {
+        let user_id = member.session.user.id;
+        let (lines, _) = transaction::list(&member.app.db, user_id, kind, FILE_PAGE, offset).await?;
+        let is_last = (lines.len() as u64) < FILE_PAGE;
+        for line in lines {
+            let payment = line.payment_id.map(|id| id.to_string()).unwrap_or_default();
+            let at = Moment(line.created_at).machine();
+            let (amount, after) = (line.amount.round_dp(2).to_string(), line.balance_after.round_dp(2).to_string());
+            csv.line([at, line.kind, line.description, amount, after, payment, line.id.to_string()]);
+        }
+        if is_last {
+            break;
+        }
+        offset += FILE_PAGE;
+    }
+    reply::download("transactions.csv", "text/csv; charset=utf-8", csv.into_text())
+}
+
+/// Leads on to where a payment is made. A form may lead nowhere but here and to the edge, so that a page leads on.
+#[derive(Template)]
+#[template(path = "console/to_payment.html")]
+struct ToPaymentPage {
+    lang: Language,
+    frame: Frame,
+    url: String,
+    amount: String,
+    roubles: String,
+}
+
+pub async fn top_up(member: Member) -> Answer {
+    let (lang, form, mut faults) = (member.lang, &member.form, Faults::default());
+    let Some(TopUp(amount)) = form.read_amount("amount", lang, &mut faults) else {
+        let page = page(&member, form.text("amount").to_owned(), form.text("next"), faults).await?;
+        return Ok(reply::page_of(StatusCode::UNPROCESSABLE_ENTITY, &page));
+    };
+    let App { db, till, sealer, config, .. } = &*member.app;
+    let till = till.as_ref().ok_or(domain::Error::PaymentsNotConfigured)?;
+    let next: String = url::form_urlencoded::byte_serialize(form.text("next").as_bytes()).collect();
+    let return_url = format!("{}/console/credits/returned?next={next}", config.control_origin);
+    let request = json!({ "amount_znc": amount.normalize(), "return_url": return_url });
+    let once = Once { sealer, endpoint: "currency/purchase", key: once_key(&member)?, request };
+    match payments::start(db, till, &member.session, amount, &return_url, Some(&once)).await {
+        Ok(started) => reply::page(&ToPaymentPage {
+            lang,
+            frame: member.frame(Here::Credits),
+            url: started.url,
+            amount: wording::money(lang, started.amount_znc),
+            roubles: znc(started.amount_rub),
+        }),
+        Err(error @ domain::Error::AmountTooSmall) => {
+            faults.add("amount", wording::refusal(lang, &error));
+            let page = page(&member, form.text("amount").to_owned(), form.text("next"), faults).await?;
+            Ok(reply::page_of(StatusCode::UNPROCESSABLE_ENTITY, &page))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What came of a payment, for who returns from it.
+#[derive(Template)]
+#[template(path = "console/returned.html")]
+struct ReturnedPage {
+    lang: Language,
+    frame: Frame,
+    status: String,
+    amount: String,
+    balance: String,
+    next: String,
+}
+
+pub async fn returned(member: Member) -> Answer {
+    let (lang, user) = (member.lang, &member.session.user);
+    let newest = payment::find_newest_of_user(&member.app.db, user.id).await?.ok_or(Trouble::NotFound)?;
+    let next = member.query.text("next");
+    reply::page(&ReturnedPage {
+        lang,
+        frame: member.frame(Here::Credits),
+        status: newest.status,
+        amount: wording::money(lang, newest.amount_znc),
+        balance: wording::money(lang, user.currency_balance),
+        next: if next.is_empty() { "/console/credits".to_owned() } else { own_path(next).to_owned() },
+    })
+}

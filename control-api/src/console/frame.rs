@@ -1,0 +1,124 @@
+//! What every page of the console has around its own: whose it is, where it stands, what was just done.
+
+use std::sync::Arc;
+
+use rust_decimal::Decimal;
+use shared::language::Language;
+
+use super::{assets::Assets, wording};
+use crate::domain::accounts::Session;
+
+/// Where a page belongs in the navigation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Here {
+    /// Nowhere: before a login, or an error.
+    Outside,
+    Home,
+    Buy,
+    Tokens,
+    Credits,
+    Usage,
+    Referrals,
+    Profile,
+    Overview,
+    Users,
+    AllTokens,
+    Sessions,
+    Bundles,
+    Payments,
+    Audit,
+    Ledger,
+    Health,
+}
+
+impl Here {
+    /// Whether it is of those who administer.
+    pub fn is_admin(self) -> bool {
+        use Here::{AllTokens, Audit, Bundles, Health, Ledger, Overview, Payments, Sessions, Users};
+        matches!(self, Overview | Users | AllTokens | Sessions | Bundles | Payments | Audit | Ledger | Health)
+    }
+}
+
+/// A line of the navigation.
+pub struct Link {
+    pub here: Here,
+    pub path: &'static str,
+    pub name: &'static str,
+}
+
+/// Whoever is logged in, as every page shows them.
+#[derive(Clone)]
+pub struct Account {
+    pub username: String,
+    pub balance: Decimal,
+    pub is_superuser: bool,
+}
+
+impl From<&Session> for Account {
+    fn from(session: &Session) -> Self {
+        let user = &session.user;
+        Self { username: user.username.clone(), balance: user.currency_balance, is_superuser: user.is_superuser }
+    }
+}
+
+/// What a page has around its own.
+#[derive(Clone)]
+pub struct Frame {
+    pub lang: Language,
+    pub account: Option<Account>,
+    pub here: Here,
+    /// The path and query of the page, for coming back to it in another language.
+    pub address: String,
+    /// What was just done, in a sentence.
+    pub done: Option<&'static str>,
+    pub assets: Arc<Assets>,
+}
+
+impl Frame {
+    /// The links of the navigation: of the portal, or of those who administer.
+    pub fn links(&self) -> Vec<Link> {
+        let portal = [
+            (Here::Home, "/console", "Overview", "Обзор"),
+            (Here::Buy, "/console/buy", "Buy", "Купить"),
+            (Here::Tokens, "/console/tokens", "Tokens", "Токены"),
+            (Here::Credits, "/console/credits", "Credits", "Кредиты"),
+            (Here::Usage, "/console/usage", "Usage", "Использование"),
+            (Here::Referrals, "/console/referrals", "Referrals", "Приглашения"),
+            (Here::Profile, "/console/profile", "Profile", "Профиль"),
+        ];
+        let admin = [
+            (Here::Overview, "/console/admin", "Overview", "Обзор"),
+            (Here::Users, "/console/admin/users", "Users", "Пользователи"),
+            (Here::AllTokens, "/console/admin/tokens", "Tokens", "Токены"),
+            (Here::Sessions, "/console/admin/sessions", "Sessions", "Сеансы"),
+            (Here::Bundles, "/console/admin/bundles", "Bundles", "Пакеты"),
+            (Here::Payments, "/console/admin/payments", "Payments", "Платежи"),
+            (Here::Audit, "/console/admin/audit", "Audit log", "Журнал"),
+            (Here::Ledger, "/console/admin/ledger", "Ledger", "Сверка"),
+            (Here::Health, "/console/admin/health", "Health", "Состояние"),
+        ];
+        let links: &[_] = if self.here.is_admin() { &admin } else { &portal };
+        let link = |(here, path, english, russian): &(Here, &'static str, &'static str, &'static str)| Link {
+            here: *here,
+            path,
+            name: self.lang.say(english, russian),
+        };
+        links.iter().map(link).collect()
+    }
+
+    /// What whoever is logged in can spend.
+    pub fn balance(&self) -> String {
+        self.account.as_ref().map(|account| wording::money(self.lang, account.balance)).unwrap_or_default()
+    }
+
+    /// Where the page is shown in the other language.
+    pub fn in_other_language(&self) -> String {
+        let back: String = url::form_urlencoded::byte_serialize(self.address.as_bytes()).collect();
+        format!("/console/language?to={}&next={back}", self.lang.other().tag())
+    }
+
+    /// The address of an asset, which names what is in it.
+    pub fn asset(&self, name: &str) -> String {
+        self.assets.address(name)
+    }
+}

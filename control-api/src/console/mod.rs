@@ -1,0 +1,108 @@
+//! The web console: the portal of those who buy, and the console of those who administer. Rendered here, by the same rules as the API;
+//! its scripts only make it quicker to use.
+//!
+//! It is never on the origin that shows the upstream, but a browser takes the two for one site where they share a host name or a
+//! domain. So its cookie alone proves nothing: what changes anything must come from its own pages, and nothing of it is told to
+//! another origin.
+
+mod account;
+mod assets;
+mod buy;
+mod chart;
+mod credits;
+mod csv;
+mod fields;
+mod frame;
+mod home;
+mod listing;
+mod password;
+mod referrals;
+mod reply;
+mod tokens;
+mod usage;
+mod visit;
+mod wording;
+
+use std::sync::Arc;
+
+use poem::{Endpoint, Request, Response, Route, endpoint::make_sync, get, post};
+
+use self::visit::{anybody, member};
+pub use self::{assets::Assets, password::url as password_url};
+use crate::App;
+
+/// What is below it is a page for people, and never for scripts of another origin.
+pub const ROOT: &str = "/console";
+
+/// Whether a path is the console's.
+pub fn is_page(path: &str) -> bool {
+    is_below_root(path) || path == "/register"
+}
+
+fn is_below_root(path: &str) -> bool {
+    path.strip_prefix(ROOT).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
+/// Where somebody goes on who opens a path that only takes a form, as by logging in anew or reloading: to the page above, which has that form.
+pub fn above(path: &str) -> Option<&str> {
+    path.rsplit_once('/').map(|(above, _)| above).filter(|above| is_below_root(above))
+}
+
+/// The pages that take a form, for who lists what each path knows.
+pub const FORMS: &[(&str, &str)] = &[
+    (password::PATH, "GET, HEAD, POST"),
+    ("/console/login", "GET, HEAD, POST"),
+    ("/console/logout", "POST"),
+    ("/console/register", "GET, HEAD, POST"),
+    ("/console/profile", "GET, HEAD, POST"),
+    ("/console/profile/password", "POST"),
+    ("/console/profile/sessions", "POST"),
+    ("/console/buy", "GET, HEAD, POST"),
+    ("/console/tokens/{id}/open", "POST"),
+    ("/console/tokens/{id}/extend", "POST"),
+    ("/console/tokens/{id}/rotate", "POST"),
+    ("/console/tokens/{id}/refund", "POST"),
+    ("/console/tokens/{id}/release-device", "POST"),
+    ("/console/credits/top-up", "POST"),
+];
+
+/// Its routes.
+pub fn routes(app: &Arc<App>, route: Route) -> Route {
+    route
+        .at(ROOT, get(member(app, home::show)))
+        .at("/console/buy", get(member(app, buy::show)).post(member(app, buy::buy)))
+        .at("/console/buy/confirm", get(member(app, buy::confirm)))
+        .at("/console/tokens", get(member(app, tokens::list)))
+        .at("/console/tokens/:id", get(member(app, tokens::show)))
+        .at("/console/tokens/:id/confirm", get(member(app, tokens::confirm)))
+        .at("/console/tokens/:id/open", post(member(app, tokens::open)))
+        .at("/console/tokens/:id/extend", post(member(app, tokens::extend)))
+        .at("/console/tokens/:id/rotate", post(member(app, tokens::rotate)))
+        .at("/console/tokens/:id/refund", post(member(app, tokens::refund)))
+        .at("/console/tokens/:id/release-device", post(member(app, tokens::release_device)))
+        .at("/console/credits", get(member(app, credits::show)))
+        .at("/console/credits/transactions.csv", get(member(app, credits::file)))
+        .at("/console/credits/top-up", post(member(app, credits::top_up)))
+        .at("/console/credits/returned", get(member(app, credits::returned)))
+        .at("/console/usage", get(member(app, usage::show)))
+        .at("/console/referrals", get(member(app, referrals::show)))
+        .at("/console/assets/:name", get(asset(app)))
+        .at("/console/language", get(anybody(app, account::choose_language)))
+        .at("/console/login", get(anybody(app, account::show_login)).post(anybody(app, account::log_in)))
+        .at("/console/logout", post(member(app, account::log_out)))
+        .at("/console/register", get(anybody(app, account::show_registration)).post(anybody(app, account::register)))
+        .at("/console/profile", get(member(app, account::show_profile)).post(member(app, account::change_profile)))
+        .at("/console/profile/password", post(member(app, account::change_password)))
+        .at("/console/profile/sessions", post(member(app, account::log_out_everywhere)))
+        .at(password::PATH, get(anybody(app, password::show)).post(anybody(app, password::set)))
+        // Where the links of the API lead.
+        .at("/register", get(anybody(app, account::show_registration)))
+        .at("/console/*rest", anybody(app, visit::nowhere))
+}
+
+fn asset(app: &Arc<App>) -> impl Endpoint<Output = Response> + 'static {
+    let assets = Arc::clone(&app.assets);
+    make_sync(move |request: Request| {
+        assets.answer(request.raw_path_param("name").unwrap_or_default(), request.uri().query().unwrap_or_default())
+    })
+}

@@ -1,0 +1,59 @@
+//! The page behind a one-time link, on which a person sets a password. Opening it uses nothing up, because mail scanners open links
+//! too; sending its form does. The code stands in the query, which no log line holds.
+
+use askama::Template;
+use chrono::Utc;
+use poem::http::StatusCode;
+use shared::{credential::Credential, language::Language};
+
+use super::{
+    fields::Faults,
+    frame::{Frame, Here},
+    reply::{self, Answer},
+    visit::Visit,
+};
+use crate::{
+    App,
+    api::NewPassword,
+    domain::{Error, administration},
+};
+
+pub const PATH: &str = "/set-password";
+
+/// The address of the page for this code.
+pub fn url(control_origin: &str, code: &Credential) -> String {
+    format!("{control_origin}{PATH}?code={}", code.expose())
+}
+
+#[derive(Template)]
+#[template(path = "console/set_password.html")]
+struct SetPasswordPage<'a> {
+    lang: Language,
+    frame: Frame,
+    code: &'a str,
+    faults: Faults,
+}
+
+pub async fn show(visit: Visit) -> Answer {
+    form(&visit, visit.query.text("code"), StatusCode::OK, Faults::default())
+}
+
+fn form(visit: &Visit, code: &str, status: StatusCode, faults: Faults) -> Answer {
+    let code = Credential::parse_token_text(code).ok_or(Error::UnknownPasswordLink)?;
+    let address = format!("{PATH}?code={}", code.expose());
+    let frame = Frame { address, ..visit.frame(Here::Outside) };
+    Ok(reply::page_of(status, &SetPasswordPage { lang: visit.lang, frame, code: code.expose(), faults }))
+}
+
+pub async fn set(visit: Visit) -> Answer {
+    let mut faults = Faults::default();
+    let typed = visit.form.text("code");
+    let code = Credential::parse_token_text(typed).ok_or(Error::UnknownPasswordLink)?;
+    let Some(password) = visit.form.read_raw::<NewPassword>("password", visit.lang, &mut faults) else {
+        return form(&visit, typed, StatusCode::UNPROCESSABLE_ENTITY, faults);
+    };
+    let App { db, passwords, .. } = &*visit.app;
+    let code = code.digest();
+    administration::redeem_password_link(db, passwords, &code, &password.0, &visit.origin, Utc::now()).await?;
+    reply::see_other("/console/login?done=password-set")
+}

@@ -1,0 +1,57 @@
+//! Whom a person brought, and what came of it.
+
+use askama::Template;
+use shared::language::Language;
+
+use super::{
+    frame::{Frame, Here},
+    reply::{self, Answer},
+    visit::Member,
+    wording::{self, Moment},
+};
+use crate::db::referral;
+
+/// The newest so many are listed.
+const LISTED: u64 = 200;
+
+struct Referred {
+    username: String,
+    since: Moment,
+    has_qualified: bool,
+}
+
+#[derive(Template)]
+#[template(path = "console/referrals.html")]
+struct ReferralsPage {
+    lang: Language,
+    frame: Frame,
+    code: String,
+    link: String,
+    referred: i64,
+    qualifying: i64,
+    earned: String,
+    pending: String,
+    people: Vec<Referred>,
+}
+
+pub async fn show(member: Member) -> Answer {
+    let (app, lang, user) = (&member.app, member.lang, &member.session.user);
+    let totals = referral::totals(&app.db, user.id).await?;
+    let people = referral::list(&app.db, user.id, LISTED).await?;
+    let person = |person: referral::Referred| Referred {
+        username: person.username,
+        since: Moment(person.created_at),
+        has_qualified: person.has_made_qualifying_purchase,
+    };
+    reply::page(&ReferralsPage {
+        lang,
+        frame: member.frame(Here::Referrals),
+        code: user.referral_code.clone(),
+        link: format!("{}/register?ref={}", app.config.control_origin, user.referral_code),
+        referred: totals.referred,
+        qualifying: totals.qualifying,
+        earned: wording::money(lang, totals.earned),
+        pending: wording::money(lang, totals.pending),
+        people: people.into_iter().map(person).collect(),
+    })
+}

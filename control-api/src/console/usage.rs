@@ -1,0 +1,93 @@
+//! What a person's tokens were used for: by day, and session by session.
+
+use askama::Template;
+use chrono::{Days, Utc};
+use shared::language::Language;
+
+use super::{
+    chart::Bars,
+    frame::{Frame, Here},
+    listing::{Asked, Pager},
+    reply::{self, Answer},
+    visit::Member,
+    wording::{self, Moment},
+};
+use crate::db::{access_token, session};
+
+/// Days that the charts show, today included.
+const DAYS: u64 = 30;
+
+/// One token on one device.
+struct SessionRow {
+    token: String,
+    token_id: uuid::Uuid,
+    device: String,
+    address: String,
+    agent: String,
+    started_at: Moment,
+    last_activity: Moment,
+    is_active: bool,
+    requests: i64,
+    traffic: String,
+    open_connections: i64,
+}
+
+#[derive(Template)]
+#[template(path = "console/usage.html")]
+struct UsagePage {
+    lang: Language,
+    frame: Frame,
+    requests: Bars,
+    traffic: Bars,
+    sessions: Vec<SessionRow>,
+    pager: Pager,
+}
+
+pub async fn show(member: Member) -> Answer {
+    let (app, lang, user_id) = (&member.app, member.lang, member.session.user.id);
+    let today = Utc::now().date_naive();
+    let first = today.checked_sub_days(Days::new(DAYS - 1)).unwrap_or(today);
+    let days = session::days_of_user(&app.db, user_id, first, today).await?;
+    let bars = |title: &str, of: &dyn Fn(&session::Day) -> (u64, String)| Bars {
+        title: title.to_owned(),
+        unit: String::new(),
+        bars: days
+            .iter()
+            .map(|day| (day.day.format("%Y-%m-%d").to_string(), of(day)))
+            .map(|(label, (value, shown))| (label, value, shown))
+            .collect(),
+    };
+    let count = |number: i64| u64::try_from(number).unwrap_or_default();
+
+    let filter = session::Filter { user_id: Some(user_id), token_id: None, active_only: false };
+    let reported_since = Utc::now() - session::silence(app.config.lease);
+    let asked = Asked::of(&member.query);
+    let (sessions, total) = session::list(&app.db, &filter, reported_since, asked.limit, asked.offset).await?;
+    let ids: Vec<_> = sessions.iter().map(|session| session.token_id).collect();
+    let prefixes = access_token::prefixes(&app.db, &ids).await?;
+    let row = |session: session::Session| SessionRow {
+        token: prefixes.get(&session.token_id).cloned().unwrap_or_default(),
+        token_id: session.token_id,
+        device: session.device_id.chars().take(12).collect(),
+        address: session.ip_address.unwrap_or_default(),
+        agent: session.user_agent.as_deref().map(wording::agent).unwrap_or_default(),
+        started_at: Moment(session.started_at),
+        last_activity: Moment(session.last_activity),
+        is_active: session.ended_at.is_none(),
+        requests: session.requests,
+        traffic: wording::bytes(lang, count(session.bytes_in.saturating_add(session.bytes_out))),
+        open_connections: session.open_connections,
+    };
+    reply::page(&UsagePage {
+        lang,
+        frame: member.frame(Here::Usage),
+        requests: bars(lang.say("Requests by day", "Запросы по дням"), &|day| {
+            (count(day.requests), day.requests.to_string())
+        }),
+        traffic: bars(lang.say("Traffic by day", "Трафик по дням"), &|day| {
+            (count(day.bytes), wording::bytes(lang, count(day.bytes)))
+        }),
+        sessions: sessions.into_iter().map(row).collect(),
+        pager: asked.pager("/console/usage", &member.query, total),
+    })
+}

@@ -1,0 +1,382 @@
+//! One request to the console: who it is from, what it asks, and whether a page of ours sent it. Rights are types, as in the API: a
+//! handler that takes a [`Member`] or an [`Admin`] cannot run without one.
+
+use std::{future::Future, ops::Deref, sync::Arc};
+
+use askama::Template;
+use chrono::{DateTime, TimeDelta, Utc};
+use poem::{
+    Endpoint, FromRequest, Request, Response,
+    endpoint::make,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+};
+use shared::{cookie, language::Language};
+use uuid::Uuid;
+
+use super::{
+    fields::Fields,
+    frame::{Account, Frame, Here},
+    reply::{self, Answer, Trouble},
+    wording,
+};
+use crate::{
+    App,
+    api::Recognised,
+    db::user,
+    domain::{
+        self,
+        accounts::{self, Session},
+        audit::Origin,
+        jwt::Claims,
+    },
+};
+
+/// How long a person stays logged in at the most, however busy.
+const LONGEST: TimeDelta = TimeDelta::hours(12);
+/// How long a language is remembered: as long as browsers keep anything.
+const LANGUAGE_SECONDS: u32 = 400 * 24 * 3600;
+
+/// On how many paths a planted cookie is looked for.
+const MOST_PATHS: usize = 16;
+
+/// A request from anybody.
+pub struct Visit {
+    pub app: Arc<App>,
+    pub lang: Language,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Path and query.
+    pub address: String,
+    pub query: Fields,
+    /// Empty unless a form was posted.
+    pub form: Fields,
+    /// What the path names.
+    pub id: Option<Uuid>,
+    /// The name of an asset.
+    pub name: String,
+    /// Whether only a piece of the page is asked for, by htmx.
+    pub wants_piece: bool,
+    account: Option<Account>,
+}
+
+/// A request from whoever is logged in.
+pub struct Member {
+    visit: Visit,
+    pub session: Session,
+}
+
+/// A request from whoever is logged in and may administer.
+pub struct Admin(Member);
+
+impl Deref for Member {
+    type Target = Visit;
+
+    fn deref(&self) -> &Visit {
+        &self.visit
+    }
+}
+
+impl Deref for Admin {
+    type Target = Member;
+
+    fn deref(&self) -> &Member {
+        &self.0
+    }
+}
+
+impl Visit {
+    /// What the page has around its own.
+    pub fn frame(&self, here: Here) -> Frame {
+        Frame {
+            lang: self.lang,
+            account: self.account.clone(),
+            here,
+            address: self.address.clone(),
+            done: wording::done(self.lang, self.query.text("done")),
+            assets: Arc::clone(&self.app.assets),
+        }
+    }
+
+    /// What the path names.
+    pub fn id(&self) -> Result<Uuid, Trouble> {
+        self.id.ok_or(Trouble::NotFound)
+    }
+}
+
+impl Member {
+    /// The same with what changed in the account meanwhile.
+    pub async fn refreshed(mut self) -> Result<Self, Trouble> {
+        if let Some(user) = user::find_by_email(&self.app.db, &self.session.user.email).await? {
+            self.session.user = user;
+        }
+        self.visit.account = Some(Account::from(&self.session));
+        Ok(self)
+    }
+}
+
+/// A page for anybody.
+pub fn anybody<F, R>(app: &Arc<App>, handler: F) -> impl Endpoint<Output = Response> + 'static
+where
+    F: Fn(Visit) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Answer> + Send + 'static,
+{
+    serve(app, move |visit, _| {
+        let handler = handler.clone();
+        async move { handler(visit).await }
+    })
+}
+
+/// A page for whoever is logged in; others are asked to log in first.
+pub fn member<F, R>(app: &Arc<App>, handler: F) -> impl Endpoint<Output = Response> + 'static
+where
+    F: Fn(Member) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Answer> + Send + 'static,
+{
+    serve(app, move |visit, session| {
+        let handler = handler.clone();
+        async move {
+            match session {
+                Some(session) => handler(Member { visit, session }).await,
+                None => ask_to_log_in(&visit),
+            }
+        }
+    })
+}
+
+/// A page for superusers.
+pub fn admin<F, R>(app: &Arc<App>, handler: F) -> impl Endpoint<Output = Response> + 'static
+where
+    F: Fn(Admin) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Answer> + Send + 'static,
+{
+    member(app, move |member: Member| {
+        let handler = handler.clone();
+        async move {
+            if member.session.user.is_superuser { handler(Admin(member)).await } else { Err(Trouble::NotSuperuser) }
+        }
+    })
+}
+
+/// A path that means nothing.
+pub async fn nowhere(_: Visit) -> Answer {
+    Err(Trouble::NotFound)
+}
+
+fn ask_to_log_in(visit: &Visit) -> Answer {
+    if visit.wants_piece {
+        // The page that asked is of a login that has ended: it is loaded anew, and asks for another.
+        return Ok(Response::builder().status(StatusCode::OK).header("HX-Refresh", "true").finish());
+    }
+    let next: String = url::form_urlencoded::byte_serialize(visit.address.as_bytes()).collect();
+    reply::see_other(&format!("/console/login?next={next}"))
+}
+
+fn serve<F, R>(app: &Arc<App>, handler: F) -> impl Endpoint<Output = Response> + 'static
+where
+    F: Fn(Visit, Option<Session>) -> R + Send + Sync + 'static,
+    R: Future<Output = Answer> + Send + 'static,
+{
+    let app = Arc::clone(app);
+    let handler = Arc::new(handler);
+    make(move |request: Request| {
+        let (app, handler) = (Arc::clone(&app), Arc::clone(&handler));
+        async move { answer(app, request, &*handler).await }
+    })
+}
+
+async fn answer<F, R>(app: Arc<App>, request: Request, handler: &F) -> Response
+where
+    F: Fn(Visit, Option<Session>) -> R,
+    R: Future<Output = Answer>,
+{
+    let (request, mut body) = request.split();
+    let headers = request.headers();
+    let lang = Language::of(
+        cookies_of(headers, cookie::LANGUAGE).next(),
+        headers.get(header::ACCEPT_LANGUAGE).and_then(|accepted| accepted.to_str().ok()),
+    );
+    let is_https = app.config.control_origin.starts_with("https:");
+    let address = request.original_uri().path_and_query().map_or("/", |address| address.as_str()).to_owned();
+    let mut visit = Visit {
+        lang,
+        origin: request.data::<Origin>().cloned().unwrap_or_default(),
+        address,
+        query: Fields::parse(request.uri().query().unwrap_or_default().as_bytes()),
+        form: Fields::default(),
+        id: request.raw_path_param("id").and_then(|id| id.parse().ok()),
+        name: request.raw_path_param("name").unwrap_or_default().to_owned(),
+        wants_piece: headers.contains_key("hx-request"),
+        account: None,
+        app: Arc::clone(&app),
+    };
+    let path = request.original_uri().path().to_owned();
+    let name = if is_https { cookie::CONSOLE_SECURE } else { cookie::CONSOLE };
+    let mut logins: Vec<&str> = cookies_of(headers, name).collect();
+    logins.dedup();
+    let is_planted = logins.len() > 1;
+    let jwt = logins.pop().filter(|_| !is_planted).map(str::to_owned);
+    let mut frame = visit.frame(Here::Outside);
+
+    let is_form = request.method() == Method::POST;
+    if is_form && !is_ours(headers, &app) || !is_form && is_asked_by_others(headers) {
+        return finish(Trouble::Foreign.into_response(frame), &app);
+    }
+    if !is_form && jwt.is_none() && fetched(headers, "sec-fetch-site") == Some("cross-site") {
+        // The cookie stays at home when another site leads here; it comes along once a page of ours leads on.
+        return finish(reply::page_of(StatusCode::OK, &OnwardPage { lang, frame }), &app);
+    }
+    if is_form {
+        match Vec::<u8>::from_request(&request, &mut body).await {
+            Ok(bytes) => visit.form = Fields::parse(&bytes),
+            Err(_) => return finish(Trouble::Malformed.into_response(frame), &app),
+        }
+    }
+
+    let (known, claims) = match recognise(&app, jwt.as_deref(), visit.origin.clone()).await {
+        Ok(Some((session, claims))) => (Some(session), Some(claims)),
+        Ok(None) => (None, None),
+        Err(trouble) => return finish(trouble.into_response(frame), &app),
+    };
+    if let Some(session) = &known {
+        if let Some(recognised) = request.data::<Arc<Recognised>>() {
+            recognised.note(session.user.id);
+        }
+        visit.account = Some(Account::from(session));
+        frame.account.clone_from(&visit.account);
+        if let Err(exceeded) = app.limits.call(session.user.id).await {
+            return finish(Trouble::TooMany(exceeded).into_response(frame), &app);
+        }
+    }
+    let renewed = known.as_ref().zip(claims).and_then(|(session, claims)| renewed(&app, session, claims, Utc::now()));
+    let mut response = handler(visit, known).await.unwrap_or_else(|trouble| trouble.into_response(frame));
+    // A handler that logs in or out has said which cookie stands.
+    let is_said = response.headers().contains_key(header::SET_COOKIE);
+    if let (Some(renewed), false) = (renewed, is_said) {
+        response.headers_mut().insert(header::SET_COOKIE, renewed);
+    }
+    if !is_https && (is_planted || is_form && is_said) {
+        no_planted_cookies(&path).for_each(|line| drop(response.headers_mut().append(header::SET_COOKIE, line)));
+    }
+    finish(response, &app)
+}
+
+/// A page that leads on to itself.
+#[derive(Template)]
+#[template(path = "console/onward.html")]
+struct OnwardPage {
+    lang: Language,
+    frame: Frame,
+}
+
+/// Whose login a cookie holds. One that has ended counts as none.
+async fn recognise(app: &App, jwt: Option<&str>, origin: Origin) -> Result<Option<(Session, Claims)>, Trouble> {
+    let Some(claims) = jwt.and_then(|jwt| app.keys.read_console(jwt)) else { return Ok(None) };
+    match accounts::authenticate(&app.db, &claims, origin).await {
+        Ok(session) => Ok(Some((session, claims))),
+        Err(domain::Error::InvalidJwt | domain::Error::InactiveUser) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The same login for longer, if half of its time is over and the person came back within [`LONGEST`] of their password. Its id
+/// stays, so that logging out ends every copy.
+fn renewed(app: &App, session: &Session, claims: Claims, now: DateTime<Utc>) -> Option<HeaderValue> {
+    let half = TimeDelta::from_std(app.keys.lifetime() / 2).unwrap_or(TimeDelta::MAX);
+    let since = DateTime::from_timestamp(claims.auth_time?, 0)?;
+    if session.expires_at - now > half || now - since > LONGEST {
+        return None;
+    }
+    Some(login_cookie(app, &app.keys.renew(claims, now)))
+}
+
+/// The line that keeps a login in a browser.
+pub fn login_cookie(app: &App, jwt: &str) -> HeaderValue {
+    cookie_line(app, jwt, app.keys.lifetime().as_secs())
+}
+
+/// The line that makes a browser forget its login.
+pub fn no_login_cookie(app: &App) -> HeaderValue {
+    cookie_line(app, "", 0)
+}
+
+fn cookie_line(app: &App, value: &str, max_age: u64) -> HeaderValue {
+    let (name, secure) = match app.config.control_origin.starts_with("https:") {
+        true => (cookie::CONSOLE_SECURE, "; Secure"),
+        false => (cookie::CONSOLE, ""),
+    };
+    let line = format!("{name}={value}; HttpOnly; Path=/; Max-Age={max_age}{secure}; SameSite=Strict");
+    let mut line = HeaderValue::try_from(line).expect("a JWT is URL-safe");
+    line.set_sensitive(true);
+    line
+}
+
+/// The lines that make a browser forget what goes for a login on the way to this path alone. Over http a script of another port of this host
+/// can set such a cookie beside ours, which it cannot change; of two that differ none is taken, for the longer path comes first. Over https
+/// there is none, by the name of ours.
+fn no_planted_cookies(path: &str) -> impl Iterator<Item = HeaderValue> {
+    let above = path.match_indices('/').flat_map(|(at, _)| [&path[..at], &path[..=at]]);
+    let paths = above.chain([path]).filter(|path| path.len() > 1 && !path.contains(';')).take(MOST_PATHS);
+    let line = |path| format!("{}=; HttpOnly; Path={path}; Max-Age=0; SameSite=Strict", cookie::CONSOLE);
+    paths.filter_map(move |path| HeaderValue::try_from(line(path)).ok())
+}
+
+/// The line that keeps a language in a browser.
+pub fn language_cookie(lang: Language) -> HeaderValue {
+    let line = format!("{}={}; Path=/; Max-Age={LANGUAGE_SECONDS}; SameSite=Lax", cookie::LANGUAGE, lang.tag());
+    HeaderValue::try_from(line).expect("a tag is visible ASCII")
+}
+
+fn cookies_of<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let crumbs = lines.flat_map(|line| line.split(';')).filter_map(|crumb| crumb.trim().split_once('='));
+    crumbs.filter(move |(key, _)| *key == name).map(|(_, value)| value)
+}
+
+fn fetched<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Whether a form was sent by a page of ours. Every browser says where a POST comes from.
+fn is_ours(headers: &HeaderMap, app: &App) -> bool {
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let Ok(origin) = origin.to_str() else { return false };
+        let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
+        return origin == app.config.control_origin || !host.is_empty() && authority.eq_ignore_ascii_case(host);
+    }
+    fetched(headers, "sec-fetch-site") == Some("same-origin")
+}
+
+/// Whether a page of another origin asks for something other than to be left for it: by a script, in a frame, as an image.
+fn is_asked_by_others(headers: &HeaderMap) -> bool {
+    let is_other = matches!(fetched(headers, "sec-fetch-site"), Some("cross-site" | "same-site"));
+    let navigates = fetched(headers, "sec-fetch-mode").is_none_or(|mode| mode == "navigate");
+    let alone = fetched(headers, "sec-fetch-dest").is_none_or(|dest| matches!(dest, "document" | "empty"));
+    is_other && !(navigates && alone)
+}
+
+/// Headers that every page has. The forms may lead to the edges, where *Open Zenzefi* goes.
+fn finish(mut response: Response, app: &App) -> Response {
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+        form-action 'self' {}; base-uri 'none'; frame-ancestors 'none'",
+        app.config.public_origin
+    );
+    let headers = response.headers_mut();
+    if let Ok(policy) = HeaderValue::try_from(policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    for (name, value) in [
+        ("cache-control", "no-store"),
+        // A form's own request must keep its Origin, which `no-referrer` would turn into `null`.
+        ("referrer-policy", "same-origin"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("x-frame-options", "DENY"),
+    ] {
+        if !(name == "cache-control" && headers.contains_key(name)) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    response
+}

@@ -1,0 +1,208 @@
+//! The portal as its forms and links make it: what a person is told, what is kept of what they typed, what happens once however often
+//! it is sent, and what is nobody else's.
+
+use serde_json::Value;
+use testbed::{
+    client::{Answer, Ask},
+    console::Visitor,
+};
+use uuid::Uuid;
+
+use crate::harness::{Control, MOCK_PAYMENTS, Person};
+
+/// Somebody at the console, logged in as this person.
+async fn at_console(control: &Control, person: &Person) -> Visitor {
+    let mut visitor = Visitor::at(&control.url(""));
+    let answer = visitor.logs_in(&person.email, &person.password).await;
+    assert_eq!((answer.status, answer.header("location")), (303, "/console"));
+    visitor
+}
+
+/// What a form of this page holds in a field of this name.
+fn field<'a>(page: &'a str, name: &str) -> &'a str {
+    let (_, rest) =
+        page.split_once(&format!("name=\"{name}\" value=\"")).unwrap_or_else(|| panic!("no {name} in {page}"));
+    rest.split_once('"').expect("the end of a value").0
+}
+
+/// The text of the only token that a page shows.
+fn shown_text(answer: &Answer) -> String {
+    let page = answer.text();
+    let (_, rest) = page.split_once("class=\"token-text\"").unwrap_or_else(|| panic!("no text in {page}"));
+    let (_, rest) = rest.split_once('>').expect("an element");
+    rest.split_once('<').expect("its end").0.trim().to_owned()
+}
+
+async fn tokens(control: &Control, person: &Person) -> Vec<Value> {
+    let all = control.get(person, "/tokens/my-tokens?active_only=false").answer().await.expect(200);
+    all.as_array().cloned().expect("an array")
+}
+
+#[tokio::test]
+async fn a_purchase_form_that_is_sent_twice_buys_once_and_shows_the_same_text() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "40.00").await;
+    let visitor = at_console(&control, &alice).await;
+    let page = visitor.gets("/console/buy/confirm?hours=24&to=/page").await;
+    let page = page.text();
+    let form: Vec<(&str, &str)> =
+        ["key", "to", "price", "hours", "scope"].into_iter().map(|name| (name, field(&page, name))).collect();
+
+    let (one, two) = tokio::join!(visitor.posts("/console/buy", &form), visitor.posts("/console/buy", &form));
+    assert_eq!((one.status, two.status), (200, 200), "{}", one.text());
+    assert_eq!(shown_text(&one), shown_text(&two));
+    assert_eq!(control.balance(&alice).await, "22.00");
+    assert_eq!(tokens(&control, &alice).await.len(), 1);
+    assert_eq!(one.header("cache-control"), "no-store");
+}
+
+#[tokio::test]
+async fn what_costs_another_price_than_was_shown_is_not_bought() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "40.00").await;
+    let visitor = at_console(&control, &alice).await;
+    let key = Uuid::new_v4().to_string();
+    let form = [("key", key.as_str()), ("to", "/"), ("price", "1.00"), ("hours", "24"), ("scope", "full")];
+    let answer = visitor.posts("/console/buy", &form).await;
+    assert_eq!(answer.status, 303);
+    let again = visitor.gets(answer.header("location")).await;
+    assert!(again.text().contains("The price has changed"), "{}", again.text());
+    assert_eq!(control.balance(&alice).await, "40.00");
+    assert!(tokens(&control, &alice).await.is_empty());
+}
+
+#[tokio::test]
+async fn who_has_too_little_is_told_what_is_missing_and_led_to_it() {
+    let control = Control::start_with(MOCK_PAYMENTS).await;
+    let alice = control.person_with("alice", "10.00").await;
+    let visitor = at_console(&control, &alice).await;
+    let page = visitor.gets("/console/buy/confirm?hours=24&to=/page").await.text();
+    assert!(page.contains("8.00\u{a0}ZNC"), "{page}");
+    assert!(page.contains("/console/credits?amount=8.00"), "{page}");
+    let key = Uuid::new_v4().to_string();
+    let form = [("key", key.as_str()), ("to", "/"), ("price", "18.00"), ("hours", "24"), ("scope", "full")];
+    assert_eq!(visitor.posts("/console/buy", &form).await.status, 402);
+    assert_eq!(control.balance(&alice).await, "10.00");
+}
+
+#[tokio::test]
+async fn a_top_up_is_paid_elsewhere_and_leads_back_to_what_was_to_be_bought() {
+    let control = Control::start_with(MOCK_PAYMENTS).await;
+    let alice = control.person("alice").await;
+    let visitor = at_console(&control, &alice).await;
+    let next = "/console/buy/confirm?hours=24";
+    let page = visitor.gets(&format!("/console/credits?amount=18,00&next={}", next.replace('?', "%3F"))).await.text();
+    let key = field(&page, "key").to_owned();
+    let wrong = visitor.posts("/console/credits/top-up", &[("key", &key), ("amount", "a lot"), ("next", next)]).await;
+    assert_eq!(wrong.status, 422);
+    assert!(wrong.text().contains("value=\"a lot\""), "{}", wrong.text());
+
+    let started = visitor.posts("/console/credits/top-up", &[("key", &key), ("amount", "18,00"), ("next", next)]).await;
+    let page = started.text();
+    let (_, rest) = page.split_once("id=\"pay\" href=\"").expect("a way to pay");
+    let pay = rest.split_once('"').expect("an address").0;
+    assert!(visitor.gets("/console/credits/returned").await.text().contains("has not confirmed"));
+    let paid = control.http.post(pay).header("content-type", "application/x-www-form-urlencoded").body("decision=pay");
+    assert_eq!(paid.answer().await.status, 200);
+    let returned = visitor.gets(&format!("/console/credits/returned?next={}", next.replace('?', "%3F"))).await.text();
+    assert!(returned.contains(&format!("href=\"{next}\"")), "{returned}");
+    assert_eq!(control.balance(&alice).await, "18.00");
+}
+
+#[tokio::test]
+async fn where_no_payments_are_taken_the_page_says_so() {
+    let control = Control::start().await;
+    let alice = control.person("alice").await;
+    let visitor = at_console(&control, &alice).await;
+    assert!(visitor.gets("/console/credits").await.text().contains("Payments are not set up here"));
+    let key = Uuid::new_v4().to_string();
+    let refused = visitor.posts("/console/credits/top-up", &[("key", &key), ("amount", "5"), ("next", "")]).await;
+    assert_eq!(refused.status, 503);
+}
+
+#[tokio::test]
+async fn a_token_is_refunded_extended_and_rotated_from_its_page() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "100.00").await;
+    let visitor = at_console(&control, &alice).await;
+    let (first, second) = (control.buys(&alice, 1).await, control.buys(&alice, 24).await);
+
+    let asked = visitor.gets(&format!("/console/tokens/{}/confirm?what=refund", first.id)).await;
+    assert!(asked.text().contains("1.00\u{a0}ZNC"), "{}", asked.text());
+    let refunded = visitor.posts(&format!("/console/tokens/{}/refund", first.id), &[]).await;
+    assert_eq!((refunded.status, refunded.header("location")), (303, "/console/tokens?done=refunded"));
+    assert_eq!(control.balance(&alice).await, "82.00");
+
+    let page = visitor.gets(&format!("/console/tokens/{}/confirm?what=extend&hours=12", second.id)).await.text();
+    let form = [("hours", field(&page, "hours")), ("key", field(&page, "key"))];
+    let path = format!("/console/tokens/{}/extend", second.id);
+    for _ in 0..2 {
+        assert_eq!(visitor.posts(&path, &form).await.status, 303);
+    }
+    assert_eq!(control.balance(&alice).await, "72.00");
+
+    let rotated = visitor.posts(&format!("/console/tokens/{}/rotate", second.id), &[]).await;
+    assert_eq!(shown_text(&rotated).len(), 64);
+    assert_ne!(shown_text(&rotated), second.text);
+    let page = visitor.gets(&format!("/console/tokens/{}", second.id)).await.text();
+    assert!(!page.contains(&shown_text(&rotated)), "a text is shown once");
+    assert!(page.contains("36 hours"), "{page}");
+}
+
+#[tokio::test]
+async fn a_token_of_somebody_else_is_not_there_and_stays_as_it_is() {
+    let control = Control::start().await;
+    let (alice, mallory) =
+        (control.person_with("alice", "100.00").await, control.person_with("mallory", "100.00").await);
+    let token = control.buys(&alice, 24).await;
+    let visitor = at_console(&control, &mallory).await;
+    let path = |below: &str| format!("/console/tokens/{}{below}", token.id);
+    for page in ["", "/confirm?what=rotate", "/confirm?what=refund"] {
+        assert_eq!(visitor.gets(&path(page)).await.status, 404, "{page}");
+    }
+    let key = Uuid::new_v4().to_string();
+    for deed in ["/open", "/rotate", "/refund", "/release-device", "/extend"] {
+        let answer = visitor.posts(&path(deed), &[("hours", "1"), ("key", &key)]).await;
+        assert_eq!(answer.status, 404, "{deed}: {}", answer.text());
+    }
+    assert_eq!((control.balance(&alice).await, control.balance(&mallory).await), ("82.00".into(), "100.00".into()));
+    assert_eq!(tokens(&control, &alice).await[0]["state"], "ready");
+    assert!(!visitor.gets("/console/tokens?all=1").await.text().contains(&token.text[..8]));
+}
+
+#[tokio::test]
+async fn a_bundle_is_bought_with_all_its_texts() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "100.00").await;
+    let visitor = at_console(&control, &alice).await;
+    let offers = control.http.get(control.url("/api/v1/bundles/")).answer().await.expect(200);
+    let starter = offers["items"].as_array().into_iter().flatten().find(|bundle| bundle["name"] == "Starter Pack");
+    let id = starter.expect("the pack")["id"].as_str().unwrap_or_default().to_owned();
+    let page = visitor.gets(&format!("/console/buy/confirm?bundle={id}")).await.text();
+    assert!(page.contains("81.00\u{a0}ZNC"), "{page}");
+    let form: Vec<(&str, &str)> =
+        ["key", "to", "price", "bundle"].into_iter().map(|name| (name, field(&page, name))).collect();
+    let bought = visitor.posts("/console/buy", &form).await.text();
+    assert_eq!(bought.matches("class=\"token-text\"").count(), 5);
+    assert_eq!(control.balance(&alice).await, "19.00");
+}
+
+#[tokio::test]
+async fn the_history_pages_filters_and_comes_as_a_file() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "100.00").await;
+    for _ in 0..25 {
+        control.buys(&alice, 1).await;
+    }
+    control.set(&alice, &serde_json::json!({ "currency_balance": "80.00", "reason": "=HYPERLINK(\"x\")" })).await;
+    let visitor = at_console(&control, &alice).await;
+    let first = visitor.gets("/console/credits?type=purchase").await.text();
+    assert!(first.contains("1–20 of 25"), "{first}");
+    assert!(first.contains("/console/credits?type=purchase&#38;page=2"), "{first}");
+    assert!(visitor.gets("/console/credits?type=purchase&page=2").await.text().contains("21–25 of 25"));
+    let file = visitor.gets("/console/credits/transactions.csv").await;
+    assert!(file.header("content-disposition").contains("transactions.csv"));
+    let text = file.text();
+    assert_eq!(text.lines().count(), 28);
+    assert!(text.contains("\"'=HYPERLINK(\"\"x\"\")\",\"5.00\""), "{text}");
+}
