@@ -14,7 +14,6 @@ use testbed::{
 
 const LANGUAGES: [&str; 2] = ["en", "ru"];
 const PAGE: &str = "/users/currentUser";
-const FIRST: &str = "device-a-0123456789";
 
 /// As a browser asks for a page.
 pub fn navigation(request: RequestBuilder, language: &str) -> RequestBuilder {
