@@ -20,6 +20,7 @@ pub struct Asset {
 pub struct Assets {
     /// How the gateway's own pages look.
     pub style: Asset,
+    pub icon: Asset,
     /// Tells on a page of the upstream how much time is left.
     pub time_left: Asset,
 }
@@ -47,6 +48,7 @@ impl Default for Assets {
         let script = include_str!("../assets/time-left.js").to_owned();
         Self {
             style: Asset::new("/_gateway/style.css", "text/css; charset=utf-8", style),
+            icon: Asset::new("/_gateway/icon.svg", "image/svg+xml", look::ICON.to_owned()),
             time_left: Asset::new("/_gateway/time-left.js", "text/javascript; charset=utf-8", script),
         }
     }

@@ -93,6 +93,7 @@ async fn answer(edge: &Edge, session: &mut Session, request: &Request, route: Ro
         Route::Language => browsers::language(edge, session, request),
         Route::WhoAmI => gateway::whoami(edge, session, request).await,
         Route::Stylesheet => browsers::asset(&edge.assets.style, session),
+        Route::Icon => browsers::asset(&edge.assets.icon, session),
         Route::TimeLeftScript => browsers::asset(&edge.assets.time_left, session),
         Route::KeySet => gateway::key_set(edge, session),
         Route::Misspelled => Err(Denied::MisspelledPath),

@@ -188,6 +188,7 @@ impl Edge {
             console: config.portal.origin(&config.public_origin),
             site: Site {
                 style: assets.style.address(),
+                icon: assets.icon.address(),
                 portal: config.portal.url(&config.public_origin),
                 home: config.public_origin.first().cloned(),
             },

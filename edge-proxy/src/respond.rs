@@ -10,9 +10,9 @@ use serde_json::json;
 
 use crate::{admit::Denied, assets::Asset, origin::Origin, pages::Page};
 
-/// What a page of ours may load and do: its own stylesheet and its own form.
+/// What a page of ours may load and do: its own stylesheet, its icon and its own form.
 const PAGE_POLICY: &str =
-    "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// For how long what never changes is kept: a year, which is as good as for ever.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// How much of a request's body is read away so that the connection can be kept.
@@ -68,12 +68,12 @@ impl Answer {
         answer.marked_for(denied)
     }
 
-    /// A page, with the status of what it tells of; it takes its stylesheet from its own origin, or from this one.
+    /// A page, with the status of what it tells of; it takes its stylesheet and icon from its own origin, or from this one.
     pub fn page(denied: Option<&Denied>, page: Page, styled_by: Option<&Origin>) -> Self {
         let status = denied.map_or(StatusCode::OK, Denied::status);
         let policy = match styled_by {
             None => HeaderValue::from_static(PAGE_POLICY),
-            Some(origin) => HeaderValue::try_from(PAGE_POLICY.replacen("'self'", &origin.to_string(), 1))
+            Some(origin) => HeaderValue::try_from(PAGE_POLICY.replacen("'self'", &origin.to_string(), 2))
                 .expect("an origin is visible ASCII"),
         };
         let mut answer = Self::new(status, "text/html; charset=utf-8", page.html)

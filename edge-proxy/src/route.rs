@@ -19,6 +19,7 @@ pub enum Route<'a> {
     Language,
     WhoAmI,
     Stylesheet,
+    Icon,
     TimeLeftScript,
     /// What assertions are verified with, where they are made.
     KeySet,
@@ -49,6 +50,7 @@ impl Route<'_> {
             | Self::Language
             | Self::WhoAmI
             | Self::Stylesheet
+            | Self::Icon
             | Self::TimeLeftScript => "page",
             Self::KeySet => "keys",
             Self::Control => "control",
@@ -154,6 +156,7 @@ impl Routes {
                 "/language" => Route::Language,
                 "/whoami" => Route::WhoAmI,
                 "/style.css" => Route::Stylesheet,
+                "/icon.svg" => Route::Icon,
                 "/time-left.js" => Route::TimeLeftScript,
                 _ => Route::NotFound,
             };

@@ -20,8 +20,9 @@ use words::Words;
 /// Where pages lead, the same for all of an edge's.
 #[derive(Debug)]
 pub struct Site {
-    /// The stylesheet's path.
+    /// The paths of what pages load.
     pub style: String,
+    pub icon: String,
     /// The portal's address, where people buy tokens and look after them.
     pub portal: Option<String>,
     /// The first public origin: where what is not served by another name is.
@@ -101,8 +102,10 @@ struct Link {
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct SignIn<'a> {
+    site: &'a Site,
     reader: &'a Reader,
-    style: String,
+    /// Where the page loads from, if that is another origin.
+    loads: String,
     switch: Option<String>,
     request_id: Option<&'a str>,
     title: String,
@@ -117,8 +120,9 @@ struct SignIn<'a> {
 #[derive(Template)]
 #[template(path = "refusal.html")]
 struct Refusal<'a> {
+    site: &'a Site,
     reader: &'a Reader,
-    style: String,
+    loads: String,
     switch: Option<String>,
     request_id: Option<&'a str>,
     title: String,
@@ -164,8 +168,9 @@ impl Site {
             Some(_) => language.say("Or paste another access token", "Или вставьте другой токен доступа"),
         };
         let page = SignIn {
+            site: self,
             reader,
-            style: self.style.clone(),
+            loads: String::new(),
             switch: Some(switch(reader, &here)),
             request_id: None,
             title,
@@ -190,13 +195,11 @@ impl Site {
                 Language::Russian => format!("Эта страница сама повторит попытку через {after}."),
             });
         }
-        let style = match (&self.home, reader.is_home) {
-            (Some(home), false) => format!("{home}{}", self.style),
-            _ => self.style.clone(),
-        };
+        let elsewhere = self.home.as_ref().filter(|_| !reader.is_home);
         let page = Refusal {
+            site: self,
             reader,
-            style,
+            loads: elsewhere.map(Origin::to_string).unwrap_or_default(),
             switch: reader.is_home.then(|| switch(reader, &reader.next)),
             request_id: Some(&reader.request_id),
             title,
@@ -287,6 +290,7 @@ mod tests {
     fn site() -> Site {
         Site {
             style: "/_gateway/style.css?v=1".into(),
+            icon: "/_gateway/icon.svg?v=1".into(),
             portal: Some("https://console.example/console".into()),
             home: "https://gateway.example".parse().ok(),
         }
