@@ -14,11 +14,10 @@ struct Words {
     over: &'static str,
 }
 
-const ENGLISH: Words =
-    Words { tag: "en", welcome: "Welcome", paid: "are on your balance", over: "time of your token is over" };
+const ENGLISH: Words = Words { tag: "en", welcome: "Welcome", paid: "are on your balance", over: "Your time is over" };
 const RUSSIAN: Words =
     Words {
-        tag: "ru", welcome: "Добро пожаловать", paid: "зачислено на баланс", over: "Время вашего токена вышло"
+        tag: "ru", welcome: "Добро пожаловать", paid: "зачислено на баланс", over: "Время доступа закончилось"
     };
 
 /// Registers somebody of this name; the browser is theirs from then on.
@@ -72,7 +71,7 @@ async fn whole_way(stack: &Stack, browser: &Browser, words: &Words, screen: (u32
 
     browser.shows("#websocket", "WebSocket: closed 4001 token expired").await;
     browser.clicks("#to-page").await;
-    browser.shows("main", words.over).await;
+    browser.shows("h1", words.over).await;
     browser.keeps_screenshot(&picture("over")).await;
 
     browser.clicks("main a.button").await;
