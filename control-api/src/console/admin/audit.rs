@@ -49,6 +49,13 @@ pub struct Entry {
     pub agent: String,
 }
 
+impl Entry {
+    /// The end of the id, by which those of one moment differ.
+    pub fn short_id(&self) -> String {
+        self.resource_id.map(|id| id.simple().to_string()[20..].to_owned()).unwrap_or_default()
+    }
+}
+
 pub fn entry(lang: Language, line: Line) -> Entry {
     let by = line.user_id.zip(line.user_username).zip(line.user_email);
     let page = match line.resource_type.as_str() {
@@ -178,20 +185,42 @@ pub async fn list(admin: Admin) -> Answer {
 }
 
 /// How far a file has got.
-struct Reading {
-    db: db::Pool,
-    filter: Filter,
-    /// The last line that was read.
-    after: Option<Uuid>,
+struct Written {
     lines: usize,
     is_over: bool,
     lang: Language,
 }
 
+impl Written {
+    /// The next lines as they stand in the file; none are its end, and so is one too many, which it says.
+    fn piece(&mut self, lines: &[Line]) -> String {
+        let mut piece = Csv::default();
+        let room = FILE_LINES - self.lines;
+        for line in lines.iter().take(room) {
+            piece.line(cells(line));
+        }
+        if lines.len() > room {
+            piece.line([cut_short(self.lang).to_owned()]);
+        }
+        self.is_over = lines.is_empty() || lines.len() > room;
+        self.lines += lines.len().min(room);
+        piece.into_text()
+    }
+}
+
+/// A file that is read while it is sent.
+struct Reading {
+    db: db::Pool,
+    filter: Filter,
+    /// The last line that was read.
+    after: Option<Uuid>,
+    written: Written,
+}
+
 impl Reading {
     /// The next piece of the file; `None` at its end.
     async fn next(mut self) -> Result<Option<(String, Self)>, std::io::Error> {
-        if self.is_over {
+        if self.written.is_over {
             return Ok(None);
         }
         let lines = audit_log::list_after(&self.db, &self.filter, self.after, FILE_PAGE).await;
@@ -199,18 +228,8 @@ impl Reading {
             tracing::warn!(%error, "the audit log could not be read to its end");
             std::io::Error::other("the audit log could not be read to its end")
         })?;
-        let room = FILE_LINES - self.lines;
-        let mut piece = Csv::default();
-        for line in lines.iter().take(room) {
-            piece.line(cells(line));
-        }
-        if lines.len() > room {
-            piece.line([cut_short(self.lang).to_owned()]);
-        }
         self.after = lines.last().map(|line| line.id);
-        self.is_over = lines.is_empty() || lines.len() > room;
-        self.lines += lines.len().min(room);
-        Ok(Some((piece.into_text(), self)))
+        Ok(Some((self.written.piece(&lines), self)))
     }
 }
 
@@ -259,7 +278,8 @@ pub async fn download(admin: Admin) -> Answer {
         "id",
     ];
     let head = Csv::new(&columns).into_text();
-    let reading = Reading { db: admin.app.db.clone(), filter, after: None, lines: 0, is_over: false, lang: admin.lang };
+    let written = Written { lines: 0, is_over: false, lang: admin.lang };
+    let reading = Reading { db: admin.app.db.clone(), filter, after: None, written };
     // The first piece before the answer's head, so that what cannot be read at all is a page that says so.
     let Some((first, reading)) = reading.next().await.map_err(|_| Trouble::Domain(crate::domain::Error::Busy))? else {
         return Err(Trouble::NotFound);
@@ -270,4 +290,43 @@ pub async fn download(admin: Admin) -> Answer {
         .content_type("text/csv; charset=utf-8")
         .header(header::CONTENT_DISPOSITION, "attachment; filename=\"audit.csv\"")
         .body(Body::from_bytes_stream(pieces)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn line() -> Line {
+        Line {
+            id: Uuid::nil(),
+            user_id: None,
+            action: "login".to_owned(),
+            resource_type: "user".to_owned(),
+            resource_id: None,
+            details: json!({}),
+            ip_address: None,
+            user_agent: Some("=1+1".to_owned()),
+            request_id: None,
+            created_at: DateTime::default(),
+            user_email: None,
+            user_username: None,
+        }
+    }
+
+    #[test]
+    fn a_file_ends_with_the_last_line_or_says_that_there_are_more() {
+        let lang = Language::English;
+        let mut whole = Written { lines: FILE_LINES - 2, is_over: false, lang };
+        let piece = whole.piece(&[line(), line()]);
+        assert_eq!((piece.lines().count(), whole.is_over), (2, false));
+        assert!(piece.contains("\"'=1+1\""), "{piece}");
+        assert_eq!((whole.piece(&[]), whole.is_over), (String::new(), true));
+
+        let mut cut = Written { lines: FILE_LINES - 2, is_over: false, lang };
+        let piece = cut.piece(&[line(), line(), line()]);
+        assert_eq!((piece.lines().count(), cut.is_over, cut.lines), (3, true, FILE_LINES));
+        assert!(piece.ends_with("Ask for fewer days.\"\r\n"), "{piece}");
+    }
 }

@@ -25,7 +25,7 @@ use crate::{
 };
 
 const PATH: &str = "/console/admin/sessions";
-/// The characters of a device's name that are shown: enough to tell two apart.
+/// The last characters of a device's name, which are shown: enough to tell two apart.
 const DEVICE_CHARS: usize = 8;
 
 /// A session in a list.
@@ -47,6 +47,11 @@ pub struct Row {
     pub connections: i64,
 }
 
+/// The end of a device's name.
+fn last(device: &str) -> String {
+    device.chars().skip(device.chars().count().saturating_sub(DEVICE_CHARS)).collect()
+}
+
 /// Sessions with whose they are.
 pub async fn rows(db: &db::Pool, lang: Language, found: Vec<session::Session>) -> Result<Vec<Row>, Trouble> {
     let mut ids: Vec<Uuid> = found.iter().map(|session| session.user_id).collect();
@@ -58,7 +63,7 @@ pub async fn rows(db: &db::Pool, lang: Language, found: Vec<session::Session>) -
         id: session.id,
         token_id: session.token_id,
         owner: names.get(&session.user_id).map(Person::from),
-        device: session.device_id.chars().take(DEVICE_CHARS).collect(),
+        device: last(&session.device_id),
         address: session.ip_address.unwrap_or_default(),
         agent: words::agent(&session.user_agent.unwrap_or_default()),
         started_at: Time(session.started_at),
@@ -125,7 +130,7 @@ pub async fn ask_cut(admin: Admin) -> Answer {
         title: lang.say("Cut this session?", "Прервать сеанс?").to_owned(),
         facts: vec![
             (lang.say("User", "Пользователь"), owner),
-            (lang.say("Device", "Устройство"), format!("{}\u{2026}", session.device)),
+            (lang.say("Device", "Устройство"), format!("\u{2026}{}", session.device)),
             (lang.say("Address", "Адрес"), session.address),
             (lang.say("Browser", "Браузер"), session.agent),
             (lang.say("Open connections", "Открытых соединений"), session.connections.to_string()),

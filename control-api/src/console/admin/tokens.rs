@@ -97,10 +97,13 @@ impl TokensPage {
 
 pub async fn list(admin: Admin) -> Answer {
     let (app, lang, now, slice) = (&admin.app, admin.lang, Utc::now(), Slice::of(&admin.query));
-    let (typed, user) = (admin.query.text("prefix"), admin.query.text("user").to_owned());
-    let is_too_long = typed.chars().count() > PREFIX_CHARS;
-    // What may be the text of a token is neither looked for nor shown again.
-    let prefix = if is_too_long { String::new() } else { typed.replace('\0', "") };
+    let (prefix, user) = (admin.query.text("prefix").replace('\0', ""), admin.query.text("user").to_owned());
+    if prefix.chars().count() > PREFIX_CHARS {
+        // It may be the text of a token, which no page shows nor leaves in the address.
+        let kept = [("user", user.as_str()), ("state", admin.query.text("state")), ("fault", "too-long")];
+        return reply::see_other(&address(PATH, kept));
+    }
+    let is_too_long = admin.query.text("fault") == "too-long";
     let state = STATES.into_iter().find(|state| state.as_str() == admin.query.text("state"));
     let filter = token_list::Filter {
         user_id: whom(app, &user).await?,
