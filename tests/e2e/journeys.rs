@@ -157,3 +157,20 @@ async fn an_admin_finds_a_user_credits_and_disables_them_and_their_open_tab_is_c
     admins.stops().await;
     stack.finish().await;
 }
+
+#[tokio::test]
+async fn access_is_bought_and_opened_without_scripts() {
+    let (stack, browser) = (shop().await, Browser::start().await);
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let console = stack.control.plane.url();
+    browser.runs_no_scripts().await;
+    logs_in(&browser, console, &alice.email, &alice.password).await;
+    browser.opens(&format!("{console}/console/buy?to=/page")).await;
+    buys_an_hour(&browser).await;
+    let text = browser.shown(".token-text").await;
+    stack.secrets.remember("token", text.trim());
+    browser.clicks("main form button").await;
+    browser.shows("#about", "reached by a root-relative link").await;
+    browser.stops().await;
+    stack.finish().await;
+}
