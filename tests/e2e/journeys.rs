@@ -149,7 +149,7 @@ async fn an_admin_finds_a_user_credits_and_disables_them_and_their_open_tab_is_c
     theirs.keeps_screenshot("journey-suspended").await;
 
     admins.opens(&format!("{console}/console/admin/audit")).await;
-    for told in ["12.50", "for the lost hour", "is_active"] {
+    for told in ["94.50", "for the lost hour", "yes → no"] {
         admins.shows("main", told).await;
     }
     admins.keeps_screenshot("journey-audit").await;
