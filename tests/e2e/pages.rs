@@ -141,7 +141,7 @@ impl World {
         let mut stack = plan.start().await;
         stack.settle().await;
         stack.announce(502);
-        let alice = stack.control.user("alice").with_credits(2_000).await;
+        let alice = stack.control.user("alice").with_credits(1_450).await;
         let path = format!("/admin/users/{}/password-link", alice.id);
         let link = stack.control.admin.request(Method::POST, &path).answer().await.expect(200);
         let code = link["url"].as_str().and_then(|url| url.split_once("code=")).expect("a code").1.to_owned();

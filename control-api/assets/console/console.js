@@ -62,6 +62,9 @@ addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
 
+// On a phone the links of the navigation are wider than the screen: the one that is shown is to be seen.
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+
 localTimes(document);
 countDown();
 setInterval(countDown, 1000);
