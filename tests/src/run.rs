@@ -188,6 +188,7 @@ impl Stack {
 The gateway is running.
 
   Edge           {edge}
+  Console        {control}/console   to buy as anybody, to administer as the superuser
   Control API    {control}   documented at {control}/docs
   Upstream       {}
   Superuser      {SUPERUSER_EMAIL}   {password}
