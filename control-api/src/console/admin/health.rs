@@ -104,10 +104,12 @@ fn bad(lang: Language) -> Badge {
 
 /// How something stands that has waited for so long.
 fn by_wait(lang: Language, seconds: u64) -> Badge {
-    match seconds {
-        ..=SLOW_SECONDS => good(lang),
-        ..=STUCK_SECONDS => slow(lang),
-        _ => bad(lang),
+    if seconds <= SLOW_SECONDS {
+        good(lang)
+    } else if seconds <= STUCK_SECONDS {
+        slow(lang)
+    } else {
+        bad(lang)
     }
 }
 
@@ -149,14 +151,11 @@ fn redis_parts(lang: Language, app: &App, heard: Option<Heard>) -> Vec<Part> {
         name: feed,
         badge: feed_seconds.map_or_else(|| slow(lang), |seconds| by_wait(lang, seconds)),
         facts: vec![(
-            lang.say("Caught up", "Догнала"),
-            match feed_seconds {
-                Some(seconds) => match lang {
-                    Language::English => format!("{} ago", lang.lasting(seconds)),
-                    Language::Russian => format!("{} назад", lang.lasting(seconds)),
-                },
-                None => lang.say("never yet", "ещё ни разу").to_owned(),
-            },
+            lang.say("Behind by", "Отстаёт на"),
+            feed_seconds.map_or_else(
+                || lang.say("not told yet", "пока неизвестно").to_owned(),
+                |seconds| lang.lasting(seconds),
+            ),
         )],
     };
     let usage = Part {
@@ -195,7 +194,7 @@ async fn live(admin: &Admin) -> Result<Live, Trouble> {
         name: lang.say("Outbox", "Очередь изменений"),
         badge: by_wait(lang, oldest),
         facts: vec![
-            (lang.say("Changes that wait", "Ожидают изменений"), rows.to_string()),
+            (lang.say("Changes that wait", "Ожидают отправки"), rows.to_string()),
             (lang.say("Oldest has waited", "Старейшее ждёт"), lang.lasting(oldest)),
         ],
     };

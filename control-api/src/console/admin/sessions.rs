@@ -133,7 +133,7 @@ pub async fn ask_cut(admin: Admin) -> Answer {
             (lang.say("Device", "Устройство"), format!("\u{2026}{}", session.device)),
             (lang.say("Address", "Адрес"), session.address),
             (lang.say("Browser", "Браузер"), session.agent),
-            (lang.say("Open connections", "Открытых соединений"), session.connections.to_string()),
+            (lang.say("Open connections", "Соединений"), session.connections.to_string()),
         ],
         happens: vec![happens.to_owned()],
         action: format!("{PATH}/{}/cut", session.id),
