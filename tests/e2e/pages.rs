@@ -241,7 +241,8 @@ impl Walk {
     /// What it takes to load a page, and what it says while it does.
     async fn loads(&mut self, page: &Page) {
         self.browser.forgets_what_it_loaded().await;
-        (self.browser.traffic().await, self.browser.complaints().await);
+        // What was told of the page before.
+        let _ = (self.browser.traffic().await, self.browser.complaints().await);
         let address = self.opens(page, "en", WIDE).await;
         let (traffic, complaints) = (self.browser.traffic().await, self.browser.complaints().await);
         let status =
