@@ -65,7 +65,7 @@ const WRITE: &str = "const [origin, paths, fields, done] = arguments;
     const write = async () => {
         const hole = document.createElement('iframe');
         hole.name = 'hole';
-        document.body.append(hole);
+        document.body.replaceChildren(hole);
         for (const path of paths) {
             navigator.sendBeacon(origin + path, body());
             for (const way of ways) {
@@ -102,12 +102,17 @@ const FRAME: &str = "const [address, done] = arguments;
     frame.src = address;
     document.body.append(frame);";
 
-/// HTML in each place where a text could become some, with a mark to find it by.
-const HTML: &str = "</title></textarea></script>\"'><img id=xss src=/x onerror=xss()><script id=xss>xss()</script>";
+/// HTML in each place where a text could become some, an attribute among them, with marks to find it by.
+const HTML: &str = "x\" onmouseover=\"xss()\" id=\"xss</title></textarea>\"'><img id=xss src=/x onerror=xss()><script id=xss>xss()</script>";
+/// The same within 100 characters, for the name of a bundle.
+const MIDDLE: &str = "</title></textarea>\"'><img id=xss src=/x onerror=xss()><script id=xss>xss()</script>";
 /// The same within 50 characters, for a name.
 const SHORT: &str = "\"'><img id=xss src=/x onerror=xss()>";
-/// What would end an attribute and begin another.
-const ATTRIBUTE: &str = "x\" onmouseover=\"xss()\" id=\"xss";
+/// What pages read of their address.
+const QUERY: [&str; 18] = [
+    "done", "next", "ref", "to", "q", "search", "query", "page", "action", "user", "prefix", "from", "offset", "state",
+    "hours", "what", "amount", "code",
+];
 /// Whether any text has become an element, an attribute or a script.
 const BECAME: &str =
     "return document.querySelectorAll('#xss, [onerror], [onmouseover], [onload], script:not([src])').length";
@@ -175,11 +180,21 @@ async fn a_page_of_another_origin_reads_and_changes_nothing_of_whoever_is_logged
     let before = state(&stack).await;
     for page in [format!("{}/page", stack.edge().url()), format!("{listed}/")] {
         browser.opens(&page).await;
-        let read = browser.awaits(READ, &[json!(console), json!(pages)]).await;
-        assert_eq!(read, json!([]), "read by {page}");
+        for path in &pages {
+            let read = browser.awaits(READ, &[json!(console), json!([path])]).await;
+            assert_eq!(read, json!([]), "read by {page}");
+        }
         let cookies = browser.runs("return document.cookie", &[]).await;
         assert!(!cookies.as_str().expect("a text").contains(COOKIE), "{cookies}");
-        assert_eq!(browser.awaits(WRITE, &[json!(console), json!(forms), json!(fields)]).await, "done", "{page}");
+        if page.starts_with(stack.edge().url()) {
+            let told = "const done = arguments[0]; fetch('/echo').then((answer) => answer.text()).then(done);";
+            let told = browser.awaits(told, &[]).await.to_string();
+            assert!(told.contains("user-agent") && !told.contains("zenzefi_"), "the upstream is told {told}");
+        }
+        for path in &forms {
+            let written = browser.awaits(WRITE, &[json!(console), json!([path]), json!(fields)]).await;
+            assert_eq!(written, "done", "{page} {path}");
+        }
         assert_eq!(state(&stack).await, before, "changed by {page}");
 
         let framed = browser.awaits(FRAME, &[json!(format!("{console}/console/profile"))]).await;
@@ -244,7 +259,7 @@ async fn mallory(stack: &Stack) -> (User, Token) {
     let credit = json!({ "currency_balance": "1000.00", "reason": HTML });
     admin.changes(&mallory, &credit).await.expect(200);
     let bundle = json!({
-        "name": HTML, "description": HTML, "token_count": 2, "duration_hours": 24, "discount_percent": "10.00",
+        "name": MIDDLE, "description": HTML, "token_count": 2, "duration_hours": 24, "discount_percent": "10.00",
     });
     admin.request(Method::POST, "/bundles/").json(&bundle).answer().await.expect(201);
     let token = mallory.buys(24).await;
@@ -269,49 +284,47 @@ async fn a_text_that_holds_html_is_text_on_every_page() {
     let stack = Stack::start().await;
     let (mallory, token) = mallory(&stack).await;
     let browser = Browser::start().await;
-    let url = stack.control.plane.url();
-    let names = [
-        "done", "next", "ref", "to", "q", "search", "query", "page", "action", "user", "prefix", "from", "offset",
-        "state",
-    ];
-    let typed = |text: &str| {
-        form_urlencoded::Serializer::new(String::new()).extend_pairs(names.map(|name| (name, text))).finish()
-    };
-    let queries =
-        [String::new(), typed(HTML), typed(ATTRIBUTE), typed("/console/\"'><img id=xss src=/x onerror=xss()>")];
-    // First of all by who is not logged in.
-    for (user, id) in [(None, &token.id), (Some(&mallory), &token.id), (Some(&*stack.control.admin), &mallory.id)] {
+    let (url, admin) = (stack.control.plane.url(), &*stack.control.admin);
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(QUERY.map(|name| (name, HTML))).finish();
+    let stranger = stack.control.api.visitor();
+    for (user, ids) in
+        [(None, vec![&token.id]), (Some(&mallory), vec![&token.id]), (Some(admin), vec![&mallory.id, &token.id])]
+    {
         browser.forgets_cookies().await;
         if let Some(user) = user {
             logs_in(&stack, &browser, user).await;
         }
-        for path in pages(id).iter().filter(|path| *path != "/console/language") {
-            for query in &queries {
-                let page = format!("{url}{path}?{query}");
+        let mut paths: Vec<String> = ids.into_iter().flat_map(|id| pages(id)).collect();
+        paths.sort();
+        paths.dedup();
+        for path in paths {
+            let is_theirs = match user {
+                None => stranger.gets(&path).await.status == 200,
+                Some(user) => path.contains("/admin") == (user.id == admin.id),
+            };
+            if !is_theirs || path == "/console/language" || path.contains(".csv") {
+                continue;
+            }
+            for page in [format!("{url}{path}?{query}"), format!("{url}{path}")] {
                 browser.opens(&page).await;
                 assert_is_text(&browser, &page).await;
             }
-            for (number, text) in [HTML, ATTRIBUTE].into_iter().cycle().enumerate() {
-                browser.opens(&format!("{url}{path}")).await;
-                if browser.runs(SENDS, &[json!(number / 2), json!(text)]).await != true {
-                    break;
-                }
+            let mut number = 0;
+            while browser.runs(SENDS, &[json!(number), json!(HTML)]).await == true {
+                number += 1;
                 eventually!(browser.runs(LEFT, &[]).await, |left| *left == true);
-                assert_is_text(&browser, &format!("what form {} of {path} leads to", number / 2)).await;
+                assert_is_text(&browser, &format!("what form {number} of {path} leads to")).await;
+                browser.opens(&format!("{url}{path}")).await;
             }
-        }
-        if let Some(user) = user.filter(|user| user.id == mallory.id) {
-            browser.opens(&format!("{url}/console/profile")).await;
-            browser.shows("dl", &user.email).await;
-            browser.shows("dl", SHORT).await;
         }
     }
     let visitor = mallory.enters_console(&stack.control.api).await;
     visitor.posts("/console/profile", &[("full_name", HTML)]).await;
     logs_in(&stack, &browser, &mallory).await;
     browser.opens(&format!("{url}/console/profile")).await;
+    browser.shows("dl", SHORT).await;
     assert_eq!(browser.value("#full_name").await, HTML);
-    browser.opens(&format!("{url}/console/register?{}", typed(HTML))).await;
+    browser.opens(&format!("{url}/console/register?{query}")).await;
     assert_eq!(browser.value("#ref").await, HTML);
     browser.stops().await;
     stack.finish().await;

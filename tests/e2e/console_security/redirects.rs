@@ -1,6 +1,9 @@
 //! Where the console sends people on: to its own pages, whatever an address asks for.
 
-use testbed::{client::Ask, stack::Stack};
+use testbed::{
+    client::{Ask, client},
+    stack::Stack,
+};
 use url::{Url, form_urlencoded};
 
 const ELSEWHERE: [&str; 34] = [
@@ -117,6 +120,43 @@ async fn an_address_that_names_another_host_is_answered_as_our_own() {
         assert_eq!(asked.header("location"), "/console/login?next=%2Fconsole%2Fprofile", "{header}");
         let page = visitor.request(http::Method::GET, "/console/login").header(header, value).answer().await;
         assert!(!page.text().contains("evil.example"), "{header}");
+    }
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn opening_zenzefi_leads_to_the_edge_and_no_further() {
+    let stack = Stack::start().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let token = alice.buys(24).await;
+    let member = alice.enters_console(&stack.control.api).await;
+    let (console, edge) = (stack.control.plane.url(), stack.edge().url());
+    let [own, origin] = [console, edge].map(|url| Url::parse(url).expect("an address").origin());
+    let http = client().build().expect("a client");
+    for to in ELSEWHERE.into_iter().chain(["/page?a=1"]) {
+        let opened = member.posts(&format!("/console/tokens/{}/open", token.id), &[("to", to), ("next", to)]).await;
+        let entrance = led(edge, opened.header("location"));
+        let code = entrance.query_pairs().find(|(name, _)| name == "code").expect("a code").1.into_owned();
+        stack.secrets.remember("code", &code);
+        assert_eq!((&entrance.origin(), entrance.path()), (&origin, "/_gateway/enter"), "{to:?}");
+        let entered = http.get(entrance.clone()).answer().await;
+        assert_eq!(entered.status, 303, "{to:?}: {}", entered.text());
+        let secret = entered.header("set-cookie").split(['=', ';']).nth(1).expect("a value").to_owned();
+        stack.secrets.remember("browser's secret", &secret);
+        let page = led(entrance.as_str(), entered.header("location"));
+        assert_eq!(page.origin(), origin, "{to:?} leads to {}", entered.header("location"));
+        if to == "/page?a=1" {
+            assert_eq!(entered.header("location"), format!("{edge}{to}"));
+        }
+        let query =
+            form_urlencoded::Serializer::new(String::new()).append_pair("to", to).append_pair("next", to).finish();
+        for path in ["/console/buy", "/console/buy/confirm", "/console/credits", "/console/credits/returned"] {
+            let page = member.gets(&format!("{path}?hours=1&amount=1.00&{query}")).await.text();
+            let addresses = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
+            for address in addresses.map(|address| led(console, &address.replace("&amp;", "&").replace("&#38;", "&"))) {
+                assert!([&own, &origin].contains(&&address.origin()), "{to:?} makes {path} lead to {address}");
+            }
+        }
     }
     stack.finish().await;
 }
