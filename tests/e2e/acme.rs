@@ -253,12 +253,14 @@ async fn an_authority_is_told_whom_it_writes_to_from_now_on() {
     };
     has_ordered(&edge).await;
     let updates = || pebble.log().matches("POST /my-account/").count();
-    for (count, contact) in [(1, "ops@gateway.test"), (1, "ops@gateway.test"), (2, "others@gateway.test")] {
+    for (is_new, contact) in [(true, "ops@gateway.test"), (false, "ops@gateway.test"), (true, "others@gateway.test")] {
+        let before = updates();
         edge.plane.configure("ACME_CONTACT", contact);
         edge.removes("certificate");
         edge.start_again().await;
         has_ordered(&edge).await;
-        assert_eq!(updates(), count, "{}", pebble.log());
+        // Told once may be asked twice: Pebble refuses some good nonces, so that clients learn to ask again.
+        assert_eq!(updates() > before, is_new, "{}", pebble.log());
         let kept = fs::read_to_string(&edge.kept("account")[0]).expect("an account");
         assert!(kept.contains(contact), "it is told once");
     }
