@@ -279,11 +279,8 @@ impl Walk {
         self.linked.extend(links.map(|link| link.path().to_owned()));
     }
 
-    /// How a page looks and reads in a language, on both screens and in both themes.
-    async fn looks(&mut self, page: &Page, language: &str) {
-        // What moves by itself moves while the page loads: on the wide screen in one language, on the phone in the other.
-        let screens = if language == "en" { [WIDE, PHONE] } else { [PHONE, WIDE] };
-        self.opens(page, language, screens[0]).await;
+    /// How the page that is open looks and reads in a language, on both screens and in both themes. It was opened on the first of them.
+    async fn looks(&mut self, page: &Page, language: &str, screens: [(u32, u32); 2]) {
         let shift = self.browser.layout_shift().await;
         if shift > MOST_SHIFT {
             self.finds(page, format!("moves by {shift} while it loads ({language})"));
@@ -294,6 +291,7 @@ impl Walk {
         }
         self.axe.enters(&self.browser).await;
         let plane = if let Edge(_) = page.who { "edge" } else { "console" };
+        let mut papers = BTreeSet::new();
         for (width, height) in screens {
             self.browser.resizes_to(width, height).await;
             let reached = self.browser.runs("return document.documentElement.scrollWidth", &[]).await;
@@ -302,12 +300,18 @@ impl Walk {
             }
             for theme in [Theme::Light, Theme::Dark] {
                 self.browser.prefers(theme).await;
-                for finding in self.axe.finds(&self.browser).await {
+                let paper = self.browser.runs("return getComputedStyle(document.body).backgroundColor", &[]).await;
+                papers.insert((theme.name(), paper.to_string()));
+                for finding in self.axe.finds(&self.browser, theme).await {
                     self.finds(page, format!("{finding} ({language}, {}, {width})", theme.name()));
                 }
                 let name = format!("{plane}-{}-{language}-{}-{width}", page.name, theme.name());
                 self.browser.keeps_screenshot(&name).await;
             }
+        }
+        let colours: BTreeSet<&String> = papers.iter().map(|(_, paper)| paper).collect();
+        if (papers.len(), colours.len()) != (2, 2) {
+            self.finds(page, format!("is not light by day and dark by night: {papers:?} ({language})"));
         }
     }
 
@@ -342,10 +346,11 @@ async fn every_page_is_for_everybody_on_any_screen_and_light_to_load() {
         if page.status == 502 {
             walk.world.stack.standin.stop();
         }
+        // What moves by itself moves while the page loads: on the wide screen in one language, on the phone in the other.
         walk.loads(page).await;
-        for language in ["en", "ru"] {
-            walk.looks(page, language).await;
-        }
+        walk.looks(page, "en", [WIDE, PHONE]).await;
+        walk.opens(page, "ru", PHONE).await;
+        walk.looks(page, "ru", [PHONE, WIDE]).await;
     }
     let Walk { world, browser, mut faults, linked, .. } = walk;
     let is_listed = |path: &str| PAGES.iter().any(|page| is_of(page, path));

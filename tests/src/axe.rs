@@ -3,16 +3,22 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{browser::Browser, process::build_folder};
+use crate::{
+    browser::{Browser, Theme},
+    process::build_folder,
+};
 
 /// Where `deploy/install-tools.sh test` puts it, below the build folder.
 const SCRIPT: &str = "tools/axe-core/axe.min.js";
-const RUN: &str = "const done = arguments[0];
-    axe.run(document, { resultTypes: ['violations'] }).then((found) => done(found.violations), (error) => done(String(error)));";
+const RUN: &str = "const [options, done] = arguments;
+    axe.run(document, { resultTypes: ['violations'], ...options }).then((found) => done(found.violations), (error) => done(String(error)));";
 /// The impacts that are not taken, as axe names them.
 const GRAVE: [&str; 2] = ["serious", "critical"];
+
+/// The rules that are about colours.
+const COLOURS: [&str; 2] = ["color-contrast", "link-in-text-block"];
 
 /// The script, read once.
 #[derive(Debug)]
@@ -35,9 +41,14 @@ impl Axe {
         browser.runs(&self.script, &[]).await;
     }
 
-    /// What it finds grave in the page as it looks now: the rule, and where it is broken.
-    pub async fn finds(&self, browser: &Browser) -> Vec<String> {
-        let found = browser.awaits(RUN, &[]).await;
+    /// What it finds grave in the page as it looks now in this theme: the rule, and where it is broken. What is no matter of colours is
+    /// looked at by day alone.
+    pub async fn finds(&self, browser: &Browser, theme: Theme) -> Vec<String> {
+        let options = match theme {
+            Theme::Light => json!({}),
+            Theme::Dark => json!({ "runOnly": COLOURS }),
+        };
+        let found = browser.awaits(RUN, &[options]).await;
         let violations = found.as_array().unwrap_or_else(|| panic!("axe did not run: {found}"));
         let is_grave = |violation: &&Value| GRAVE.map(Value::from).contains(&violation["impact"]);
         violations.iter().filter(is_grave).flat_map(lines).collect()

@@ -109,7 +109,7 @@ impl Browser {
     pub async fn keeps_screenshot(&self, name: &str) {
         let size = self.devtools("Page.getLayoutMetrics", &json!({})).await["cssContentSize"].clone();
         let clip = json!({ "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1 });
-        let whole = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
+        let whole = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip, "optimizeForSpeed": true });
         let picture = self.devtools("Page.captureScreenshot", &whole).await;
         let picture = STANDARD.decode(picture["data"].as_str().expect("a picture")).expect("a picture in base64");
         let folder = build_folder().expect("a build folder").join("screenshots");
