@@ -119,11 +119,10 @@ impl Browser {
         }
     }
 
+    /// The element, once it is there: what was pressed before may still be loading a page.
     async fn find(&self, selector: &str) -> Element {
-        match self.client.find(Locator::Css(selector)).await {
-            Ok(element) => element,
-            Err(error) => panic!("no {selector}: {error}"),
-        }
+        let found = eventually!(self.client.find(Locator::Css(selector)).await, |found| found.is_ok());
+        found.expect("it was found")
     }
 
     pub async fn types(&self, selector: &str, text: &str) {

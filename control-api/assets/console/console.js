@@ -68,4 +68,8 @@ document.querySelector(".tabs [aria-current]")?.scrollIntoView({ inline: "center
 localTimes(document);
 countDown();
 setInterval(countDown, 1000);
+// What looks again by itself waits while nobody sees it.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden) event.preventDefault();
+});
 document.addEventListener("htmx:afterSwap", (event) => localTimes(event.target));

@@ -29,7 +29,9 @@ pub use document::document;
 pub use error::ApiError;
 pub use guard::Recognised;
 pub use scalar::{BundleName, Description, Networks, Percent, Reason, Scope, Search, SoldHours, TokenCount, Znc};
-pub use scalar::{Email, FullName, Method, NewPassword, RequestPath, Scalar, TopUp, Username, znc};
+pub use scalar::{
+    Email, FullName, Method, NewPassword, Password, ReferralCode, RequestPath, Scalar, TopUp, Username, znc,
+};
 pub use tokens::access_json;
 
 use crate::{App, console};

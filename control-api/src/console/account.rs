@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     App,
-    api::{ApiError, Email, FullName, NewPassword, Username},
+    api::{ApiError, Email, FullName, NewPassword, Password, ReferralCode, Scalar, Username},
     db::user,
     domain::{self, accounts},
 };
@@ -74,7 +74,7 @@ pub async fn choose_language(visit: Visit) -> Answer {
 /// Nobody is led to the pages that log in, but they may be seen in another language.
 fn is_before_login(next: &str) -> bool {
     let (path, query) = next.split_once('?').unwrap_or((next, ""));
-    matches!(path, "/console/login" | password::PATH)
+    matches!(path, "/console/login" | "/register" | password::PATH)
         && query.chars().all(|char| char.is_ascii_graphic() && char != '\\')
 }
 
@@ -92,19 +92,26 @@ pub async fn show_login(visit: Visit) -> Answer {
 
 pub async fn log_in(visit: Visit) -> Answer {
     let (email, next) = (visit.form.text("email").to_owned(), own_path(visit.form.text("next")).to_owned());
-    let login = accounts::Login {
-        email: email.clone(),
-        password: visit.form.raw("password").to_owned(),
-        origin: visit.origin.clone(),
-    };
+    let mut faults = Faults::default();
+    let typed = visit.form.read::<Email>("email", visit.lang, &mut faults);
+    let password = visit.form.read_raw::<Password>("password", visit.lang, &mut faults);
     let App { db, passwords, attempts, .. } = &*visit.app;
-    match accounts::log_in(db, passwords, attempts, login).await {
+    let entered = match typed.zip(password) {
+        Some((Email(email), Password(password))) => {
+            let login = accounts::Login { email, password, origin: visit.origin.clone() };
+            accounts::log_in(db, passwords, attempts, login).await
+        }
+        // Nobody could have registered so.
+        None => Err(domain::Error::WrongCredentials),
+    };
+    match entered {
         Ok(user) => enter(&visit, &user, &next),
         Err(error @ (domain::Error::WrongCredentials | domain::Error::TooManyFailures { .. })) => {
             let fault = Some(wording::refusal(visit.lang, &error));
             let page = LoginPage { lang: visit.lang, frame: visit.frame(Here::Outside), email, next, fault };
-            let status = ApiError::status_of(error);
-            Ok(reply::page_of(status, &page))
+            let wait =
+                if let domain::Error::TooManyFailures { wait } = &error { Some(wait.as_secs() + 1) } else { None };
+            Ok(reply::to_wait(reply::page_of(ApiError::status_of(error), &page), wait))
         }
         Err(error) => Err(error.into()),
     }
@@ -156,7 +163,14 @@ pub async fn register(visit: Visit) -> Answer {
         full_name: Some(full_name.0).filter(|name| !name.is_empty()),
     };
     let code = Some(form.text("ref")).filter(|code| !code.is_empty());
-    match accounts::register(db, passwords, &registration, code, &visit.origin).await {
+    let registered = match code.map(|code| ReferralCode::read(code.into())) {
+        Some(Err(_)) => Err(domain::Error::UnknownReferralCode),
+        Some(Ok(ReferralCode(code))) => {
+            accounts::register(db, passwords, &registration, Some(&code), &visit.origin).await
+        }
+        None => accounts::register(db, passwords, &registration, None, &visit.origin).await,
+    };
+    match registered {
         Ok(user) => {
             let next = own_path(form.text("next"));
             enter(&visit, &user, if next == super::ROOT { "/console?done=welcome" } else { next })

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     App,
-    api::znc,
+    api::{ApiError, znc},
     domain::{
         self, bundles,
         idempotency::Once,
@@ -145,6 +145,8 @@ struct PurchasePage {
     after: String,
     /// What is missing, if the balance is too low, and where to get it.
     missing: Option<(String, String)>,
+    /// Whether it was sent before, and nobody could say what came of it.
+    is_in_doubt: bool,
     fields: Vec<(&'static str, String)>,
     back: String,
 }
@@ -176,10 +178,23 @@ impl Item {
 
 /// Says what a purchase costs before it is made. The form names the purchase, so that it is made once however often it is sent.
 pub async fn confirm(member: Member) -> Answer {
-    let (app, lang) = (&member.app, member.lang);
-    let (item, price) = Item::read(app, &member.query).await?;
+    let (item, price) = Item::read(&member.app, &member.query).await?;
+    let key = Uuid::new_v4().to_string();
     let to = destination(member.query.text("to"));
-    let mut fields = vec![("key", Uuid::new_v4().to_string()), ("to", to.clone()), ("price", znc(price))];
+    reply::page(&purchase_page(&member, item, price, key, to, false))
+}
+
+fn purchase_page(
+    member: &Member,
+    item: Item,
+    price: Decimal,
+    key: String,
+    to: String,
+    is_in_doubt: bool,
+) -> PurchasePage {
+    let lang = member.lang;
+    let back = address("/console/buy", &[("to", &to)]);
+    let mut fields = vec![("key", key), ("to", to), ("price", znc(price))];
     let (what, scope) = match item {
         Item::Token { hours, scope } => {
             fields.extend([("hours", hours.to_string()), ("scope", scope.as_str().to_owned())]);
@@ -192,13 +207,12 @@ pub async fn confirm(member: Member) -> Answer {
         }
     };
     let balance = member.session.user.currency_balance;
-    let missing = (balance < price).then(|| {
+    let missing = (balance < price && !is_in_doubt).then(|| {
         let missing = price - balance;
-        let next: String = url::form_urlencoded::byte_serialize(member.address.as_bytes()).collect();
-        (wording::money(lang, missing), format!("/console/credits?amount={}&next={next}", znc(missing)))
+        let top_up = address("/console/credits", &[("amount", &znc(missing)), ("next", &member.address)]);
+        (wording::money(lang, missing), top_up)
     });
-    let back: String = url::form_urlencoded::byte_serialize(to.as_bytes()).collect();
-    reply::page(&PurchasePage {
+    PurchasePage {
         lang,
         frame: member.frame(Here::Buy),
         what,
@@ -206,10 +220,17 @@ pub async fn confirm(member: Member) -> Answer {
         price: wording::money(lang, price),
         balance: wording::money(lang, balance),
         after: wording::money(lang, balance - price),
+        is_in_doubt,
         missing,
         fields,
-        back: format!("/console/buy?to={back}"),
-    })
+        back,
+    }
+}
+
+/// A page of the console with a query.
+fn address(path: &str, query: &[(&str, &str)]) -> String {
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+    format!("{path}?{query}")
 }
 
 /// Buys, and shows the texts: the only time, but for the same form sent again within a day.
@@ -223,19 +244,30 @@ pub async fn buy(member: Member) -> Answer {
         again.set("done", "price-changed");
         return reply::see_other(&format!("/console/buy/confirm?{}", again.encoded()));
     }
-    let key = once_key(&member)?;
-    let (issued, spent) = match item {
+    let key = once_key(&member)?.to_owned();
+    let to = destination(member.form.text("to"));
+    let bought = match &item {
         Item::Token { hours, scope } => {
             let request = json!({ "duration_hours": hours, "scope": scope.as_str() });
-            let once = Once { sealer, endpoint: "tokens/purchase", key, request };
-            (vec![purchase(db, prices, &member.session, hours, scope, Some(&once)).await?], price)
+            let once = Once { sealer, endpoint: "tokens/purchase", key: &key, request };
+            let issued = purchase(db, prices, &member.session, *hours, *scope, Some(&once)).await;
+            issued.map(|issued| (vec![issued], price))
         }
         Item::Bundle(offer) => {
             let id = offer.bundle.id;
-            let once = Once { sealer, endpoint: "bundles/purchase", key, request: json!({ "id": id }) };
-            let bought = bundles::purchase(db, prices, &member.session, id, Some(&once)).await?;
-            (bought.tokens, bought.receipt.cost)
+            let once = Once { sealer, endpoint: "bundles/purchase", key: &key, request: json!({ "id": id }) };
+            let bought = bundles::purchase(db, prices, &member.session, id, Some(&once)).await;
+            bought.map(|bought| (bought.tokens, bought.receipt.cost))
         }
+    };
+    let (issued, spent) = match bought {
+        Ok(bought) => bought,
+        // Postgres may have gone with its yes on the way: the same form finds out, and buys only if nothing was bought.
+        Err(error @ domain::Error::Database(_)) => {
+            let page = purchase_page(&member, item, price, key, to, true);
+            return Ok(reply::page_of(ApiError::status_of(error), &page));
+        }
+        Err(error) => return Err(error.into()),
     };
     let ids: Vec<Uuid> = issued.iter().map(|Issued { token, .. }| token.id).collect();
     outbox::deliver_all(db, publisher, &ids).await;
@@ -247,6 +279,6 @@ pub async fn buy(member: Member) -> Answer {
         Language::Russian => format!("Куплено за {spent}. Время пойдёт с первого использования."),
     };
     // What is left is less now than when the login was looked at.
-    let member = member.refreshed().await?;
-    Ok(tokens::show_texts(&member, title, Some(sentence), &issued, &destination(member.form.text("to"))))
+    let member = member.refreshed().await;
+    Ok(tokens::show_texts(&member, title, Some(sentence), &issued, &to))
 }

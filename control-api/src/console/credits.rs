@@ -27,6 +27,8 @@ use crate::{
 /// The most lines of a file, so that one download bounds what it costs.
 const FILE_LINES: u64 = 100_000;
 const FILE_PAGE: u64 = 1_000;
+/// As long as the API takes one, and payment providers.
+const RETURN_URL_BYTES: usize = 2_000;
 /// What a top-up begins with, if nothing says how much is missing.
 const USUAL: Decimal = Decimal::ONE_HUNDRED;
 
@@ -68,7 +70,7 @@ pub async fn show(member: Member) -> Answer {
 
 async fn page(member: &Member, amount: String, next: &str, faults: Faults) -> Result<CreditsPage, Trouble> {
     let (app, lang) = (&member.app, member.lang);
-    let kind = ledger::Kind::ALL.into_iter().find(|kind| kind.as_str() == member.query.text("type"));
+    let kind = chosen(member);
     let asked = Asked::of(&member.query);
     let user_id = member.session.user.id;
     let kind_name = kind.map(|kind| kind.as_str());
@@ -90,6 +92,11 @@ async fn page(member: &Member, amount: String, next: &str, faults: Faults) -> Re
     })
 }
 
+/// Which lines are asked for; all, if none are named.
+fn chosen(member: &Member) -> Option<ledger::Kind> {
+    ledger::Kind::ALL.into_iter().find(|kind| kind.as_str() == member.query.text("type"))
+}
+
 fn listed(lang: Language, line: transaction::Model) -> Line {
     Line {
         at: Moment(line.created_at),
@@ -103,7 +110,7 @@ fn listed(lang: Language, line: transaction::Model) -> Line {
 
 /// The whole ledger of a person, as a file.
 pub async fn file(member: Member) -> Answer {
-    let kind = Some(member.query.text("type")).filter(|kind| !kind.is_empty());
+    let kind = chosen(&member).map(ledger::Kind::as_str);
     let mut csv = Csv::new(&["time", "type", "description", "amount_znc", "balance_after_znc", "payment_id", "id"]);
     let mut offset = 0;
     while offset < FILE_LINES {
@@ -143,10 +150,10 @@ pub async fn top_up(member: Member) -> Answer {
     };
     let App { db, till, sealer, config, .. } = &*member.app;
     let till = till.as_ref().ok_or(domain::Error::PaymentsNotConfigured)?;
-    let next: String = url::form_urlencoded::byte_serialize(form.text("next").as_bytes()).collect();
-    let return_url = format!("{}/console/credits/returned?next={next}", config.control_origin);
+    let key = once_key(&member)?;
+    let return_url = return_url(&config.control_origin, key, form.text("next"));
     let request = json!({ "amount_znc": amount.normalize(), "return_url": return_url });
-    let once = Once { sealer, endpoint: "currency/purchase", key: once_key(&member)?, request };
+    let once = Once { sealer, endpoint: "currency/purchase", key, request };
     match payments::start(db, till, &member.session, amount, &return_url, Some(&once)).await {
         Ok(started) => reply::page(&ToPaymentPage {
             lang,
@@ -164,6 +171,14 @@ pub async fn top_up(member: Member) -> Answer {
     }
 }
 
+/// Where who has paid comes back to: the form's own key tells which payment it was. What is too long to be led back to is left out.
+fn return_url(origin: &str, key: &str, next: &str) -> String {
+    let returned = format!("{origin}/console/credits/returned?order={key}");
+    let next: String = url::form_urlencoded::byte_serialize(own_path(next).as_bytes()).collect();
+    let whole = format!("{returned}&next={next}");
+    if whole.len() > RETURN_URL_BYTES { returned } else { whole }
+}
+
 /// What came of a payment, for who returns from it.
 #[derive(Template)]
 #[template(path = "console/returned.html")]
@@ -178,13 +193,15 @@ struct ReturnedPage {
 
 pub async fn returned(member: Member) -> Answer {
     let (lang, user) = (member.lang, &member.session.user);
-    let newest = payment::find_newest_of_user(&member.app.db, user.id).await?.ok_or(Trouble::NotFound)?;
+    let order = member.query.text("order").parse().map_err(|_| Trouble::NotFound)?;
+    let found = payment::find_of_order(&member.app.db, user.id, order).await?;
+    let payment = found.ok_or(Trouble::NotFound)?;
     let next = member.query.text("next");
     reply::page(&ReturnedPage {
         lang,
         frame: member.frame(Here::Credits),
-        status: newest.status,
-        amount: wording::money(lang, newest.amount_znc),
+        status: payment.status,
+        amount: wording::money(lang, payment.amount_znc),
         balance: wording::money(lang, user.currency_balance),
         next: if next.is_empty() { "/console/credits".to_owned() } else { own_path(next).to_owned() },
     })

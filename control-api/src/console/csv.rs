@@ -24,12 +24,23 @@ impl Csv {
     }
 }
 
-/// A value in quotes. What a spreadsheet would take for a formula is marked as text; a number is none.
+/// A value in quotes. What a spreadsheet would take for a formula is marked as text, a number is none. Some spreadsheets begin a cell
+/// where no comma stands, as at a semicolon.
 fn quoted(value: &str) -> String {
     let is_number = value.parse::<f64>().is_ok();
-    let is_formula = !is_number && value.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let mark = if is_formula { "'" } else { "" };
-    format!("\"{mark}{}\"", value.replace('"', "\"\""))
+    let (mut text, mut begins) = ("\"".to_owned(), true);
+    for char in value.chars() {
+        if begins && !is_number && matches!(char, '=' | '+' | '-' | '@' | '\t' | '\r') {
+            text.push('\'');
+        }
+        begins = matches!(char, ';' | ',' | '\t' | '\r' | '\n' | '"');
+        text.push(char);
+        if char == '"' {
+            text.push(char);
+        }
+    }
+    text.push('"');
+    text
 }
 
 #[cfg(test)]
@@ -40,6 +51,8 @@ mod tests {
     fn what_would_be_a_formula_is_text_and_a_number_stays_one() {
         let mut csv = Csv::new(&["a"]);
         csv.line(["=1+1".to_owned(), "-5.00".to_owned(), "say \"hi\", you".to_owned(), "-x".to_owned()]);
-        assert_eq!(csv.into_text(), "\u{feff}\"a\"\r\n\"'=1+1\",\"-5.00\",\"say \"\"hi\"\", you\",\"'-x\"\r\n");
+        csv.line(["x;=1+1".to_owned(), "a\n@b".to_owned()]);
+        let marked = "\"'=1+1\",\"-5.00\",\"say \"\"hi\"\", you\",\"'-x\"\r\n\"x;'=1+1\",\"a\n'@b\"\r\n";
+        assert_eq!(csv.into_text(), format!("\u{feff}\"a\"\r\n{marked}"));
     }
 }

@@ -6,6 +6,8 @@ use super::fields::Fields;
 
 /// Lines of a page.
 const LINES: u64 = 20;
+/// How far the lines of a list are counted.
+const COUNTED: u64 = 10_000;
 
 /// Which page of a list is asked for.
 #[derive(Clone, Copy)]
@@ -30,10 +32,10 @@ impl Asked {
             query.set("page", &page.to_string());
             format!("{path}?{}", query.encoded())
         };
-        let has_next = self.offset + self.limit < total;
+        let has_next = self.offset + self.limit < total || total >= COUNTED;
         Pager {
-            first: (self.offset + 1).min(total),
-            last: (self.offset + self.limit).min(total),
+            first: if total >= COUNTED { self.offset + 1 } else { (self.offset + 1).min(total) },
+            last: if total >= COUNTED { self.offset + self.limit } else { (self.offset + self.limit).min(total) },
             total,
             previous: (page > 1).then(|| link(page - 1)),
             next: has_next.then(|| link(page + 1)),
@@ -59,6 +61,7 @@ impl Pager {
     /// Which lines are shown, of how many.
     pub fn shown(&self, lang: Language) -> String {
         let Self { first, last, total, .. } = self;
-        format!("{first}–{last} {} {total}", lang.say("of", "из"))
+        let more = if *total >= COUNTED { lang.say(" or more", " или больше") } else { "" };
+        format!("{first}–{last} {} {total}{more}", lang.say("of", "из"))
     }
 }

@@ -3,7 +3,7 @@
 use askama::Template;
 use poem::{
     Response,
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
 };
 use shared::{language::Language, rate::Exceeded};
 
@@ -58,6 +58,11 @@ impl Trouble {
     /// The page that says so, and its status.
     pub fn into_response(self, frame: Frame) -> Response {
         let lang = frame.lang;
+        let wait = match &self {
+            Self::TooMany(exceeded) => Some(exceeded.retry_after_seconds()),
+            Self::Domain(domain::Error::TooManyFailures { wait }) => Some(wait.as_secs() + 1),
+            _ => None,
+        };
         let (status, sentence) = match self {
             Self::Domain(error) => {
                 let sentence = wording::refusal(lang, &error);
@@ -90,6 +95,7 @@ impl Trouble {
                 (StatusCode::BAD_REQUEST, text.to_owned())
             }
         };
+        let wait = wait.or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(1));
         let title = match status {
             StatusCode::NOT_FOUND => lang.say("Not found", "Не найдено"),
             StatusCode::FORBIDDEN => lang.say("Not allowed", "Нет доступа"),
@@ -99,8 +105,16 @@ impl Trouble {
         let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         let frame = Frame { here: Here::Outside, ..frame };
         let page = TroublePage { lang, frame, title: title.to_owned(), sentence, passes };
-        page_of(status, &page)
+        to_wait(page_of(status, &page), wait)
     }
+}
+
+/// The same answer with when to come again, in seconds.
+pub fn to_wait(mut response: Response, seconds: Option<u64>) -> Response {
+    if let Some(seconds) = seconds {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
 }
 
 /// A page.

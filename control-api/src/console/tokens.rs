@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     App,
+    api::znc,
     db::{
         access_token::{self, Hour},
         session,
@@ -202,7 +203,11 @@ pub async fn confirm(member: Member) -> Answer {
     let (what, title, button, sentences) = match deed {
         Deed::Extend(hours) => {
             let price = member.app.prices.of(hours).ok_or(domain::Error::InvalidDuration)?;
-            fields = vec![("hours", hours.to_string()), ("key", Uuid::new_v4().to_string())];
+            fields = vec![
+                ("hours", hours.to_string()),
+                ("key", Uuid::new_v4().to_string()),
+                ("price", znc(price)),
+            ];
             let more = lang.hours(u64::try_from(hours).unwrap_or_default());
             (
                 "extend",
@@ -241,8 +246,8 @@ pub async fn confirm(member: Member) -> Answer {
         ),
         Deed::TakeOver => (
             "release-device",
-            lang.say("Take over from the other device", "Забрать у другого устройства"),
-            lang.say("Take over", "Забрать"),
+            lang.say("Take over from the other device", "Освободить токен"),
+            lang.say("Take over", "Освободить"),
             vec![
                 lang.say(
                     "What is open on the device that uses this token ends at once. The next device that comes has the token.",
@@ -284,6 +289,10 @@ pub async fn extend(member: Member) -> Answer {
     let (id, form) = (member.id()?, &member.form);
     let hours = form.number("hours").and_then(|hours| i64::try_from(hours).ok());
     let hours = hours.ok_or(domain::Error::InvalidDuration)?;
+    if prices.of(hours).map(znc).as_deref() != Some(form.text("price")) {
+        // It was another when the person said yes.
+        return reply::see_other(&format!("/console/tokens/{id}/confirm?what=extend&hours={hours}&done=price-changed"));
+    }
     let request = serde_json::json!({ "id": id, "duration_hours": hours });
     let once = Once { sealer, endpoint: "tokens/extend", key: once_key(&member)?, request };
     let terms = tokens::Terms { prices, hour: config.hour, now: Utc::now() };

@@ -11,6 +11,7 @@ use poem::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
 };
 use shared::{cookie, language::Language};
+use url::Url;
 use uuid::Uuid;
 
 use super::{
@@ -54,6 +55,10 @@ pub struct Visit {
     pub id: Option<Uuid>,
     /// Whether only a piece of the page is asked for, by htmx.
     pub wants_piece: bool,
+    /// Whether the address shows this page again: what answers a form it does not.
+    stays: bool,
+    /// The page of ours that led here, if one did.
+    came_from: Option<String>,
     account: Option<Account>,
 }
 
@@ -90,6 +95,7 @@ impl Visit {
             account: self.account.clone(),
             here,
             address: self.address.clone(),
+            stays: self.stays,
             done: wording::done(self.lang, self.query.text("done")),
             assets: Arc::clone(&self.app.assets),
         }
@@ -103,12 +109,13 @@ impl Visit {
 
 impl Member {
     /// The same with what changed in the account meanwhile.
-    pub async fn refreshed(mut self) -> Result<Self, Trouble> {
-        if let Some(user) = user::find_by_email(&self.app.db, &self.session.user.email).await? {
+    pub async fn refreshed(mut self) -> Self {
+        // What was done is told, be its balance that of a moment ago.
+        if let Ok(Some(user)) = user::find_by_email(&self.app.db, &self.session.user.email).await {
             self.session.user = user;
         }
         self.visit.account = Some(Account::from(&self.session));
-        Ok(self)
+        self
     }
 }
 
@@ -165,8 +172,11 @@ fn ask_to_log_in(visit: &Visit) -> Answer {
         // The page that asked is of a login that has ended: it is loaded anew, and asks for another.
         return Ok(Response::builder().status(StatusCode::OK).header("HX-Refresh", "true").finish());
     }
-    let next: String = url::form_urlencoded::byte_serialize(visit.address.as_bytes()).collect();
-    reply::see_other(&format!("/console/login?next={next}"))
+    // A form is gone by now; whoever has logged in finds the page that had it.
+    let from = visit.came_from.as_ref().filter(|_| !visit.stays).unwrap_or(&visit.address);
+    let next: String = url::form_urlencoded::byte_serialize(from.as_bytes()).collect();
+    let done = if visit.stays { "" } else { "&done=login-ended" };
+    reply::see_other(&format!("/console/login?next={next}{done}"))
 }
 
 fn serve<F, R>(app: &Arc<App>, handler: F) -> impl Endpoint<Output = Response> + 'static
@@ -203,6 +213,8 @@ where
         form: Fields::default(),
         id: request.raw_path_param("id").and_then(|id| id.parse().ok()),
         wants_piece: headers.contains_key("hx-request"),
+        stays: request.method() != Method::POST,
+        came_from: came_from(headers, &app),
         account: None,
         app: Arc::clone(&app),
     };
@@ -244,7 +256,9 @@ where
             return finish(Trouble::TooMany(exceeded).into_response(frame), &app);
         }
     }
-    let renewed = known.as_ref().zip(claims).and_then(|(session, claims)| renewed(&app, session, claims, Utc::now()));
+    // What a page asks for by itself keeps nobody logged in.
+    let came = known.as_ref().zip(claims).filter(|_| !visit.wants_piece);
+    let renewed = came.and_then(|(session, claims)| renewed(&app, session, claims, Utc::now()));
     let mut response = handler(visit, known).await.unwrap_or_else(|trouble| trouble.into_response(frame));
     // A handler that logs in or out has said which cookie stands.
     let is_said = response.headers().contains_key(header::SET_COOKIE);
@@ -340,10 +354,24 @@ fn is_ours(headers: &HeaderMap, app: &App) -> bool {
     if let Some(origin) = headers.get(header::ORIGIN) {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let Ok(origin) = origin.to_str() else { return false };
-        let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
-        return origin == app.config.control_origin || !host.is_empty() && authority.eq_ignore_ascii_case(host);
+        if origin == app.config.control_origin {
+            return true;
+        }
+        // Where people come by https nothing that came without it is ours.
+        let (scheme, authority) = origin.split_once("://").unwrap_or_default();
+        let is_safe = scheme == "https" || !app.config.control_origin.starts_with("https:");
+        return is_safe && !host.is_empty() && authority.eq_ignore_ascii_case(host);
     }
     fetched(headers, "sec-fetch-site") == Some("same-origin")
+}
+
+/// The path and query of the page of ours that led here.
+fn came_from(headers: &HeaderMap, app: &App) -> Option<String> {
+    let referer = Url::parse(headers.get(header::REFERER)?.to_str().ok()?).ok()?;
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let is_ours = referer.origin().ascii_serialization() == app.config.control_origin || referer.authority() == host;
+    let query = referer.query().map(|query| format!("?{query}")).unwrap_or_default();
+    is_ours.then(|| format!("{}{query}", referer.path()))
 }
 
 /// Whether a page of another origin asks for something other than to be left for it: by a script, in a frame, as an image.

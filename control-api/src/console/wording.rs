@@ -126,6 +126,10 @@ pub fn done(lang: Language, name: &str) -> Option<&'static str> {
         "password" => {
             ("Your password is changed. Other logins have ended.", "Пароль изменён. Остальные входы завершены.")
         }
+        "login-ended" => (
+            "Your login had ended, so nothing was saved. Log in again.",
+            "Вход завершён, ничего не сохранено. Войдите снова.",
+        ),
         "password-set" => ("Your password is set. You can log in with it now.", "Пароль сохранён. Теперь можно войти."),
         "sessions" => ("You are logged out everywhere.", "Вы вышли на всех устройствах."),
         "extended" => ("The token has more time now.", "Время токена продлено."),
@@ -259,7 +263,7 @@ pub fn description(lang: Language, text: &str) -> String {
     let russian = known.iter().find_map(|(english, russian)| Some(format!("{russian}{}", text.strip_prefix(english)?)));
     let russian = russian.filter(|_| lang == Language::Russian);
     russian
-        .map(|text| text.replace("(not activated)", "(не начат)").replace(" tokens)", " токенов)"))
+        .map(|text| text.replace("(not activated)", "(не начат)").replace(" tokens)", " шт.)"))
         .unwrap_or_else(|| text.to_owned())
 }
 

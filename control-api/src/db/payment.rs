@@ -121,9 +121,10 @@ pub async fn find(db: &impl Connection, id: Uuid) -> Result<Option<Model>, Error
     Entity::find_by_id(id).one(db).await
 }
 
-/// The payment that a user began last.
-pub async fn find_newest_of_user(db: &impl Connection, user_id: Uuid) -> Result<Option<Model>, Error> {
-    Entity::find().filter(Column::UserId.eq(user_id)).order_by_id_desc().one(db).await
+/// The payment that a user comes back from by an address that holds this order.
+pub async fn find_of_order(db: &impl Connection, user_id: Uuid, order: Uuid) -> Result<Option<Model>, Error> {
+    let of_user = Entity::find().filter(Column::UserId.eq(user_id));
+    of_user.filter(Column::ReturnUrl.contains(format!("?order={order}"))).order_by_id_desc().one(db).await
 }
 
 /// The payment that a provider calls so.

@@ -101,10 +101,11 @@ async fn a_top_up_is_paid_elsewhere_and_leads_back_to_what_was_to_be_bought() {
     let page = started.text();
     let (_, rest) = page.split_once("id=\"pay\" href=\"").expect("a way to pay");
     let pay = rest.split_once('"').expect("an address").0;
-    assert!(visitor.gets("/console/credits/returned").await.text().contains("has not confirmed"));
+    assert!(visitor.gets(&format!("/console/credits/returned?order={key}")).await.text().contains("has not confirmed"));
     let paid = control.http.post(pay).header("content-type", "application/x-www-form-urlencoded").body("decision=pay");
     assert_eq!(paid.answer().await.status, 200);
-    let returned = visitor.gets(&format!("/console/credits/returned?next={}", next.replace('?', "%3F"))).await.text();
+    let returned =
+        visitor.gets(&format!("/console/credits/returned?order={key}&next={}", next.replace('?', "%3F"))).await.text();
     assert!(returned.contains(&format!("href=\"{next}\"")), "{returned}");
     assert_eq!(control.balance(&alice).await, "18.00");
 }
@@ -134,7 +135,7 @@ async fn a_token_is_refunded_extended_and_rotated_from_its_page() {
     assert_eq!(control.balance(&alice).await, "82.00");
 
     let page = visitor.gets(&format!("/console/tokens/{}/confirm?what=extend&hours=12", second.id)).await.text();
-    let form = [("hours", field(&page, "hours")), ("key", field(&page, "key"))];
+    let form = ["hours", "key", "price"].map(|name| (name, field(&page, name)));
     let path = format!("/console/tokens/{}/extend", second.id);
     for _ in 0..2 {
         assert_eq!(visitor.posts(&path, &form).await.status, 303);
@@ -205,4 +206,75 @@ async fn the_history_pages_filters_and_comes_as_a_file() {
     let text = file.text();
     assert_eq!(text.lines().count(), 28);
     assert!(text.contains("\"'=HYPERLINK(\"\"x\"\")\",\"5.00\""), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_shown_once_is_not_left_for_another_language() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "40.00").await;
+    let visitor = at_console(&control, &alice).await;
+    let token = control.buys(&alice, 24).await;
+    let switch = "/console/language?";
+    assert!(visitor.gets("/console/tokens").await.text().contains(switch));
+    assert!(!visitor.posts(&format!("/console/tokens/{}/rotate", token.id), &[]).await.text().contains(switch));
+    // The link that invites somebody keeps its code.
+    let invited = Visitor::at(&control.url("")).gets("/register?ref=ABC").await.text();
+    assert!(invited.contains("/console/language?to=ru&#38;next=%2Fregister%3Fref%3DABC"), "{invited}");
+    let russian = visitor.gets("/console/language?to=ru&next=%2Fregister%3Fref%3DABC").await;
+    assert_eq!(russian.header("location"), "/register?ref=ABC");
+}
+
+#[tokio::test]
+async fn what_no_form_of_ours_sends_is_refused_as_what_it_is() {
+    let control = Control::start().await;
+    let mut visitor = Visitor::at(&control.url(""));
+    for email in ["\0", "nobody", "a\0@example.com"] {
+        assert_eq!(visitor.logs_in(email, "a password").await.status, 401, "{email:?}");
+    }
+    let alice = control.person("alice").await;
+    assert_eq!(visitor.logs_in(&alice.email, &"x".repeat(2_000)).await.status, 401);
+    let form = [("email", "b@example.com"), ("username", "bob"), ("password", "a password"), ("ref", "\0")];
+    assert_eq!(visitor.posts("/console/register", &form).await.status, 422);
+    let visitor = at_console(&control, &alice).await;
+    assert_eq!(visitor.gets("/console/credits/transactions.csv?type=%00").await.status, 200);
+}
+
+#[tokio::test]
+async fn whose_login_ends_while_a_form_is_filled_in_is_told_and_led_back_to_it() {
+    let control = Control::start().await;
+    let visitor = Visitor::at(&control.url(""));
+    let page = control.url("/console/buy/confirm?hours=24&to=%2Fpage");
+    let request = visitor.form("/console/buy", &[("hours", "24")]).header("Origin", control.url(""));
+    let led = request.header("Referer", page).answer().await;
+    assert_eq!(
+        led.header("location"),
+        "/console/login?next=%2Fconsole%2Fbuy%2Fconfirm%3Fhours%3D24%26to%3D%252Fpage&done=login-ended"
+    );
+    assert!(visitor.gets(led.header("location")).await.text().contains("Your login had ended, so nothing was saved."));
+}
+
+#[tokio::test]
+async fn a_purchase_of_which_nobody_can_say_whether_it_was_made_is_made_once_by_the_same_form() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "40.00").await;
+    let visitor = at_console(&control, &alice).await;
+    let page = visitor.gets("/console/buy/confirm?hours=24").await.text();
+    let names = ["key", "to", "price", "hours", "scope"];
+    let form = names.map(|name| (name, field(&page, name)));
+    control
+        .query(
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN RAISE EXCEPTION USING ERRCODE = '57P01'; END $$;
+            CREATE TRIGGER fail BEFORE INSERT ON access_tokens FOR EACH ROW EXECUTE FUNCTION fail()",
+        )
+        .await;
+    let doubtful = visitor.posts("/console/buy", &form).await;
+    assert!(doubtful.status >= 500, "{}", doubtful.text());
+    let page = doubtful.text();
+    assert!(page.contains("We cannot tell yet whether this was bought."), "{page}");
+    let again = names.map(|name| (name, field(&page, name)));
+    assert_eq!(again, form);
+    control.query("DROP TRIGGER fail ON access_tokens").await;
+    assert_eq!(shown_text(&visitor.posts("/console/buy", &again).await).len(), 64);
+    assert_eq!(control.balance(&alice).await, "22.00");
 }

@@ -400,7 +400,11 @@ async fn a_password_link_is_shown_once_and_failed_logins_are_forgotten() {
     let (alice, admin) = (control.person("alice").await, console(&control).await);
     let path = path_of(&alice, "/password-link");
     assert!(!shown(&admin.gets(&path).await).contains("code="));
-    let page = shown(&admin.posts(&path, &[]).await);
+    for password in ["", "a guess"] {
+        assert_eq!(admin.posts(&path, &[("password", password)]).await.status, 422);
+    }
+    assert_eq!(audited(&control, "draw_password_link").await.len(), 0);
+    let page = shown(&admin.posts(&path, &[("password", &control.admin().await.password)]).await);
     let (_, rest) = page.split_once("/set-password?code=").expect("a link");
     let code = rest.split_once('<').expect("its end").0;
     assert!(!admin.gets(&path_of(&alice, "")).await.text().contains(code));
@@ -447,6 +451,7 @@ async fn a_bundle_is_put_on_offer_changed_and_withdrawn() {
         ("duration_hours", "24"),
         ("scope", "full"),
         ("discount_percent", "12,5"),
+        ("password", "operator's password"),
     ];
     let with = |name: &'static str, value: &'static str| {
         bundle.map(|(each, kept)| (each, if each == name { value } else { kept }))
@@ -458,6 +463,7 @@ async fn a_bundle_is_put_on_offer_changed_and_withdrawn() {
         ("duration_hours", "2"),
         ("discount_percent", "101"),
         ("scope", "all"),
+        ("password", "a guess"),
     ] {
         let refused = admin.posts("/console/admin/bundles/new", &with(name, value)).await;
         assert_eq!(refused.status, 422, "{name}");

@@ -7,6 +7,7 @@ use shared::{grant::DURATIONS_HOURS, language::Language};
 use uuid::Uuid;
 
 use super::{
+    is_confirmed,
     parts::{Badge, Confirm, address},
     read,
 };
@@ -83,6 +84,8 @@ struct BundlePage {
     form: Fields,
     hours: Vec<Choice>,
     scopes: Vec<Choice>,
+    /// Of whoever is asked for their password: a price is money.
+    email: String,
     faults: Faults,
 }
 
@@ -104,6 +107,7 @@ fn form(admin: &Admin, id: Option<Uuid>, form: Fields, faults: Faults) -> Answer
         action: id.map_or_else(|| format!("{PATH}/new"), |id| format!("{PATH}/{id}")),
         hours: hours.collect(),
         scopes: scopes.collect(),
+        email: admin.session.user.email.clone(),
         form,
         faults,
     };
@@ -159,6 +163,14 @@ fn read_form(fields: &Fields, lang: Language, faults: &mut Faults) -> Option<New
     })
 }
 
+/// The same, if whoever administers typed their own password too: what is sold, and for how much, is money.
+async fn confirmed_form(admin: &Admin, faults: &mut Faults) -> Result<Option<NewBundle>, Trouble> {
+    match read_form(&admin.form, admin.lang, faults) {
+        Some(bundle) if is_confirmed(admin, faults).await? => Ok(Some(bundle)),
+        _ => Ok(None),
+    }
+}
+
 /// The form once more, if the name is taken; else trouble.
 fn refuse(admin: &Admin, id: Option<Uuid>, error: domain::Error, mut faults: Faults) -> Answer {
     if !matches!(error, domain::Error::BundleNameTaken) {
@@ -170,7 +182,7 @@ fn refuse(admin: &Admin, id: Option<Uuid>, error: domain::Error, mut faults: Fau
 
 pub async fn create(admin: Admin) -> Answer {
     let mut faults = Faults::default();
-    let Some(new) = read_form(&admin.form, admin.lang, &mut faults) else {
+    let Some(new) = confirmed_form(&admin, &mut faults).await? else {
         return form(&admin, None, admin.form.clone(), faults);
     };
     match bundles::create(&admin.app.db, &admin.app.prices, &admin.session, new).await {
@@ -181,7 +193,7 @@ pub async fn create(admin: Admin) -> Answer {
 
 pub async fn change(admin: Admin) -> Answer {
     let (id, mut faults) = (admin.id()?, Faults::default());
-    let Some(to) = read_form(&admin.form, admin.lang, &mut faults) else {
+    let Some(to) = confirmed_form(&admin, &mut faults).await? else {
         return form(&admin, Some(id), admin.form.clone(), faults);
     };
     let change = Change {

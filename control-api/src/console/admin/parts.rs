@@ -147,7 +147,7 @@ impl Pager {
             (false, Language::English) => format!("of {}", self.total),
             (false, Language::Russian) => format!("из {}", self.total),
             (true, Language::English) => format!("of {COUNTED} or more"),
-            (true, Language::Russian) => format!("из {COUNTED} или более"),
+            (true, Language::Russian) => format!("из {COUNTED} или больше"),
         };
         if self.shown == 0 { of } else { format!("{first}\u{2013}{last} {of}") }
     }

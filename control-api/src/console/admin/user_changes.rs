@@ -173,7 +173,13 @@ struct PasswordLinkPage {
 }
 
 pub async fn ask_password_link(admin: Admin) -> Answer {
-    let (lang, user) = (admin.lang, user_of_path(&admin).await?);
+    let user = user_of_path(&admin).await?;
+    password_link_page(&admin, &user, Faults::default()).answer()
+}
+
+/// Whoever has the link has the account with all its rights, so that it is drawn for the own password alone.
+fn password_link_page(admin: &Admin, user: &user::Model, faults: Faults) -> Confirm {
+    let lang = admin.lang;
     let happens = [
         lang.say(
             "Whoever opens the link sets this account's password, once, within 24 hours. It is shown only once; hand it to nobody but the user.",
@@ -181,17 +187,21 @@ pub async fn ask_password_link(admin: Admin) -> Answer {
         ),
         lang.say("An earlier link of this user ends.", "Прежняя ссылка этого пользователя перестанет действовать."),
     ];
-    let page = Confirm {
+    Confirm {
         happens: happens.map(str::to_owned).to_vec(),
         action: format!("/console/admin/users/{}/password-link", user.id),
+        asks_password_of: Some(admin.session.user.email.clone()),
         button: lang.say("Draw a link", "Создать ссылку"),
-        ..confirm(&admin, &user, lang.say("Draw a link for a new password?", "Создать ссылку для нового пароля?"))
-    };
-    page.answer()
+        faults,
+        ..confirm(admin, user, lang.say("Draw a link for a new password?", "Создать ссылку для нового пароля?"))
+    }
 }
 
 pub async fn draw_password_link(admin: Admin) -> Answer {
-    let user = user_of_path(&admin).await?;
+    let (user, mut faults) = (user_of_path(&admin).await?, Faults::default());
+    if !is_confirmed(&admin, &mut faults).await? {
+        return password_link_page(&admin, &user, faults).answer();
+    }
     let link = administration::draw_password_link(&admin.app.db, &admin.session, user.id, Utc::now()).await?;
     tracing::info!(by = %admin.session.user.id, user_id = %user.id, "a password link was drawn");
     reply::page(&PasswordLinkPage {
