@@ -163,7 +163,7 @@ async fn a_token_of_somebody_else_is_not_there_and_stays_as_it_is() {
     }
     let key = Uuid::new_v4().to_string();
     for deed in ["/open", "/rotate", "/refund", "/release-device", "/extend"] {
-        let answer = visitor.posts(&path(deed), &[("hours", "1"), ("key", &key)]).await;
+        let answer = visitor.posts(&path(deed), &[("hours", "1"), ("key", &key), ("price", "1.00")]).await;
         assert_eq!(answer.status, 404, "{deed}: {}", answer.text());
     }
     assert_eq!((control.balance(&alice).await, control.balance(&mallory).await), ("82.00".into(), "100.00".into()));
