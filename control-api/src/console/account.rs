@@ -37,7 +37,6 @@ struct RegistrationPage {
     frame: Frame,
     form: Fields,
     faults: Faults,
-    fault: Option<String>,
 }
 
 #[derive(Template)]
@@ -138,7 +137,7 @@ pub async fn show_registration(visit: Visit) -> Answer {
     form.set("ref", visit.query.text("ref"));
     form.set("next", own_path(visit.query.text("next")));
     let (lang, frame) = (visit.lang, visit.frame(Here::Outside));
-    reply::page(&RegistrationPage { lang, frame, form, faults: Faults::default(), fault: None })
+    reply::page(&RegistrationPage { lang, frame, form, faults: Faults::default() })
 }
 
 pub async fn register(visit: Visit) -> Answer {
@@ -147,12 +146,12 @@ pub async fn register(visit: Visit) -> Answer {
     let username = form.read::<Username>("username", lang, &mut faults);
     let full_name = form.read::<FullName>("full_name", lang, &mut faults);
     let password = form.read_raw::<NewPassword>("password", lang, &mut faults);
-    let refuse = |faults: Faults, fault: Option<String>| {
+    let refuse = |faults: Faults| {
         let (frame, form) = (visit.frame(Here::Outside), form.clone());
-        reply::refused(&RegistrationPage { lang, frame, form, faults, fault })
+        reply::refused(&RegistrationPage { lang, frame, form, faults })
     };
     let (Some(email), Some(username), Some(full_name), Some(password)) = (email, username, full_name, password) else {
-        return refuse(faults, None);
+        return refuse(faults);
     };
     let App { db, passwords, limits, .. } = &*visit.app;
     limits.registration(visit.origin.ip_address).await.map_err(Trouble::TooMany)?;
@@ -183,7 +182,7 @@ pub async fn register(visit: Visit) -> Answer {
                 domain::Error::UnknownReferralCode => faults.add("ref", sentence),
                 error => return Err(error.into()),
             }
-            refuse(faults, None)
+            refuse(faults)
         }
     }
 }

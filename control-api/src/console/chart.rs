@@ -12,8 +12,6 @@ const HEIGHT: u64 = 100;
 #[template(path = "console/chart.html")]
 pub struct Bars {
     pub title: String,
-    /// What is counted; nothing, if what is shown says it.
-    pub unit: String,
     /// What each is called, how much it is and how that is shown.
     pub bars: Vec<(String, u64, String)>,
 }
@@ -81,7 +79,7 @@ mod tests {
 
     fn bars(values: &[u64]) -> Bars {
         let bars = values.iter().map(|value| (format!("<day {value}>"), *value, format!("{value} ZNC")));
-        Bars { title: "Revenue".to_owned(), unit: String::new(), bars: bars.collect() }
+        Bars { title: "Revenue".to_owned(), bars: bars.collect() }
     }
 
     #[test]

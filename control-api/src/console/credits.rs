@@ -11,11 +11,11 @@ use super::{
     csv::Csv,
     fields::Faults,
     frame::{Frame, Here},
-    listing::{Asked, Pager},
+    parts::{Pager, Slice, Time},
     reply::{self, Answer, Trouble},
     tokens::once_key,
     visit::Member,
-    wording::{self, Moment},
+    wording,
 };
 use crate::{
     App,
@@ -34,7 +34,7 @@ const USUAL: Decimal = Decimal::ONE_HUNDRED;
 
 /// A line of the ledger.
 struct Line {
-    at: Moment,
+    at: Time,
     kind: &'static str,
     description: String,
     amount: String,
@@ -71,10 +71,10 @@ pub async fn show(member: Member) -> Answer {
 async fn page(member: &Member, amount: String, next: &str, faults: Faults) -> Result<CreditsPage, Trouble> {
     let (app, lang) = (&member.app, member.lang);
     let kind = chosen(member);
-    let asked = Asked::of(&member.query);
+    let slice = Slice::of(&member.query);
     let user_id = member.session.user.id;
     let kind_name = kind.map(|kind| kind.as_str());
-    let (lines, total) = transaction::list(&app.db, user_id, kind_name, asked.limit, asked.offset).await?;
+    let (lines, total) = transaction::list(&app.db, user_id, kind_name, slice.limit, slice.offset).await?;
     Ok(CreditsPage {
         lang,
         frame: member.frame(Here::Credits),
@@ -86,8 +86,15 @@ async fn page(member: &Member, amount: String, next: &str, faults: Faults) -> Re
         faults,
         kinds: ledger::Kind::ALL.map(|kind| (kind.as_str(), wording::transaction(lang, kind.as_str()))).into(),
         kind: kind_name.unwrap_or_default().to_owned(),
+        pager: Pager {
+            lang,
+            path: "/console/credits",
+            filters: vec![("type", kind_name.unwrap_or_default().to_owned())],
+            slice,
+            shown: lines.len() as u64,
+            total,
+        },
         lines: lines.into_iter().map(|line| listed(lang, line)).collect(),
-        pager: asked.pager("/console/credits", &member.query, total),
         file: format!("/console/credits/transactions.csv?type={}", kind_name.unwrap_or_default()),
     })
 }
@@ -99,7 +106,7 @@ fn chosen(member: &Member) -> Option<ledger::Kind> {
 
 fn listed(lang: Language, line: transaction::Model) -> Line {
     Line {
-        at: Moment(line.created_at),
+        at: Time(line.created_at),
         kind: wording::transaction(lang, &line.kind),
         description: wording::description(lang, &line.description),
         amount: wording::money(lang, line.amount),
@@ -119,7 +126,7 @@ pub async fn file(member: Member) -> Answer {
         let is_last = (lines.len() as u64) < FILE_PAGE;
         for line in lines {
             let payment = line.payment_id.map(|id| id.to_string()).unwrap_or_default();
-            let at = Moment(line.created_at).machine();
+            let at = Time(line.created_at).machine();
             let (amount, after) = (line.amount.round_dp(2).to_string(), line.balance_after.round_dp(2).to_string());
             csv.line([at, line.kind, line.description, amount, after, payment, line.id.to_string()]);
         }

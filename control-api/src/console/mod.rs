@@ -15,7 +15,7 @@ mod csv;
 mod fields;
 mod frame;
 mod home;
-mod listing;
+mod parts;
 mod password;
 mod referrals;
 mod reply;

@@ -5,9 +5,10 @@ use shared::language::Language;
 
 use super::{
     frame::{Frame, Here},
+    parts::Time,
     reply::{self, Answer},
     visit::Member,
-    wording::{self, Moment},
+    wording,
 };
 use crate::db::referral;
 
@@ -16,7 +17,7 @@ const LISTED: u64 = 200;
 
 struct Referred {
     username: String,
-    since: Moment,
+    since: Time,
     has_qualified: bool,
 }
 
@@ -40,7 +41,7 @@ pub async fn show(member: Member) -> Answer {
     let people = referral::list(&app.db, user.id, LISTED).await?;
     let person = |person: referral::Referred| Referred {
         username: person.username,
-        since: Moment(person.created_at),
+        since: Time(person.created_at),
         has_qualified: person.has_made_qualifying_purchase,
     };
     reply::page(&ReferralsPage {

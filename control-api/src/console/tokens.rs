@@ -11,11 +11,12 @@ use shared::{
 use uuid::Uuid;
 
 use super::{
+    fields::Faults,
     frame::{Frame, Here},
-    listing::{Asked, Pager},
+    parts::{Confirm, Pager, Slice, Time},
     reply::{self, Answer, Trouble},
     visit::Member,
-    wording::{self, Moment},
+    wording,
 };
 use crate::{
     App,
@@ -39,9 +40,9 @@ pub struct TokenRow {
     pub scope: &'static str,
     pub hours: String,
     pub cost: String,
-    pub created_at: Moment,
-    pub activated_at: Option<Moment>,
-    pub expires_at: Option<Moment>,
+    pub created_at: Time,
+    pub activated_at: Option<Time>,
+    pub expires_at: Option<Time>,
     /// Of an active token.
     pub seconds_left: Option<u64>,
     /// The same in words, for who has no script.
@@ -62,9 +63,9 @@ impl TokenRow {
             scope: wording::scope(lang, &token.scope),
             hours: lang.hours(u64::try_from(token.duration_hours).unwrap_or_default()),
             cost: wording::money(lang, token.cost),
-            created_at: Moment(token.created_at),
-            activated_at: token.activated_at.map(Moment),
-            expires_at: token.expires_at(hour).map(Moment),
+            created_at: Time(token.created_at),
+            activated_at: token.activated_at.map(Time),
+            expires_at: token.expires_at(hour).map(Time),
             seconds_left: left,
             left: left.map(|seconds| lang.lasting(seconds)).unwrap_or_default(),
         }
@@ -90,14 +91,21 @@ struct TokensPage {
 pub async fn list(member: Member) -> Answer {
     let (hour, now, all) = (member.app.config.hour, Utc::now(), member.query.text("all") == "1");
     let filter = access_token::Filter { user_id: Some(member.session.user.id), live_at: (!all).then_some(now) };
-    let asked = Asked::of(&member.query);
-    let (owned, total) = access_token::list(&member.app.db, hour, &filter, asked.limit, asked.offset).await?;
+    let slice = Slice::of(&member.query);
+    let (owned, total) = access_token::list(&member.app.db, hour, &filter, slice.limit, slice.offset).await?;
     reply::page(&TokensPage {
         lang: member.lang,
         frame: member.frame(Here::Tokens),
         all,
+        pager: Pager {
+            lang: member.lang,
+            path: "/console/tokens",
+            filters: vec![("all", if all { "1" } else { "" }.to_owned())],
+            slice,
+            shown: owned.len() as u64,
+            total,
+        },
         tokens: owned.iter().map(|owned| TokenRow::new(member.lang, &owned.token, hour, now)).collect(),
-        pager: asked.pager("/console/tokens", &member.query, total),
     })
 }
 
@@ -106,7 +114,7 @@ struct Holder {
     device: String,
     agent: Option<String>,
     address: Option<String>,
-    last_activity: Moment,
+    last_activity: Time,
     open_connections: i64,
 }
 
@@ -131,7 +139,7 @@ pub async fn show(member: Member) -> Answer {
         device: session.device_id.chars().take(12).collect(),
         agent: session.user_agent.as_deref().map(wording::agent),
         address: session.ip_address,
-        last_activity: Moment(session.last_activity),
+        last_activity: Time(session.last_activity),
         open_connections: session.open_connections,
     });
     let extensions = DURATIONS_HOURS.into_iter().filter_map(|hours| {
@@ -152,23 +160,6 @@ async fn find(member: &Member) -> Result<access_token::Model, Trouble> {
     let owned = access_token::find(&member.app.db, member.id()?).await?;
     let owned = owned.filter(|owned| owned.token.user_id == member.session.user.id);
     Ok(owned.ok_or(domain::Error::TokenNotFound)?.token)
-}
-
-/// A page that asks whether to go on.
-#[derive(Template)]
-#[template(path = "console/confirm.html")]
-pub struct ConfirmPage {
-    pub lang: Language,
-    pub frame: Frame,
-    pub title: String,
-    pub sentences: Vec<String>,
-    /// Where the form goes.
-    pub action: String,
-    pub fields: Vec<(&'static str, String)>,
-    pub button: String,
-    pub is_dangerous: bool,
-    /// Where else to go.
-    pub back: String,
 }
 
 /// What can be done with a token once its owner was asked.
@@ -199,11 +190,11 @@ impl Deed {
 pub async fn confirm(member: Member) -> Answer {
     let (token, deed, lang) = (find(&member).await?, Deed::of(&member)?, member.lang);
     let path = format!("/console/tokens/{}", token.id);
-    let mut fields = Vec::new();
+    let mut hidden = Vec::new();
     let (what, title, button, sentences) = match deed {
         Deed::Extend(hours) => {
             let price = member.app.prices.of(hours).ok_or(domain::Error::InvalidDuration)?;
-            fields = vec![
+            hidden = vec![
                 ("hours", hours.to_string()),
                 ("key", Uuid::new_v4().to_string()),
                 ("price", znc(price)),
@@ -257,17 +248,21 @@ pub async fn confirm(member: Member) -> Answer {
             ],
         ),
     };
-    reply::page(&ConfirmPage {
+    let page = Confirm {
         lang,
         frame: member.frame(Here::Tokens),
         title: title.to_owned(),
-        sentences,
+        facts: Vec::new(),
+        happens: sentences,
         action: format!("{path}/{what}"),
-        fields,
-        button: button.to_owned(),
+        hidden,
+        asks_password_of: None,
+        button,
         is_dangerous: !matches!(deed, Deed::Extend(_)),
         back: path,
-    })
+        faults: Faults::default(),
+    };
+    page.answer()
 }
 
 /// What a purchase leaves of a balance.

@@ -7,10 +7,10 @@ use shared::language::Language;
 use super::{
     chart::Bars,
     frame::{Frame, Here},
-    listing::{Asked, Pager},
+    parts::{Pager, Slice, Time},
     reply::{self, Answer},
     visit::Member,
-    wording::{self, Moment},
+    wording,
 };
 use crate::db::{access_token, session};
 
@@ -24,8 +24,8 @@ struct SessionRow {
     device: String,
     address: String,
     agent: String,
-    started_at: Moment,
-    last_activity: Moment,
+    started_at: Time,
+    last_activity: Time,
     is_active: bool,
     requests: i64,
     traffic: String,
@@ -50,7 +50,6 @@ pub async fn show(member: Member) -> Answer {
     let days = session::days_of_user(&app.db, user_id, first, today).await?;
     let bars = |title: &str, of: &dyn Fn(&session::Day) -> (u64, String)| Bars {
         title: title.to_owned(),
-        unit: String::new(),
         bars: days
             .iter()
             .map(|day| (day.day.format("%Y-%m-%d").to_string(), of(day)))
@@ -61,8 +60,8 @@ pub async fn show(member: Member) -> Answer {
 
     let filter = session::Filter { user_id: Some(user_id), token_id: None, active_only: false };
     let reported_since = Utc::now() - session::silence(app.config.lease);
-    let asked = Asked::of(&member.query);
-    let (sessions, total) = session::list(&app.db, &filter, reported_since, asked.limit, asked.offset).await?;
+    let slice = Slice::of(&member.query);
+    let (sessions, total) = session::list(&app.db, &filter, reported_since, slice.limit, slice.offset).await?;
     let ids: Vec<_> = sessions.iter().map(|session| session.token_id).collect();
     let prefixes = access_token::prefixes(&app.db, &ids).await?;
     let row = |session: session::Session| SessionRow {
@@ -71,8 +70,8 @@ pub async fn show(member: Member) -> Answer {
         device: session.device_id.chars().take(12).collect(),
         address: session.ip_address.unwrap_or_default(),
         agent: session.user_agent.as_deref().map(wording::agent).unwrap_or_default(),
-        started_at: Moment(session.started_at),
-        last_activity: Moment(session.last_activity),
+        started_at: Time(session.started_at),
+        last_activity: Time(session.last_activity),
         is_active: session.ended_at.is_none(),
         requests: session.requests,
         traffic: wording::bytes(lang, count(session.bytes_in.saturating_add(session.bytes_out))),
@@ -87,7 +86,7 @@ pub async fn show(member: Member) -> Answer {
         traffic: bars(lang.say("Traffic by day", "Трафик по дням"), &|day| {
             (count(day.bytes), wording::bytes(lang, count(day.bytes)))
         }),
+        pager: Pager { lang, path: "/console/usage", filters: Vec::new(), slice, shown: sessions.len() as u64, total },
         sessions: sessions.into_iter().map(row).collect(),
-        pager: asked.pager("/console/usage", &member.query, total),
     })
 }

@@ -1,8 +1,5 @@
 //! What the console says in words, in both languages: refusals of the domain, faults of a field, states, amounts, what was done.
 
-use std::fmt;
-
-use chrono::{DateTime, SecondsFormat, Utc};
 use rust_decimal::Decimal;
 use shared::{
     grant::{DURATIONS_HOURS, State},
@@ -265,23 +262,6 @@ pub fn description(lang: Language, text: &str) -> String {
     russian
         .map(|text| text.replace("(not activated)", "(не начат)").replace(" tokens)", " шт.)"))
         .unwrap_or_else(|| text.to_owned())
-}
-
-/// A moment, which a script shows by the clock on the wall of whoever reads it.
-#[derive(Clone, Copy)]
-pub struct Moment(pub DateTime<Utc>);
-
-impl Moment {
-    /// As `<time datetime>` has it.
-    pub fn machine(self) -> String {
-        self.0.to_rfc3339_opts(SecondsFormat::Secs, true)
-    }
-}
-
-impl fmt::Display for Moment {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.0.format("%Y-%m-%d %H:%M UTC"))
-    }
 }
 
 /// A number of bytes, by its largest unit: `1.5 MiB`.

@@ -197,10 +197,11 @@ async fn the_history_pages_filters_and_comes_as_a_file() {
     }
     control.set(&alice, &serde_json::json!({ "currency_balance": "80.00", "reason": "=HYPERLINK(\"x\")" })).await;
     let visitor = at_console(&control, &alice).await;
-    let first = visitor.gets("/console/credits?type=purchase").await.text();
-    assert!(first.contains("1–20 of 25"), "{first}");
-    assert!(first.contains("/console/credits?type=purchase&#38;page=2"), "{first}");
-    assert!(visitor.gets("/console/credits?type=purchase&page=2").await.text().contains("21–25 of 25"));
+    let first = visitor.gets("/console/credits?type=purchase&limit=20").await.text();
+    assert!(first.contains("1\u{2013}20 of 25"), "{first}");
+    assert!(first.contains("/console/credits?type=purchase&#38;limit=20&#38;offset=20"), "{first}");
+    let second = visitor.gets("/console/credits?type=purchase&limit=20&offset=20").await.text();
+    assert!(second.contains("21\u{2013}25 of 25"), "{second}");
     let file = visitor.gets("/console/credits/transactions.csv").await;
     assert!(file.header("content-disposition").contains("transactions.csv"));
     let text = file.text();

@@ -133,7 +133,7 @@ fn redis_parts(lang: Language, app: &App, heard: Option<Heard>) -> Vec<Part> {
         (lang.say("When memory is full", "При нехватке памяти"), heard.server.maxmemory_policy.clone()),
     ];
     if let Some(at) = heard.built_at_ms.and_then(chrono::DateTime::from_timestamp_millis) {
-        facts.push((lang.say("Filled", "Заполнен"), crate::console::wording::Moment(at).to_string()));
+        facts.push((lang.say("Filled", "Заполнен"), Time(at).to_string()));
     }
     let redis = Part {
         name: "Redis",

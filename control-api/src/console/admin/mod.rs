@@ -8,7 +8,6 @@ mod health;
 mod ledger;
 mod networks;
 mod overview;
-mod parts;
 mod payments;
 mod sessions;
 mod tokens;
@@ -27,6 +26,7 @@ use uuid::Uuid;
 
 use super::{
     fields::Faults,
+    parts,
     reply::Trouble,
     visit::{Admin, admin},
     wording as words,

@@ -134,7 +134,6 @@ pub async fn show(admin: Admin) -> Answer {
     };
     let revenue = Bars {
         title: lang.say("Revenue by day, last 30 days (UTC)", "Выручка по дням за 30 дней (UTC)").to_owned(),
-        unit: String::new(),
         bars: bars(|lang, day| {
             let cents = (revenue(day) * Decimal::ONE_HUNDRED).max(Decimal::ZERO);
             (cents.to_u64().unwrap_or_default(), words::money(lang, revenue(day)))
@@ -144,7 +143,6 @@ pub async fn show(admin: Admin) -> Answer {
         title: lang
             .say("Tokens sold by day, last 30 days (UTC)", "Продано токенов по дням за 30 дней (UTC)")
             .to_owned(),
-        unit: String::new(),
         bars: bars(|_, day| (u64::try_from(day.tokens_sold).unwrap_or_default(), day.tokens_sold.to_string())),
     };
     let frame = admin.frame(Here::Overview);

@@ -1,19 +1,18 @@
-//! What the pages for administrators are put together from: times, badges, names with their links, pages of a list, the question
+//! What pages are put together from: times, badges, names with their links, pages of a list, the question
 //! before something dangerous.
 
 use std::fmt;
 
 use askama::{Template, filters::HtmlSafe};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use poem::Response;
 use shared::language::Language;
 use uuid::Uuid;
 
-use super::super::{
+use super::{
     fields::{Faults, Fields},
     frame::Frame,
     reply,
-    wording::Moment,
 };
 use crate::db::user::Named;
 
@@ -28,10 +27,17 @@ const COUNTED: u64 = 10_000;
 #[derive(Clone, Copy)]
 pub struct Time(pub DateTime<Utc>);
 
+impl Time {
+    /// As programs read it (RFC 3339).
+    pub fn machine(self) -> String {
+        self.0.to_rfc3339_opts(SecondsFormat::Secs, true)
+    }
+}
+
 impl fmt::Display for Time {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let moment = Moment(self.0);
-        write!(formatter, r#"<time datetime="{}">{moment}</time>"#, moment.machine())
+        let shown = self.0.format("%Y-%m-%d %H:%M UTC");
+        write!(formatter, r#"<time datetime="{}">{shown}</time>"#, self.machine())
     }
 }
 
@@ -101,7 +107,7 @@ pub fn address<'a>(path: &str, parameters: impl IntoIterator<Item = (&'a str, &'
 
 /// Which lines of how many a page shows, and the ways to those before and after, with what the list is filtered by.
 #[derive(Clone, Template)]
-#[template(path = "console/admin/pager.html")]
+#[template(path = "console/pager.html")]
 pub struct Pager {
     pub lang: Language,
     pub path: &'static str,
@@ -155,7 +161,7 @@ impl Pager {
 
 /// The page that asks before something is done, and says what will happen.
 #[derive(Template)]
-#[template(path = "console/admin/confirm.html")]
+#[template(path = "console/confirm.html")]
 pub struct Confirm {
     pub lang: Language,
     pub frame: Frame,
