@@ -256,6 +256,15 @@ pub struct Config {
     pub return_origins: Vec<String>,
 }
 
+impl Config {
+    /// Whether people reach the console and Zenzefi by one host name, other than on the machine itself.
+    pub fn shares_host(&self) -> bool {
+        let host = |origin: &str| Url::parse(origin).ok()?.host_str().map(str::to_owned);
+        let (control, public) = (host(&self.control_origin), host(&self.public_origin));
+        control == public && !matches!(control.as_deref(), Some("localhost" | "127.0.0.1" | "[::1]"))
+    }
+}
+
 const SECRET_KEY_BYTES: usize = 32;
 const TOKEN_HOUR_SECONDS: u64 = 3_600;
 const LEASE_SECONDS: u64 = LEASE_MS / 1_000;

@@ -154,6 +154,12 @@ pub async fn run(
     let app = App::new(config, stop.clone()).await?;
     let tasks = Tasks { tracker: TaskTracker::new(), stop: stop.clone(), failed: CancellationToken::new() };
 
+    if app.config.shares_host() {
+        tracing::warn!(
+            "CONTROL_ORIGIN is on a host of PUBLIC_ORIGIN: a browser gives cookies of one to the other, and pages of Zenzefi can set \
+            some; give the console a host of its own (CONSOLE_HOST of the edge)"
+        );
+    }
     let (db, publisher, metrics) = (&app.db, &app.publisher, &app.metrics);
     if !app.config.allow_eviction {
         match tokio::time::timeout(CONTACT_WITHIN, refuse_eviction(publisher)).await {
