@@ -20,7 +20,7 @@ use crate::{
     credential::{self, with_query},
     gateway::{self, check_cross_site, form_field, language_cookie, read_body, redirect, require, signed_in_as},
     held::Held,
-    ids, judge,
+    ids, judge, meter,
     origin::Origin,
     pages::{Reader, Why},
     request::{Request, RequestCtx},
@@ -137,7 +137,7 @@ async fn ask_to_take_over(
         user_id: held.user_id,
         request_id: request.id,
         address: request.client,
-        agent: agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned()),
+        agent: agent.map(meter::agent_told),
     });
     let taken = edge.redis().take_over(held, &from.device, request.client, ids::draw(), &told).await;
     taken.map_err(|error| {
