@@ -1,7 +1,9 @@
 //! What people are shown at the edge: each refusal, with what happened and what to do about it, in both languages.
 
+use std::sync::Arc;
+
 use http::Method;
-use reqwest::RequestBuilder;
+use reqwest::{RequestBuilder, cookie::Jar};
 use serde_json::json;
 use testbed::{
     actors::{Edge, Token, User},
@@ -152,6 +154,28 @@ async fn a_page_says_what_became_of_a_token_and_what_to_do_in_both_languages() {
     let titles = ["This link does not work any more", "Эта ссылка больше не действует"];
     assert_pages(gone, &Expected { status: 401, titles, offers: ["Go to the portal", "Перейти на портал"] }).await;
     assert!(navigation(gone(), "en").answer().await.text().contains(r#"value="/page""#), "it leads on");
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_browser_whose_credential_is_known_no_more_is_told_so_once_and_never_that_its_time_is_over() {
+    let mut stack = Stack::start().await;
+    stack.settle().await;
+    let address = stack.edge().url().parse().expect("an address");
+    for is_seen in [true, false] {
+        // As the sign-in has left it.
+        let jar = Jar::default();
+        jar.add_cookie_str(&format!("zenzefi_access_token={}", Token::stranger().text), &address);
+        jar.add_cookie_str("zenzefi_ended=expired", &address);
+        let browser = client().cookie_provider(Arc::new(jar)).build().expect("a client");
+        let page = async || navigation(browser.get(stack.edge().url()), "en").answer().await;
+        if is_seen {
+            assert_page(&page().await, 401, "en", "There is no such token");
+        } else {
+            assert_eq!(browser.get(stack.edge().url()).answer().await.status, 401);
+        }
+        assert_page(&page().await, 401, "en", "Sign in to Zenzefi");
+    }
     stack.finish().await;
 }
 
