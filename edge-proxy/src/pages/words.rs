@@ -125,7 +125,7 @@ pub fn of(denied: &Denied, reader: &Reader) -> Words {
             language,
             [
                 "Zenzefi has failed to answer too often, so it is given a rest. Your token's time has not begun.",
-                "Zenzefi слишком часто не мог ответить, поэтому ему дана передышка. Время вашего токена ещё не пошло.",
+                "Zenzefi слишком часто не мог ответить, поэтому запросы к нему ненадолго приостановлены. Время вашего токена ещё не пошло.",
             ],
         ),
         Denied::TooManyOpen => too_many(
