@@ -214,7 +214,7 @@ async fn a_page_says_why_a_good_token_does_not_open_something_in_both_languages(
         &Expected {
             status: 403,
             titles: ["Not from this network", "Не из этой сети"],
-            offers: ["your address 198.51.100.9", "ваш адрес 198.51.100.9"],
+            offers: ["your address is 198.51.100.9", "ваш адрес 198.51.100.9"],
         },
     )
     .await;
