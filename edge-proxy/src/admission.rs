@@ -11,7 +11,7 @@ use crate::{
     config::DevicePolicy,
     credential::Candidate,
     held::Held,
-    meter::Who,
+    meter::{self, Who},
     permit::Permit,
     request::Request,
     verdict::{Ending, Refusal, Unfit},
@@ -159,7 +159,7 @@ impl Edge {
             device: caller.from.device.clone(),
             started_at_ms: lease.started_at_ms,
             address: caller.request.client,
-            agent: caller.agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned()),
+            agent: caller.agent.map(meter::agent_told),
         };
         Ok(permit.counted(self.meter.session(lease.session_id, who).open(), place))
     }

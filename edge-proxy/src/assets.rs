@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use shared::{credential::Digest, look};
 
+use crate::rewrite::notice;
+
 /// Of a digest in hex: enough to tell contents apart.
 const VERSION_CHARS: usize = 16;
 
@@ -49,7 +51,7 @@ impl Default for Assets {
         Self {
             style: Asset::new("/_gateway/style.css", "text/css; charset=utf-8", style),
             icon: Asset::new("/_gateway/icon.svg", "image/svg+xml", look::ICON.to_owned()),
-            time_left: Asset::new("/_gateway/time-left.js", "text/javascript; charset=utf-8", script),
+            time_left: Asset::new(notice::SCRIPT_PATH, "text/javascript; charset=utf-8", script),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     credential::{self, with_query},
     gateway::{self, check_cross_site, form_field, language_cookie, read_body, redirect, require, signed_in_as},
     held::Held,
-    ids, judge,
+    ids, judge, meter,
     origin::Origin,
     pages::{Reader, Why},
     request::{Request, RequestCtx},
@@ -99,7 +99,10 @@ pub async fn take_over(edge: &Edge, session: &mut Session, request: &Request) ->
     let head = session.req_header();
     match taken_over(edge, head, request).await {
         Ok(()) => redirect(request, &next),
-        Err(denied) if wants_page(head, true) => Ok(refusal_page(edge, head, Some(request), &denied, next, "")),
+        Err(denied) if wants_page(head, true) => {
+            let page = refusal_page(edge, head, Some(request), &denied, next, "");
+            Ok(forgetting(page, edge, head, Some(request), &denied))
+        }
         Err(denied) => Err(denied),
     }
 }
@@ -137,7 +140,7 @@ async fn ask_to_take_over(
         user_id: held.user_id,
         request_id: request.id,
         address: request.client,
-        agent: agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned()),
+        agent: agent.map(meter::agent_told),
     });
     let taken = edge.redis().take_over(held, &from.device, request.client, ids::draw(), &told).await;
     taken.map_err(|error| {
@@ -168,14 +171,18 @@ pub fn asset(asset: &Asset, session: &Session) -> Result<Answer, Denied> {
 
 /// A refusal as the caller can use it: a page for a browser that shows it, problem JSON for all others.
 pub fn refusal(edge: &Edge, head: &RequestHeader, ctx: &RequestCtx, denied: &Denied) -> Answer {
-    let is_form = matches!(edge.routes.of(&ctx.path), Route::SignIn | Route::TakeOver);
+    let route = edge.routes.of(&ctx.path);
+    let is_form = matches!(route, Route::SignIn | Route::TakeOver);
     let request = ctx.request.as_deref();
-    if wants_page(head, is_form) {
+    let answer = if wants_page(head, is_form) {
         let next = destination(head, request, &ctx.path);
-        return refusal_page(edge, head, request, denied, next, &ctx.id_text());
-    }
-    let answer = Answer::problem(denied);
-    forgetting(answer, edge, head, request, denied)
+        refusal_page(edge, head, request, denied, next, &ctx.id_text())
+    } else {
+        Answer::problem(denied)
+    };
+    // What is refused there is the credential that was brought, and not the one that the browser has.
+    let is_of_another = matches!(route, Route::Authenticate | Route::Enter);
+    if is_of_another { answer } else { forgetting(answer, edge, head, request, denied) }
 }
 
 /// Whether it is a browser that shows what it is answered; those that say nothing of that post forms to us alone.
@@ -211,18 +218,17 @@ fn refusal_page(
     } else {
         edge.site.refusal(&reader, denied)
     };
-    let styled_by = edge.site.home.as_ref().filter(|_| !is_home);
-    forgetting(Answer::page(Some(denied), page, styled_by), edge, head, request, denied)
+    Answer::page(Some(denied), page, edge.site.home.as_ref().filter(|_| !is_home))
 }
 
-/// Makes a browser forget a credential that opens nothing.
+/// Makes a browser forget its credential, which opens nothing, and remember why where that is known.
 fn forgetting(answer: Answer, edge: &Edge, head: &RequestHeader, request: Option<&Request>, denied: &Denied) -> Answer {
     let has_cookie = credential::cookie(&head.headers, cookie::ACCESS_TOKEN).is_some();
     let (Some(request), Denied::BadCredential(bad), true) = (request, denied, has_cookie) else { return answer };
-    let answer = answer.with(header::SET_COOKIE, gateway::cleared_cookie(edge, request));
     match bad {
-        Bad::Unknown => answer,
-        _ => answer.with(header::SET_COOKIE, gateway::ended_cookie(edge, request, *bad)),
+        // What was remembered of it at the sign-in is for when its time is over, and that is not known.
+        Bad::Unknown => gateway::signed_out(answer, edge, request),
+        _ => gateway::ended_by(answer, edge, request, *bad),
     }
 }
 

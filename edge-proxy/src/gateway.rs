@@ -168,8 +168,7 @@ pub async fn logout(edge: &Edge, session: &Session, request: &Request) -> Result
         tracing::debug!(reason = denied.reason(), "a logout freed no device");
     }
     let answer = Answer::json(&json!({ "logged_out": true, "message": "Cookie deleted successfully" }));
-    let answer = answer.with(header::SET_COOKIE, cleared_cookie(edge, request));
-    Ok(answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ENDED, "", 0)))
+    Ok(signed_out(answer, edge, request))
 }
 
 /// `POST /api/v1/proxy/session/release`: frees the device that asks.
@@ -251,16 +250,18 @@ fn keeping_credential(answer: Answer, edge: &Edge, request: &Request, credential
     answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ENDED, expired, left + ENDED_TOLD_SECONDS))
 }
 
-/// The line that makes a browser forget its credential.
-pub fn cleared_cookie(edge: &Edge, request: &Request) -> HeaderValue {
-    cookie(edge, request, cookie::ACCESS_TOKEN, "", 0)
+/// Makes a browser forget its credential, and that it had one.
+pub fn signed_out(answer: Answer, edge: &Edge, request: &Request) -> Answer {
+    let answer = answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ACCESS_TOKEN, "", 0));
+    answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ENDED, "", 0))
 }
 
-/// The line that makes a browser remember for a while why it lost its credential: a script of the page mostly hears of it first, and whoever
+/// Makes a browser forget its credential, and remember for a while why it lost it: a script of the page mostly hears of it first, and whoever
 /// looks at the page is to be told as well.
-pub fn ended_cookie(edge: &Edge, request: &Request, bad: Bad) -> HeaderValue {
+pub fn ended_by(answer: Answer, edge: &Edge, request: &Request, bad: Bad) -> Answer {
     let for_seconds = if bad == Bad::Suspended { SUSPENDED_TOLD_SECONDS } else { ENDED_TOLD_SECONDS };
-    cookie(edge, request, cookie::ENDED, Why::Bad(bad).name(), for_seconds)
+    let answer = answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ACCESS_TOKEN, "", 0));
+    answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ENDED, Why::Bad(bad).name(), for_seconds))
 }
 
 /// The line that makes a browser keep the language that was chosen: no secret, and the same whoever leads here.

@@ -65,7 +65,7 @@ impl Rewriting {
         };
         if let Some(shown) = shown.filter(|_| admitted.gets_notice && plan.text == Some(Text::Html))
             && is_shown_as_page(asked, head)
-            && forward::admit_script(head, shown.is_https())?
+            && forward::admit_script(head, shown)?
         {
             let script = format!("<script src=\"{}\" defer></script>", edge.assets.time_left.address());
             work.notice = Some(Notice::new(script.into()));

@@ -1,7 +1,9 @@
 //! What people are shown at the edge: each refusal, with what happened and what to do about it, in both languages.
 
+use std::sync::Arc;
+
 use http::Method;
-use reqwest::RequestBuilder;
+use reqwest::{RequestBuilder, cookie::Jar};
 use serde_json::json;
 use testbed::{
     actors::{Edge, Token, User},
@@ -156,6 +158,28 @@ async fn a_page_says_what_became_of_a_token_and_what_to_do_in_both_languages() {
 }
 
 #[tokio::test]
+async fn a_browser_whose_credential_is_known_no_more_is_told_so_once_and_never_that_its_time_is_over() {
+    let mut stack = Stack::start().await;
+    stack.settle().await;
+    let address = stack.edge().url().parse().expect("an address");
+    for is_seen in [true, false] {
+        // As the sign-in has left it.
+        let jar = Jar::default();
+        jar.add_cookie_str(&format!("zenzefi_access_token={}", Token::stranger().text), &address);
+        jar.add_cookie_str("zenzefi_ended=expired", &address);
+        let browser = client().cookie_provider(Arc::new(jar)).build().expect("a client");
+        let page = async || navigation(browser.get(stack.edge().url()), "en").answer().await;
+        if is_seen {
+            assert_page(&page().await, 401, "en", "There is no such token");
+        } else {
+            assert_eq!(browser.get(stack.edge().url()).answer().await.status, 401);
+        }
+        assert_page(&page().await, 401, "en", "Sign in to Zenzefi");
+    }
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn a_page_says_why_a_good_token_does_not_open_something_in_both_languages() {
     let plan = Stack::plan().edge_env("UNKNOWN_TOKENS_PER_MINUTE", "2").edge_env("TRUSTED_PROXIES", "127.0.0.1");
     let stack = plan.start().await;
@@ -190,7 +214,7 @@ async fn a_page_says_why_a_good_token_does_not_open_something_in_both_languages(
         &Expected {
             status: 403,
             titles: ["Not from this network", "Не из этой сети"],
-            offers: ["your address 198.51.100.9", "ваш адрес 198.51.100.9"],
+            offers: ["your address is 198.51.100.9", "ваш адрес 198.51.100.9"],
         },
     )
     .await;

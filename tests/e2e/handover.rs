@@ -1,7 +1,10 @@
 //! Opening the upstream in a browser from where the token was bought, without its text ever being in an address.
 
 use http::Method;
+use reqwest::Client;
+use serde_json::json;
 use testbed::{
+    actors::{Token, User},
     client::{Ask, client},
     eventually,
     stack::Stack,
@@ -59,5 +62,33 @@ async fn more_time_is_bought_for_a_token_in_use() {
     let seconds = |body: &serde_json::Value| body["time_remaining_seconds"].as_u64().unwrap_or_default();
     let ask = async || status.try_clone().expect("no body").answer().await.expect(200);
     eventually!(ask().await, |body| seconds(body) > 24 * 3600);
+    stack.finish().await;
+}
+
+/// A browser that was handed a token.
+async fn handed_to_a_browser(stack: &Stack, owner: &User, token: &Token) -> Client {
+    let opened = owner.request(Method::POST, &format!("/tokens/{}/open", token.id)).answer().await.expect(200);
+    let url = opened["url"].as_str().expect("an address");
+    stack.secrets.remember("code", url.rsplit('=').next().expect("a code"));
+    let browser = client().cookie_store(true).build().expect("a client");
+    assert_eq!(browser.get(url).answer().await.status, 303);
+    browser
+}
+
+#[tokio::test]
+async fn a_browser_keeps_its_token_when_another_that_it_tries_opens_nothing() {
+    let mut stack = Stack::start().await;
+    stack.settle().await;
+    let alice = stack.control.user("alice").with_credits(100).await;
+    let [good, replaced] = [alice.buys(24).await, alice.buys(24).await];
+    let browser = handed_to_a_browser(&stack, &alice, &good).await;
+    alice.rotates(&replaced).await;
+    eventually!(stack.edge().status_for(&replaced, "/").await, |status| *status == 401);
+    for other in [&replaced, &Token::stranger()] {
+        let sign_in = browser.post(format!("{}/api/v1/proxy/authenticate", stack.edge().url()));
+        let refused = sign_in.json(&json!({ "token": other.text })).answer().await;
+        assert_eq!((refused.status, refused.header("set-cookie")), (401, ""));
+        assert_eq!(browser.get(stack.edge().url()).answer().await.status, 200);
+    }
     stack.finish().await;
 }

@@ -1,6 +1,6 @@
 //! How a token changes hands: whoever holds a good credential goes on at another device.
 
-use http::Method;
+use http::{HeaderValue, Method};
 use reqwest::RequestBuilder;
 use serde_json::json;
 use testbed::{
@@ -84,7 +84,15 @@ async fn a_token_is_taken_over_by_whoever_may_use_it_and_that_starts_no_clock() 
     assert_eq!(here.on(FIRST, &token, Method::GET, PAGE).answer().await.status, 200);
     assert!(socket.is_open().await);
 
-    let answer = take_over(there, &token, SECOND).answer().await;
+    // Of what calls itself at length, as much is told as of a session.
+    let at_length = HeaderValue::from_str(&"ж".repeat(300)).expect("an agent");
+    let answer = take_over(there, &token, SECOND).header("user-agent", at_length).answer().await;
+    let audited = async || {
+        let lines = "/admin/audit-logs?action=release_device";
+        stack.control.admin.request(Method::GET, lines).answer().await.expect(200)
+    };
+    let lines = eventually!(audited().await, |lines| lines["total"] == 1);
+    assert_eq!(lines["items"][0]["user_agent"], "ж".repeat(256));
     assert_eq!((answer.status, answer.header("location")), (303, format!("{}/page", there.url()).as_str()));
     assert_eq!(socket.closed().await, (4008, "device taken over".to_owned()));
     // It is kept for the one who took it before that one's first request.

@@ -88,9 +88,10 @@ async fn a_page_of_the_upstream_gets_the_notice_once_and_nothing_else_does() {
         assert!(coded.text().starts_with(SCRIPT), "{coding}");
     }
     let policy = page("/text?header=Content-Security-Policy:default-src 'none'").answer().await;
+    let ours = format!("{}/_gateway/time-left", edge.url());
     assert_eq!(
         policy.header("content-security-policy"),
-        "default-src 'none'; script-src-elem 'self'; connect-src 'self'"
+        format!("default-src 'none'; script-src-elem {ours}.js; connect-src {ours}")
     );
 
     let origin = edge.url();
@@ -134,6 +135,13 @@ async fn a_page_tells_in_its_tokens_last_minutes_how_long_it_lasts_and_when_it_i
         .await;
         browser.reads_out("status", "").await;
         browser.reads_out("StaticText", spoken).await;
+        // And nothing else of this origin is run or asked.
+        let asks =
+            "const tell = arguments[1]; fetch(arguments[0]).then(() => tell('asked'), () => tell('kept from it'))";
+        assert_eq!(browser.awaits(asks, &[json!(format!("{}/health", edge.url()))]).await, "kept from it");
+        let runs = "const [script, tell] = [document.createElement('script'), arguments[1]]; script.src = arguments[0]; \
+            script.onload = () => tell('run'); script.onerror = () => tell('kept from it'); document.body.append(script)";
+        assert_eq!(browser.awaits(runs, &[json!(format!("{}/assets/site.js", edge.url()))]).await, "kept from it");
         let before = browser.runs("return document.body.getBoundingClientRect().height", &[]).await;
         browser.keeps_screenshot(&format!("time-left-{language}")).await;
         assert!(browser.has_part("link", buy).await);

@@ -13,7 +13,7 @@ use crate::{
     rewrite::{
         headers as rewrite,
         media::Text,
-        notice::policy_with_own_script,
+        notice::policy_with_notice,
         origins::Spellings,
         plan::{self, Plan, joined},
         validators,
@@ -119,10 +119,10 @@ pub fn fit_body(head: &mut ResponseHeader, plan: &Plan) -> pingora::Result<()> {
     Ok(())
 }
 
-/// Lets a page run a script of the gateway's, by its policies; `false` where they do not let it, and nothing is changed.
-pub fn admit_script(head: &mut ResponseHeader, is_https: bool) -> pingora::Result<bool> {
+/// Lets a page that is shown under this origin tell the time left, by its policies; `false` where they do not let it, and nothing is changed.
+pub fn admit_script(head: &mut ResponseHeader, shown: &Origin) -> pingora::Result<bool> {
     let name = header::CONTENT_SECURITY_POLICY;
-    let admitted = |line: &HeaderValue| line.to_str().ok().and_then(|line| policy_with_own_script(line, is_https));
+    let admitted = |line: &HeaderValue| line.to_str().ok().and_then(|line| policy_with_notice(line, shown));
     let lines: Option<Vec<String>> = head.headers.get_all(&name).iter().map(admitted).collect();
     let Some(lines) = lines else { return Ok(false) };
     head.remove_header(&name);

@@ -14,7 +14,7 @@ use fred::error::Error;
 use shared::event::{SessionFigures, Usage};
 use uuid::Uuid;
 
-pub use self::tally::{Open, Tally, Who};
+pub use self::tally::{Open, Tally, Who, agent_told};
 use crate::{clock::Clock, redis::Redis};
 
 /// How long the figures of a session are kept after its lease has lapsed: a Redis that lost them is told again.

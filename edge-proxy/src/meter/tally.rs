@@ -10,12 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::HeaderValue;
 use shared::{device::Device, event::SessionFigures};
 use uuid::Uuid;
 
 use crate::clock::Clock;
 
-/// How much of an agent is kept.
+/// How much is told of what a client calls itself.
 const AGENT_BYTES: usize = 512;
 
 /// Whose session it is, from the first request that this edge saw of it.
@@ -28,7 +29,15 @@ pub struct Who {
     /// In milliseconds of Redis' clock since 1970.
     pub started_at_ms: i64,
     pub address: Option<IpAddr>,
+    /// See [`agent_told`].
     pub agent: Option<String>,
+}
+
+/// What a client calls itself, as the control plane is told of it.
+pub fn agent_told(agent: &HeaderValue) -> String {
+    let mut told = String::from_utf8_lossy(agent.as_bytes()).into_owned();
+    told.truncate(told.floor_char_boundary(AGENT_BYTES));
+    told
 }
 
 /// What this edge has counted of one session.
@@ -67,10 +76,7 @@ struct Counts {
 }
 
 impl Tally {
-    pub(super) fn new(instance_id: Uuid, mut who: Who) -> Self {
-        if let Some(agent) = &mut who.agent {
-            agent.truncate(agent.floor_char_boundary(AGENT_BYTES));
-        }
+    pub(super) fn new(instance_id: Uuid, who: Who) -> Self {
         Self {
             instance_id,
             who,
@@ -193,19 +199,9 @@ mod tests {
 
     #[test]
     fn an_agent_is_cut_between_two_characters() {
-        let kept = |agent: String| {
-            let who = Who {
-                session_id: Uuid::nil(),
-                token_id: Uuid::nil(),
-                user_id: Uuid::nil(),
-                device: Device::known("a-device"),
-                started_at_ms: 0,
-                address: None,
-                agent: Some(agent),
-            };
-            Tally::new(Uuid::nil(), who).who.agent
-        };
-        assert_eq!(kept("ж".repeat(300) + "x"), Some("ж".repeat(256)));
-        assert_eq!(kept("x".to_owned() + &"ж".repeat(300)), Some("x".to_owned() + &"ж".repeat(255)));
+        let told = |agent: &str| agent_told(&HeaderValue::from_str(agent).expect("an agent"));
+        assert_eq!(told("a client"), "a client");
+        assert_eq!(told(&("ж".repeat(300) + "x")), "ж".repeat(256));
+        assert_eq!(told(&("x".to_owned() + &"ж".repeat(300))), "x".to_owned() + &"ж".repeat(255));
     }
 }

@@ -224,8 +224,7 @@ impl Site {
         }
         let first = match denied {
             _ if is_over_soon => Some(link(&reader.next, language.say("Try again now", "Повторить сейчас"))),
-            Denied::InUse { .. } | Denied::AddressRefused => None,
-            Denied::KeptOut => self.to_portal(language),
+            Denied::InUse { .. } | Denied::AddressRefused | Denied::KeptOut => None,
             Denied::DeviceRequired => {
                 let to = format!("/_gateway/sign-in?next={}", encoded(&reader.next));
                 Some(link(&to, language.say("Sign in", "Войти")))
@@ -347,6 +346,16 @@ mod tests {
         assert!(page.html.contains("action=\"/_gateway/take-over\"") && page.again_after.is_none());
         let page = site().refusal(&reader(Language::Russian), &in_use()).html;
         assert!(page.contains("другой браузер") && page.contains("1\u{a0}ч 2\u{a0}мин"), "{page}");
+    }
+
+    #[test]
+    fn who_is_kept_out_of_a_token_is_sent_to_whom_can_change_it_and_not_to_a_page_that_cannot() {
+        for (language, whom) in
+            [(Language::English, "ask the administrator"), (Language::Russian, "Обратитесь к администратору")]
+        {
+            let page = site().refusal(&reader(language), &Denied::KeptOut).html;
+            assert!(page.contains(whom) && page.contains("192.0.2.7") && !page.contains("console.example"), "{page}");
+        }
     }
 
     #[test]

@@ -125,7 +125,7 @@ pub fn of(denied: &Denied, reader: &Reader) -> Words {
             language,
             [
                 "Zenzefi has failed to answer too often, so it is given a rest. Your token's time has not begun.",
-                "Zenzefi слишком часто не мог ответить, поэтому ему дана передышка. Время вашего токена ещё не пошло.",
+                "Zenzefi слишком часто не мог ответить, поэтому запросы к нему ненадолго приостановлены. Время вашего токена ещё не пошло.",
             ],
         ),
         Denied::TooManyOpen => too_many(
@@ -225,13 +225,11 @@ fn kept_out(Reader { language, address, .. }: &Reader) -> Words {
     let address = address.as_ref().map(IpAddr::to_string).unwrap_or_default();
     let says = match language {
         Language::English => format!(
-            "This access token may be used from some networks only, and your address {address} is in none of them. Its owner can change \
-             that in the portal."
+            "This access token may not be used from this network: your address is {address}. Please ask the administrator about it."
         ),
-        Language::Russian => format!(
-            "Этим токеном можно пользоваться только из определённых сетей, а ваш адрес {address} ни в одну из них не входит. Владелец \
-             может изменить это на портале."
-        ),
+        Language::Russian => {
+            format!("Этим токеном нельзя пользоваться из этой сети: ваш адрес {address}. Обратитесь к администратору.")
+        }
     };
     Words::new(language.say("Not from this network", "Не из этой сети"), [says])
 }

@@ -9,6 +9,11 @@ use super::{
     body::after_held,
     tags::{At, end_of_tag, find},
 };
+use crate::origin::Origin;
+
+/// Where the script is, and what it asks for.
+pub const SCRIPT_PATH: &str = "/_gateway/time-left.js";
+const ASKED_PATH: &str = "/_gateway/time-left";
 
 /// The longest of the names that matter, which are `html` and `head`.
 const LONGEST_NAME: usize = 4;
@@ -161,14 +166,15 @@ impl Comment {
     }
 }
 
-/// The same line of a `Content-Security-Policy`, so that a page may run a script that its own origin serves, and the script ask that origin.
-/// No more is added than that. `None` where it would be worth less then: where scripts are named by a nonce or a hash, or may not run.
-pub fn policy_with_own_script(line: &str, is_https: bool) -> Option<String> {
-    let policies: Option<Vec<String>> = line.split(',').map(|policy| one_with_own_script(policy, is_https)).collect();
+/// The same line of a `Content-Security-Policy`, so that a page of this origin may run the script, and the script ask for the time left. No
+/// more is added than these two addresses, for whatever else the origin serves may be anybody's. `None` where the policy would be worth less
+/// then: where scripts are named by a nonce or a hash, or may not run. Or where it cannot name the addresses.
+pub fn policy_with_notice(line: &str, shown: &Origin) -> Option<String> {
+    let policies: Option<Vec<String>> = line.split(',').map(|policy| one_with_notice(policy, shown)).collect();
     Some(policies?.join(","))
 }
 
-fn one_with_own_script(policy: &str, is_https: bool) -> Option<String> {
+fn one_with_notice(policy: &str, shown: &Origin) -> Option<String> {
     let directives: Vec<Vec<&str>> =
         policy.split(';').map(|directive| directive.split_ascii_whitespace().collect()).collect();
     // Of several of a name the first counts.
@@ -181,7 +187,7 @@ fn one_with_own_script(policy: &str, is_https: bool) -> Option<String> {
         return None;
     }
     let lets_own = |sources: &[&str]| {
-        ["'self'", "*", "http:"].iter().any(|wanted| has(sources, wanted)) || is_https && has(sources, "https:")
+        ["'self'", "*", "http:"].iter().any(|wanted| has(sources, wanted)) || shown.is_https() && has(sources, "https:")
     };
     let mut added = Vec::new();
     if let Some(sources) = ["script-src-elem", "script-src", "default-src"].iter().find_map(named) {
@@ -198,17 +204,21 @@ fn one_with_own_script(policy: &str, is_https: bool) -> Option<String> {
             if sources.iter().any(is_exact) {
                 return None;
             }
-            added.push(("script-src-elem", with_self(sources)));
+            added.push(("script-src-elem", with_address(sources, shown, SCRIPT_PATH)));
         }
     }
     if let Some(sources) = ["connect-src", "default-src"].iter().find_map(named)
         && !lets_own(sources)
     {
         let hosts: Vec<&str> = sources.iter().copied().filter(|source| !source.starts_with('\'')).collect();
-        added.push(("connect-src", with_self(&hosts)));
+        added.push(("connect-src", with_address(&hosts, shown, ASKED_PATH)));
     }
     if added.is_empty() {
         return Some(policy.to_owned());
+    }
+    // The grammar of policies has no IPv6.
+    if shown.authority().starts_with('[') {
+        return None;
     }
     let is_kept = |directive: &&str| {
         let name = directive.split_ascii_whitespace().next().unwrap_or_default();
@@ -219,9 +229,10 @@ fn one_with_own_script(policy: &str, is_https: bool) -> Option<String> {
     Some(kept.chain(added).collect::<Vec<_>>().join("; "))
 }
 
-fn with_self(sources: &[&str]) -> String {
+fn with_address(sources: &[&str], shown: &Origin, path: &str) -> String {
+    let address = format!("{shown}{path}");
     let others = sources.iter().copied().filter(|source| !source.eq_ignore_ascii_case("'none'"));
-    others.chain(["'self'"]).collect::<Vec<_>>().join(" ")
+    others.chain([address.as_str()]).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -280,7 +291,9 @@ mod tests {
 
     #[test]
     fn a_policy_lets_the_script_run_and_ask_and_no_more_than_it_did_otherwise() {
-        let with = |policy| policy_with_own_script(policy, true);
+        const OURS: &str = "https://gateway.example/_gateway/time-left";
+        let under = |shown: &str, policy| policy_with_notice(policy, &shown.parse().expect("an origin"));
+        let with = |policy| under("https://gateway.example", policy);
         for same in [
             "",
             "img-src 'none'",
@@ -295,24 +308,24 @@ mod tests {
         for (policy, becomes) in [
             (
                 "default-src 'none'; img-src 'self'",
-                "default-src 'none'; img-src 'self'; script-src-elem 'self'; connect-src 'self'",
+                "default-src 'none'; img-src 'self'; script-src-elem {OURS}.js; connect-src {OURS}",
             ),
             (
                 "default-src https://cdn.example 'unsafe-inline'",
-                "default-src https://cdn.example 'unsafe-inline'; script-src-elem https://cdn.example 'unsafe-inline' 'self'; \
-                 connect-src https://cdn.example 'self'",
+                "default-src https://cdn.example 'unsafe-inline'; script-src-elem https://cdn.example 'unsafe-inline' {OURS}.js; \
+                 connect-src https://cdn.example {OURS}",
             ),
             (
                 "script-src cdn.example; Connect-Src 'none'",
-                "script-src cdn.example; script-src-elem cdn.example 'self'; connect-src 'self'",
+                "script-src cdn.example; script-src-elem cdn.example {OURS}.js; connect-src {OURS}",
             ),
-            ("script-src 'self'; script-src-elem a.example;", "script-src 'self'; script-src-elem a.example 'self'"),
+            ("script-src 'self'; script-src-elem a.example;", "script-src 'self'; script-src-elem a.example {OURS}.js"),
             (
                 "connect-src a.example, script-src 'none'",
-                "connect-src a.example 'self',script-src 'none'; script-src-elem 'self'",
+                "connect-src a.example {OURS},script-src 'none'; script-src-elem {OURS}.js",
             ),
         ] {
-            assert_eq!(with(policy).as_deref(), Some(becomes));
+            assert_eq!(with(policy), Some(becomes.replace("{OURS}", OURS)));
         }
         for exact in [
             "script-src 'nonce-abc'",
@@ -325,8 +338,10 @@ mod tests {
             assert_eq!(with(exact), None, "{exact}");
         }
         assert_eq!(
-            policy_with_own_script("script-src https:", false).as_deref(),
-            Some("script-src https:; script-src-elem https: 'self'")
+            under("http://gateway.example:8080", "script-src https:").as_deref(),
+            Some("script-src https:; script-src-elem https: http://gateway.example:8080/_gateway/time-left.js")
         );
+        assert_eq!(under("https://[2001:db8::1]", "script-src 'self'").as_deref(), Some("script-src 'self'"));
+        assert_eq!(under("https://[2001:db8::1]", "script-src 'none'"), None, "a policy cannot name it");
     }
 }
