@@ -134,7 +134,8 @@ install_axe() {
   published=$(printf '%s' "$AXE_SHA512" | base64 -d | od -An -v -tx1 | tr -d ' \n')
   [ "$(cat "$folder/installed.txt" 2>/dev/null)" = "$published" ] && [ -s "$folder/axe.min.js" ] && return
   say "fetching axe-core $AXE_VERSION from npm, once"
-  local registry=https://registry.npmjs.org/
+  # Where npm is here, it knows which registry is used.
+  local registry=${npm_config_registry:-https://registry.npmjs.org/}
   ! has npm || registry=$(npm config get registry)
   mkdir -p "$folder"
   curl --fail --silent --show-error --location --retry 3 --output "$folder/axe-core.tgz" \
