@@ -91,9 +91,9 @@ pub fn the_stream_gets_its_script_where_the_whole_does(mut input: Input<'_>) {
     let expected = notice().push(page.clone(), true);
     assert!(out == expected, "{} became {}", page.escape_ascii(), out.escape_ascii());
     if out.len() != page.len() {
-        let put_at = (0..page.len()).find(|&at| out[at..].starts_with(SCRIPT) && out[..at] == page[..at]);
-        let at = put_at.expect("the script is in it");
-        assert!(out[at + SCRIPT.len()..] == page[at..], "{} became {}", page.escape_ascii(), out.escape_ascii());
+        // The page may hold the same text of its own.
+        let is_put = |at: usize| out[..at] == page[..at] && out[at..] == [SCRIPT, &page[at..]].concat();
+        assert!((0..page.len()).any(is_put), "{} became {}", page.escape_ascii(), out.escape_ascii());
     }
 }
 
