@@ -21,8 +21,13 @@ pub fn a_redirect_leads_to_what_is_shown_or_where_it_said(mut input: Input<'_>) 
     if let Some(mapped) = location(&value, &spellings, Some(&shown)) {
         assert_is_header(&mapped);
         let (said, leads) = (resolved(&upstreams[0], &value), resolved(&shown, &mapped));
+        // Another host that is named without a scheme is led to by the scheme that is shown.
+        let is_there = |said: &Url, leads: &Url| {
+            host_and_port(said) == host_and_port(leads)
+                || (said.host_str(), said.port()) == (leads.host_str(), leads.port())
+        };
         if let (Some(said), Some(leads)) = (said, leads)
-            && host_and_port(&said) != host_and_port(&leads)
+            && !is_there(&said, &leads)
         {
             // Its scheme may be a WebSocket's.
             let at_shown = resolved(&shown, "/").expect("a URL");
