@@ -33,6 +33,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use shared::client::Visitors;
 use tokio::{net::TcpListener, signal::unix::Signal};
@@ -134,6 +135,11 @@ impl App {
         *self.visitors.write().expect("nothing panics while it holds this lock") = config.visitors.clone();
         self.attempts.limit(config.login_failures_per_hour);
         self.limits.limit(config.user_requests_per_minute, config.registrations_per_hour);
+    }
+
+    /// Since when an edge must have reported of a session for its connections to count as open.
+    fn reported_since(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        now - db::session::silence(self.config.lease)
     }
 
     /// Whether this address may come.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::Method;
-use reqwest::{Client, RequestBuilder};
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use shared::redis::{USAGE, lease_key};
 use testbed::{
@@ -252,7 +252,7 @@ async fn where_a_device_is_required_a_header_or_our_cookie_names_it() {
     assert_eq!(Socket::open(upgrade(edge, &token, None, "")).await.err(), Some(403));
     assert_eq!(stack.standin.seen(PAGE).requests, 0);
 
-    let browser = browser_signed_in(edge, &token).await;
+    let browser = edge.browser_signed_in(&token).await;
     assert_eq!(browser.get(format!("{}{PAGE}", edge.url())).answer().await.status, 200);
     assert_eq!(edge.on(FIRST, &token, Method::GET, PAGE).answer().await.status, 409);
     stack.finish().await;
@@ -276,14 +276,6 @@ async fn without_a_policy_on_devices_several_use_a_token_at_once() {
     }
     drop(sockets);
     stack.finish().await;
-}
-
-/// A browser that has signed in with a token's text.
-async fn browser_signed_in(edge: &Edge, token: &Token) -> Client {
-    let browser = client().cookie_store(true).build().expect("a client");
-    let sign_in = browser.post(format!("{}/api/v1/proxy/authenticate", edge.url()));
-    sign_in.json(&json!({ "token": token.text })).answer().await.expect(200);
-    browser
 }
 
 #[tokio::test]
@@ -332,7 +324,7 @@ async fn two_browsers_are_two_devices_and_one_that_signs_in_again_stays_itself()
     let (_, token) = buyer(&stack).await;
     let edge = stack.edge();
     let page = format!("{}{PAGE}", edge.url());
-    let (first, second) = (browser_signed_in(edge, &token).await, browser_signed_in(edge, &token).await);
+    let (first, second) = (edge.browser_signed_in(&token).await, edge.browser_signed_in(&token).await);
     assert_eq!(first.get(&page).answer().await.status, 200);
     let refused = second.get(&page).answer().await;
     assert_conflict_with_device(&refused, "browser-...");

@@ -1,12 +1,10 @@
 //! What a page tells of the time left: by itself, where that is wanted, in a token's last minutes.
 
 use http::Method;
-use reqwest::Client;
 use serde_json::json;
 use testbed::{
-    actors::{Edge, Token},
     browser::Browser,
-    client::{Ask, client},
+    client::Ask,
     eventually,
     stack::{Plan, Stack},
 };
@@ -15,14 +13,6 @@ use crate::gateway_pages::{navigation, rich, signs_in};
 
 const PAGE: &str = "/users/currentUser";
 const FIRST: &str = "device-a-0123456789";
-
-/// A browser's own requests, signed in with a token's text.
-async fn browser_signed_in(edge: &Edge, token: &Token) -> Client {
-    let browser = client().cookie_store(true).build().expect("a client");
-    let sign_in = browser.post(format!("{}/api/v1/proxy/authenticate", edge.url()));
-    sign_in.json(&json!({ "token": token.text })).answer().await.expect(200);
-    browser
-}
 
 #[tokio::test]
 async fn how_much_time_is_left_is_told_without_using_any_or_taking_the_device() {
@@ -74,7 +64,7 @@ async fn a_page_of_the_upstream_gets_the_notice_once_and_nothing_else_does() {
     let alice = rich(&stack, "alice").await;
     let token = alice.buys(24).await;
     let edge = stack.edge();
-    let browser = browser_signed_in(edge, &token).await;
+    let browser = edge.browser_signed_in(&token).await;
     let page = |path: &str| navigation(browser.get(format!("{}{path}", edge.url())), "en");
     let shown = page("/").answer().await;
     let text = shown.text();

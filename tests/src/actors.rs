@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    client::{Answer, Ask},
+    client::{Answer, Ask, client},
     secrets::Secrets,
 };
 
@@ -201,6 +201,14 @@ impl Edge {
     /// The same edge by another of its origins, spoken to by that client.
     pub fn by(&self, url: &str, http: Client) -> Self {
         Self { url: url.to_owned(), http }
+    }
+
+    /// A browser's own requests, signed in with a token's text.
+    pub async fn browser_signed_in(&self, token: &Token) -> Client {
+        let browser = client().cookie_store(true).build().expect("a client");
+        let sign_in = browser.post(format!("{}/api/v1/proxy/authenticate", self.url));
+        sign_in.json(&json!({ "token": token.text })).answer().await.expect(200);
+        browser
     }
 
     /// A request without credentials.

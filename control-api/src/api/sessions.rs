@@ -1,8 +1,8 @@
 //! Sessions: who uses tokens from where, and how much. Superusers see everyone's and can end one; people see their own.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use poem::web::Data;
 use poem_openapi::{
     Object, OpenApi,
@@ -148,7 +148,7 @@ async fn page(
     offset: Option<Offset>,
 ) -> Result<Json<SessionPage>, ApiError> {
     let (limit, offset) = (limit.unwrap_or_default().0, offset.unwrap_or_default().0);
-    let reported_since = DateTime::<Utc>::from(SystemTime::now() - session::silence(app.config.lease));
+    let reported_since = app.reported_since(Utc::now());
     let (sessions, total) = session::list(&app.db, filter, reported_since, limit, offset).await?;
     Ok(Json(SessionPage { items: sessions.into_iter().map(Session::from).collect(), total, limit, offset }))
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{
     frame::{Frame, Here},
+    parts::address,
     reply::{self, Answer, Trouble},
     tokens::{self, once_key},
     visit::Member,
@@ -193,7 +194,7 @@ fn purchase_page(
     is_in_doubt: bool,
 ) -> PurchasePage {
     let lang = member.lang;
-    let back = address("/console/buy", &[("to", &to)]);
+    let back = address("/console/buy", [("to", to.as_str())]);
     let mut fields = vec![("key", key), ("to", to), ("price", znc(price))];
     let (what, scope) = match item {
         Item::Token { hours, scope } => {
@@ -209,7 +210,7 @@ fn purchase_page(
     let balance = member.session.user.currency_balance;
     let missing = (balance < price && !is_in_doubt).then(|| {
         let missing = price - balance;
-        let top_up = address("/console/credits", &[("amount", &znc(missing)), ("next", &member.address)]);
+        let top_up = address("/console/credits", [("amount", znc(missing).as_str()), ("next", &member.address)]);
         (wording::money(lang, missing), top_up)
     });
     PurchasePage {
@@ -225,12 +226,6 @@ fn purchase_page(
         fields,
         back,
     }
-}
-
-/// A page of the console with a query.
-fn address(path: &str, query: &[(&str, &str)]) -> String {
-    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
-    format!("{path}?{query}")
 }
 
 /// Buys, and shows the texts: the only time, but for the same form sent again within a day.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rust_decimal::Decimal;
 use shared::language::Language;
 
-use super::{assets::Assets, wording};
+use super::{assets::Assets, parts::address, wording};
 use crate::domain::accounts::Session;
 
 /// Where a page belongs in the navigation.
@@ -115,8 +115,7 @@ impl Frame {
 
     /// Where the page is shown in the other language.
     pub fn in_other_language(&self) -> String {
-        let back: String = url::form_urlencoded::byte_serialize(self.address.as_bytes()).collect();
-        format!("/console/language?to={}&next={back}", self.lang.other().tag())
+        address("/console/language", [("to", self.lang.other().tag()), ("next", &self.address)])
     }
 
     /// The address of an asset, which names what is in it.

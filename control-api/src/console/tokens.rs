@@ -133,7 +133,7 @@ pub async fn show(member: Member) -> Answer {
     let token = find(&member).await?;
     let (app, lang) = (&member.app, member.lang);
     let filter = session::Filter { user_id: None, token_id: Some(token.id), active_only: true };
-    let reported_since = Utc::now() - session::silence(app.config.lease);
+    let reported_since = app.reported_since(Utc::now());
     let (sessions, _) = session::list(&app.db, &filter, reported_since, 10, 0).await?;
     let holders = sessions.into_iter().map(|session| Holder {
         device: session.device_id.chars().take(12).collect(),

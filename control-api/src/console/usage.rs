@@ -59,7 +59,7 @@ pub async fn show(member: Member) -> Answer {
     let count = |number: i64| u64::try_from(number).unwrap_or_default();
 
     let filter = session::Filter { user_id: Some(user_id), token_id: None, active_only: false };
-    let reported_since = Utc::now() - session::silence(app.config.lease);
+    let reported_since = app.reported_since(Utc::now());
     let slice = Slice::of(&member.query);
     let (sessions, total) = session::list(&app.db, &filter, reported_since, slice.limit, slice.offset).await?;
     let ids: Vec<_> = sessions.iter().map(|session| session.token_id).collect();

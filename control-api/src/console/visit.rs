@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     fields::Fields,
     frame::{Account, Frame, Here},
+    parts::address,
     reply::{self, Answer, Trouble},
     wording,
 };
@@ -174,9 +175,8 @@ fn ask_to_log_in(visit: &Visit) -> Answer {
     }
     // A form is gone by now; whoever has logged in finds the page that had it.
     let from = visit.came_from.as_ref().filter(|_| !visit.stays).unwrap_or(&visit.address);
-    let next: String = url::form_urlencoded::byte_serialize(from.as_bytes()).collect();
-    let done = if visit.stays { "" } else { "&done=login-ended" };
-    reply::see_other(&format!("/console/login?next={next}{done}"))
+    let done = if visit.stays { "" } else { "login-ended" };
+    reply::see_other(&address("/console/login", [("next", from.as_str()), ("done", done)]))
 }
 
 fn serve<F, R>(app: &Arc<App>, handler: F) -> impl Endpoint<Output = Response> + 'static

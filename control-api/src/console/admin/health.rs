@@ -8,10 +8,7 @@ use shared::language::Language;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{
-    parts::{Badge, Time, page_or_piece},
-    reported_since,
-};
+use super::parts::{Badge, Time, page_or_piece};
 use crate::{
     App,
     console::{
@@ -203,7 +200,7 @@ async fn live(admin: &Admin) -> Result<Live, Trouble> {
         badge: if app.stop.is_cancelled() { slow(lang) } else { good(lang) },
         facts: vec![(lang.say("Version", "Версия"), env!("CARGO_PKG_VERSION").to_owned())],
     };
-    let since = reported_since(app, now);
+    let since = app.reported_since(now);
     let edges =
         session::list_edges(&app.db, now - EDGES_WITHIN, since, EDGES_MAX).await?.into_iter().map(|edge| Edge {
             id: edge.instance_id,

@@ -18,7 +18,6 @@ pub mod wording;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use poem::{Route, get};
 use serde_json::Value;
 use shared::language::Language;
@@ -34,7 +33,7 @@ use super::{
 use crate::{
     App,
     api::Scalar,
-    db::{self, session},
+    db,
     domain::{self, accounts},
 };
 
@@ -146,11 +145,6 @@ async fn is_confirmed(admin: &Admin, faults: &mut Faults) -> Result<bool, Troubl
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// Since when an edge must have reported for its connections to count as open.
-fn reported_since(app: &App, now: DateTime<Utc>) -> DateTime<Utc> {
-    now - session::silence(app.config.lease)
 }
 
 /// The name of what was done, or of the same while the edges have not been told yet.

@@ -5,7 +5,7 @@ use chrono::{Days, NaiveTime, Utc};
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use shared::language::Language;
 
-use super::{parts::Time, reported_since};
+use super::parts::Time;
 use crate::{
     console::{
         chart::Bars,
@@ -69,7 +69,7 @@ async fn numbers(admin: &Admin, days: &[stats::Day]) -> Result<Live, Trouble> {
     let [signed_up, signed_up_before] =
         [stats::users_since(db, today).await?, stats::users_since(db, today - Days::new(DAYS - 1)).await?];
     let sessions = session::count_open(db).await?;
-    let connections = session::count_connections(db, reported_since(app, now)).await?;
+    let connections = session::count_connections(db, app.reported_since(now)).await?;
     let month: Decimal = days.iter().map(revenue).sum();
     let this_day = days.first().map(revenue).unwrap_or_default();
     let in_days = lang.say("in 30 days", "за 30 дней");

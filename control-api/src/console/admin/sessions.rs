@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     done,
     parts::{Badge, Confirm, Pager, Person, Slice, Time, address},
-    reported_since, whom,
+    whom,
 };
 use crate::{
     App,
@@ -98,7 +98,7 @@ pub async fn list(admin: Admin) -> Answer {
     let shows_all = admin.query.text("state") == "all";
     let token_id = (!token.is_empty()).then(|| token.parse().unwrap_or_default());
     let filter = session::Filter { user_id: whom(app, &user).await?, token_id, active_only: !shows_all };
-    let since = reported_since(app, Utc::now());
+    let since = app.reported_since(Utc::now());
     let (found, total) = session::list(&app.db, &filter, since, slice.limit, slice.offset).await?;
     let state = (if shows_all { "all" } else { "" }).to_owned();
     let filters = vec![("user", user.clone()), ("token", token.clone()), ("state", state)];
@@ -116,7 +116,7 @@ pub async fn list(admin: Admin) -> Answer {
 
 pub async fn ask_cut(admin: Admin) -> Answer {
     let (app, lang) = (&admin.app, admin.lang);
-    let found = session::find_counted(&app.db, admin.id()?, reported_since(app, Utc::now())).await?;
+    let found = session::find_counted(&app.db, admin.id()?, app.reported_since(Utc::now())).await?;
     let found = rows(&app.db, lang, found.into_iter().collect()).await?;
     let session = found.into_iter().next().ok_or(Trouble::NotFound)?;
     let owner = session.owner.map(|owner| format!("{}, {}", owner.username, owner.email)).unwrap_or_default();

@@ -9,7 +9,6 @@ use uuid::Uuid;
 use super::{
     done,
     parts::{Badge, Confirm, Pager, Person, Slice, Time, address},
-    reported_since,
     sessions::{self, Row as SessionRow},
     whom,
 };
@@ -160,7 +159,7 @@ pub async fn show(admin: Admin) -> Answer {
     let (app, lang, now) = (&admin.app, admin.lang, Utc::now());
     let owned = token_of_path(&admin).await?;
     let filter = session::Filter { token_id: Some(owned.token.id), ..Default::default() };
-    let (found, sessions_total) = session::list(&app.db, &filter, reported_since(app, now), SESSIONS, 0).await?;
+    let (found, sessions_total) = session::list(&app.db, &filter, app.reported_since(now), SESSIONS, 0).await?;
     let page = TokenPage {
         lang,
         frame: admin.frame(Here::AllTokens),

@@ -8,7 +8,6 @@ use uuid::Uuid;
 use super::{
     audit::{self, Entry},
     parts::{Badge, Time, address},
-    reported_since,
     sessions::{self, Row as SessionRow},
     tokens::{self, Row as TokenRow},
     user_of_path, wording,
@@ -82,7 +81,7 @@ pub async fn show(admin: Admin) -> Answer {
     let filter = token_list::Filter { user_id, ..Default::default() };
     let (tokens, tokens_total) = token_list::list(db, hour, &filter, now, TOKENS, 0).await?;
     let filter = session::Filter { user_id, active_only: true, ..Default::default() };
-    let (sessions, sessions_total) = session::list(db, &filter, reported_since(app, now), SESSIONS, 0).await?;
+    let (sessions, sessions_total) = session::list(db, &filter, app.reported_since(now), SESSIONS, 0).await?;
     let (lines, ledger_total) = transaction::list(db, user.id, None, LEDGER_LINES, 0).await?;
     let about = ADMINISTRATION.map(Action::as_str);
     let entries = audit_log::list_about_user(db, user.id, &about, AUDIT_LINES).await?;
