@@ -8,7 +8,7 @@ use std::{io::Read, net::IpAddr, process::ExitCode};
 use chrono::Utc;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::Value;
-use shared::{
+use shared::process::{
     settings::{self, EnvFile, Rereading},
     trace::Export,
 };

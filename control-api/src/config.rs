@@ -10,9 +10,9 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
 use rust_decimal::Decimal;
 use shared::{
-    client::{Networks, TrustedProxies, Visitors},
+    net::address::{Networks, TrustedProxies, Visitors},
+    process::trace::TraceOptions,
     redis::{ACTIVATIONS_RETOLD_WITHIN_MS, LEASE_MS},
-    trace::TraceOptions,
 };
 use url::Url;
 

@@ -10,10 +10,12 @@ use chrono::{DateTime, Utc};
 use fred::{interfaces::TransactionInterface, prelude::*, types::streams::XReadResponse};
 use serde_json::json;
 use shared::{
-    credential::Digest,
-    event::{self, SessionFigures, TakingOver, Usage},
-    redis,
-    trace::{self, Span},
+    process::trace::{self, Span},
+    redis::{
+        self,
+        events::{self, SessionFigures, TakingOver, Usage},
+    },
+    token::credential::Digest,
 };
 use tokio::time::{Instant, error::Elapsed, timeout};
 use tokio_util::sync::CancellationToken;
@@ -268,7 +270,7 @@ impl Told {
     fn read(entries: &[Entry]) -> Self {
         let mut told = Self::default();
         for (id, fields) in entries {
-            match fields.get(event::FIELD).map(|text| Usage::decode(text)) {
+            match fields.get(events::FIELD).map(|text| Usage::decode(text)) {
                 Some(Ok(usage)) => told.add(usage, fields.get(trace::HEADER)),
                 Some(Err(_)) | None => tracing::error!(id, "an entry of the usage stream is malformed; skipped"),
             }

@@ -12,7 +12,7 @@ use std::{
 
 use quick_cache::unsync::Cache;
 use shared::{
-    client::household,
+    net::address::household,
     rate::{Exceeded, Rate, Used},
     redis::{Limited, rate_key},
 };

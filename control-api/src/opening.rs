@@ -1,7 +1,7 @@
 //! *Open Zenzefi*: hands a token over to a browser, by a code that is good once, for 30 seconds. What the API and the console both do.
 
 use chrono::Utc;
-use shared::credential::Handover;
+use shared::token::credential::Handover;
 use uuid::Uuid;
 
 use crate::{

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, future::Future, time::Duration};
 
 use futures_util::future::{try_join, try_join_all};
-use shared::{credential::Digest, redis};
+use shared::{redis, token::credential::Digest};
 use tokio::{
     sync::{Mutex, mpsc},
     time::timeout,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, TextEncoder};
 use rustls::crypto::ring;
-use shared::trace::{self, Export, TraceOptions};
+use shared::process::trace::{self, Export, TraceOptions};
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use crate::config::{CommonOptions, LogFormat};

@@ -3,7 +3,7 @@
 use std::{future::Future, net::IpAddr, sync::Arc, time::Instant};
 
 use chrono::DateTime;
-use shared::credential::{Credential, Digest};
+use shared::token::credential::{Credential, Digest};
 
 use crate::{
     Edge,

@@ -6,11 +6,13 @@ use std::{net::IpAddr, time::Duration};
 use chrono::{DateTime, SecondsFormat, Utc};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use shared::{
-    cookie,
-    device::Device,
-    path::PathFault,
+    net::upstream_path::PathFault,
     rate::Exceeded,
-    scope::{Closed, Scope},
+    token::{
+        device::Device,
+        scope::{Closed, Scope},
+    },
+    web::cookie,
 };
 
 use crate::{config::DevicePolicy, credential, origin::Origin, places::Kind, request::Request};

@@ -1,7 +1,7 @@
 //! What pages load besides themselves, each named by its content, so that a browser keeps it until it changes.
 
 use bytes::Bytes;
-use shared::{credential::Digest, look};
+use shared::{token::credential::Digest, web::style};
 
 use crate::rewrite::notice;
 
@@ -46,11 +46,11 @@ impl Asset {
 
 impl Default for Assets {
     fn default() -> Self {
-        let style = [look::STYLESHEET, include_str!("../assets/style.css")].concat();
+        let style = [style::STYLESHEET, include_str!("../assets/style.css")].concat();
         let script = include_str!("../assets/time-left.js").to_owned();
         Self {
             style: Asset::new("/_gateway/style.css", "text/css; charset=utf-8", style),
-            icon: Asset::new("/_gateway/icon.svg", "image/svg+xml", look::ICON.to_owned()),
+            icon: Asset::new("/_gateway/icon.svg", "image/svg+xml", style::ICON.to_owned()),
             time_left: Asset::new(notice::SCRIPT_PATH, "text/javascript; charset=utf-8", script),
         }
     }

@@ -5,11 +5,12 @@ use std::time::Instant;
 use http::{HeaderMap, Method, header};
 use pingora::{http::RequestHeader, proxy::Session};
 use shared::{
-    cookie,
-    credential::Credential,
-    event::{TakingOver, Usage},
-    grant::TakeOver,
-    language::Language,
+    redis::{
+        events::{TakingOver, Usage},
+        replies::TakeOver,
+    },
+    token::credential::Credential,
+    web::{cookie, language::Language},
 };
 
 use crate::{

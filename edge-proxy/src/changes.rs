@@ -11,7 +11,7 @@ use std::{
 };
 
 use fred::error::{Error, ErrorKind};
-use shared::pulse::{Contents, Pulse, StreamId};
+use shared::redis::feed::{Contents, Pulse, StreamId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{clock::Clock, grants::Grants, meter::Meter, redis::Redis, telemetry::Metrics};

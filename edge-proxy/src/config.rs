@@ -10,8 +10,8 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 
 use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
 use shared::{
-    client::{Networks, TrustedProxies, Visitors},
-    trace::TraceOptions,
+    net::address::{Networks, TrustedProxies, Visitors},
+    process::trace::TraceOptions,
 };
 
 use crate::{

@@ -4,7 +4,7 @@
 //! candidates in that order, so that a dead cookie does not hide a good header.
 
 use http::{HeaderMap, HeaderValue, Method, header};
-use shared::{cookie, credential::Credential};
+use shared::{token::credential::Credential, web::cookie};
 
 /// The header that desktop and API clients send.
 pub const HEADER: &str = "x-access-token";

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use shared::scope::Scope;
+use shared::token::scope::Scope;
 use tokio::sync::OnceCell;
 
 use crate::{

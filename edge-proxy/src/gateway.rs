@@ -8,9 +8,9 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::proxy::Session;
 use serde_json::{Value, json};
 use shared::{
-    cookie,
-    credential::{Credential, Digest},
-    grant::State,
+    redis::replies::State,
+    token::credential::{Credential, Digest},
+    web::cookie,
 };
 use uuid::Uuid;
 

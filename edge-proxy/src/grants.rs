@@ -18,12 +18,12 @@ use futures_util::future::join_all;
 use prometheus::{IntCounter, IntGauge};
 use quick_cache::sync::Cache;
 use shared::{
-    credential::Digest,
-    device::Device,
-    grant::{Activation, Finding},
-    pulse::StreamId,
-    redis::{CLAIM_MS, ENDED_GENERATION},
-    scope::Scope,
+    redis::{
+        CLAIM_MS, ENDED_GENERATION,
+        feed::StreamId,
+        replies::{Activation, Finding},
+    },
+    token::{credential::Digest, device::Device, scope::Scope},
 };
 use uuid::Uuid;
 

@@ -11,12 +11,12 @@ use std::{
 };
 
 use shared::{
-    client::Whereabouts,
-    credential::Digest,
-    device::Device,
-    grant::{Cut, CutReason, Grant, Lease},
-    pulse::StreamId,
-    scope::Scope,
+    net::address::Whereabouts,
+    redis::{
+        feed::StreamId,
+        replies::{Cut, CutReason, Grant, Lease},
+    },
+    token::{credential::Digest, device::Device, scope::Scope},
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -393,7 +393,7 @@ impl Drop for Held {
 
 #[cfg(test)]
 mod tests {
-    use shared::grant::Lookup;
+    use shared::redis::replies::Lookup;
 
     use super::*;
     use crate::verdict::Verdict;

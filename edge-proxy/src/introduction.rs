@@ -21,7 +21,7 @@ use pingora::{
     server::ShutdownWatch,
 };
 use prometheus::IntCounter;
-use shared::client::TrustedProxies;
+use shared::net::address::TrustedProxies;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// How long an introduction may take.

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Method, Version, header};
 use pingora::{http::RequestHeader, proxy::Session};
-use shared::{path::PathFault, scope::Scope};
+use shared::{net::upstream_path::PathFault, token::scope::Scope};
 
 use crate::{
     Edge,
@@ -68,7 +68,7 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
     }
     let answer = match route {
         Route::Control | Route::Console => {
-            shared::path::check(&path).map_err(Denied::Path)?;
+            shared::net::upstream_path::check(&path).map_err(Denied::Path)?;
             return Ok(Decision::Forward(Target::Control));
         }
         Route::Upstream { path, prefixed } => return admit_upstream(edge, session, &request, path, prefixed).await,

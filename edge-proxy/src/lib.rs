@@ -70,7 +70,7 @@ use std::{
 
 use http::HeaderValue;
 use pingora::{connectors::http::v1::Connector, proxy::Session};
-use shared::client::Visitors;
+use shared::net::address::Visitors;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{

@@ -17,7 +17,7 @@ use edge_proxy::{
 };
 use mimalloc::MiMalloc;
 use nix::sys::prctl::set_thp_disable;
-use shared::{
+use shared::process::{
     settings::{self, EnvFile, Rereading},
     trace::Export,
 };

@@ -18,16 +18,21 @@ use fred::{
     },
 };
 use shared::{
-    client::Whereabouts,
-    credential::{Digest, Handover},
-    device::Device,
-    event::Usage,
-    grant::{Activation, Finding, Lookup, Malformed, TakeOver},
-    pulse::{Pulse, StreamId},
+    net::address::Whereabouts,
+    process::trace::{self, Span},
     rate::Spent,
-    redis::{self as contract, Limited},
-    scope::Scope,
-    trace::{self, Span},
+    redis as contract,
+    redis::{
+        Limited,
+        events::Usage,
+        feed::{Pulse, StreamId},
+        replies::{Activation, Finding, Lookup, Malformed, TakeOver},
+    },
+    token::{
+        credential::{Digest, Handover},
+        device::Device,
+        scope::Scope,
+    },
 };
 use tokio::sync::broadcast::{Receiver, error::TryRecvError};
 use uuid::Uuid;

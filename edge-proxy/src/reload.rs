@@ -3,7 +3,7 @@
 use std::io;
 
 use clap::{ArgMatches, FromArgMatches};
-use shared::settings::{Rereading, SettingsError};
+use shared::process::settings::{Rereading, SettingsError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{

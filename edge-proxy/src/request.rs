@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 use pingora::http::RequestHeader;
-use shared::trace::{self, Span};
+use shared::process::trace::{self, Span};
 use uuid::Uuid;
 
 use crate::{

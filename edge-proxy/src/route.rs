@@ -2,7 +2,7 @@
 //! decided on canonical bytes: another spelling of a reserved path is refused, never forwarded, so that nothing reaches the
 //! upstream by a name that belongs to the gateway.
 
-use shared::path::lenient;
+use shared::net::upstream_path::lenient;
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

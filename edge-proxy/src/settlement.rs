@@ -1,6 +1,6 @@
 //! What admissions held in Redis and what becomes of it, settled in the background once it is known.
 
-use shared::device::Device;
+use shared::token::device::Device;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 

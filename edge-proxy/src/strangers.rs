@@ -12,7 +12,7 @@ use std::{
 };
 
 use quick_cache::sync::Cache;
-use shared::{client::household, credential::Digest};
+use shared::{net::address::household, token::credential::Digest};
 
 /// How many addresses, and how many good and bad credentials, are remembered; the oldest give way.
 const ADDRESSES: usize = 50_000;

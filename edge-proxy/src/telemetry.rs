@@ -7,7 +7,7 @@ use prometheus::{
     Counter, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 use rustls::crypto::ring;
-use shared::trace::{self, Export, TraceOptions};
+use shared::process::trace::{self, Export, TraceOptions};
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},

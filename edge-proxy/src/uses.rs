@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use shared::grant::Lease;
+use shared::redis::replies::Lease;
 
 use crate::settlement::Taken;
 

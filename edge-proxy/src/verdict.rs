@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use shared::{
-    device::Device,
-    grant::{Grant, Lookup},
-    scope::Scope,
+    redis::replies::{Grant, Lookup},
+    token::{device::Device, scope::Scope},
 };
 
 use crate::{admit::Bad, held::Held};

@@ -5,18 +5,9 @@
 //! no runtime, no web framework and no database, and of I/O only what [`settings`] reads at the start. How options are read, traces
 //! told, and how pages look and which language they speak is here too: both planes must do it alike.
 
-pub mod client;
-pub mod cookie;
-pub mod credential;
-pub mod device;
-pub mod event;
-pub mod grant;
-pub mod language;
-pub mod look;
-pub mod path;
-pub mod pulse;
+pub mod net;
+pub mod process;
 pub mod rate;
 pub mod redis;
-pub mod scope;
-pub mod settings;
-pub mod trace;
+pub mod token;
+pub mod web;

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::grant::Malformed;
+use crate::redis::replies::Malformed;
 
 /// So many times in a time, and so many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

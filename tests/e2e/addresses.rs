@@ -8,7 +8,7 @@ use std::{
 use http::Method;
 use reqwest::Client;
 use serde_json::{Value, json};
-use shared::credential::Credential;
+use shared::token::credential::Credential;
 use testbed::{
     actors::Token,
     client::{Ask, client},

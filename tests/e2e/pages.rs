@@ -207,7 +207,7 @@ impl World {
                     let other = self.stack.edge().on("another-device", self.token(name), Method::GET, "/page");
                     assert_eq!(other.answer().await.status, 200);
                 }
-                let (name, text) = (shared::cookie::ACCESS_TOKEN, &self.token(name).text);
+                let (name, text) = (shared::web::cookie::ACCESS_TOKEN, &self.token(name).text);
                 return browser.holds_cookie(self.origin(who), name, text).await;
             }
         };

@@ -2,7 +2,7 @@
 //! opened, byte for byte.
 
 use http::Method;
-use shared::scope::{Closed, Scope};
+use shared::token::scope::{Closed, Scope};
 use testbed::{actors::Token, client::Ask, recorder::Recorder, stack::Stack, wire::Wire};
 use tokio::task::JoinSet;
 

@@ -7,8 +7,8 @@ use std::{
 
 use http::Method;
 use shared::{
-    credential::{Credential, Digest},
     redis::{CHANGES, credential_key, token_key},
+    token::credential::{Credential, Digest},
 };
 use testbed::{
     actors::{Token, User},

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The name of the cookie that holds a login, over http.
-pub const COOKIE: &str = shared::cookie::CONSOLE;
+pub const COOKIE: &str = shared::web::cookie::CONSOLE;
 
 /// Somebody at the console, who may be logged in.
 #[derive(Clone)]

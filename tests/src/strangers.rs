@@ -12,8 +12,8 @@ use std::{
 use anyhow::{Context, ensure};
 use http::Method;
 use shared::{
-    credential::Digest,
     redis::{SNAPSHOT, credential_key},
+    token::credential::Digest,
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;

@@ -121,7 +121,7 @@ impl From<CreateBundle> for NewBundle {
             description: new.description.map(|description| description.0),
             token_count: new.token_count.0,
             duration_hours: new.duration_hours.0,
-            scope: new.scope.map_or(shared::scope::Scope::Full, |scope| scope.0).as_str().to_owned(),
+            scope: new.scope.map_or(shared::token::scope::Scope::Full, |scope| scope.0).as_str().to_owned(),
             discount_percent: new.discount_percent.0,
         }
     }

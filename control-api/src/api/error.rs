@@ -13,7 +13,7 @@ use poem_openapi::{
     error::{AuthorizationError, ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError},
     payload::Json,
 };
-use shared::{grant::DURATIONS_HOURS, rate::Exceeded};
+use shared::{rate::Exceeded, redis::replies::DURATIONS_HOURS};
 
 use super::scalar::znc;
 use crate::domain;

@@ -16,7 +16,7 @@ use poem::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
 };
 use serde_json::Value;
-use shared::trace::{self, Span};
+use shared::process::trace::{self, Span};
 use uuid::Uuid;
 
 use super::{

@@ -21,7 +21,7 @@ use chrono::Utc;
 use hmac::{Hmac, Mac};
 use quick_cache::unsync::Cache;
 use sha2::Sha256;
-use shared::{client::household, credential::Digest};
+use shared::{net::address::household, token::credential::Digest};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use rust_decimal::Decimal;
-use shared::client::Networks;
+use shared::net::address::Networks;
 use url::Url;
 
 use super::{ConfigError, Secret, wrong};

@@ -3,7 +3,7 @@
 use askama::Template;
 use chrono::Utc;
 use poem::http::header;
-use shared::language::Language;
+use shared::web::language::Language;
 
 use super::{
     fields::{Faults, Fields},

@@ -20,8 +20,8 @@ pub struct Assets {
 
 impl Assets {
     pub fn new() -> Self {
-        let style = format!("{}{}", shared::look::STYLESHEET, include_str!("../../assets/console/console.css"));
-        let digest = [style.as_str(), SCRIPT, HTMX, shared::look::ICON]
+        let style = format!("{}{}", shared::web::style::STYLESHEET, include_str!("../../assets/console/console.css"));
+        let digest = [style.as_str(), SCRIPT, HTMX, shared::web::style::ICON]
             .iter()
             .fold(Sha256::new(), |digest, text| digest.chain_update(text));
         Self { style, version: hex::encode(&digest.finalize()[..6]) }
@@ -37,7 +37,7 @@ impl Assets {
         let (content_type, text) = match name {
             "console.css" => ("text/css; charset=utf-8", self.style.clone()),
             "console.js" => (JAVASCRIPT, SCRIPT.to_owned()),
-            "icon.svg" => ("image/svg+xml", shared::look::ICON.to_owned()),
+            "icon.svg" => ("image/svg+xml", shared::web::style::ICON.to_owned()),
             "htmx.js" => (JAVASCRIPT, HTMX.to_owned()),
             _ => return Response::builder().status(StatusCode::NOT_FOUND).finish(),
         };

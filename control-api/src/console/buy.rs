@@ -3,7 +3,7 @@
 use askama::Template;
 use rust_decimal::Decimal;
 use serde_json::json;
-use shared::{grant::DURATIONS_HOURS, language::Language, scope::Scope};
+use shared::{redis::replies::DURATIONS_HOURS, token::scope::Scope, web::language::Language};
 use uuid::Uuid;
 
 use super::{

@@ -4,7 +4,7 @@ use askama::Template;
 use poem::http::StatusCode;
 use rust_decimal::Decimal;
 use serde_json::json;
-use shared::language::Language;
+use shared::web::language::Language;
 
 use super::{
     account::own_path,

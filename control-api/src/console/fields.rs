@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::wording;
 use crate::api::Scalar;
-use shared::language::Language;
+use shared::web::language::Language;
 
 /// The fields of a form or a query, by name, in their order.
 #[derive(Clone, Default)]

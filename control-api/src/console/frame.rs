@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rust_decimal::Decimal;
-use shared::language::Language;
+use shared::web::language::Language;
 
 use super::{assets::Assets, parts::address, wording};
 use crate::domain::accounts::Session;

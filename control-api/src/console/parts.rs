@@ -6,7 +6,7 @@ use std::fmt;
 use askama::{Template, filters::HtmlSafe};
 use chrono::{DateTime, SecondsFormat, Utc};
 use poem::Response;
-use shared::language::Language;
+use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{

@@ -4,7 +4,7 @@
 use askama::Template;
 use chrono::Utc;
 use poem::http::StatusCode;
-use shared::{credential::Credential, language::Language};
+use shared::{token::credential::Credential, web::language::Language};
 
 use super::{
     fields::Faults,

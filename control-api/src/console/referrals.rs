@@ -1,7 +1,7 @@
 //! Whom a person brought, and what came of it.
 
 use askama::Template;
-use shared::language::Language;
+use shared::web::language::Language;
 
 use super::{
     frame::{Frame, Here},

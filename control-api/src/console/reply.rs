@@ -5,7 +5,7 @@ use poem::{
     Response,
     http::{HeaderValue, StatusCode, header},
 };
-use shared::{language::Language, rate::Exceeded};
+use shared::{rate::Exceeded, web::language::Language};
 
 use super::{
     frame::{Frame, Here},

@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use poem::{Response, http::StatusCode};
 use rust_decimal::Decimal;
 use shared::{
-    grant::{DURATIONS_HOURS, State},
-    language::Language,
+    redis::replies::{DURATIONS_HOURS, State},
+    web::language::Language,
 };
 use uuid::Uuid;
 

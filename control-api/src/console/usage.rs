@@ -2,7 +2,7 @@
 
 use askama::Template;
 use chrono::{Days, Utc};
-use shared::language::Language;
+use shared::web::language::Language;
 
 use super::{
     chart::Bars,

@@ -10,7 +10,7 @@ use poem::{
     endpoint::make,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
 };
-use shared::{cookie, language::Language};
+use shared::web::{cookie, language::Language};
 use url::Url;
 use uuid::Uuid;
 

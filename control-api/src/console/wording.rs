@@ -2,8 +2,8 @@
 
 use rust_decimal::Decimal;
 use shared::{
-    grant::{DURATIONS_HOURS, State},
-    language::Language,
+    redis::replies::{DURATIONS_HOURS, State},
+    web::language::Language,
 };
 
 use crate::{api::znc, domain};

@@ -7,8 +7,8 @@ use rust_decimal::Decimal;
 use sea_orm::{FromQueryResult, QueryResult, Statement, entity::prelude::*};
 use serde::{Deserialize, Serialize};
 use shared::{
-    client::{Visitors, Whereabouts},
-    grant::CutReason,
+    net::address::{Visitors, Whereabouts},
+    redis::replies::CutReason,
 };
 
 use super::{Connection, Error, Tx, as_bigint, count_listed, referral, sql, visitors};

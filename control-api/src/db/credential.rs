@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{QueryResult, Statement, entity::prelude::*};
-use shared::credential::Digest;
+use shared::token::credential::Digest;
 
 use super::{
     Connection, Error, Tx,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sea_orm::FromQueryResult;
 use serde_json::Value as Json;
-use shared::credential::Digest;
+use shared::token::credential::Digest;
 use uuid::Uuid;
 
 use super::{Connection, Error, Tx, sql};

@@ -24,8 +24,8 @@ use std::time::{Duration, SystemTime};
 
 use sea_orm::{ConnectOptions, Database, DatabaseBackend, Statement, TransactionTrait, Value};
 use shared::{
-    client::{Networks, Visitors},
-    trace::Span,
+    net::address::{Networks, Visitors},
+    process::trace::Span,
 };
 
 pub use sea_orm::{

@@ -1,7 +1,7 @@
 //! The table `password_links`: one-time links that set a password.
 
 use chrono::{DateTime, Utc};
-use shared::credential::Digest;
+use shared::token::credential::Digest;
 use uuid::Uuid;
 
 use super::{Connection, Error, Tx, sql};

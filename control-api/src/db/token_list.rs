@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{FromQueryResult, Value, prelude::Uuid};
-use shared::grant::State;
+use shared::redis::replies::State;
 
 use super::{
     Connection, Error,

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt};
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{FromQueryResult, QuerySelect, entity::prelude::*};
-use shared::client::Networks;
+use shared::net::address::Networks;
 
 use super::{Connection, Error, Tx, as_bigint, count_listed, sql};
 

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use shared::{
-    grant::State,
-    scope::{Closed, Scope},
+    redis::replies::State,
+    token::scope::{Closed, Scope},
 };
 
 use super::{Error, tokens};

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 use shared::{
-    client::Networks,
-    credential::{Credential, Digest},
+    net::address::Networks,
+    token::credential::{Credential, Digest},
 };
 use uuid::Uuid;
 

@@ -11,7 +11,7 @@ use aws_lc_rs::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use shared::credential::{Credential, Digest};
+use shared::token::credential::{Credential, Digest};
 use uuid::Uuid;
 
 use super::Error;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde_json::json;
-use shared::{grant::Bar, trace::Span};
+use shared::{process::trace::Span, redis::replies::Bar};
 use uuid::Uuid;
 
 use super::{

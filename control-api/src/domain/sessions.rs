@@ -1,7 +1,7 @@
 //! Sessions: one token on one device. The edges count them; an administrator can end one.
 
 use serde_json::json;
-use shared::grant::CutReason;
+use shared::redis::replies::CutReason;
 use uuid::Uuid;
 
 use super::{

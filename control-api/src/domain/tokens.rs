@@ -6,10 +6,12 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::{
-    client::{Networks, Visitors},
-    credential::{Credential, Handover},
-    grant::{CutReason, Standing, State},
-    scope::Scope,
+    net::address::{Networks, Visitors},
+    redis::replies::{CutReason, Standing, State},
+    token::{
+        credential::{Credential, Handover},
+        scope::Scope,
+    },
 };
 use uuid::Uuid;
 

@@ -153,7 +153,7 @@ fn unreachable(error: reqwest::Error) -> Unavailable {
 mod tests {
     use std::net::IpAddr;
 
-    use shared::client::Networks;
+    use shared::net::address::Networks;
 
     use super::*;
     use crate::config::Secret;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use fred::interfaces::ClientLike;
-use shared::{credential::Digest, grant::Malformed, redis};
+use shared::{
+    redis::{self, replies::Malformed},
+    token::credential::Digest,
+};
 
 use super::{PublishError, Publisher};
 

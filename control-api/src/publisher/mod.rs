@@ -22,11 +22,13 @@ use fred::{
 };
 use futures_util::future::{join_all, try_join_all};
 use shared::{
-    credential::Digest,
-    grant::{Bar, Malformed},
-    pulse::{Contents, Pulse, StreamId},
-    redis,
-    trace::{self, Span},
+    process::trace::{self, Span},
+    redis::{
+        self,
+        feed::{Contents, Pulse, StreamId},
+        replies::{Bar, Malformed},
+    },
+    token::credential::Digest,
 };
 use tokio::{sync::Semaphore, time::error::Elapsed};
 use uuid::Uuid;

@@ -3,9 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::{
-    device::Device,
-    grant::{Malformed, Standing},
-    redis,
+    redis::{
+        self,
+        replies::{Malformed, Standing},
+    },
+    token::device::Device,
 };
 use uuid::Uuid;
 
@@ -29,7 +31,7 @@ pub struct Learned {
 #[derive(Serialize)]
 struct Rest<'a> {
     is_refund_pending: bool,
-    /// From where it may be used, as [`Whereabouts::encode`](shared::client::Whereabouts::encode) writes it.
+    /// From where it may be used, as [`Whereabouts::encode`](shared::net::address::Whereabouts::encode) writes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     networks: Option<String>,
     /// The key of its lease, if it was ever rotated or cut.

@@ -2,7 +2,7 @@
 //! and the audit log have of it afterwards, and that nothing anybody typed becomes markup or a formula.
 
 use serde_json::{Value, json};
-use shared::event::{SessionFigures, Usage};
+use shared::redis::events::{SessionFigures, Usage};
 use testbed::{
     client::{Answer, Ask},
     console::Visitor,

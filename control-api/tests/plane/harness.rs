@@ -4,9 +4,11 @@ use http::Method;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 use shared::{
-    credential::{Credential, Digest},
-    grant::{Activation, Lookup},
-    redis,
+    redis::{
+        self,
+        replies::{Activation, Lookup},
+    },
+    token::credential::{Credential, Digest},
 };
 use testbed::{
     client::{Answer, Ask, client},
@@ -249,9 +251,9 @@ impl Control {
     }
 
     /// Tells the control plane what an edge saw.
-    pub async fn tell(&self, usage: &shared::event::Usage) {
+    pub async fn tell(&self, usage: &redis::events::Usage) {
         let told = usage.encode();
-        self.redis.command(&["XADD", redis::USAGE, "*", shared::event::FIELD, &told]).await.expect("an entry");
+        self.redis.command(&["XADD", redis::USAGE, "*", redis::events::FIELD, &told]).await.expect("an entry");
     }
 
     pub async fn query(&self, statement: &str) -> String {

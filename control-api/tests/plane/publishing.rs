@@ -1,10 +1,10 @@
 //! What Redis is told, and when.
 
 use serde_json::json;
-use shared::{
-    event::Usage,
-    grant::{Activation, Lookup},
-    redis,
+use shared::redis::{
+    self,
+    events::Usage,
+    replies::{Activation, Lookup},
 };
 use testbed::{client::Ask, eventually};
 
@@ -198,7 +198,7 @@ async fn a_browser_that_does_not_come_for_its_credential_loses_it() {
         control.post(&alice, &path).answer().await.expect(200);
     }
     let digests = control.query("SELECT encode(digest, 'hex') FROM credentials WHERE kind = 'browser'").await;
-    let digests: Vec<shared::credential::Digest> = digests.lines().map(|line| line.parse().unwrap()).collect();
+    let digests: Vec<shared::token::credential::Digest> = digests.lines().map(|line| line.parse().unwrap()).collect();
     control.tell(&Usage::Redeemed { digest: digests[0] }).await;
     eventually!(control.query("SELECT count(redeemed_at) FROM credentials").await, |taken| taken == "1");
     control.query("UPDATE credentials SET created_at = created_at - interval '2 minutes'").await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use shared::{grant::Activation, redis};
+use shared::redis::{self, replies::Activation};
 use testbed::{client::Ask, eventually};
 
 use crate::harness::{Control, Token};

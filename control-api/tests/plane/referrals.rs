@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use shared::event::Usage;
+use shared::redis::events::Usage;
 use testbed::{client::Ask, eventually};
 
 use crate::{

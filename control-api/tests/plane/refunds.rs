@@ -2,10 +2,10 @@
 
 use futures_util::future::join_all;
 use serde_json::json;
-use shared::{
-    event::{self, Usage},
-    grant::{Activation, Lookup},
-    redis,
+use shared::redis::{
+    self,
+    events::{self, Usage},
+    replies::{Activation, Lookup},
 };
 use testbed::{client::Ask, eventually};
 
@@ -154,7 +154,7 @@ async fn nothing_is_refunded_while_what_the_edges_told_waits_to_be_read() {
     // Told a minute ago by Redis' clock, and not taken in since.
     let script =
         "local id = (redis.call('TIME')[1] - 60) * 1000 return redis.call('XADD', KEYS[1], id, ARGV[1], ARGV[2])";
-    control.redis.command(&["EVAL", script, "1", redis::USAGE, event::FIELD, &told]).await.unwrap();
+    control.redis.command(&["EVAL", script, "1", redis::USAGE, events::FIELD, &told]).await.unwrap();
     let refund = async || control.delete(&alice, &format!("/tokens/{}", token.id)).answer().await;
     assert_eq!(refund().await.status, 503);
     control.query("ALTER TABLE credentials RENAME COLUMN away TO redeemed_at").await;

@@ -1,10 +1,10 @@
 //! Sessions: what the edges count, how it is shown, and how one ends.
 
 use serde_json::{Value, json};
-use shared::{
-    event::{SessionFigures, Usage},
-    grant::{CutReason, Lookup},
-    redis,
+use shared::redis::{
+    self,
+    events::{SessionFigures, Usage},
+    replies::{CutReason, Lookup},
 };
 use testbed::{client::Ask, eventually};
 use uuid::Uuid;

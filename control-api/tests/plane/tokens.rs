@@ -4,9 +4,8 @@ use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
 use shared::{
-    credential::{Credential, Handover},
-    grant::Lookup,
-    redis,
+    redis::{self, replies::Lookup},
+    token::credential::{Credential, Handover},
 };
 use testbed::client::Ask;
 use uuid::Uuid;

@@ -19,7 +19,7 @@ pub fn a_cookie_is_never_ours_and_stays_on_its_host(mut input: Input<'_>) {
         assert_eq!(sent_back, self::sent_back(line.as_bytes()), "{line:?} became {value:?}");
         let mut headers = HeaderMap::new();
         headers.insert(header::COOKIE, HeaderValue::from_bytes(&sent_back).expect("a header"));
-        for ours in shared::cookie::ALL {
+        for ours in shared::web::cookie::ALL {
             assert_eq!(credential::cookie(&headers, ours), None, "{line:?}");
         }
         let Some(shown) = shown else { continue };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use shared::credential::Digest;
+use shared::token::credential::Digest;
 use uuid::Uuid;
 
 /// How long it is waited after a failure, at first and at last. Let's Encrypt takes five failures of a name an hour.

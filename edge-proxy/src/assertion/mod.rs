@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared::scope::Scope;
+use shared::token::scope::Scope;
 use uuid::Uuid;
 
 use crate::{clock::Clock, held::Held, redis::Redis};

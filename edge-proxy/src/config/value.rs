@@ -3,7 +3,7 @@
 use std::fmt;
 
 use clap::ValueEnum;
-use shared::client::{Networks, NotANetwork, TrustedProxies};
+use shared::net::address::{Networks, NotANetwork, TrustedProxies};
 
 use crate::origin::Origin;
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use fred::error::Error;
-use shared::event::{SessionFigures, Usage};
+use shared::redis::events::{SessionFigures, Usage};
 use uuid::Uuid;
 
 pub use self::tally::{Open, Tally, Who, agent_told};
@@ -228,7 +228,7 @@ impl Activations {
 
 #[cfg(test)]
 mod tests {
-    use shared::device::Device;
+    use shared::token::device::Device;
 
     use super::*;
 

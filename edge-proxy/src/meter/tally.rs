@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::HeaderValue;
-use shared::{device::Device, event::SessionFigures};
+use shared::{redis::events::SessionFigures, token::device::Device};
 use uuid::Uuid;
 
 use crate::clock::Clock;

@@ -7,7 +7,7 @@ use std::{net::IpAddr, time::Duration};
 
 use askama::Template;
 use http::{HeaderMap, header};
-use shared::{cookie, language::Language};
+use shared::web::{cookie, language::Language};
 use url::form_urlencoded;
 
 use crate::{
@@ -383,7 +383,7 @@ mod tests {
     fn what_a_reader_was_asking_for_is_never_markup() {
         let hostile = Reader { next: "/\"><script>alert(1)</script>".into(), ..reader(Language::English) };
         let outside = Denied::OutsideScope {
-            scope: shared::scope::Scope::CertificatesOnly,
+            scope: shared::token::scope::Scope::CertificatesOnly,
             path: "/<script>alert(1)</script>".into(),
         };
         for page in

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
-use shared::language::Language;
+use shared::web::language::Language;
 
 use super::{Reader, Why};
 use crate::admit::{Bad, Denied};

@@ -147,7 +147,7 @@ async fn logs_in(stack: &Stack, browser: &Browser, user: &User) {
 
 /// Signs in at the edge, so that the browser sees the upstream, and waits until that is written down.
 async fn sees_upstream(stack: &Stack, browser: &Browser, token: &Token) {
-    browser.holds_cookie(stack.edge().url(), shared::cookie::ACCESS_TOKEN, &token.text).await;
+    browser.holds_cookie(stack.edge().url(), shared::web::cookie::ACCESS_TOKEN, &token.text).await;
     browser.opens(&format!("{}/page", stack.edge().url())).await;
     browser.shows("#about", "reached by a root-relative link").await;
     let activated = "SELECT count(*) FROM access_tokens WHERE activated_at IS NOT NULL";

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use serde_json::Value;
-use shared::client::{self, NETWORKS_MAX};
+use shared::net::address::{self, NETWORKS_MAX};
 
 use super::Scalar;
 
@@ -39,7 +39,7 @@ impl Scalar for Address {
 
 /// A list of addresses and networks. A blank one is refused, for a list of nothing else would let everybody in.
 #[derive(Clone)]
-pub struct Networks(pub client::Networks);
+pub struct Networks(pub address::Networks);
 
 impl Scalar for Networks {
     fn schema() -> MetaSchema {
@@ -60,7 +60,7 @@ impl Scalar for Networks {
         let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
         let texts =
             texts.filter(|texts| texts.iter().all(|text| !text.trim().is_empty() && text.len() <= NETWORK_CHARS));
-        let networks = client::Networks::parse(texts.ok_or(NETWORKS)?).map_err(|_| NETWORKS)?;
+        let networks = address::Networks::parse(texts.ok_or(NETWORKS)?).map_err(|_| NETWORKS)?;
         Ok(Self(networks))
     }
 

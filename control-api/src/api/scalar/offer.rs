@@ -3,7 +3,7 @@
 use poem_openapi::registry::MetaSchema;
 use rust_decimal::Decimal;
 use serde_json::Value;
-use shared::grant::DURATIONS_HOURS;
+use shared::redis::replies::DURATIONS_HOURS;
 
 use super::Scalar;
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use poem_openapi::registry::MetaSchema;
 use rust_decimal::Decimal;
 use serde_json::Value;
-use shared::scope;
+use shared::token::scope;
 use uuid::Uuid;
 
 use super::Scalar;

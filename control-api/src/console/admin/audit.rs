@@ -4,7 +4,7 @@ use askama::Template;
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, SecondsFormat, Utc};
 use futures_util::stream;
 use poem::{Body, Response, http::header};
-use shared::language::Language;
+use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{

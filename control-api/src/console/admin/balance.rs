@@ -4,7 +4,7 @@
 use askama::Template;
 use rust_decimal::Decimal;
 use serde_json::json;
-use shared::language::Language;
+use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{is_confirmed, parts::Confirm, user::page_of, user_of_path};

@@ -3,7 +3,7 @@
 use askama::Template;
 use rust_decimal::Decimal;
 use serde_json::Value;
-use shared::{grant::DURATIONS_HOURS, language::Language};
+use shared::{redis::replies::DURATIONS_HOURS, web::language::Language};
 use uuid::Uuid;
 
 use super::{
@@ -95,7 +95,7 @@ fn form(admin: &Admin, id: Option<Uuid>, form: Fields, faults: Faults) -> Answer
         let value = hours.to_string();
         Choice { word: lang.hours(hours.into()), is_chosen: form.text("duration_hours") == value, value }
     });
-    let scopes = shared::scope::Scope::ALL.into_iter().map(|scope| {
+    let scopes = shared::token::scope::Scope::ALL.into_iter().map(|scope| {
         let name = scope.as_str();
         let word = words::scope(lang, name).to_owned();
         Choice { value: name.to_owned(), word, is_chosen: form.text("scope") == name }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use askama::{Template, filters::HtmlSafe};
 use chrono::{TimeDelta, Utc};
-use shared::language::Language;
+use shared::web::language::Language;
 use tokio::time::timeout;
 use uuid::Uuid;
 

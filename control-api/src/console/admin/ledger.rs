@@ -1,7 +1,7 @@
 //! Whether every balance is what its ledger says, asked by a button.
 
 use askama::{Template, filters::HtmlSafe};
-use shared::language::Language;
+use shared::web::language::Language;
 
 use super::parts::{Person, page_or_piece};
 use crate::{

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use poem::{Route, get};
 use serde_json::Value;
-use shared::language::Language;
+use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use serde_json::Value;
-use shared::language::Language;
+use shared::web::language::Language;
 
 use super::{user::page_of, user_of_path};
 use crate::{

@@ -3,7 +3,7 @@
 use askama::{Template, filters::HtmlSafe};
 use chrono::{Days, NaiveTime, Utc};
 use rust_decimal::{Decimal, prelude::ToPrimitive};
-use shared::language::Language;
+use shared::web::language::Language;
 
 use super::parts::Time;
 use crate::{

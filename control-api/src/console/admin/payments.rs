@@ -1,7 +1,7 @@
 //! What users pay for credits.
 
 use askama::Template;
-use shared::language::Language;
+use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{

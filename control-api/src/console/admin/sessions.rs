@@ -2,7 +2,7 @@
 
 use askama::Template;
 use chrono::Utc;
-use shared::language::Language;
+use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{

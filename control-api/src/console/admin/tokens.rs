@@ -3,7 +3,7 @@
 
 use askama::Template;
 use chrono::{DateTime, Utc};
-use shared::{credential::PREFIX_CHARS, grant::State, language::Language};
+use shared::{redis::replies::State, token::credential::PREFIX_CHARS, web::language::Language};
 use uuid::Uuid;
 
 use super::{

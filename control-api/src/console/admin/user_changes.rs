@@ -3,7 +3,7 @@
 
 use askama::Template;
 use chrono::Utc;
-use shared::language::Language;
+use shared::web::language::Language;
 
 use super::{
     is_confirmed,

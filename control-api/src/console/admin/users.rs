@@ -1,7 +1,7 @@
 //! The list of users, found as one types.
 
 use askama::{Template, filters::HtmlSafe};
-use shared::language::Language;
+use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{

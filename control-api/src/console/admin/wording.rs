@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 use serde_json::Value;
-use shared::language::Language;
+use shared::web::language::Language;
 
 use super::parts::Badge;
 use crate::{db::user, domain::audit::Action};

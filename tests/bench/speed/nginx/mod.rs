@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use shared::credential::Digest;
+use shared::token::credential::Digest;
 use testbed::{
     folder::Folder,
     process::{Launch, Process},

@@ -6,7 +6,7 @@
 //! | [`token_key`] | hash | control ([`PUT`], [`BAR`]), edge ([`ADMIT`], [`SETTLE`], [`ACTIVATE`], [`RELEASE`], [`TAKE_OVER`]) | edge ([`ADMIT`]) | 24 h after its token does |
 //! | [`lease_key`] | string `session\|started_at\|pending\|device` | edge, control ([`PUT`]) | edge | [`LEASE_MS`] after the last request |
 //! | [`CHANGES`] | stream, field [`CHANGES_FIELD`] | control, edge | edge | trimmed to about [`CHANGES_LENGTH`] |
-//! | [`USAGE`] | stream of [`crate::event::Usage`] | edge ([`TELL`], [`ACTIVATE`], [`TAKE_OVER`]) | control | trimmed by its reader |
+//! | [`USAGE`] | stream of [`crate::redis::events::Usage`] | edge ([`TELL`], [`ACTIVATE`], [`TAKE_OVER`]) | control | trimmed by its reader |
 //! | [`SNAPSHOT`] | hash `epoch`, `run_id`, `build`, `built_at`, `caught_up_at`; `building` alone while it is filled | control | both | never |
 //! | [`handover_key`] | string, a salt | control | edge (`GETDEL`) | after [`HANDOVER_SECONDS`] |
 //! | [`acme_challenge_key`] | string, what the authority is to be answered | edge | edge | after [`ACME_CHALLENGE_SECONDS`] |
@@ -20,9 +20,13 @@
 //! and [`TAKE_OVER`] append to the streams, for what only the hash held could be lost. Times are milliseconds of Redis' own clock since
 //! 1970, the only clock that both planes trust.
 
+pub mod events;
+pub mod feed;
+pub mod replies;
+
 use uuid::Uuid;
 
-use crate::{credential::Digest, device::Device};
+use crate::token::{credential::Digest, device::Device};
 
 /// One entry for each change that an edge must notice.
 pub const CHANGES: &str = "zenzefi:v1:changes";
@@ -154,41 +158,41 @@ pub fn parse_credential_value(value: &str) -> Option<(Uuid, i64)> {
 }
 
 /// Puts the states of tokens as Postgres has them now; see the script's own head for its keys, arguments and reply, as for all below.
-pub const PUT: &str = include_str!("redis/put.lua");
+pub const PUT: &str = include_str!("scripts/put.lua");
 /// Puts what credentials name.
-pub const PUT_CREDENTIALS: &str = include_str!("redis/put_credentials.lua");
+pub const PUT_CREDENTIALS: &str = include_str!("scripts/put_credentials.lua");
 /// Tells what a credential names, and what that answer is worth.
-pub const FIND: &str = include_str!("redis/find.lua");
+pub const FIND: &str = include_str!("scripts/find.lua");
 /// Decides what a credential may do now.
-pub const ADMIT: &str = include_str!("redis/admit.lua");
+pub const ADMIT: &str = include_str!("scripts/admit.lua");
 /// Ends what an admission held until its request was settled.
-pub const SETTLE: &str = include_str!("redis/settle.lua");
+pub const SETTLE: &str = include_str!("scripts/settle.lua");
 /// Starts a token's clock, and tells both planes.
-pub const ACTIVATE: &str = include_str!("redis/activate.lua");
+pub const ACTIVATE: &str = include_str!("scripts/activate.lua");
 /// Frees a token for other devices.
-pub const RELEASE: &str = include_str!("redis/release.lua");
+pub const RELEASE: &str = include_str!("scripts/release.lua");
 /// Moves a token to another device.
-pub const TAKE_OVER: &str = include_str!("redis/take_over.lua");
+pub const TAKE_OVER: &str = include_str!("scripts/take_over.lua");
 /// Bars a token while its refund is settled.
-pub const BAR: &str = include_str!("redis/bar.lua");
+pub const BAR: &str = include_str!("scripts/bar.lua");
 /// Tells what is remembered of failed logins, and the time.
-pub const READ_ATTEMPTS: &str = include_str!("redis/read_attempts.lua");
+pub const READ_ATTEMPTS: &str = include_str!("scripts/read_attempts.lua");
 /// Replaces what is remembered of failed logins, unless it has changed meanwhile.
-pub const REPLACE_ATTEMPTS: &str = include_str!("redis/replace_attempts.lua");
+pub const REPLACE_ATTEMPTS: &str = include_str!("scripts/replace_attempts.lua");
 /// Counts what was spent of a limit.
-pub const SPEND: &str = include_str!("redis/spend.lua");
+pub const SPEND: &str = include_str!("scripts/spend.lua");
 /// Tells what an edge saw.
-pub const TELL: &str = include_str!("redis/tell.lua");
+pub const TELL: &str = include_str!("scripts/tell.lua");
 /// Publishes keys that assertions are verified with, and tells all that are published.
-pub const PUBLISH_KEYS: &str = include_str!("redis/publish_keys.lua");
+pub const PUBLISH_KEYS: &str = include_str!("scripts/publish_keys.lua");
 /// Ends the turn of an edge to order from an ACME authority.
-pub const END_ACME_TURN: &str = include_str!("redis/end_acme_turn.lua");
+pub const END_ACME_TURN: &str = include_str!("scripts/end_acme_turn.lua");
 /// Tells which contents Redis has, and how far the change feed reaches.
-pub const PULSE: &str = include_str!("redis/pulse.lua");
+pub const PULSE: &str = include_str!("scripts/pulse.lua");
 /// Says that Redis is being filled.
-pub const BEGIN_REBUILD: &str = include_str!("redis/begin_rebuild.lua");
+pub const BEGIN_REBUILD: &str = include_str!("scripts/begin_rebuild.lua");
 /// Says that Redis is whole.
-pub const FINISH_REBUILD: &str = include_str!("redis/finish_rebuild.lua");
+pub const FINISH_REBUILD: &str = include_str!("scripts/finish_rebuild.lua");
 
 #[cfg(test)]
 mod tests {

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::credential::Digest;
+use crate::token::credential::Digest;
 
-/// The field of an entry; beside it there may be [`trace::HEADER`](crate::trace::HEADER), the request that left it.
+/// The field of an entry; beside it there may be [`trace::HEADER`](crate::process::trace::HEADER), the request that left it.
 pub const FIELD: &str = "event";
 
 /// Something that an edge saw and Postgres must know. Reading one twice changes nothing.
@@ -81,7 +81,7 @@ impl Usage {
 mod digest_text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    use crate::credential::Digest;
+    use crate::token::credential::Digest;
 
     pub fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(digest)

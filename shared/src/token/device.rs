@@ -3,7 +3,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use crate::credential::Digest;
+use crate::token::credential::Digest;
 
 /// How many characters a client may give its device.
 const LENGTH: std::ops::RangeInclusive<usize> = 8..=255;

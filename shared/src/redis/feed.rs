@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::grant::{Malformed, number, optional};
+use crate::redis::replies::{Malformed, number, optional};
 
 /// Which contents Redis has, and how far the change feed reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]

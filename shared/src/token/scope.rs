@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::path::{self, PathFault};
+use crate::net::upstream_path::{self, PathFault};
 
 /// What a token may open. A scope that this build does not know cannot be parsed, and so opens nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,11 +68,11 @@ impl Scope {
     /// Decides whether this scope opens `path`: the path that would be forwarded, without its query. Matching is
     /// case-sensitive on the bytes as they are.
     pub fn opens(self, path: &str) -> Result<(), Closed> {
-        path::check(path).map_err(Closed::Fault)?;
+        upstream_path::check(path).map_err(Closed::Fault)?;
         match self {
             Self::Full => Ok(()),
             Self::CertificatesOnly => {
-                path::check_restricted(path).map_err(Closed::Fault)?;
+                upstream_path::check_restricted(path).map_err(Closed::Fault)?;
                 let below = |prefix: &&str| path.strip_prefix(*prefix).is_some_and(|rest| !rest.is_empty());
                 if CERTIFICATES_EXACT.contains(&path) || CERTIFICATES_BELOW.iter().any(below) {
                     Ok(())

@@ -6,7 +6,11 @@ use std::{ops::Deref, str::FromStr, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{client::Whereabouts, device::Device, pulse::StreamId, redis::CAUGHT_UP_WITHIN_MS, scope::Scope};
+use crate::{
+    net::address::Whereabouts,
+    redis::{CAUGHT_UP_WITHIN_MS, feed::StreamId},
+    token::{device::Device, scope::Scope},
+};
 
 /// The durations that are sold, in hours.
 pub const DURATIONS_HOURS: [u32; 5] = [1, 12, 24, 168, 720];

@@ -9,10 +9,10 @@ use std::{
 
 use clap::{Arg, ArgMatches, Command, error::ContextKind};
 
-use crate::credential::Digest;
+use crate::token::credential::Digest;
 
 /// Every option of the two programs, one `NAME=` a line, which a test keeps so.
-const EXAMPLE: &str = include_str!("../../.env.example");
+const EXAMPLE: &str = include_str!("../../../.env.example");
 /// Options may stand in this file of the working folder.
 const ENV_FILE: &str = ".env";
 /// What is read without being an option.
