@@ -9,7 +9,7 @@ use edge_proxy::{
     origin::Origin,
     rewrite::{
         body::{Rewriter, Work},
-        integrity::Integrity,
+        html::integrity::Integrity,
         origins::Spellings,
     },
 };

@@ -1,63 +1,26 @@
 //! The data plane: checks each request against what Redis knows of its token, and streams it to Zenzefi and back. ARCHITECTURE.md
 //! tells the life of a request.
 
-pub mod acme;
-pub mod addresses;
 pub mod admission;
-pub mod admit;
 pub mod assertion;
-pub mod assets;
-pub mod browsers;
-pub mod certificates;
-pub mod changes;
 pub mod clock;
 pub mod config;
-pub mod credential;
-pub mod cutoff;
-pub mod download;
-pub mod exchange;
-pub mod flights;
-pub mod forward;
-pub mod frames;
-pub mod gate;
-pub mod gateway;
+pub mod connection;
+pub mod endpoints;
 pub mod grants;
-pub mod hearing;
-pub mod held;
 pub mod ids;
-pub mod index;
-pub mod introduction;
-pub mod judge;
-pub mod knowledge;
-pub mod listening;
-pub mod meter;
-pub mod ops;
 pub mod origin;
 pub mod pages;
-pub mod permit;
-pub mod places;
+pub mod process;
 pub mod proxy;
-pub mod rates;
 pub mod redis;
-pub mod reload;
-pub mod renewal;
-pub mod request;
-pub mod respond;
+pub mod response;
 pub mod rewrite;
-pub mod rewriting;
 pub mod route;
-pub mod serve;
-pub mod settlement;
-pub mod shutdown;
-pub mod strangers;
-pub mod succession;
 pub mod telemetry;
-pub mod trailers;
-pub mod tunnel;
-pub mod upload;
+pub mod tls;
 pub mod upstream;
-pub mod uses;
-pub mod verdict;
+pub mod usage;
 
 use std::{
     net::IpAddr,
@@ -74,28 +37,28 @@ use shared::net::address::Visitors;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    acme::Acme,
-    addresses::Addresses,
+    admission::{concurrency::Places, permit::Settler, rate_limit::Rates, unknown_tokens::Strangers},
     assertion::Assertions,
-    assets::Assets,
-    certificates::{Certificates, Files},
     clock::Clock,
     config::Config,
-    cutoff::Cuts,
+    connection::cutoff::Cuts,
     grants::Grants,
-    listening::Listeners,
-    meter::Meter,
     origin::Origin,
-    pages::Site,
-    permit::Settler,
-    places::Places,
-    rates::Rates,
+    pages::{Site, assets::Assets},
+    process::listeners::Listeners,
     redis::Redis,
     rewrite::origins::Spellings,
     route::Routes,
-    strangers::Strangers,
     telemetry::Metrics,
-    upstream::{Terms, Upstream},
+    tls::{
+        acme::Acme,
+        certificates::{Certificates, Files},
+    },
+    upstream::{
+        pool::Addresses,
+        server::{Terms, Upstream},
+    },
+    usage::Meter,
 };
 
 /// How long a process that takes over waits for what it needs, of which an order of a certificate takes longest, and how often it
@@ -166,7 +129,7 @@ impl Edge {
     pub fn new(config: Config, listeners: Listeners) -> Result<Self, String> {
         config.validate()?;
         let origins = [&config.zenzefi_url[..], &config.zenzefi_aliases].concat();
-        let authorities = config.zenzefi_ca_file.as_deref().map(upstream::read_authorities).transpose();
+        let authorities = config.zenzefi_ca_file.as_deref().map(upstream::server::read_authorities).transpose();
         let authorities = authorities.map_err(|error| format!("ZENZEFI_CA_FILE: {error}"))?;
         let timeout = config.upstream_timeout();
         let certificates =
@@ -282,7 +245,7 @@ impl Edge {
     pub fn strict_transport(&self, session: &Session) -> Option<HeaderValue> {
         let seconds = self.config.tls.hsts_seconds;
         let value = || HeaderValue::try_from(format!("max-age={seconds}")).expect("a number is visible ASCII");
-        (seconds > 0 && judge::is_tls(session)).then(value)
+        (seconds > 0 && proxy::dispatch::is_tls(session)).then(value)
     }
 
     /// Reads the files of certificates that have changed; says in the log what came of it.

@@ -11,9 +11,12 @@ use clap::{
 use edge_proxy::{
     Edge,
     config::{Cli, Command, Config},
-    listening::Listeners,
-    reload::{self, Reload},
-    serve, telemetry,
+    process::{
+        listeners::Listeners,
+        reload::{self, Reload},
+        start,
+    },
+    telemetry,
 };
 use mimalloc::MiMalloc;
 use nix::sys::prctl::set_thp_disable;
@@ -70,7 +73,7 @@ fn main() -> ExitCode {
 fn serve_traced(config: Config, reload: Reload) -> Result<ExitCode, String> {
     reload::survive_hangups().map_err(|error| format!("SIGHUP cannot be handled: {error}"))?;
     let export = telemetry::start_tracing(&config.tracing)?;
-    let served = serve::run(config, reload);
+    let served = start::run(config, reload);
     export.into_iter().for_each(Export::stop);
     served
 }

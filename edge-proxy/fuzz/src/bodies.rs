@@ -18,8 +18,8 @@ use crate::{
     rewrite::{
         body::{Rewriter, Work},
         coding::{Coding, Passage},
-        integrity::Integrity,
-        notice::Notice,
+        html::integrity::Integrity,
+        html::script::Notice,
         origins::Spellings,
     },
 };

@@ -3,9 +3,9 @@
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
-    credential,
+    admission::credential,
     input::{Input, Parties},
-    rewrite::headers::set_cookie,
+    rewrite::http::headers::set_cookie,
 };
 
 /// What a browser sends back is never one of the gateway's own, and is what the upstream set; no other host gets it.

@@ -7,7 +7,7 @@ use crate::{
     input::{Input, Parties},
     origin::Origin,
     rewrite::{
-        headers::{cache_control, content_security_policy, location, names, towards_upstream},
+        http::headers::{cache_control, content_security_policy, location, names, towards_upstream},
         origins::Spellings,
     },
 };

@@ -4,8 +4,10 @@
 //! The modules under test are compiled from their own files, not linked as the edge: they are pure, and to instrument all that the
 //! edge is made of, Pingora and OpenSSL among it, takes minutes.
 
-#[path = "../../src/credential.rs"]
-pub mod credential;
+#[path = "../../src/admission"]
+pub mod admission {
+    pub mod credential;
+}
 #[path = "../../src/origin.rs"]
 pub mod origin;
 #[path = "../../src/rewrite/mod.rs"]

@@ -5,7 +5,7 @@
 //! them, so that the upstream may ask any.
 
 mod key;
-mod ring;
+pub mod rotation;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -20,9 +20,9 @@ use serde_json::{Value, json};
 use shared::token::scope::Scope;
 use uuid::Uuid;
 
-use crate::{clock::Clock, held::Held, redis::Redis};
+use crate::{clock::Clock, grants::live::Held, redis::Redis};
 pub use key::PublicKey;
-use ring::{Ring, Spans};
+use rotation::{Ring, Spans};
 
 /// How often edges tell each other their keys.
 const TOLD_EVERY: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::gate::{Patience, head::Limits};
+use crate::connection::http1::{Patience, head::Limits};
 
 /// The highest limit that is one: beyond it what a request costs could not be told in microseconds.
 const MOST_PER_MINUTE: i64 = 1_000_000;

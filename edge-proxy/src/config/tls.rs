@@ -6,9 +6,11 @@ use clap::Args;
 
 use super::value::https_url;
 use crate::{
-    acme::{Acme, Folder},
-    certificates::{Files, Need},
     origin::Origin,
+    tls::{
+        acme::{Acme, Folder},
+        certificates::{Files, Need},
+    },
 };
 
 /// The options of TLS.

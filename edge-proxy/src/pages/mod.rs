@@ -1,7 +1,8 @@
 //! The pages that a browser is shown here: where to sign in, and each refusal, with what happened and what to do about it. Rendered from
 //! what the request says of its reader; nothing is asked, and no page runs a script.
 
-mod words;
+pub mod assets;
+pub mod text;
 
 use std::{net::IpAddr, time::Duration};
 
@@ -11,11 +12,13 @@ use shared::web::{cookie, language::Language};
 use url::form_urlencoded;
 
 use crate::{
-    admit::{Bad, Denied},
-    credential,
+    admission::{
+        credential,
+        policy::{Bad, Denied},
+    },
     origin::Origin,
 };
-use words::Words;
+use text::Words;
 
 /// Where pages lead, the same for all of an edge's.
 #[derive(Debug)]
@@ -141,13 +144,13 @@ impl Site {
     /// A refusal of what was posted there.
     pub fn sign_in_again(&self, reader: &Reader, denied: &Denied) -> Page {
         let why = Why::of(denied);
-        let notice = why.is_none().then(|| words::of(denied, reader));
+        let notice = why.is_none().then(|| text::of(denied, reader));
         self.asks_to_sign_in(reader, why, notice)
     }
 
     fn asks_to_sign_in(&self, reader: &Reader, why: Option<Why>, notice: Option<Words>) -> Page {
         let language = reader.language;
-        let Words { title, says } = words::why(why, language);
+        let Words { title, says } = text::why(why, language);
         let next = encoded(&reader.next);
         let here = match why {
             Some(why) => format!("/_gateway/sign-in?why={}&next={next}", why.name()),
@@ -186,7 +189,7 @@ impl Site {
     /// A refusal.
     pub fn refusal(&self, reader: &Reader, denied: &Denied) -> Page {
         let language = reader.language;
-        let Words { title, mut says } = words::of(denied, reader);
+        let Words { title, mut says } = text::of(denied, reader);
         let again_after = again_after(denied);
         if let (Some(after), true) = (again_after, reader.may_repeat) {
             let after = language.lasting(after.as_secs());
@@ -206,7 +209,7 @@ impl Site {
             says,
             takes_over: matches!(denied, Denied::InUse { .. }),
             links: self.links(reader, denied, again_after.is_some()),
-            detail: words::detail(denied),
+            detail: text::detail(denied),
         };
         Page {
             html: page.render().expect("the page renders from texts"),

@@ -5,8 +5,7 @@ use std::{io, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    integrity::Integrity,
-    notice::Notice,
+    html::{integrity::Integrity, script::Notice},
     origins::{CONTEXT, Passed, Spellings},
 };
 use crate::origin::Origin;
@@ -102,7 +101,7 @@ pub struct Done {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::rewrite) mod tests {
     use super::*;
 
     /// Pieces of which texts are made that have much that is nearly a spelling.

@@ -1,0 +1,181 @@
+//! Which of the credentials that a request carries opens something: each is tried in turn, and the first good one decides.
+
+pub mod concurrency;
+pub mod credential;
+pub mod permit;
+pub mod policy;
+pub mod rate_limit;
+pub mod unknown_tokens;
+
+use std::{future::Future, net::IpAddr, sync::Arc, time::Instant};
+
+use chrono::DateTime;
+use shared::token::credential::{Credential, Digest};
+
+use crate::{
+    Edge,
+    admission::{
+        credential::Candidate,
+        permit::Permit,
+        policy::{Bad, Caller, Denied},
+    },
+    config::DevicePolicy,
+    grants::{
+        evaluate::{Ending, Refusal, Unfit},
+        live::Held,
+    },
+    proxy::context::Request,
+    usage::{self, Who},
+};
+
+impl Edge {
+    /// Admits a request by the first credential that opens something; the one that does must pass `check` before anything is
+    /// taken for it. See [`Edge::choose`] for the order.
+    pub async fn admit(
+        &self,
+        candidates: Vec<Candidate>,
+        caller: &Caller<'_>,
+        check: impl Fn(&Candidate) -> Result<(), Denied>,
+    ) -> Result<(Permit, Candidate), Denied> {
+        let mut denied = refusal_of_none(&candidates);
+        for candidate in candidates {
+            let Some(credential) = &candidate.credential else { continue };
+            let digest = credential.digest();
+            let outcome = if check(&candidate).is_ok() {
+                let (address, looked_up) = (caller.request.client, &caller.request.looked_up);
+                let ask = self.grants().admit(digest, &caller.from.device, address, &caller.scopes, looked_up);
+                self.bounded(digest, address, ask).await
+            } else {
+                // A bad credential is told so first.
+                Box::pin(self.find(credential, caller.request)).await
+            };
+            match outcome {
+                Ok(held) => {
+                    check(&candidate)?;
+                    return Ok((self.permit(held, caller)?, candidate));
+                }
+                Err(unfit) => self.go_on(unfit, caller.paths, &mut denied)?,
+            }
+        }
+        Err(denied)
+    }
+
+    /// The first credential that opens something, from where it may be used. One that Redis cannot judge does not hide a good one, nor
+    /// does it count as bad.
+    pub async fn choose(
+        &self,
+        candidates: Vec<Candidate>,
+        request: &Request,
+    ) -> Result<(Arc<Held>, Candidate), Denied> {
+        let (held, candidate) = self.recognise(candidates, request).await?;
+        if held.may_be_used_from(request.client) { Ok((held, candidate)) } else { Err(Denied::KeptOut) }
+    }
+
+    /// The same, from wherever it may be used.
+    pub async fn recognise(
+        &self,
+        candidates: Vec<Candidate>,
+        request: &Request,
+    ) -> Result<(Arc<Held>, Candidate), Denied> {
+        let mut denied = refusal_of_none(&candidates);
+        for candidate in candidates {
+            let Some(credential) = &candidate.credential else { continue };
+            match self.find(credential, request).await {
+                Ok(held) => return Ok((held, candidate)),
+                Err(unfit) => self.go_on(unfit, &[], &mut denied)?,
+            }
+        }
+        Err(denied)
+    }
+
+    /// What one credential opens, without using it.
+    pub async fn inspect(&self, credential: &Credential, request: &Request) -> Result<Arc<Held>, Denied> {
+        let mut denied = Denied::BadCredential(Bad::Unknown);
+        match self.find(credential, request).await {
+            Ok(held) if held.may_be_used_from(request.client) => Ok(held),
+            Ok(_) => Err(Denied::KeptOut),
+            Err(unfit) => {
+                self.go_on(unfit, &[], &mut denied)?;
+                Err(denied)
+            }
+        }
+    }
+
+    async fn find(&self, credential: &Credential, request: &Request) -> Result<Arc<Held>, Unfit> {
+        let digest = credential.digest();
+        self.bounded(digest, request.client, self.grants().find(digest, &request.looked_up)).await
+    }
+
+    /// Asks, within the bound of what an address may try.
+    async fn bounded(
+        &self,
+        digest: Digest,
+        address: Option<IpAddr>,
+        ask: impl Future<Output = Result<Arc<Held>, Unfit>>,
+    ) -> Result<Arc<Held>, Unfit> {
+        let tried = self.strangers.begin(address, digest, Instant::now());
+        let tried = tried.map_err(|retry_after| Unfit::Refused(Refusal::TooManyUnknown { retry_after }))?;
+        let outcome = ask.await;
+        match &outcome {
+            Ok(_) | Err(Unfit::Refused(_)) => tried.found_good(),
+            // Redis could not say: that is nobody's fault.
+            Err(Unfit::Unavailable) => drop(tried),
+            Err(Unfit::Invalid(_)) => tried.found_bad(),
+        }
+        outcome
+    }
+
+    /// What a credential that opens nothing means for the others: `Err` if it ends the search, otherwise what is told if none is
+    /// better.
+    fn go_on(&self, unfit: Unfit, paths: &[&str], denied: &mut Denied) -> Result<(), Denied> {
+        match unfit {
+            // Of several the first of which something is known.
+            Unfit::Invalid(bad) if *denied == Denied::BadCredential(Bad::Unknown) => {
+                *denied = Denied::BadCredential(bad)
+            }
+            Unfit::Invalid(_) => {}
+            Unfit::Unavailable => *denied = Denied::Unavailable,
+            Unfit::Refused(Refusal::TooManyUnknown { retry_after }) => *denied = Denied::TooManyUnknown { retry_after },
+            Unfit::Refused(Refusal::KeptOut) => return Err(Denied::KeptOut),
+            Unfit::Refused(Refusal::Outside(scope)) => {
+                policy::authorize(DevicePolicy::Off, true, scope, paths)?;
+                return Err(Denied::Fault);
+            }
+            Unfit::Refused(Refusal::InUse { device, started_at_ms }) => {
+                let since = DateTime::from_timestamp_millis(started_at_ms);
+                return Err(Denied::InUse { device: device.shown(), since, lease: self.config.lease() });
+            }
+            Unfit::Refused(Refusal::Throttled { retry_after }) => return Err(Denied::Throttled { retry_after }),
+        }
+        Ok(())
+    }
+
+    /// The permit of a request that is admitted, if its token may make one more.
+    fn permit(&self, held: Arc<Held>, caller: &Caller<'_>) -> Result<Permit, Denied> {
+        let permit = Permit::new(Arc::clone(&held), caller.request.client, Arc::clone(self.settler()));
+        // What changed while Redis was asked ends it before anything of the request is sent.
+        match permit.ending() {
+            None => {}
+            Some(Ending::KeptOut) => return Err(Denied::KeptOut),
+            Some(Ending::RedisAway) => return Err(Denied::Unavailable),
+            Some(ending) => return Err(Denied::BadCredential(ending.as_bad())),
+        }
+        let place = self.places.take(held.token_id, caller.opens).ok_or(Denied::TooManyOpen)?;
+        self.rates.spend(held.token_id, Instant::now()).map_err(Denied::TooManyRequests)?;
+        let lease = held.lease.expect("a grant that was admitted for a device has a lease");
+        let who = || Who {
+            session_id: lease.session_id,
+            token_id: held.token_id,
+            user_id: held.user_id,
+            device: caller.from.device.clone(),
+            started_at_ms: lease.started_at_ms,
+            address: caller.request.client,
+            agent: caller.agent.map(usage::agent_told),
+        };
+        Ok(permit.counted(self.meter.session(lease.session_id, who).open(), place))
+    }
+}
+
+fn refusal_of_none(candidates: &[Candidate]) -> Denied {
+    if candidates.is_empty() { Denied::NoCredential } else { Denied::BadCredential(Bad::Unknown) }
+}

@@ -1,0 +1,113 @@
+//! The gate in front of HTTP: it sees the bytes of a connection before Pingora does. A request's head is held back until it is whole
+//! and has been checked, and so is whatever comes after a request until its turn; a client that takes too long over a head is told
+//! so. So nothing is parsed that could be read in two ways, and no byte of one request is taken for another's.
+//!
+//! HTTP/2 passes: its frames are checked by the library that reads them, and only its opening is timed.
+
+mod framing;
+pub mod head;
+mod stream;
+
+use std::{
+    io::Cursor,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pingora::{
+    apps::{HttpServerApp, ServerApp},
+    protocols::{Stream, http::ServerSession},
+    proxy::Session,
+    server::ShutdownWatch,
+};
+
+use crate::{admission::policy::Denied, proxy::context::RequestCtx, response::Answer, telemetry::Metrics};
+use head::Limits;
+use stream::Gate;
+pub use stream::Raw;
+
+tokio::task_local! {
+    static TURN: Arc<Turn>;
+}
+
+/// Says when the next request of a connection may begin.
+#[derive(Debug, Default)]
+struct Turn(AtomicBool);
+
+impl Turn {
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Lets the next HTTP/1 request of the connection that this task serves through the gate. Without a gate it does nothing.
+pub fn begin_request() {
+    // Ignored where no gate stands.
+    let _ = TURN.try_with(|turn| turn.0.store(true, Ordering::Relaxed));
+}
+
+/// Takes the connection of an HTTP/1 request out from under Pingora, once it carries HTTP no more: the session is left with one on which
+/// nothing comes and nothing goes. `None` where no gate stands; then the session is of no use either.
+pub fn take_over(session: &mut Session) -> Option<Raw> {
+    let nothing = ServerSession::new_http1(Box::new(Cursor::new(Vec::new())));
+    match mem::replace(session.as_downstream_mut(), nothing) {
+        ServerSession::H1(taken) => Some(taken.into_inner().into_any().downcast::<Gate>().ok()?.into_raw()),
+        _ => None,
+    }
+}
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From the first byte of a head to its last, and from the first moment of a connection to its first head's last byte.
+    pub head: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+}
+
+/// What the gate goes by.
+pub struct Rules {
+    pub limits: Limits,
+    pub patience: Patience,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Rules {
+    /// The answer to what is refused at the gate, as it goes over the wire. It is logged and counted as any request is.
+    fn refuse(&self, denied: &Denied) -> Vec<u8> {
+        let mut ctx = RequestCtx::new(Arc::clone(&self.metrics));
+        let answer = Answer::problem(denied);
+        ctx.answered(&answer);
+        answer.last_on_wire(&ctx.id_text())
+    }
+}
+
+/// An app behind a gate.
+pub struct Gated<App> {
+    app: Arc<App>,
+    rules: Arc<Rules>,
+}
+
+impl<App> Gated<App> {
+    pub fn new(app: App, rules: Rules) -> Self {
+        Self { app: Arc::new(app), rules: Arc::new(rules) }
+    }
+}
+
+#[async_trait]
+impl<App: HttpServerApp + Send + Sync + 'static> ServerApp for Gated<App> {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let turn = Arc::<Turn>::default();
+        let gate = Gate::new(stream, Arc::clone(&turn), Arc::clone(&self.rules));
+        TURN.scope(turn, self.app.process_new(Box::new(gate), shutdown)).await
+    }
+
+    async fn cleanup(&self) {
+        self.app.http_cleanup().await;
+    }
+}

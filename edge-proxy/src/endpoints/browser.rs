@@ -1,0 +1,291 @@
+//! What browsers come to: the page to sign in, the hand-over, taking a token over, the language of pages, and refusals.
+
+use std::time::Instant;
+
+use http::{HeaderMap, Method, header};
+use pingora::{http::RequestHeader, proxy::Session};
+use shared::{
+    redis::{
+        events::{TakingOver, Usage},
+        replies::TakeOver,
+    },
+    token::credential::Credential,
+    web::{cookie, language::Language},
+};
+
+use crate::{
+    Edge,
+    admission::{
+        credential::{self, with_query},
+        policy::{self, Bad, Denied, Origination},
+    },
+    config::DevicePolicy,
+    endpoints::session::{
+        self, check_cross_site, form_field, language_cookie, read_body, redirect, require, signed_in_as,
+    },
+    grants::{
+        evaluate::{Refusal, Verdict},
+        live::Held,
+    },
+    ids,
+    origin::Origin,
+    pages::{Reader, Why, assets::Asset},
+    proxy::{
+        context::{Request, RequestCtx},
+        dispatch,
+    },
+    response::Answer,
+    route::Route,
+    usage,
+};
+
+/// `/_gateway/sign-in`: the page, and the form that it posts.
+pub async fn sign_in(edge: &Edge, session: &mut Session, request: &Request) -> Result<Answer, Denied> {
+    match session.req_header().method {
+        Method::GET | Method::HEAD => {
+            let head = session.req_header();
+            let query = head.uri.query().unwrap_or_default();
+            let next = next_in(query.as_bytes());
+            let why = form_field(query.as_bytes(), "why").and_then(|name| Why::by_name(&name));
+            let reader = reader(edge, &head.headers, request, next);
+            Ok(Answer::page(None, edge.site.sign_in(&reader, why), None))
+        }
+        Method::POST => {
+            check_cross_site(session, request)?;
+            let body = read_body(session).await?;
+            let next = next_in(&body);
+            let token = form_field(&body, "token").unwrap_or_default();
+            let headers = &session.req_header().headers;
+            match signed_in(edge, headers, request, token.trim(), &next).await {
+                Ok(answer) => Ok(answer),
+                Err(denied) => {
+                    let page = edge.site.sign_in_again(&reader(edge, headers, request, next), &denied);
+                    Ok(Answer::page(Some(&denied), page, None))
+                }
+            }
+        }
+        _ => Err(Denied::MethodNotAllowed { allow: "GET, POST" }),
+    }
+}
+
+async fn signed_in(
+    edge: &Edge,
+    headers: &HeaderMap,
+    request: &Request,
+    token: &str,
+    next: &str,
+) -> Result<Answer, Denied> {
+    let credential = Credential::parse_token_text(token).ok_or(Denied::BadCredential(Bad::Unknown))?;
+    let held = edge.inspect(&credential, request).await?;
+    Ok(signed_in_as(redirect(request, next)?, edge, headers, request, &credential, &held))
+}
+
+/// `GET /_gateway/enter?code=…`: a browser takes the credential that `POST /tokens/{id}/open` made for it, once.
+pub async fn enter(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
+    require(session, &Method::GET, "GET")?;
+    let query = session.req_header().uri.query().unwrap_or_default();
+    let code = form_field(query.as_bytes(), "code").ok_or(Denied::HandoverGone)?;
+    let redeemed = edge.redis().redeem(&code).await.map_err(|error| {
+        tracing::warn!(%error, "a hand-over could not be taken");
+        Denied::Unavailable
+    })?;
+    let credential = redeemed.ok_or(Denied::HandoverGone)?.secret();
+    let held = edge.inspect(&credential, request).await?;
+    if let Err(error) = edge.redis().tell(&Usage::Redeemed { digest: credential.digest() }).await {
+        // Untold, the credential would be taken for one that nobody fetched, and removed.
+        tracing::warn!(%error, "a hand-over could not be told");
+        return Err(Denied::Unavailable);
+    }
+    let answer = redirect(request, &next_in(query.as_bytes()))?;
+    Ok(signed_in_as(answer, edge, &session.req_header().headers, request, &credential, &held))
+}
+
+/// `POST /_gateway/take-over`: whoever holds a good credential goes on here, on the device that asks; what another has open ends. Does not
+/// activate.
+pub async fn take_over(edge: &Edge, session: &mut Session, request: &Request) -> Result<Answer, Denied> {
+    require(session, &Method::POST, "POST")?;
+    check_cross_site(session, request)?;
+    let next = next_in(&read_body(session).await?);
+    let head = session.req_header();
+    match taken_over(edge, head, request).await {
+        Ok(()) => redirect(request, &next),
+        Err(denied) if wants_page(head, true) => {
+            let page = refusal_page(edge, head, Some(request), &denied, next, "");
+            Ok(forgetting(page, edge, head, Some(request), &denied))
+        }
+        Err(denied) => Err(denied),
+    }
+}
+
+async fn taken_over(edge: &Edge, head: &RequestHeader, request: &Request) -> Result<(), Denied> {
+    let from = policy::origination(&head.headers, request.client)?;
+    let candidates = credential::candidates(&head.method, &head.headers, None);
+    let (held, _) = edge.choose(candidates, request).await?;
+    if edge.config.device_policy == DevicePolicy::Required && !from.is_named {
+        return Err(Denied::DeviceRequired);
+    }
+    edge.rates.spend(held.token_id, Instant::now()).map_err(Denied::TooManyRequests)?;
+    match ask_to_take_over(edge, head, request, &from, &held).await? {
+        TakeOver::Taken | TakeOver::Unneeded => Ok(()),
+        // What it was a moment ago it is no more.
+        TakeOver::Refused(lookup) => Err(match Verdict::of(lookup, None) {
+            Verdict::Ended(ending) => Denied::BadCredential(ending.as_bad()),
+            Verdict::Refused(Refusal::KeptOut) => Denied::KeptOut,
+            Verdict::Unknown | Verdict::Unsure => Denied::Unavailable,
+            Verdict::Live(_) | Verdict::Refused(_) => Denied::Fault,
+        }),
+    }
+}
+
+async fn ask_to_take_over(
+    edge: &Edge,
+    head: &RequestHeader,
+    request: &Request,
+    from: &Origination,
+    held: &Held,
+) -> Result<TakeOver, Denied> {
+    let agent = head.headers.get(header::USER_AGENT);
+    let told = Usage::TakenOver(TakingOver {
+        token_id: held.token_id,
+        user_id: held.user_id,
+        request_id: request.id,
+        address: request.client,
+        agent: agent.map(usage::agent_told),
+    });
+    let taken = edge.redis().take_over(held, &from.device, request.client, ids::draw(), &told).await;
+    taken.map_err(|error| {
+        tracing::warn!(%error, "a token could not be taken over");
+        Denied::Unavailable
+    })
+}
+
+/// `GET /_gateway/language?to=ru&next=/…`: pages are in that language from here on.
+pub fn language(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
+    require(session, &Method::GET, "GET")?;
+    let query = session.req_header().uri.query().unwrap_or_default().as_bytes();
+    let answer = redirect(request, &next_in(query))?;
+    Ok(match form_field(query, "to").and_then(|tag| Language::by_tag(&tag)) {
+        Some(language) => answer.with(header::SET_COOKIE, language_cookie(edge, request, language.tag())),
+        None => answer,
+    })
+}
+
+/// What pages load.
+pub fn asset(asset: &Asset, session: &Session) -> Result<Answer, Denied> {
+    let head = session.req_header();
+    match head.method {
+        Method::GET | Method::HEAD => Ok(Answer::asset(asset, asset.is_named_by(head.uri.query()))),
+        _ => Err(Denied::MethodNotAllowed { allow: "GET, HEAD" }),
+    }
+}
+
+/// A refusal as the caller can use it: a page for a browser that shows it, problem JSON for all others.
+pub fn refusal(edge: &Edge, head: &RequestHeader, ctx: &RequestCtx, denied: &Denied) -> Answer {
+    let route = edge.routes.of(&ctx.path);
+    let is_form = matches!(route, Route::SignIn | Route::TakeOver);
+    let request = ctx.request.as_deref();
+    let answer = if wants_page(head, is_form) {
+        let next = destination(head, request, &ctx.path);
+        refusal_page(edge, head, request, denied, next, &ctx.id_text())
+    } else {
+        Answer::problem(denied)
+    };
+    // What is refused there is the credential that was brought, and not the one that the browser has.
+    let is_of_another = matches!(route, Route::Authenticate | Route::Enter);
+    if is_of_another { answer } else { forgetting(answer, edge, head, request, denied) }
+}
+
+/// Whether it is a browser that shows what it is answered; those that say nothing of that post forms to us alone.
+fn wants_page(head: &RequestHeader, is_form: bool) -> bool {
+    let takes_html = || {
+        let accept = head.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        accept.is_some_and(|accept| accept.contains("text/html"))
+    };
+    !dispatch::is_client(&head.headers)
+        && (policy::shows_answer(&head.method, &head.headers) || is_form && takes_html())
+}
+
+fn refusal_page(
+    edge: &Edge,
+    head: &RequestHeader,
+    request: Option<&Request>,
+    denied: &Denied,
+    next: String,
+    request_id: &str,
+) -> Answer {
+    let is_home = request.is_some_and(|request| !request.is_console);
+    let is_asked_to_sign_in = *denied == Denied::NoCredential || Why::of(denied).is_some();
+    let reader = Reader {
+        language: Reader::language_of(&head.headers),
+        next,
+        is_home,
+        may_repeat: head.method == Method::GET,
+        address: request.and_then(|request| request.client),
+        now_ms: edge.clock.told_ms(),
+        request_id: request.map_or_else(|| request_id.to_owned(), |request| request.id.simple().to_string()),
+    };
+    let page = if is_asked_to_sign_in && is_home {
+        edge.site.sign_in(&reader, why(&head.headers, denied))
+    } else {
+        edge.site.refusal(&reader, denied)
+    };
+    Answer::page(Some(denied), page, edge.site.home.as_ref().filter(|_| !is_home))
+}
+
+/// Makes a browser forget its credential, which opens nothing, and remember why where that is known.
+fn forgetting(answer: Answer, edge: &Edge, head: &RequestHeader, request: Option<&Request>, denied: &Denied) -> Answer {
+    let has_cookie = credential::cookie(&head.headers, cookie::ACCESS_TOKEN).is_some();
+    let (Some(request), Denied::BadCredential(bad), true) = (request, denied, has_cookie) else { return answer };
+    match bad {
+        // What was remembered of it at the sign-in is for when its time is over, and that is not known.
+        Bad::Unknown => session::signed_out(answer, edge, request),
+        _ => session::ended_by(answer, edge, request, *bad),
+    }
+}
+
+/// Why somebody is asked to sign in: what is said of their credential, or what became of the last one that they had.
+fn why(headers: &HeaderMap, denied: &Denied) -> Option<Why> {
+    let told = || credential::cookie(headers, cookie::ENDED).and_then(Why::by_name);
+    Why::of(denied).or_else(|| told().filter(|_| *denied == Denied::NoCredential))
+}
+
+fn reader(edge: &Edge, headers: &HeaderMap, request: &Request, next: String) -> Reader {
+    Reader {
+        language: Reader::language_of(headers),
+        next,
+        is_home: true,
+        may_repeat: false,
+        address: request.client,
+        now_ms: edge.clock.told_ms(),
+        request_id: request.id.simple().to_string(),
+    }
+}
+
+/// Where a form or a query leads afterwards.
+fn next_in(fields: &[u8]) -> String {
+    let next = form_field(fields, "next").unwrap_or_default();
+    policy::next_path(&next).unwrap_or("/").to_owned()
+}
+
+/// Where whoever was refused was going, as a path to come back to: what they asked for, or the page from which they posted.
+fn destination(head: &RequestHeader, request: Option<&Request>, path: &str) -> String {
+    let is_page = matches!(head.method, Method::GET | Method::HEAD);
+    let query = head.uri.query();
+    let asked = with_query(path, query.map(credential::strip_query).unwrap_or_default().as_deref());
+    let next = match (is_page, path.strip_prefix("/_gateway/")) {
+        (true, None) => Some(asked),
+        // A hand-over's own address leads nowhere a second time.
+        (true, Some("enter")) => Some(next_in(query.unwrap_or_default().as_bytes())),
+        (true, Some(_)) => None,
+        (false, _) => request.and_then(|request| posted_from(head, request)),
+    };
+    next.as_deref().and_then(policy::next_path).unwrap_or("/").to_owned()
+}
+
+/// The page of this origin that a request was sent from.
+fn posted_from(head: &RequestHeader, request: &Request) -> Option<String> {
+    let referer = url::Url::parse(head.headers.get(header::REFERER)?.to_str().ok()?).ok()?;
+    let is_own = Origin::of_url(&referer).as_ref() == Some(&request.public);
+    let is_page = is_own && !referer.path().starts_with("/_gateway/");
+    is_page.then(|| with_query(referer.path(), referer.query().and_then(credential::strip_query).as_deref()))
+}

@@ -1,0 +1,4 @@
+//! The edge's own URLs.
+
+pub mod browser;
+pub mod session;

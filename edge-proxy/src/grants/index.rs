@@ -1,0 +1,46 @@
+//! Every grant of this edge by its token, for the change feed to find.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, Weak},
+};
+
+use uuid::Uuid;
+
+use crate::grants::live::Held;
+
+/// Those that only a request still holds are found, too.
+#[derive(Debug, Default)]
+pub struct Index(Mutex<HashMap<Uuid, Vec<Weak<Held>>>>);
+
+impl Index {
+    /// Called as a grant comes.
+    pub fn add(&self, held: &Arc<Held>) {
+        self.lock().entry(held.token_id).or_default().push(Arc::downgrade(held));
+    }
+
+    /// The grants of a token.
+    pub fn of(&self, token_id: Uuid) -> Vec<Arc<Held>> {
+        self.lock().get(&token_id).into_iter().flatten().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Every grant that is held here.
+    pub fn all(&self) -> Vec<Arc<Held>> {
+        self.lock().values().flatten().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Called as a grant goes: drops what is gone.
+    pub fn forget(&self, token_id: Uuid) {
+        let mut by_token = self.lock();
+        if let Some(held) = by_token.get_mut(&token_id) {
+            held.retain(|held| held.strong_count() > 0);
+            if held.is_empty() {
+                by_token.remove(&token_id);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Vec<Weak<Held>>>> {
+        self.0.lock().expect("nothing panics while it holds this lock")
+    }
+}

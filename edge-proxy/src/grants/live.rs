@@ -1,0 +1,572 @@
+//! A grant as requests hold it: what one token opens for one device, for how long, and the channel by which an end reaches
+//! everyone who holds it. Whoever learns something of a token finds its grants in the [`Index`].
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use shared::{
+    net::address::Whereabouts,
+    redis::{
+        feed::StreamId,
+        replies::{Cut, CutReason, Grant, Lease},
+    },
+    token::{credential::Digest, device::Device, scope::Scope},
+};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{
+    assertion::Made,
+    grants::{evaluate::Ending, index::Index, lease_use::Uses, release::Taken},
+};
+
+/// How long a grant lasts, as far as is known.
+#[derive(Clone, Debug)]
+struct Term {
+    /// When Redis was asked for it.
+    asked: Instant,
+    /// The monotonic instant at which its time is up.
+    deadline: Instant,
+    duration: Duration,
+    activated_at_ms: Option<i64>,
+    /// When Redis was asked to start its clock here: an answer to an earlier question does not know of it.
+    start_asked: Option<Instant>,
+    /// From where it may be used, and when that was told to the edges, in milliseconds of Redis' clock since 1970.
+    whereabouts: Arc<Whereabouts>,
+    told_at_ms: Option<u64>,
+    /// What starting its clock here has to do with what the edges are told; `None` where nobody here has, or the edges were told.
+    start: Option<Box<Start>>,
+    /// When a change was told that no answer has taken in yet.
+    doubted: Option<Instant>,
+    ended: Option<Ended>,
+}
+
+/// A start of the clock from here.
+#[derive(Clone, Copy, Debug, Default)]
+struct Start {
+    /// How often Redis is being asked for it now.
+    asking: u32,
+    /// By which entry of the change feed it was told, if it was.
+    told_by: Option<StreamId>,
+}
+
+/// Why it ended, and when that was told to the edges, in milliseconds of Redis' clock since 1970; expiry is not told.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub ending: Ending,
+    pub told_at_ms: Option<u64>,
+}
+
+impl Term {
+    fn of(asked: Instant, grant: &Grant) -> Self {
+        Self {
+            asked,
+            deadline: asked + grant.left,
+            duration: grant.duration,
+            activated_at_ms: grant.activated_at_ms,
+            start_asked: None,
+            whereabouts: Arc::clone(&grant.whereabouts),
+            told_at_ms: None,
+            start: None,
+            doubted: None,
+            ended: None,
+        }
+    }
+
+    /// The same after a later question.
+    fn renewed(&self, asked: Instant, grant: &Grant, told_at_ms: Option<u64>) -> Self {
+        let new = Self::of(asked, grant);
+        let is_same = new.activated_at_ms == self.activated_at_ms && new.duration == self.duration;
+        // An answer takes its time to come, so each deadline is early by that: the later of two is the better.
+        let deadline = if is_same { new.deadline.max(self.deadline) } else { new.deadline };
+        let doubted = self.doubted.filter(|&doubted| doubted > asked);
+        let renewed = Self { deadline, doubted, told_at_ms, start: self.start.clone(), ended: self.ended, ..new };
+        // Which question came to Redis first, their instants do not tell for sure: an answer that knows of no start is from before it.
+        let is_from_before = |&start_asked: &Instant| start_asked > asked || new.activated_at_ms.is_none();
+        match self.start_asked.filter(is_from_before) {
+            None => renewed,
+            start_asked => {
+                Self { deadline: self.deadline, activated_at_ms: self.activated_at_ms, start_asked, ..renewed }
+            }
+        }
+    }
+
+    /// See [`Held::has_made`].
+    fn has_made(&self, change: StreamId) -> Option<bool> {
+        match &self.start {
+            None => Some(false),
+            Some(start) if start.told_by == Some(change) => Some(true),
+            Some(start) if start.asking > 0 => None,
+            Some(_) => Some(false),
+        }
+    }
+
+    fn ended(&self, now: Instant) -> Option<Ended> {
+        let is_over = now >= self.deadline && self.activated_at_ms.is_some();
+        self.ended.or(is_over.then_some(Ended { ending: Ending::Expired, told_at_ms: None }))
+    }
+
+    /// The same for a request from there.
+    fn ended_from(&self, address: Option<IpAddr>, now: Instant) -> Option<Ended> {
+        let is_kept_out = !self.whereabouts.may_use(address);
+        let kept_out = is_kept_out.then_some(Ended { ending: Ending::KeptOut, told_at_ms: self.told_at_ms });
+        self.ended(now).or(kept_out)
+    }
+}
+
+/// Under which a grant is kept: a credential on a device; without a device it only tells the token's state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub digest: Digest,
+    pub device: Option<Device>,
+}
+
+/// A grant as requests hold it. It is the channel too: what ends it wakes everyone who waits in [`Held::ended`].
+#[derive(Debug)]
+pub struct Held {
+    pub token_id: Uuid,
+    pub user_id: Uuid,
+    pub scope: Scope,
+    pub key: Key,
+    pub generation: i64,
+    /// The lease that it was admitted with; `None` without a device.
+    pub lease: Option<Lease>,
+    /// Names the claim of a token that was ready; `None` if it was not.
+    claim: Option<Uuid>,
+    /// How often what is open on the token had been cut when it was admitted, and since then without it.
+    cut_generation: AtomicI64,
+    term: watch::Sender<Term>,
+    pub uses: Uses,
+    /// Goes with it, and ends with it at the latest.
+    pub assertion: Made,
+    index: Arc<Index>,
+}
+
+impl Held {
+    /// What Redis, `asked` then, said that a credential opens, and what was taken for it; found in `index` from here on.
+    pub fn new(
+        key: Key,
+        generation: i64,
+        taken: Option<Taken>,
+        asked: Instant,
+        grant: &Grant,
+        index: &Arc<Index>,
+    ) -> Arc<Self> {
+        let claim = taken.as_ref().and_then(Taken::claim);
+        let held = Arc::new(Self {
+            token_id: grant.token_id,
+            user_id: grant.user_id,
+            scope: grant.scope,
+            key,
+            generation,
+            lease: grant.lease,
+            claim: claim.filter(|_| grant.activated_at_ms.is_none()),
+            cut_generation: AtomicI64::new(grant.cut.generation),
+            term: watch::Sender::new(Term::of(asked, grant)),
+            uses: Uses::of(grant.lease.as_ref(), taken),
+            assertion: Made::default(),
+            index: Arc::clone(index),
+        });
+        index.add(&held);
+        held
+    }
+
+    /// How often the token was cut, as far as this grant went on through it.
+    pub fn cut_generation(&self) -> i64 {
+        self.cut_generation.load(Ordering::Relaxed)
+    }
+
+    /// When Redis was asked for what is known of it.
+    pub fn asked(&self) -> Instant {
+        self.term.borrow().asked
+    }
+
+    /// What is left of it: the whole duration while it is ready.
+    pub fn left(&self, now: Instant) -> Duration {
+        let term = self.term.borrow();
+        if term.activated_at_ms.is_none() { term.duration } else { term.deadline.saturating_duration_since(now) }
+    }
+
+    /// What was bought, in all.
+    pub fn duration(&self) -> Duration {
+        self.term.borrow().duration
+    }
+
+    /// When its clock started, in milliseconds of Redis' clock since 1970.
+    pub fn activated_at_ms(&self) -> Option<i64> {
+        self.term.borrow().activated_at_ms
+    }
+
+    /// When it ends, in milliseconds of Redis' clock since 1970; for showing.
+    pub fn expires_at_ms(&self) -> Option<i64> {
+        let term = self.term.borrow();
+        Some(term.activated_at_ms? + i64::try_from(term.duration.as_millis()).ok()?)
+    }
+
+    /// Why it has ended, if it has.
+    pub fn ending(&self, now: Instant) -> Option<Ending> {
+        self.term.borrow().ended(now).map(|ended| ended.ending)
+    }
+
+    /// Why it has ended for requests from there, if it has.
+    pub fn ending_from(&self, address: Option<IpAddr>, now: Instant) -> Option<Ending> {
+        self.term.borrow().ended_from(address, now).map(|ended| ended.ending)
+    }
+
+    /// Whether it may be used from there.
+    pub fn may_be_used_from(&self, address: Option<IpAddr>) -> bool {
+        self.term.borrow().whereabouts.may_use(address)
+    }
+
+    /// Waits until it has ended for requests from there, and says why. Safe to drop at any point.
+    pub async fn ended_from(&self, address: Option<IpAddr>) -> Ended {
+        let mut changes = self.term.subscribe();
+        loop {
+            let deadline = {
+                let term = changes.borrow_and_update();
+                if let Some(ended) = term.ended_from(address, Instant::now()) {
+                    return ended;
+                }
+                // A ready token has no deadline yet.
+                term.activated_at_ms.map(|_| term.deadline)
+            };
+            let expiry = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = expiry => {}
+                changed = changes.changed() => changed.expect("the sender lives as long as this grant"),
+            }
+        }
+    }
+
+    /// Ends it, for everyone who holds it; the first reason stays.
+    pub fn end(&self, ending: Ending, told_at_ms: Option<u64>) {
+        self.term.send_modify(|term| term.ended = term.ended.or(Some(Ended { ending, told_at_ms })));
+    }
+
+    /// Takes in what Redis, `asked` then, says of it now: it goes on, if only where it may be used. `told_at_ms` is when a change was
+    /// told, in milliseconds of Redis' clock since 1970.
+    pub fn renew(&self, asked: Instant, grant: &Grant, told_at_ms: Option<u64>) {
+        self.cut_generation.fetch_max(grant.cut.generation, Ordering::Relaxed);
+        self.term.send_if_modified(|term| {
+            // An answer that was overtaken by a later question's says nothing new.
+            let is_newer = asked >= term.asked;
+            if is_newer {
+                *term = term.renewed(asked, grant, told_at_ms);
+            }
+            is_newer
+        });
+    }
+
+    /// Takes in that something changed: what is known may be wrong until Redis was asked again, or the doubt is taken back.
+    pub fn doubt(&self) -> Doubt {
+        let at = Instant::now();
+        let mut before = None;
+        self.term.send_modify(|term| before = term.doubted.replace(at));
+        Doubt { at, before }
+    }
+
+    /// Takes back a doubt, unless there is a later one or an answer has settled it.
+    pub fn take_back(&self, doubt: Doubt) {
+        self.term.send_if_modified(|term| {
+            if term.doubted == Some(doubt.at) {
+                term.doubted = doubt.before;
+            }
+            // It wakes nobody, for it ends nothing.
+            false
+        });
+    }
+
+    /// When a change was told that no answer has taken in yet.
+    pub fn doubted(&self) -> Option<Instant> {
+        self.term.borrow().doubted
+    }
+
+    /// Redis is being asked to start its clock, until what this gives is dropped.
+    pub fn starting(&self) -> Starting<'_> {
+        self.term.send_if_modified(|term| {
+            term.start.get_or_insert_default().asking += 1;
+            false
+        });
+        Starting { held: self, asked: Instant::now(), outcome: None }
+    }
+
+    /// Whether a change is no more than the start of its clock from here, which the answer to that has told: nothing else needs to be asked
+    /// for it. `None` while that answer is on its way.
+    pub fn has_made(&self, change: StreamId) -> Option<bool> {
+        self.term.borrow().has_made(change)
+    }
+
+    /// The same, once it can be said: as soon as Redis has answered, or is not waited for any more.
+    pub async fn has_made_after_all(&self, change: StreamId) -> bool {
+        let mut terms = self.term.subscribe();
+        let term = terms.wait_for(|term| term.has_made(change).is_some()).await;
+        term.expect("the sender lives as long as this grant").has_made(change) == Some(true)
+    }
+
+    /// Forgets by which change a start from here was told: that was heard, or never will be.
+    pub fn forget_start(&self) {
+        self.term.send_if_modified(|term| {
+            term.start = term.start.take().filter(|start| start.asking > 0);
+            false
+        });
+    }
+
+    /// Names the claim for as long as it matters: until the token's clock runs.
+    pub fn open_claim(&self) -> Option<Uuid> {
+        self.claim.filter(|_| self.activated_at_ms().is_none())
+    }
+
+    /// Whether what Redis says now cuts what was admitted then.
+    pub fn cut_by(&self, grant: &Grant) -> Option<Ending> {
+        let Cut { generation, reason, device } = &grant.cut;
+        let missed = generation - self.cut_generation();
+        // Where several cuts were missed, one of them may have named this device.
+        let is_met = missed > 1 || missed == 1 && (device.is_none() || *device == self.key.device);
+        if is_met && self.key.device.is_some() {
+            return Some(match reason {
+                Some(CutReason::EndedByAdministrator) => Ending::EndedByAdministrator,
+                Some(CutReason::TakenOver) | None => Ending::TakenOver,
+            });
+        }
+        let is_released = self.lease.is_some_and(|lease| grant.released == Some(lease.session_id));
+        is_released.then_some(Ending::TakenOver)
+    }
+}
+
+/// A doubt, and the one that it took the place of.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubt {
+    at: Instant,
+    before: Option<Instant>,
+}
+
+/// The question to Redis to start the clock of a grant.
+pub struct Starting<'a> {
+    held: &'a Held,
+    asked: Instant,
+    outcome: Option<Started>,
+}
+
+/// What Redis says of it: since when the clock runs, what is left, and by which change the edges were told, if it was started just now.
+struct Started {
+    activated_at_ms: i64,
+    left: Duration,
+    told_by: Option<StreamId>,
+}
+
+impl Starting<'_> {
+    /// Takes in that the clock runs. Of all else this answer says nothing.
+    pub fn started(mut self, activated_at_ms: i64, left: Duration, told_by: Option<StreamId>) {
+        self.outcome = Some(Started { activated_at_ms, left, told_by });
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        let outcome = self.outcome.take();
+        self.held.term.send_modify(|term| {
+            let mut start = term.start.take().unwrap_or_default();
+            start.asking = start.asking.saturating_sub(1);
+            if let Some(Started { activated_at_ms, left, told_by }) = outcome {
+                let (deadline, start_asked) = (self.asked + left, Some(self.asked));
+                start.told_by = told_by.or(start.told_by);
+                *term = Term { deadline, activated_at_ms: Some(activated_at_ms), start_asked, ..term.clone() };
+            }
+            term.start = Some(start).filter(|start| start.asking > 0 || start.told_by.is_some());
+        });
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.index.forget(self.token_id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::redis::replies::Lookup;
+
+    use super::*;
+    use crate::grants::evaluate::Verdict;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn grant(is_tentative: bool) -> Grant {
+        Grant {
+            token_id: Uuid::from_u128(1),
+            user_id: Uuid::from_u128(2),
+            scope: Scope::Full,
+            duration: HOUR,
+            activated_at_ms: None,
+            left: HOUR,
+            whereabouts: Arc::default(),
+            cut: Cut::default(),
+            released: None,
+            lease: Some(Lease { session_id: Uuid::from_u128(3), started_at_ms: 0, is_tentative }),
+        }
+    }
+
+    fn held(grant: &Grant, index: &Arc<Index>) -> Arc<Held> {
+        let key = Key { digest: Digest::of(b"a secret"), device: Some(Device::known("a-device")) };
+        Held::new(key, 1, None, Instant::now(), grant, index)
+    }
+
+    #[tokio::test]
+    async fn a_grant_ends_when_its_time_is_up_and_a_ready_one_has_all_of_it() {
+        let held = held(&grant(false), &Arc::default());
+        assert_eq!(held.left(Instant::now() + HOUR * 2), HOUR);
+        held.starting().started(0, Duration::from_millis(20), None);
+        assert_eq!(held.ending(Instant::now() + Duration::from_millis(20)), Some(Ending::Expired));
+        held.end(Ending::Suspended, None);
+        assert_eq!(held.ended_from(None).await.ending, Ending::Suspended);
+    }
+
+    #[test]
+    fn cuts_of_other_devices_do_not_add_up_to_one_of_ours() {
+        let held = held(&grant(false), &Arc::default());
+        let cut = |generation| {
+            let cut = Cut { generation, reason: None, device: Some(Device::known("another-device")) };
+            Grant { cut, ..grant(false) }
+        };
+        for generation in 1..4 {
+            let Verdict::Live(grant) = Verdict::of(Lookup::Live(cut(generation)), Some(&held)) else {
+                panic!("cut by number {generation}")
+            };
+            held.renew(Instant::now(), &grant, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_start_from_here_is_known_by_its_change_as_soon_as_redis_has_answered_and_no_other_change_is() {
+        let held = held(&grant(false), &Arc::default());
+        let change = |at_ms| StreamId { at_ms, sequence: 0 };
+        assert_eq!(held.has_made(change(1)), Some(false), "nobody here has started it");
+        let starting = held.starting();
+        assert_eq!(held.has_made(change(1)), None);
+        let (waiting, another) = (held.has_made_after_all(change(1)), held.has_made_after_all(change(2)));
+        tokio::pin!(waiting, another);
+        assert!(
+            futures_util::poll!(waiting.as_mut()).is_pending() && futures_util::poll!(another.as_mut()).is_pending()
+        );
+        starting.started(0, HOUR, Some(change(1)));
+        assert!(waiting.await && !another.await);
+        // One that comes to a clock that runs tells nobody anything.
+        held.starting().started(0, HOUR, None);
+        assert_eq!((held.has_made(change(1)), held.has_made(change(2))), (Some(true), Some(false)));
+        held.forget_start();
+        assert_eq!(held.has_made(change(1)), Some(false));
+    }
+
+    #[tokio::test]
+    async fn a_start_that_is_not_answered_is_no_change_of_ours() {
+        let held = held(&grant(false), &Arc::default());
+        let (one, other) = (held.starting(), held.starting());
+        let change = StreamId { at_ms: 1, sequence: 0 };
+        let waiting = held.has_made_after_all(change);
+        tokio::pin!(waiting);
+        drop(one);
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending(), "the other may have made it");
+        drop(other);
+        assert!(!waiting.await);
+        assert_eq!(held.activated_at_ms(), None);
+    }
+
+    #[test]
+    fn an_answer_that_knows_of_no_start_does_not_take_it_back() {
+        let held = held(&grant(false), &Arc::default());
+        held.starting().started(7, HOUR, None);
+        held.renew(Instant::now(), &grant(false), None);
+        assert_eq!(held.activated_at_ms(), Some(7));
+        held.renew(Instant::now(), &Grant { activated_at_ms: Some(5), ..grant(false) }, None);
+        assert_eq!(held.activated_at_ms(), Some(5), "the earliest that anybody told");
+    }
+
+    #[test]
+    fn a_doubt_that_is_taken_back_leaves_those_before_and_after_it() {
+        let held = held(&grant(false), &Arc::default());
+        let only = held.doubt();
+        held.take_back(only);
+        assert_eq!(held.doubted(), None);
+        held.doubt();
+        let before = held.doubted();
+        let later = held.doubt();
+        held.take_back(later);
+        assert_eq!(held.doubted(), before);
+        let earlier = held.doubt();
+        held.doubt();
+        held.take_back(earlier);
+        assert!(held.doubted() > before);
+        let settled = held.doubt();
+        held.renew(Instant::now(), &grant(false), None);
+        held.take_back(settled);
+        assert_eq!(held.doubted(), None);
+    }
+
+    #[tokio::test]
+    async fn an_end_reaches_whoever_waits_already() {
+        let held = held(&grant(false), &Arc::default());
+        let waiting = held.ended_from(None);
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        held.end(Ending::Revoked, None);
+        held.end(Ending::Expired, None);
+        assert_eq!(waiting.await.ending, Ending::Revoked);
+    }
+
+    #[tokio::test]
+    async fn a_change_of_networks_ends_it_for_those_whom_they_keep_out_and_for_nobody_else() {
+        let held = held(&grant(false), &Arc::default());
+        let address = |text: &str| Some(text.parse().expect("an address"));
+        let (inside, outside) = (address("192.0.2.1"), address("198.51.100.1"));
+        let (waiting, staying) = (held.ended_from(outside), held.ended_from(inside));
+        tokio::pin!(waiting, staying);
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        let whereabouts = Arc::new(r#"{"token":{"allowed":["192.0.2.0/24"]}}"#.parse().expect("networks"));
+        held.renew(Instant::now(), &Grant { whereabouts, ..grant(false) }, Some(7));
+        let ended = waiting.await;
+        assert_eq!((ended.ending, ended.told_at_ms), (Ending::KeptOut, Some(7)));
+        assert!(futures_util::poll!(staying.as_mut()).is_pending());
+        assert!(held.may_be_used_from(inside) && !held.may_be_used_from(outside) && !held.may_be_used_from(None));
+    }
+
+    #[test]
+    fn the_index_finds_a_grant_for_as_long_as_anybody_holds_it() {
+        let index = Arc::<Index>::default();
+        let (one, other) = (held(&grant(false), &index), held(&grant(false), &index));
+        assert_eq!(index.of(one.token_id).len(), 2);
+        drop(other);
+        assert_eq!(index.of(one.token_id).len(), 1);
+        drop(one);
+        assert!(index.all().is_empty());
+    }
+
+    #[test]
+    fn a_cut_meets_the_device_that_it_names_and_everyone_where_one_was_missed() {
+        let held = held(&grant(false), &Arc::default());
+        let ending = |generation, device: Option<&str>| {
+            let reason = Some(CutReason::EndedByAdministrator);
+            let cut = Cut { generation, reason, device: device.map(Device::known) };
+            match Verdict::of(Lookup::Live(Grant { cut, ..grant(false) }), Some(&held)) {
+                Verdict::Ended(ending) => Some(ending),
+                _ => None,
+            }
+        };
+        assert_eq!(ending(0, Some("a-device")), None);
+        assert_eq!(ending(1, Some("another-device")), None);
+        for (generation, device) in [(1, Some("a-device")), (1, None), (2, Some("another-device"))] {
+            assert_eq!(ending(generation, device), Some(Ending::EndedByAdministrator));
+        }
+    }
+}

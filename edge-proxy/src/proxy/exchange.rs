@@ -1,0 +1,140 @@
+//! One request and its answer on a connection of its own, for what Pingora's proxying cannot do: WebSockets and trailers.
+
+use http::{Method, StatusCode, header};
+use pingora::{
+    http::ResponseHeader,
+    protocols::http::{HttpTask, v1::client::HttpSession as UpstreamSession},
+    proxy::Session,
+};
+
+use crate::{
+    Edge,
+    admission::{permit::Permit, policy::Denied},
+    proxy::{context::RequestCtx, headers, response_body::Rewriting},
+    upstream::server::Purpose,
+};
+
+/// Why an exchange did not come to its end.
+pub enum Failure {
+    /// The client can still be answered.
+    Denied(Denied),
+    /// It has part of the answer already, and must be able to tell that this is not all.
+    CutOff,
+}
+
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+/// Opens a connection to the upstream that nothing else uses; `ctx` then knows at which address.
+pub async fn connect(edge: &Edge, ctx: &mut RequestCtx) -> Result<UpstreamSession, Denied> {
+    loop {
+        if let Ok(peer) = edge.zenzefi.peer(&mut ctx.journey, Purpose::Exchange).await {
+            if let Ok((session, _)) = edge.tunnels.get_http_session(&peer).await {
+                return Ok(session);
+            }
+            ctx.journey.failed();
+        }
+        if !edge.zenzefi.has_untried(&ctx.journey) {
+            return Err(broken(ctx, Denied::UpstreamUnreachable));
+        }
+        edge.metrics.upstream_retries.inc();
+    }
+}
+
+/// Notes that the upstream failed a request that was sent, and how the client is told.
+pub fn broken(ctx: &RequestCtx, denied: Denied) -> Denied {
+    ctx.journey.failed();
+    match ctx.admitted() {
+        Some(admitted) => failed(&admitted.permit, denied),
+        None => denied,
+    }
+}
+
+/// Notes that the upstream failed the request, and how the client is told.
+pub fn failed(permit: &Permit, denied: Denied) -> Denied {
+    permit.failed(denied == Denied::UpstreamSilent);
+    denied
+}
+
+/// Waits for the upstream's final answer, starts the token's clock, and passes the answer's head on. `Err` only while the
+/// client can still be answered; a client that is gone shows in what is written next.
+pub async fn answer(
+    edge: &Edge,
+    session: &mut Session,
+    upstream: &mut UpstreamSession,
+    ctx: &mut RequestCtx,
+) -> Result<StatusCode, Denied> {
+    let answer = tokio::time::timeout(edge.zenzefi.timeout(), read_head(upstream)).await;
+    let answer = answer.map_err(|_| Denied::UpstreamSilent).and_then(|head| head.ok_or(Denied::UpstreamUnreachable));
+    let (mut head, ends) = answer.map_err(|denied| broken(ctx, denied))?;
+    ctx.journey.answered();
+    ctx.heard(head.status);
+    let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Err(Denied::Fault) };
+    ctx.span.around(admitted.permit.answered(head.status)).await?;
+    let status = head.status;
+    let is_open = status == StatusCode::SWITCHING_PROTOCOLS;
+    let asked = session.req_header();
+    let rewriting = Rewriting::begin(edge, asked, admitted, &mut head).map_err(|_| Denied::Fault)?;
+    if rewriting.is_some() {
+        // Its length is not known any more.
+        head.insert_header(header::TRANSFER_ENCODING, "chunked").map_err(|_| Denied::Fault)?;
+    }
+    headers::from_upstream(&mut head, asked, request, admitted, &edge.spellings).map_err(|_| Denied::Fault)?;
+    if let Some(strict) = edge.strict_transport(session) {
+        head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict).map_err(|_| Denied::Fault)?;
+    }
+    ctx.rewriting = rewriting;
+    ctx.status = Some(status);
+    if !is_open {
+        // Such a connection is not used twice.
+        session.set_keepalive(None);
+    }
+    // A client that is gone shows in the next write.
+    let ends = ends || session.req_header().method == Method::HEAD;
+    let _ = session.write_response_header(head, ends && !is_open).await;
+    Ok(status)
+}
+
+/// Passes on the body of an answer.
+pub async fn pass_body(
+    edge: &Edge,
+    session: &mut Session,
+    upstream: &mut UpstreamSession,
+    ctx: &mut RequestCtx,
+) -> Result<(), Failure> {
+    if session.req_header().method == Method::HEAD {
+        return Ok(());
+    }
+    upstream.read_timeout = Some(edge.zenzefi.timeout());
+    loop {
+        let (body, ends) = match upstream.read_response_task().await {
+            Ok(HttpTask::Body(body, ends)) => (body, ends),
+            Ok(HttpTask::Done | HttpTask::Trailer(_)) => (None, true),
+            _ => return Err(Failure::CutOff),
+        };
+        let body = ctx.pass_out(body, ends).map_err(|_| Failure::CutOff)?;
+        if ends || body.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
+            session.write_response_body(body, ends).await.map_err(|_| Failure::CutOff)?;
+        }
+        if ends {
+            return Ok(());
+        }
+    }
+}
+
+/// The head of the final answer, and whether it is all of it; `None` if there is none.
+async fn read_head(upstream: &mut UpstreamSession) -> Option<(Box<ResponseHeader>, bool)> {
+    loop {
+        match upstream.read_response_task().await {
+            Ok(HttpTask::Header(head, ends)) => {
+                if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+                    return Some((head, ends));
+                }
+            }
+            _ => return None,
+        }
+    }
+}

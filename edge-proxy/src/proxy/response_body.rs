@@ -1,0 +1,135 @@
+//! The body of an answer while it is rewritten, and what that took.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Method, header};
+use pingora::{
+    Error, ErrorType,
+    http::{RequestHeader, ResponseHeader},
+};
+
+use crate::{
+    Edge,
+    config::Rewrite,
+    origin::Origin,
+    proxy::{context::Admitted, headers},
+    rewrite::{
+        body::{Rewriter, Work},
+        coding::{Coding, Passage},
+        html::{integrity::Integrity, script::Notice},
+        http::{
+            media::Text,
+            plan::{Asker, Plan, joined},
+        },
+        origins::Spellings,
+    },
+    telemetry::Metrics,
+};
+
+/// What is kept as a file begins so.
+const ATTACHMENT: &[u8] = b"attachment";
+
+/// One body on its way through.
+pub struct Rewriting {
+    plan: Plan,
+    passage: Passage,
+    bytes_in: u64,
+    bytes_out: u64,
+    took: Duration,
+}
+
+impl Rewriting {
+    /// Decides what becomes of an answer's body, and fits its head to that; `None` if there is no body, or it passes untouched.
+    pub fn begin(
+        edge: &Edge,
+        asked: &RequestHeader,
+        admitted: &Admitted,
+        head: &mut ResponseHeader,
+    ) -> pingora::Result<Option<Self>> {
+        let shown = admitted.shown.as_ref().filter(|_| edge.config.rewrite == Rewrite::Origins);
+        let accepts = joined(&asked.headers, &header::ACCEPT_ENCODING);
+        let asker = Asker { is_shown: shown.is_some(), drops_coding: admitted.drops_coding, accepts };
+        let Some(plan) = Plan::of(head.status, &head.headers, &asker) else { return Ok(None) };
+        headers::fit_body(head, &plan)?;
+        if asked.method == Method::HEAD {
+            return Ok(None);
+        }
+        let mut work = match (shown, plan.text) {
+            (Some(shown), Some(text)) => work(text, &edge.spellings, shown),
+            _ => Work::default(),
+        };
+        if let Some(shown) = shown.filter(|_| admitted.gets_notice && plan.text == Some(Text::Html))
+            && is_shown_as_page(asked, head)
+            && headers::admit_script(head, shown)?
+        {
+            let script = format!("<script src=\"{}\" defer></script>", edge.assets.time_left.address());
+            work.notice = Some(Notice::new(script.into()));
+        }
+        let passage = Passage::new(plan.from, plan.to, work).map_err(broken)?;
+        Ok(Some(Self { plan, passage, bytes_in: 0, bytes_out: 0, took: Duration::ZERO }))
+    }
+
+    /// Takes what came of the body and gives what goes out; `is_end` with what came last.
+    pub fn push(&mut self, came: Option<Bytes>, is_end: bool) -> pingora::Result<Bytes> {
+        let began = Instant::now();
+        let came = came.unwrap_or_default();
+        self.bytes_in += came.len() as u64;
+        let out = self.passage.push(came, is_end).map_err(broken);
+        self.took += began.elapsed();
+        if let Ok(out) = &out {
+            self.bytes_out += out.len() as u64;
+        }
+        out
+    }
+
+    /// Adds what was done to the figures, and tells of it.
+    pub fn tell(&self, metrics: &Metrics, request_id: &str) {
+        metrics.rewrite_bytes.with_label_values(&["in"]).inc_by(self.bytes_in);
+        metrics.rewrite_bytes.with_label_values(&["out"]).inc_by(self.bytes_out);
+        let done = self.passage.done();
+        metrics.rewrite_replacements.inc_by(done.replaced);
+        metrics.rewrite_seconds.inc_by(self.took.as_secs_f64());
+        let name = |coding: Option<Coding>| coding.map_or("identity", Coding::as_str);
+        tracing::debug!(
+            request_id,
+            is_text = self.plan.text.is_some(),
+            from = name(self.plan.from),
+            to = name(self.plan.to),
+            bytes_in = self.bytes_in,
+            bytes_out = self.bytes_out,
+            replaced = done.replaced,
+            integrities = done.integrities,
+            took_us = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
+            "an answer was rewritten"
+        );
+    }
+}
+
+fn work(text: Text, spellings: &Arc<Spellings>, shown: &Origin) -> Work {
+    let integrity = (text == Text::Html).then(|| Integrity::new(Arc::clone(spellings), shown.clone()));
+    Work { integrity, rewriter: Some(Rewriter::new(Arc::clone(spellings), shown.clone())), notice: None }
+}
+
+/// Whether a browser is about to show an answer as a page of its own: not in a frame, not to a script, and not as a file to keep.
+fn is_shown_as_page(asked: &RequestHeader, head: &ResponseHeader) -> bool {
+    let is_document = asked.headers.get("sec-fetch-dest").is_some_and(|destination| destination == "document");
+    let is_file = head.headers.get(header::CONTENT_DISPOSITION).is_some_and(|disposition| {
+        disposition
+            .as_bytes()
+            .trim_ascii_start()
+            .get(..ATTACHMENT.len())
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(ATTACHMENT))
+    });
+    is_document && !is_file
+}
+
+/// A body that cannot be passed on: what stands behind the gateway sent it so.
+fn broken(error: io::Error) -> Box<Error> {
+    tracing::debug!(%error, "the body of an answer is broken");
+    Error::explain(ErrorType::ReadError, "the body of an answer is broken").into_up()
+}
