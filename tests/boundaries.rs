@@ -148,6 +148,7 @@ const BOUNDARIES: &[Boundary] = &[
             "edge-proxy/src/origin.rs",
             "edge-proxy/src/pages/",
             "edge-proxy/src/rewrite/",
+            "edge-proxy/src/rejection.rs",
             "edge-proxy/src/route.rs",
         ],
         except: &[],

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use edge_proxy::{
     origin::Origin,
     rewrite::{
-        body::{Rewriter, Work},
+        body::{Rewriter, Transforms},
         html::integrity::Integrity,
-        origins::Spellings,
+        origins::OriginPatterns,
     },
 };
 
@@ -31,10 +31,10 @@ fn main() -> io::Result<()> {
 fn bytes_a_nanosecond(page: &Bytes, is_html: bool) -> io::Result<f64> {
     let origin = |text: &str| text.parse::<Origin>().expect("an origin");
     let (upstreams, shown) = (["https://zenzefi.local"].map(origin), origin("https://gateway.example"));
-    let spellings = Arc::new(Spellings::of(&upstreams));
+    let spellings = Arc::new(OriginPatterns::of(&upstreams));
     let began = processor_nanoseconds()?;
     for _ in 0..ROUNDS {
-        let mut work = Work {
+        let mut work = Transforms {
             integrity: is_html.then(|| Integrity::new(Arc::clone(&spellings), shown.clone())),
             rewriter: Some(Rewriter::new(Arc::clone(&spellings), shown.clone())),
             notice: None,

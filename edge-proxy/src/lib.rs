@@ -14,6 +14,7 @@ pub mod pages;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod rejection;
 pub mod response;
 pub mod rewrite;
 pub mod route;
@@ -37,17 +38,19 @@ use shared::net::address::Visitors;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admission::{concurrency::Places, permit::Settler, rate_limit::Rates, unknown_tokens::Strangers},
+    admission::{
+        concurrency::Concurrency, permit::OutcomeWorker, rate_limit::RateLimiter, unknown_tokens::UnknownTokenLimiter,
+    },
     assertion::Assertions,
     clock::Clock,
     config::Config,
     connection::cutoff::Cuts,
     grants::Grants,
     origin::Origin,
-    pages::{Site, assets::Assets},
+    pages::{SiteLinks, assets::Assets},
     process::listeners::Listeners,
     redis::Redis,
-    rewrite::origins::Spellings,
+    rewrite::origins::OriginPatterns,
     route::Routes,
     telemetry::Metrics,
     tls::{
@@ -55,10 +58,10 @@ use crate::{
         certificates::{Certificates, Files},
     },
     upstream::{
-        pool::Addresses,
-        server::{Terms, Upstream},
+        pool::Pool,
+        server::{Upstream, UpstreamTls},
     },
-    usage::Meter,
+    usage::UsageMeter,
 };
 
 /// How long a process that takes over waits for what it needs, of which an order of a certificate takes longest, and how often it
@@ -70,7 +73,7 @@ const LOOKS_READY_EVERY: Duration = Duration::from_millis(20);
 struct Known {
     redis: Redis,
     grants: Arc<Grants>,
-    settler: Arc<Settler>,
+    settler: Arc<OutcomeWorker>,
 }
 
 /// All that one edge process is made of.
@@ -81,11 +84,11 @@ pub struct Edge {
     /// Where this edge shows the console, if it does.
     pub console: Option<Origin>,
     /// Where pages lead.
-    pub site: Site,
+    pub site: SiteLinks,
     pub assets: Assets,
-    pub zenzefi: Addresses,
+    pub zenzefi: Pool,
     /// How answers may spell the upstream's origins.
-    pub spellings: Arc<Spellings>,
+    pub spellings: Arc<OriginPatterns>,
     /// What the TLS listener shows, where there is one.
     certificates: Option<Arc<Certificates>>,
     /// Who is asked for a certificate, where somebody is.
@@ -110,12 +113,12 @@ pub struct Edge {
     pub cuts: Arc<Cuts>,
     /// Redis' clock, as far as it was heard.
     pub clock: Arc<Clock>,
-    pub meter: Arc<Meter>,
+    pub meter: Arc<UsageMeter>,
     /// What tells the upstream who asks, where that is wanted.
     pub assertions: Option<Assertions>,
-    pub strangers: Strangers,
-    pub rates: Rates,
-    pub places: Arc<Places>,
+    pub strangers: UnknownTokenLimiter,
+    pub rates: RateLimiter,
+    pub places: Arc<Concurrency>,
     visitors: RwLock<Visitors>,
     /// How much may be open at once in all; 0 for any number.
     most_open: AtomicU32,
@@ -137,8 +140,8 @@ impl Edge {
         let client_options = "ZENZEFI_CLIENT_CERT_FILE, ZENZEFI_CLIENT_KEY_FILE";
         let client_certificate = read_certificates(client_options, config.zenzefi_client_files())?;
         let client = client_certificate.clone();
-        let zenzefi = Terms { verify: config.zenzefi_tls_verify, authorities, client, timeout };
-        let control = Terms { verify: true, authorities: None, client: None, timeout };
+        let zenzefi = UpstreamTls { verify: config.zenzefi_tls_verify, authorities, client, timeout };
+        let control = UpstreamTls { verify: true, authorities: None, client: None, timeout };
         let (metrics, clock) = (Arc::<Metrics>::default(), Arc::new(Clock::new()));
         let assertions = config.assertions().map(|terms| Assertions::new(terms, Arc::clone(&clock))).transpose();
         let assertions = assertions.map_err(|error| format!("ASSERTION_SECONDS: no key can be made: {error}"))?;
@@ -149,15 +152,15 @@ impl Edge {
                 .with_assertions(assertions.is_some()),
             public_origins: config.public_origin.clone().into(),
             console: config.portal.origin(&config.public_origin),
-            site: Site {
+            site: SiteLinks {
                 style: assets.style.address(),
                 icon: assets.icon.address(),
                 portal: config.portal.url(&config.public_origin),
                 home: config.public_origin.first().cloned(),
             },
             assets,
-            zenzefi: Addresses::new(addresses.collect(), config.zenzefi_rules(), timeout, &metrics),
-            spellings: Arc::new(Spellings::of(&origins)),
+            zenzefi: Pool::new(addresses.collect(), config.zenzefi_rules(), timeout, &metrics),
+            spellings: Arc::new(OriginPatterns::of(&origins)),
             certificates,
             acme: config.tls.acme(&config.served_origins()),
             client_certificate,
@@ -165,12 +168,12 @@ impl Edge {
             tunnels: Connector::new(None),
             websockets: TaskTracker::new(),
             cuts: Arc::new(Cuts::new(Arc::clone(&metrics), Arc::clone(&clock))),
-            strangers: Strangers::new(config.limits.unknown_tokens_per_minute),
-            rates: Rates::new(config.limits.token_requests_per_minute),
+            strangers: UnknownTokenLimiter::new(config.limits.unknown_tokens_per_minute),
+            rates: RateLimiter::new(config.limits.token_requests_per_minute),
             visitors: RwLock::new(config.visitors()),
             most_open: config.limits.open_requests.into(),
-            places: Arc::new(Places::new(config.limits.token_open_requests, config.limits.token_open_websockets)),
-            meter: Arc::new(Meter::new(Arc::clone(&clock), config.lease())),
+            places: Arc::new(Concurrency::new(config.limits.token_open_requests, config.limits.token_open_websockets)),
+            meter: Arc::new(UsageMeter::new(Arc::clone(&clock), config.lease())),
             assertions,
             clock,
             metrics,
@@ -198,7 +201,7 @@ impl Edge {
         &self.known().grants
     }
 
-    fn settler(&self) -> &Arc<Settler> {
+    fn settler(&self) -> &Arc<OutcomeWorker> {
         &self.known().settler
     }
 

@@ -9,9 +9,9 @@ use pingora::{http::ResponseHeader, proxy::Session};
 use serde_json::json;
 
 use crate::{
-    admission::policy::Denied,
     origin::Origin,
     pages::{Page, assets::Asset},
+    rejection::Rejection,
 };
 
 /// What a page of ours may load and do: its own stylesheet, its icon and its own form.
@@ -28,7 +28,7 @@ const RETRY_AFTER: &str = "1";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// An answer of our own.
-pub struct Answer {
+pub struct LocalResponse {
     status: StatusCode,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
@@ -38,7 +38,7 @@ pub struct Answer {
     refused: Option<&'static str>,
 }
 
-impl Answer {
+impl LocalResponse {
     fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let headers = vec![
             (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
@@ -60,7 +60,7 @@ impl Answer {
     }
 
     /// A refusal or a fault as `application/problem+json` (RFC 9457).
-    pub fn problem(denied: &Denied) -> Self {
+    pub fn problem(denied: &Rejection) -> Self {
         let status = denied.status();
         let body = json!({
             "type": "about:blank",
@@ -73,8 +73,8 @@ impl Answer {
     }
 
     /// A page, with the status of what it tells of; it takes its stylesheet and icon from its own origin, or from this one.
-    pub fn page(denied: Option<&Denied>, page: Page, styled_by: Option<&Origin>) -> Self {
-        let status = denied.map_or(StatusCode::OK, Denied::status);
+    pub fn page(denied: Option<&Rejection>, page: Page, styled_by: Option<&Origin>) -> Self {
+        let status = denied.map_or(StatusCode::OK, Rejection::status);
         let policy = match styled_by {
             None => HeaderValue::from_static(PAGE_POLICY),
             Some(origin) => HeaderValue::try_from(PAGE_POLICY.replacen("'self'", &origin.to_string(), 2))
@@ -144,25 +144,25 @@ impl Answer {
         self
     }
 
-    fn marked_for(mut self, denied: &Denied) -> Self {
+    fn marked_for(mut self, denied: &Rejection) -> Self {
         self.refused = Some(denied.reason());
         match denied {
             // A pooled client must not turn into a stream of errors.
             _ if denied.status() == StatusCode::UNAUTHORIZED => self.closes = true,
-            Denied::Unavailable | Denied::TooManyOpen | Denied::Full => {
+            Rejection::Unavailable | Rejection::TooManyOpen | Rejection::Full => {
                 self = self.with(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
             }
-            Denied::Throttled { retry_after } | Denied::TooManyUnknown { retry_after } => {
+            Rejection::Throttled { retry_after } | Rejection::TooManyUnknown { retry_after } => {
                 self = self.with(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs() + 1));
             }
-            Denied::TooManyRequests(exceeded) => {
+            Rejection::TooManyRequests(exceeded) => {
                 for (name, value) in exceeded.headers() {
                     self = self.with(HeaderName::from_static(name), HeaderValue::from(value));
                 }
             }
             // RFC 9110 §15.5.22.
-            Denied::PlainHttp => self = self.with(header::UPGRADE, HeaderValue::from_static("TLS/1.2, HTTP/1.1")),
-            Denied::MethodNotAllowed { allow } => self = self.with(header::ALLOW, HeaderValue::from_static(allow)),
+            Rejection::PlainHttp => self = self.with(header::UPGRADE, HeaderValue::from_static("TLS/1.2, HTTP/1.1")),
+            Rejection::MethodNotAllowed { allow } => self = self.with(header::ALLOW, HeaderValue::from_static(allow)),
             _ => {}
         }
         self

@@ -233,9 +233,9 @@ async fn a_change_of_networks_ends_everything_that_is_open_from_where_a_token_ma
     all_ended(&stack, open, answered, asked).await;
     assert_eq!(stack.edge().on(DEVICE, &token, Method::GET, "/").answer().await.status, 403);
     let edge = &stack.edge_planes[0];
-    assert!(edge.metric("edge_cuts_total", "reason=\"kept_out\"").await >= 13.0);
+    assert!(edge.metric("edge_cuts_total", "reason=\"network_not_allowed\"").await >= 13.0);
     assert!(edge.metric("edge_revocation_delay_seconds_count", "").await >= 1.0);
-    assert_eq!(edge.metric("edge_refusals_total", "reason=\"kept_out\"").await, 1.0);
+    assert_eq!(edge.metric("edge_refusals_total", "reason=\"network_not_allowed\"").await, 1.0);
     stack.finish().await;
 }
 

@@ -16,11 +16,11 @@ use crate::{
     input::{Input, Parties, chunks},
     origin::Origin,
     rewrite::{
-        body::{Rewriter, Work},
-        coding::{Coding, Passage},
+        body::{Rewriter, Transforms},
+        coding::{Coding, Transcoder},
         html::integrity::Integrity,
         html::script::Notice,
-        origins::Spellings,
+        origins::OriginPatterns,
     },
 };
 
@@ -35,7 +35,7 @@ pub fn the_stream_equals_the_whole(mut input: Input<'_>) {
     let Parties { upstreams, shown } = input.parties();
     let strides = input.strides();
     let text = input.text();
-    let spellings = Arc::new(Spellings::of(&upstreams));
+    let spellings = Arc::new(OriginPatterns::of(&upstreams));
     let mut rewriter = Rewriter::new(Arc::clone(&spellings), shown.clone());
     let (mut taken, mut out) = (0, Vec::new());
     for chunk in chunks(&text, strides) {
@@ -60,7 +60,7 @@ pub fn the_stream_loses_the_integrity_that_the_whole_loses(mut input: Input<'_>)
     let Parties { upstreams, shown } = input.parties();
     let strides = input.strides();
     let page = Bytes::from(input.text());
-    let spellings = Arc::new(Spellings::of(&upstreams));
+    let spellings = Arc::new(OriginPatterns::of(&upstreams));
     let integrity = || Integrity::new(Arc::clone(&spellings), shown.clone());
     let (mut stream, mut out) = (integrity(), Vec::new());
     for chunk in chunks(&page, strides) {
@@ -109,9 +109,9 @@ pub fn every_coding_passes_into_every_other(mut input: Input<'_>) {
         // No body at all is none in any coding.
         return;
     }
-    let spellings = Arc::new(Spellings::of(&upstreams));
+    let spellings = Arc::new(OriginPatterns::of(&upstreams));
     let whole = spellings.rewrite(&text, &shown).unwrap_or_else(|| text.clone());
-    let mut passage = Passage::new(from, to, rewriting(spellings, shown)).expect("a passage");
+    let mut passage = Transcoder::new(from, to, rewriting(spellings, shown)).expect("a passage");
     let mut out = Vec::new();
     for piece in chunks(&encoded(from, &text), strides) {
         out.extend_from_slice(&passage.push(Bytes::copy_from_slice(piece), false).expect("a whole piece"));
@@ -125,8 +125,8 @@ pub fn what_is_broken_ends_and_stays_small(mut input: Input<'_>) {
     let Parties { upstreams, shown } = input.parties();
     let (from, to) = (*input.pick(&CODINGS), *input.pick(&CODINGS));
     let strides = input.strides();
-    let work = rewriting(Arc::new(Spellings::of(&upstreams)), shown);
-    let mut passage = Passage::new(from, to, work).expect("a passage");
+    let work = rewriting(Arc::new(OriginPatterns::of(&upstreams)), shown);
+    let mut passage = Transcoder::new(from, to, work).expect("a passage");
     let pieces = chunks(input.raw(), strides).map(|piece| (piece, false));
     for (piece, is_end) in pieces.chain([(&b""[..], true)]) {
         let Ok(out) = passage.push(Bytes::copy_from_slice(piece), is_end) else { return };
@@ -134,8 +134,8 @@ pub fn what_is_broken_ends_and_stays_small(mut input: Input<'_>) {
     }
 }
 
-fn rewriting(spellings: Arc<Spellings>, shown: Origin) -> Work {
-    Work { rewriter: Some(Rewriter::new(spellings, shown)), ..Work::default() }
+fn rewriting(spellings: Arc<OriginPatterns>, shown: Origin) -> Transforms {
+    Transforms { rewriter: Some(Rewriter::new(spellings, shown)), ..Transforms::default() }
 }
 
 /// Whether an absolute URL of this origin stands in a text: looked for in the simplest way, in the spellings that are sure.

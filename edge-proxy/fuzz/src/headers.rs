@@ -8,7 +8,7 @@ use crate::{
     origin::Origin,
     rewrite::{
         http::headers::{cache_control, content_security_policy, location, names, towards_upstream},
-        origins::Spellings,
+        origins::OriginPatterns,
     },
 };
 
@@ -17,7 +17,7 @@ use crate::{
 pub fn a_redirect_leads_to_what_is_shown_or_where_it_said(mut input: Input<'_>) {
     let Parties { upstreams, shown } = input.parties();
     let Some(value) = input.header_text() else { return };
-    let spellings = Spellings::of(&upstreams);
+    let spellings = OriginPatterns::of(&upstreams);
     if let Some(mapped) = location(&value, &spellings, Some(&shown)) {
         assert_is_header(&mapped);
         let (said, leads) = (resolved(&upstreams[0], &value), resolved(&shown, &mapped));
@@ -62,7 +62,7 @@ pub fn what_comes_from_us_goes_to_the_upstream(mut input: Input<'_>) {
 pub fn a_policy_names_what_is_shown(mut input: Input<'_>) {
     let Parties { upstreams, shown } = input.parties();
     let Some(value) = input.header_text() else { return };
-    let spellings = Spellings::of(&upstreams);
+    let spellings = OriginPatterns::of(&upstreams);
     let Some(fitted) = content_security_policy(&value, &spellings, &shown) else { return };
     assert_is_header(&fitted);
     let sources = fitted.split([' ', ';', ',']);

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 /// What is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum RequestKind {
     Request,
     WebSocket,
 }
@@ -25,16 +25,16 @@ struct Open {
 }
 
 impl Open {
-    fn of(&mut self, kind: Kind) -> &mut u32 {
+    fn of(&mut self, kind: RequestKind) -> &mut u32 {
         match kind {
-            Kind::Request => &mut self.requests,
-            Kind::WebSocket => &mut self.websockets,
+            RequestKind::Request => &mut self.requests,
+            RequestKind::WebSocket => &mut self.websockets,
         }
     }
 }
 
 /// How much tokens have open, and may have.
-pub struct Places {
+pub struct Concurrency {
     /// Of one token; 0 for any number.
     most_requests: AtomicU32,
     most_websockets: AtomicU32,
@@ -42,7 +42,7 @@ pub struct Places {
     tokens: Mutex<HashMap<Uuid, Open>>,
 }
 
-impl Places {
+impl Concurrency {
     /// So many of each for a token; 0 for any number.
     pub fn new(most_requests: u32, most_websockets: u32) -> Self {
         Self { most_requests: most_requests.into(), most_websockets: most_websockets.into(), tokens: Mutex::default() }
@@ -55,10 +55,10 @@ impl Places {
     }
 
     /// A place for one more of this token's, until it is dropped; `None` if all are taken.
-    pub fn take(self: &Arc<Self>, token_id: Uuid, kind: Kind) -> Option<Place> {
+    pub fn take(self: &Arc<Self>, token_id: Uuid, kind: RequestKind) -> Option<Slot> {
         let most = match kind {
-            Kind::Request => &self.most_requests,
-            Kind::WebSocket => &self.most_websockets,
+            RequestKind::Request => &self.most_requests,
+            RequestKind::WebSocket => &self.most_websockets,
         };
         let most = most.load(Ordering::Relaxed);
         let mut tokens = self.lock();
@@ -67,7 +67,7 @@ impl Places {
             return None;
         }
         *open += 1;
-        Some(Place { places: Arc::clone(self), token_id, kind })
+        Some(Slot { places: Arc::clone(self), token_id, kind })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Open>> {
@@ -76,13 +76,13 @@ impl Places {
 }
 
 /// What a token has open, given back however that ends.
-pub struct Place {
-    places: Arc<Places>,
+pub struct Slot {
+    places: Arc<Concurrency>,
     token_id: Uuid,
-    kind: Kind,
+    kind: RequestKind,
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut tokens = self.places.lock();
         let Some(open) = tokens.get_mut(&self.token_id) else { return };
@@ -101,21 +101,21 @@ mod tests {
 
     #[test]
     fn a_token_has_so_many_open_of_each_kind_and_what_ends_makes_room() {
-        let places = Arc::new(Places::new(2, 1));
+        let places = Arc::new(Concurrency::new(2, 1));
         let take = |kind| places.take(TOKEN, kind);
-        let (first, _second) = (take(Kind::Request), take(Kind::Request));
-        let socket = take(Kind::WebSocket);
+        let (first, _second) = (take(RequestKind::Request), take(RequestKind::Request));
+        let socket = take(RequestKind::WebSocket);
         assert!(first.is_some() && socket.is_some());
-        assert!(take(Kind::Request).is_none() && take(Kind::WebSocket).is_none());
-        assert!(places.take(Uuid::from_u128(2), Kind::Request).is_some(), "another token's");
+        assert!(take(RequestKind::Request).is_none() && take(RequestKind::WebSocket).is_none());
+        assert!(places.take(Uuid::from_u128(2), RequestKind::Request).is_some(), "another token's");
         drop(first);
-        assert!(take(Kind::Request).is_some());
+        assert!(take(RequestKind::Request).is_some());
     }
 
     #[test]
     fn nothing_is_kept_of_a_token_that_has_nothing_open() {
-        let places = Arc::new(Places::new(0, 0));
-        let open: Vec<_> = (0..1_000).map(|_| places.take(TOKEN, Kind::Request)).collect();
+        let places = Arc::new(Concurrency::new(0, 0));
+        let open: Vec<_> = (0..1_000).map(|_| places.take(TOKEN, RequestKind::Request)).collect();
         assert!(open.iter().all(Option::is_some), "no limit");
         drop(open);
         assert!(places.lock().is_empty());

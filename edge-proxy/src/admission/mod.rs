@@ -14,18 +14,15 @@ use shared::token::credential::{Credential, Digest};
 
 use crate::{
     Edge,
-    admission::{
-        credential::Candidate,
-        permit::Permit,
-        policy::{Bad, Caller, Denied},
-    },
+    admission::{credential::Candidate, permit::Permit, policy::Caller},
     config::DevicePolicy,
     grants::{
-        evaluate::{Ending, Refusal, Unfit},
-        live::Held,
+        evaluate::{GrantError, Refusal},
+        live::LiveGrant,
     },
     proxy::context::Request,
-    usage::{self, Who},
+    rejection::{EndReason, InvalidCredential, Rejection},
+    usage::{self, SessionInfo},
 };
 
 impl Edge {
@@ -35,8 +32,8 @@ impl Edge {
         &self,
         candidates: Vec<Candidate>,
         caller: &Caller<'_>,
-        check: impl Fn(&Candidate) -> Result<(), Denied>,
-    ) -> Result<(Permit, Candidate), Denied> {
+        check: impl Fn(&Candidate) -> Result<(), Rejection>,
+    ) -> Result<(Permit, Candidate), Rejection> {
         let mut denied = refusal_of_none(&candidates);
         for candidate in candidates {
             let Some(credential) = &candidate.credential else { continue };
@@ -66,9 +63,9 @@ impl Edge {
         &self,
         candidates: Vec<Candidate>,
         request: &Request,
-    ) -> Result<(Arc<Held>, Candidate), Denied> {
+    ) -> Result<(Arc<LiveGrant>, Candidate), Rejection> {
         let (held, candidate) = self.recognise(candidates, request).await?;
-        if held.may_be_used_from(request.client) { Ok((held, candidate)) } else { Err(Denied::KeptOut) }
+        if held.may_be_used_from(request.client) { Ok((held, candidate)) } else { Err(Rejection::NetworkNotAllowed) }
     }
 
     /// The same, from wherever it may be used.
@@ -76,7 +73,7 @@ impl Edge {
         &self,
         candidates: Vec<Candidate>,
         request: &Request,
-    ) -> Result<(Arc<Held>, Candidate), Denied> {
+    ) -> Result<(Arc<LiveGrant>, Candidate), Rejection> {
         let mut denied = refusal_of_none(&candidates);
         for candidate in candidates {
             let Some(credential) = &candidate.credential else { continue };
@@ -89,11 +86,11 @@ impl Edge {
     }
 
     /// What one credential opens, without using it.
-    pub async fn inspect(&self, credential: &Credential, request: &Request) -> Result<Arc<Held>, Denied> {
-        let mut denied = Denied::BadCredential(Bad::Unknown);
+    pub async fn inspect(&self, credential: &Credential, request: &Request) -> Result<Arc<LiveGrant>, Rejection> {
+        let mut denied = Rejection::BadCredential(InvalidCredential::Unknown);
         match self.find(credential, request).await {
             Ok(held) if held.may_be_used_from(request.client) => Ok(held),
-            Ok(_) => Err(Denied::KeptOut),
+            Ok(_) => Err(Rejection::NetworkNotAllowed),
             Err(unfit) => {
                 self.go_on(unfit, &[], &mut denied)?;
                 Err(denied)
@@ -101,7 +98,7 @@ impl Edge {
         }
     }
 
-    async fn find(&self, credential: &Credential, request: &Request) -> Result<Arc<Held>, Unfit> {
+    async fn find(&self, credential: &Credential, request: &Request) -> Result<Arc<LiveGrant>, GrantError> {
         let digest = credential.digest();
         self.bounded(digest, request.client, self.grants().find(digest, &request.looked_up)).await
     }
@@ -111,59 +108,63 @@ impl Edge {
         &self,
         digest: Digest,
         address: Option<IpAddr>,
-        ask: impl Future<Output = Result<Arc<Held>, Unfit>>,
-    ) -> Result<Arc<Held>, Unfit> {
+        ask: impl Future<Output = Result<Arc<LiveGrant>, GrantError>>,
+    ) -> Result<Arc<LiveGrant>, GrantError> {
         let tried = self.strangers.begin(address, digest, Instant::now());
-        let tried = tried.map_err(|retry_after| Unfit::Refused(Refusal::TooManyUnknown { retry_after }))?;
+        let tried = tried.map_err(|retry_after| GrantError::Refused(Refusal::TooManyUnknown { retry_after }))?;
         let outcome = ask.await;
         match &outcome {
-            Ok(_) | Err(Unfit::Refused(_)) => tried.found_good(),
+            Ok(_) | Err(GrantError::Refused(_)) => tried.found_good(),
             // Redis could not say: that is nobody's fault.
-            Err(Unfit::Unavailable) => drop(tried),
-            Err(Unfit::Invalid(_)) => tried.found_bad(),
+            Err(GrantError::Unavailable) => drop(tried),
+            Err(GrantError::Invalid(_)) => tried.found_bad(),
         }
         outcome
     }
 
     /// What a credential that opens nothing means for the others: `Err` if it ends the search, otherwise what is told if none is
     /// better.
-    fn go_on(&self, unfit: Unfit, paths: &[&str], denied: &mut Denied) -> Result<(), Denied> {
+    fn go_on(&self, unfit: GrantError, paths: &[&str], denied: &mut Rejection) -> Result<(), Rejection> {
         match unfit {
             // Of several the first of which something is known.
-            Unfit::Invalid(bad) if *denied == Denied::BadCredential(Bad::Unknown) => {
-                *denied = Denied::BadCredential(bad)
+            GrantError::Invalid(bad) if *denied == Rejection::BadCredential(InvalidCredential::Unknown) => {
+                *denied = Rejection::BadCredential(bad)
             }
-            Unfit::Invalid(_) => {}
-            Unfit::Unavailable => *denied = Denied::Unavailable,
-            Unfit::Refused(Refusal::TooManyUnknown { retry_after }) => *denied = Denied::TooManyUnknown { retry_after },
-            Unfit::Refused(Refusal::KeptOut) => return Err(Denied::KeptOut),
-            Unfit::Refused(Refusal::Outside(scope)) => {
+            GrantError::Invalid(_) => {}
+            GrantError::Unavailable => *denied = Rejection::Unavailable,
+            GrantError::Refused(Refusal::TooManyUnknown { retry_after }) => {
+                *denied = Rejection::TooManyUnknown { retry_after }
+            }
+            GrantError::Refused(Refusal::NetworkNotAllowed) => return Err(Rejection::NetworkNotAllowed),
+            GrantError::Refused(Refusal::Outside(scope)) => {
                 policy::authorize(DevicePolicy::Off, true, scope, paths)?;
-                return Err(Denied::Fault);
+                return Err(Rejection::Fault);
             }
-            Unfit::Refused(Refusal::InUse { device, started_at_ms }) => {
+            GrantError::Refused(Refusal::InUse { device, started_at_ms }) => {
                 let since = DateTime::from_timestamp_millis(started_at_ms);
-                return Err(Denied::InUse { device: device.shown(), since, lease: self.config.lease() });
+                return Err(Rejection::InUse { device: device.shown(), since, lease: self.config.lease() });
             }
-            Unfit::Refused(Refusal::Throttled { retry_after }) => return Err(Denied::Throttled { retry_after }),
+            GrantError::Refused(Refusal::Throttled { retry_after }) => {
+                return Err(Rejection::Throttled { retry_after });
+            }
         }
         Ok(())
     }
 
     /// The permit of a request that is admitted, if its token may make one more.
-    fn permit(&self, held: Arc<Held>, caller: &Caller<'_>) -> Result<Permit, Denied> {
+    fn permit(&self, held: Arc<LiveGrant>, caller: &Caller<'_>) -> Result<Permit, Rejection> {
         let permit = Permit::new(Arc::clone(&held), caller.request.client, Arc::clone(self.settler()));
         // What changed while Redis was asked ends it before anything of the request is sent.
         match permit.ending() {
             None => {}
-            Some(Ending::KeptOut) => return Err(Denied::KeptOut),
-            Some(Ending::RedisAway) => return Err(Denied::Unavailable),
-            Some(ending) => return Err(Denied::BadCredential(ending.as_bad())),
+            Some(EndReason::NetworkNotAllowed) => return Err(Rejection::NetworkNotAllowed),
+            Some(EndReason::RedisUnavailable) => return Err(Rejection::Unavailable),
+            Some(ending) => return Err(Rejection::BadCredential(ending.as_bad())),
         }
-        let place = self.places.take(held.token_id, caller.opens).ok_or(Denied::TooManyOpen)?;
-        self.rates.spend(held.token_id, Instant::now()).map_err(Denied::TooManyRequests)?;
+        let place = self.places.take(held.token_id, caller.opens).ok_or(Rejection::TooManyOpen)?;
+        self.rates.spend(held.token_id, Instant::now()).map_err(Rejection::TooManyRequests)?;
         let lease = held.lease.expect("a grant that was admitted for a device has a lease");
-        let who = || Who {
+        let who = || SessionInfo {
             session_id: lease.session_id,
             token_id: held.token_id,
             user_id: held.user_id,
@@ -176,6 +177,6 @@ impl Edge {
     }
 }
 
-fn refusal_of_none(candidates: &[Candidate]) -> Denied {
-    if candidates.is_empty() { Denied::NoCredential } else { Denied::BadCredential(Bad::Unknown) }
+fn refusal_of_none(candidates: &[Candidate]) -> Rejection {
+    if candidates.is_empty() { Rejection::NoCredential } else { Rejection::BadCredential(InvalidCredential::Unknown) }
 }

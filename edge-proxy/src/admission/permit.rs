@@ -2,7 +2,7 @@
 //!
 //! A token's clock starts with its first answer that is no `5xx`. Nobody dodges it by leaving early: once a byte of a first
 //! request has gone out, only a failure of the upstream's own leaves the token ready. So a permit keeps account of how far its
-//! request came, and its `Drop`, which a cut and a client that hangs up come to as well, hands what follows to the [`Settler`].
+//! request came, and its `Drop`, which a cut and a client that hangs up come to as well, hands what follows to the [`OutcomeWorker`].
 
 use std::{
     collections::HashMap,
@@ -20,19 +20,17 @@ use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use crate::{
-    admission::{
-        concurrency::Place,
-        policy::{Bad, Denied},
-    },
+    admission::concurrency::Slot,
     clock::Clock,
     grants::{
         Grants,
-        evaluate::{Ending, Unfit},
-        live::{Ended, Held},
-        release::{LeaseOutcome, Settlement, Settlements},
+        evaluate::GrantError,
+        live::{Ended, LiveGrant},
+        release::{AdmissionOutcome, LeaseFate, Settlements},
     },
     redis::Redis,
-    usage::{Meter, Open},
+    rejection::{EndReason, InvalidCredential, Rejection},
+    usage::{OpenRequest, UsageMeter},
 };
 
 /// How many are made at once.
@@ -54,15 +52,15 @@ enum Stage {
 
 /// A request's right to pass, until it is dropped.
 pub struct Permit {
-    pub held: Arc<Held>,
+    pub held: Arc<LiveGrant>,
     /// The client's.
     pub address: Option<IpAddr>,
     /// Where what passes is counted, once it is clear that something may.
-    open: Option<Open>,
+    open: Option<OpenRequest>,
     /// What of its token's is open until then.
-    place: Option<Place>,
+    place: Option<Slot>,
     stage: AtomicU8,
-    settler: Arc<Settler>,
+    settler: Arc<OutcomeWorker>,
 }
 
 impl std::fmt::Debug for Permit {
@@ -73,7 +71,7 @@ impl std::fmt::Debug for Permit {
 
 impl Permit {
     /// For a grant whose use was begun by [`Grants::admit`]: dropped as it is, what was taken for it is given back.
-    pub fn new(held: Arc<Held>, address: Option<IpAddr>, settler: Arc<Settler>) -> Self {
+    pub fn new(held: Arc<LiveGrant>, address: Option<IpAddr>, settler: Arc<OutcomeWorker>) -> Self {
         Self { held, address, open: None, place: None, stage: AtomicU8::new(Stage::Admitted as u8), settler }
     }
 
@@ -83,12 +81,12 @@ impl Permit {
     }
 
     /// Why it has ended, if it has.
-    pub fn ending(&self) -> Option<Ending> {
+    pub fn ending(&self) -> Option<EndReason> {
         self.held.ending_from(self.address, Instant::now())
     }
 
     /// Counts the request, and what passes from now on; it keeps this place.
-    pub fn counted(mut self, open: Open, place: Place) -> Self {
+    pub fn counted(mut self, open: OpenRequest, place: Slot) -> Self {
         (self.open, self.place) = (Some(open), Some(place));
         self
     }
@@ -107,7 +105,7 @@ impl Permit {
     pub fn sent(&self) {
         self.set(Stage::Sent);
         if self.held.uses.reach() {
-            self.settler.settle(&self.held, None, false, LeaseOutcome::Keep);
+            self.settler.settle(&self.held, None, false, LeaseFate::Keep);
         }
     }
 
@@ -120,7 +118,7 @@ impl Permit {
     }
 
     /// The upstream answers: starts the token's clock if this is its first answer, before that answer goes out.
-    pub async fn answered(&self, status: StatusCode) -> Result<(), Denied> {
+    pub async fn answered(&self, status: StatusCode) -> Result<(), Rejection> {
         if status.is_server_error() {
             self.settle_fault();
             self.set(Stage::Failed);
@@ -131,9 +129,9 @@ impl Permit {
             // Boxed, so that answers that start no clock do not carry room for one.
             let activated = Box::pin(grants.activate(&self.held, None)).await;
             let activated = activated.map_err(|unfit| match unfit {
-                Unfit::Unavailable => Denied::Unavailable,
-                Unfit::Invalid(bad) => Denied::BadCredential(bad),
-                Unfit::Refused(_) => Denied::BadCredential(Bad::Revoked),
+                GrantError::Unavailable => Rejection::Unavailable,
+                GrantError::Invalid(bad) => Rejection::BadCredential(bad),
+                GrantError::Refused(_) => Rejection::BadCredential(InvalidCredential::Revoked),
             });
             // A client that is refused instead got nothing.
             self.set(Stage::Failed);
@@ -146,7 +144,7 @@ impl Permit {
 
     fn settle_fault(&self) {
         if self.held.activated_at_ms().is_none() {
-            self.settler.settle(&self.held, None, true, LeaseOutcome::Unsettled);
+            self.settler.settle(&self.held, None, true, LeaseFate::Unsettled);
         }
     }
 
@@ -167,7 +165,7 @@ impl Drop for Permit {
             self.settler.owe_activation(Arc::clone(held));
         }
         let leaving = held.uses.leave();
-        let lease = if leaving.lets_go { LeaseOutcome::LetGo } else { LeaseOutcome::Unsettled };
+        let lease = if leaving.lets_go { LeaseFate::LetGo } else { LeaseFate::Unsettled };
         if leaving.lets_go {
             self.settler.grants.forget(held);
         }
@@ -180,14 +178,14 @@ impl Drop for Permit {
 
 /// An activation that a request left behind: of which grant, and when by Redis' clock.
 struct Owed {
-    held: Arc<Held>,
+    held: Arc<LiveGrant>,
     used_at_ms: Option<i64>,
 }
 
 /// Settles in the background what requests leave behind.
-pub struct Settler {
+pub struct OutcomeWorker {
     grants: Arc<Grants>,
-    meter: Arc<Meter>,
+    meter: Arc<UsageMeter>,
     clock: Arc<Clock>,
     settlements: Settlements,
     /// At most one for each token that is ready, the earliest.
@@ -195,14 +193,14 @@ pub struct Settler {
     is_owing: Notify,
 }
 
-impl Settler {
+impl OutcomeWorker {
     /// Nothing is owed yet.
-    pub fn new(grants: Arc<Grants>, meter: Arc<Meter>, clock: Arc<Clock>, settlements: Settlements) -> Self {
+    pub fn new(grants: Arc<Grants>, meter: Arc<UsageMeter>, clock: Arc<Clock>, settlements: Settlements) -> Self {
         Self { grants, meter, clock, settlements, owed: Mutex::default(), is_owing: Notify::new() }
     }
 
     /// Works off what is queued, and records what is owed, until dropped.
-    pub async fn run(&self, redis: &Redis, mut queued: mpsc::Receiver<Settlement>) {
+    pub async fn run(&self, redis: &Redis, mut queued: mpsc::Receiver<AdmissionOutcome>) {
         let settling = async {
             let mut batch = Vec::new();
             while queued.recv_many(&mut batch, AT_ONCE).await > 0 {
@@ -234,29 +232,29 @@ impl Settler {
         self.lock_owed().len()
     }
 
-    async fn activate(&self, held: &Held, used_at_ms: Option<i64>) {
+    async fn activate(&self, held: &LiveGrant, used_at_ms: Option<i64>) {
         match self.grants.activate(held, used_at_ms).await {
             Ok(at_ms) => self.meter.activated(held.token_id, at_ms),
             // Over, refunded or revoked: nothing is owed any more.
-            Err(Unfit::Invalid(_) | Unfit::Refused(_)) => {}
-            Err(Unfit::Unavailable) => return,
+            Err(GrantError::Invalid(_) | GrantError::Refused(_)) => {}
+            Err(GrantError::Unavailable) => return,
         }
         self.lock_owed().remove(&held.token_id);
     }
 
-    fn owe_activation(&self, held: Arc<Held>) {
+    fn owe_activation(&self, held: Arc<LiveGrant>) {
         let used_at_ms = self.clock.now_ms();
         self.lock_owed().entry(held.token_id).or_insert(Owed { held, used_at_ms });
         self.is_owing.notify_one();
     }
 
-    fn settle(&self, held: &Held, claim: Option<Uuid>, is_fault: bool, lease: LeaseOutcome) {
+    fn settle(&self, held: &LiveGrant, claim: Option<Uuid>, is_fault: bool, lease: LeaseFate) {
         let (Some(device), Some(session)) = (&held.key.device, held.lease) else { return };
         // What an owed activation needs stands until it is recorded, which ends it too.
         let claim = claim.filter(|_| !self.lock_owed().contains_key(&held.token_id));
         let device = device.clone();
         let session_id = session.session_id;
-        self.settlements.push(Settlement { token_id: held.token_id, device, session_id, claim, is_fault, lease });
+        self.settlements.push(AdmissionOutcome { token_id: held.token_id, device, session_id, claim, is_fault, lease });
     }
 
     fn lock_owed(&self) -> MutexGuard<'_, HashMap<Uuid, Owed>> {

@@ -30,14 +30,14 @@ const AT_ONCE: usize = 256;
 struct Count {
     /// On every edge, as far as it was heard.
     used: Used,
-    /// Of that, what only this edge knows. While it is more than nothing the token stands in [`Rates::untold`].
+    /// Of that, what only this edge knows. While it is more than nothing the token stands in [`RateLimiter::untold`].
     untold: Duration,
 }
 
 type Shared = Arc<Mutex<Count>>;
 
 /// The requests of each token.
-pub struct Rates {
+pub struct RateLimiter {
     /// 0 for no limit.
     per_minute: AtomicU32,
     tokens: Cache<Uuid, Shared>,
@@ -45,7 +45,7 @@ pub struct Rates {
     untold: Mutex<Vec<(Uuid, Shared)>>,
 }
 
-impl Rates {
+impl RateLimiter {
     /// So many requests a minute; 0 for any number.
     pub fn new(per_minute: u32) -> Self {
         Self { per_minute: per_minute.into(), tokens: Cache::new(TOKENS), untold: Mutex::default() }
@@ -131,29 +131,29 @@ mod tests {
     const TOKEN: Uuid = Uuid::from_u128(1);
     const MINUTE: Duration = Duration::from_mins(1);
 
-    fn fitting(rates: &Rates, now: Instant) -> usize {
+    fn fitting(rates: &RateLimiter, now: Instant) -> usize {
         (0..10_000).take_while(|_| rates.spend(TOKEN, now).is_ok()).count()
     }
 
     #[test]
     fn a_token_makes_so_many_requests_a_minute_and_others_go_on() {
-        let (rates, now) = (Rates::new(60), Instant::now());
+        let (rates, now) = (RateLimiter::new(60), Instant::now());
         assert_eq!(fitting(&rates, now), 60);
         assert!(rates.spend(Uuid::from_u128(2), now).is_ok());
         assert_eq!(fitting(&rates, now + Duration::from_secs(10)), 10);
-        assert_eq!(fitting(&Rates::new(0), now), 10_000, "no limit");
+        assert_eq!(fitting(&RateLimiter::new(0), now), 10_000, "no limit");
     }
 
     #[test]
     fn a_token_waits_to_be_told_of_once_however_many_requests_it_makes() {
-        let (rates, now) = (Rates::new(60), Instant::now());
+        let (rates, now) = (RateLimiter::new(60), Instant::now());
         fitting(&rates, now);
         assert_eq!(rates.lock_untold().len(), 1);
     }
 
     #[test]
     fn what_ran_out_before_redis_came_back_is_not_told() {
-        let (rates, now) = (Rates::new(60), Instant::now());
+        let (rates, now) = (RateLimiter::new(60), Instant::now());
         fitting(&rates, now);
         let taken_at = |now| {
             let (_, count) = rates.lock_untold()[0].clone();

@@ -49,7 +49,7 @@ impl Bucket {
 }
 
 /// The unknown tokens of each address.
-pub struct Strangers {
+pub struct UnknownTokenLimiter {
     /// `0` for no bound.
     per_minute: AtomicU32,
     buckets: Cache<IpAddr, Arc<Mutex<Bucket>>>,
@@ -60,15 +60,15 @@ pub struct Strangers {
 }
 
 /// A look-up that may turn out to be of an unknown token.
-pub struct Try<'a> {
-    strangers: &'a Strangers,
+pub struct Attempt<'a> {
+    strangers: &'a UnknownTokenLimiter,
     digest: Digest,
     /// Whether it is known to be good already.
     is_good: bool,
     bucket: Option<Arc<Mutex<Bucket>>>,
 }
 
-impl Strangers {
+impl UnknownTokenLimiter {
     pub fn new(per_minute: u32) -> Self {
         Self {
             per_minute: per_minute.into(),
@@ -89,7 +89,7 @@ impl Strangers {
     }
 
     /// Begins a look-up for this address; or says after how long it may be tried.
-    pub fn begin(&self, address: Option<IpAddr>, digest: Digest, now: Instant) -> Result<Try<'_>, Duration> {
+    pub fn begin(&self, address: Option<IpAddr>, digest: Digest, now: Instant) -> Result<Attempt<'_>, Duration> {
         let per_minute = self.per_minute.load(Ordering::Relaxed);
         let is_good = per_minute > 0 && self.good.get(&digest).is_some();
         let address = address.filter(|_| per_minute > 0 && !is_good && !self.is_bad(&digest));
@@ -108,11 +108,11 @@ impl Strangers {
         if let Some(bucket) = &bucket {
             lock(bucket).begin(now, per_minute)?;
         }
-        Ok(Try { strangers: self, digest, is_good, bucket })
+        Ok(Attempt { strangers: self, digest, is_good, bucket })
     }
 }
 
-impl Try<'_> {
+impl Attempt<'_> {
     /// The credential opens something.
     pub fn found_good(self) {
         if !self.is_good && self.strangers.per_minute.load(Ordering::Relaxed) > 0 {
@@ -129,7 +129,7 @@ impl Try<'_> {
     }
 }
 
-impl Drop for Try<'_> {
+impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if let Some(bucket) = &self.bucket {
             lock(bucket).under_way -= 1;
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn an_address_tries_so_many_unknown_tokens_a_minute_and_others_go_on() {
-        let (strangers, now) = (Strangers::new(20), Instant::now());
+        let (strangers, now) = (UnknownTokenLimiter::new(20), Instant::now());
         for number in 0..20 {
             strangers.begin(ADDRESS, digest(number), now).expect("within the bound").found_bad();
         }
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn good_tokens_of_a_flooding_address_are_not_affected() {
-        let (strangers, now) = (Strangers::new(20), Instant::now());
+        let (strangers, now) = (UnknownTokenLimiter::new(20), Instant::now());
         strangers.begin(ADDRESS, digest(0), now).expect("the first").found_good();
         for number in 1..=20 {
             strangers.begin(ADDRESS, digest(number), now).expect("within the bound").found_bad();
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn asking_again_with_a_token_that_has_ended_keeps_no_other_from_working() {
-        let (strangers, now) = (Strangers::new(2), Instant::now());
+        let (strangers, now) = (UnknownTokenLimiter::new(2), Instant::now());
         strangers.begin(ADDRESS, digest(0), now).expect("the first").found_good();
         for number in [0, 0, 0, 1, 1, 1] {
             strangers.begin(ADDRESS, digest(number), now).expect("it was judged before").found_bad();
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_redis_could_not_judge_does_not_count() {
-        let (strangers, now) = (Strangers::new(1), Instant::now());
+        let (strangers, now) = (UnknownTokenLimiter::new(1), Instant::now());
         for _ in 0..5 {
             drop(strangers.begin(ADDRESS, digest(0), now).expect("given back"));
         }
@@ -195,11 +195,11 @@ mod tests {
 
     #[test]
     fn good_tokens_may_come_in_a_burst_and_what_was_bad_of_it_is_paid_for() {
-        let (strangers, now) = (Strangers::new(20), Instant::now());
+        let (strangers, now) = (UnknownTokenLimiter::new(20), Instant::now());
         let burst: Vec<_> = (0..UNDER_WAY).map(|number| strangers.begin(ADDRESS, digest(number), now)).collect();
         assert!(burst.iter().all(Result::is_ok));
         assert!(strangers.begin(ADDRESS, digest(UNDER_WAY), now).is_err(), "too many at once");
-        burst.into_iter().flatten().for_each(Try::found_bad);
+        burst.into_iter().flatten().for_each(Attempt::found_bad);
         let minutes = UNDER_WAY / 20;
         let later = |seconds| now + Duration::from_secs(u64::from(seconds));
         assert!(strangers.begin(ADDRESS, digest(UNDER_WAY), later(60 * (minutes - 1))).is_err());

@@ -20,15 +20,15 @@ use serde_json::{Value, json};
 use shared::token::scope::Scope;
 use uuid::Uuid;
 
-use crate::{clock::Clock, grants::live::Held, redis::Redis};
+use crate::{clock::Clock, grants::live::LiveGrant, redis::Redis};
 pub use key::PublicKey;
-use rotation::{Ring, Spans};
+use rotation::{Rotation, Spans};
 
 /// How often edges tell each other their keys.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// What is signed, and for how long it is good.
-pub struct Terms {
+pub struct Settings {
     /// Who signs: the same on every edge.
     pub issuer: String,
     /// The upstream's origins. They are addresses of one server, so what is signed is good at each.
@@ -64,9 +64,9 @@ struct Assertion {
 
 /// The assertion that was last made for a grant.
 #[derive(Debug, Default)]
-pub struct Made(Mutex<Option<Assertion>>);
+pub struct CachedAssertion(Mutex<Option<Assertion>>);
 
-impl Made {
+impl CachedAssertion {
     /// What was made, if it is still fresh and does not outlast the grant, which ends then; else what is made now.
     fn get_or_make(&self, now: Instant, grant_ends: Instant, make: impl FnOnce() -> Assertion) -> HeaderValue {
         let mut made = self.0.lock().expect("nothing panics while it holds this lock");
@@ -81,34 +81,34 @@ pub struct Assertions {
     audience: Value,
     spans: Spans,
     clock: Arc<Clock>,
-    ring: Mutex<Ring>,
+    ring: Mutex<Rotation>,
     /// Every key as it is served.
     key_set: Mutex<Bytes>,
 }
 
 impl Assertions {
     /// With keys of its own; fails if none can be drawn.
-    pub fn new(terms: Terms, clock: Arc<Clock>) -> Result<Self, Unspecified> {
-        let Terms { issuer, audience, lifetime, rotated_every, outage_grace } = terms;
+    pub fn new(terms: Settings, clock: Arc<Clock>) -> Result<Self, Unspecified> {
+        let Settings { issuer, audience, lifetime, rotated_every, outage_grace } = terms;
         let audience = match audience.as_slice() {
             [one] => json!(one),
             several => json!(several),
         };
         let spans = Spans { lifetime, rotated_every, outage_grace, told_every: TOLD_EVERY };
-        let ring = Ring::new(spans, Instant::now())?;
+        let ring = Rotation::new(spans, Instant::now())?;
         let key_set = Mutex::new(document(&ring));
         Ok(Self { issuer, audience, spans, clock, ring: Mutex::new(ring), key_set })
     }
 
     /// The assertion for a request that was let through. Requests share one for half of its life; it ends with the token at the latest, but a
     /// token that is revoked it outlives.
-    pub fn header(&self, held: &Held) -> HeaderValue {
+    pub fn header(&self, held: &LiveGrant) -> HeaderValue {
         let now = Instant::now();
         let left = held.left(now);
         held.assertion.get_or_make(now, now + left, || self.make(held, now, left))
     }
 
-    fn make(&self, held: &Held, now: Instant, left: Duration) -> Assertion {
+    fn make(&self, held: &LiveGrant, now: Instant, left: Duration) -> Assertion {
         let lasts = self.spans.lifetime.min(left);
         let now_ms = self.clock.told_ms();
         let lasts_ms = i64::try_from(lasts.as_millis()).expect("it is no longer than an hour");
@@ -166,7 +166,7 @@ impl Assertions {
         }
     }
 
-    fn lock_ring(&self) -> MutexGuard<'_, Ring> {
+    fn lock_ring(&self) -> MutexGuard<'_, Rotation> {
         self.ring.lock().expect("nothing panics while it holds this lock")
     }
 
@@ -175,7 +175,7 @@ impl Assertions {
     }
 }
 
-fn document(ring: &Ring) -> Bytes {
+fn document(ring: &Rotation) -> Bytes {
     let keys: Vec<Value> = ring.keys().map(|key| key.jwk()).collect();
     json!({ "keys": keys }).to_string().into()
 }
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn an_assertion_is_made_again_only_where_it_is_not_fresh_or_outlasts_what_it_is_for() {
-        let (made, start, mut count) = (Made::default(), Instant::now(), 0_u32);
+        let (made, start, mut count) = (CachedAssertion::default(), Instant::now(), 0_u32);
         let mut after = |seconds: u64, grant_seconds: u64| {
             let at = |seconds| start + Duration::from_secs(seconds);
             let now = at(seconds);

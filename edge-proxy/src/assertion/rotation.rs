@@ -69,7 +69,7 @@ impl Own {
 }
 
 /// The keys of this edge, and the public ones of the others.
-pub struct Ring {
+pub struct Rotation {
     spans: Spans,
     signing: Own,
     signs_since: Instant,
@@ -80,7 +80,7 @@ pub struct Ring {
     others: BTreeMap<PublicKey, Instant>,
 }
 
-impl Ring {
+impl Rotation {
     /// New keys, which nobody knows yet.
     pub fn new(spans: Spans, now: Instant) -> Result<Self, Unspecified> {
         let (signing, next) = (Own::generate()?, Own::generate()?);
@@ -164,16 +164,16 @@ mod tests {
         told_every: Duration::from_secs(1),
     };
 
-    fn ring(now: Instant) -> Ring {
-        Ring::new(SPANS, now).expect("keys")
+    fn ring(now: Instant) -> Rotation {
+        Rotation::new(SPANS, now).expect("keys")
     }
 
-    fn tell(ring: &mut Ring, now: Instant) {
+    fn tell(ring: &mut Rotation, now: Instant) {
         let published = ring.telling(now);
         ring.told(now, published, now);
     }
 
-    fn has(ring: &Ring, key: PublicKey) -> bool {
+    fn has(ring: &Rotation, key: PublicKey) -> bool {
         ring.keys().any(|known| known == key)
     }
 

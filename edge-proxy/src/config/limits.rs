@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::connection::http1::{Patience, head::Limits};
+use crate::connection::http1::{HeadTimeouts, head::Limits};
 
 /// The highest limit that is one: beyond it what a request costs could not be told in microseconds.
 const MOST_PER_MINUTE: i64 = 1_000_000;
@@ -84,9 +84,9 @@ impl LimitOptions {
     }
 
     /// How long a client may take over a request's head, and between two requests.
-    pub fn patience(&self) -> Patience {
+    pub fn patience(&self) -> HeadTimeouts {
         let (head, idle) = (self.header_timeout_seconds, self.idle_timeout_seconds);
-        Patience { head: Duration::from_secs(head), idle: Duration::from_secs(idle) }
+        HeadTimeouts { head: Duration::from_secs(head), idle: Duration::from_secs(idle) }
     }
 
     /// How long a client may take over the next piece of a body.

@@ -15,11 +15,11 @@ use shared::{
 };
 
 use crate::{
-    assertion::Terms,
+    assertion::Settings as AssertionSettings,
     connection::proxy_protocol::Introduction,
     origin::Origin,
     tls::certificates::{Files, Need},
-    upstream::pool::Rules,
+    upstream::pool::Settings,
 };
 pub use limits::LimitOptions;
 pub use portal::PortalOptions;
@@ -320,8 +320,8 @@ impl Config {
     }
 
     /// How requests are shared out among Zenzefi's addresses.
-    pub fn zenzefi_rules(&self) -> Rules {
-        Rules {
+    pub fn zenzefi_rules(&self) -> Settings {
+        Settings {
             balance: self.zenzefi_balance,
             failures: self.zenzefi_eject_after,
             out_for: Duration::from_secs(self.zenzefi_eject_seconds),
@@ -331,9 +331,9 @@ impl Config {
     }
 
     /// What is to be signed for Zenzefi, and for how long it is good; `None` if nothing is.
-    pub fn assertions(&self) -> Option<Terms> {
+    pub fn assertions(&self) -> Option<AssertionSettings> {
         let issuer = self.public_origin.first().map_or_else(|| NAMELESS.to_owned(), Origin::to_string);
-        (self.assertion_seconds > 0).then(|| Terms {
+        (self.assertion_seconds > 0).then(|| AssertionSettings {
             issuer,
             audience: self.zenzefi_url.iter().map(Origin::to_string).collect(),
             lifetime: Duration::from_secs(self.assertion_seconds),

@@ -21,10 +21,11 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission::{permit::Permit, policy::Denied},
+    admission::permit::Permit,
     clock::Clock,
     connection::http1,
-    grants::live::{Ended, Held},
+    grants::live::{Ended, LiveGrant},
+    rejection::Rejection,
     telemetry::Metrics,
 };
 
@@ -45,7 +46,7 @@ struct Cut {
 /// The grant whose end for this address ends the request. Not its permit, which is to be dropped as soon as the request is over.
 #[derive(Clone)]
 struct Armed {
-    held: Arc<Held>,
+    held: Arc<LiveGrant>,
     address: Option<IpAddr>,
     grace: Duration,
 }
@@ -153,7 +154,7 @@ impl<App> Cuttable<App> {
         tokio::select! {
             ended = cut.fired() => self.cuts.note(ended),
             () = cut.overdue() => {
-                self.cuts.metrics.refusals.with_label_values(&[Denied::BodyTimeout.reason()]).inc();
+                self.cuts.metrics.refusals.with_label_values(&[Rejection::BodyTimeout.reason()]).inc();
             }
             // So that all of it has been counted when the last figures are told.
             () = async { self.ending.cancelled().await; tokio::time::sleep(cut.grace()).await } => {}

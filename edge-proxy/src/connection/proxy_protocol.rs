@@ -67,7 +67,7 @@ impl Introduction {
 
 /// What comes before TLS: who it is from, where that is said, and then a whole first record, that of the client's hello. Pingora has a
 /// bound of its own on the handshake, of a minute and fixed: what a client does after its hello has that alone.
-pub struct Opening {
+pub struct HandshakeTimeout {
     pub introduction: Option<Introduction>,
     /// How long the hello may take.
     pub within: Duration,
@@ -76,7 +76,7 @@ pub struct Opening {
 }
 
 #[async_trait]
-impl PreTlsProcess for Opening {
+impl PreTlsProcess for HandshakeTimeout {
     async fn process(&self, connection: &mut Connection) -> pingora::Result<()> {
         if let Some(introduction) = &self.introduction {
             let heard = introduction.hear(connection).await;
@@ -101,14 +101,14 @@ async fn await_record(connection: &mut Connection) -> io::Result<()> {
 }
 
 /// A server whose connections without TLS are introduced too; Pingora asks [`Introduction`] itself only where TLS follows.
-pub struct Introduced<App> {
+pub struct WithProxyProtocol<App> {
     app: Arc<App>,
     introduction: Option<Introduction>,
     /// How many connections came by TLS.
     established: IntCounter,
 }
 
-impl<App> Introduced<App> {
+impl<App> WithProxyProtocol<App> {
     /// Where there is no introduction, every connection is its peer's.
     pub fn new(app: App, introduction: Option<Introduction>, established: IntCounter) -> Self {
         Self { app: Arc::new(app), introduction, established }
@@ -116,7 +116,7 @@ impl<App> Introduced<App> {
 }
 
 #[async_trait]
-impl<App: ServerApp + Send + Sync + 'static> ServerApp for Introduced<App> {
+impl<App: ServerApp + Send + Sync + 'static> ServerApp for WithProxyProtocol<App> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let is_plain = stream.get_ssl_digest().is_none();
         let stream = match self.introduction.as_ref().filter(|_| is_plain) {

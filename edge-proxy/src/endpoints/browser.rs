@@ -17,38 +17,39 @@ use crate::{
     Edge,
     admission::{
         credential::{self, with_query},
-        policy::{self, Bad, Denied, Origination},
+        policy::{self, ClientDevice},
     },
     config::DevicePolicy,
     endpoints::session::{
         self, check_cross_site, form_field, language_cookie, read_body, redirect, require, signed_in_as,
     },
     grants::{
-        evaluate::{Refusal, Verdict},
-        live::Held,
+        evaluate::{Evaluation, Refusal},
+        live::LiveGrant,
     },
     ids,
     origin::Origin,
-    pages::{Reader, Why, assets::Asset},
+    pages::{PageContext, SignInReason, assets::Asset},
     proxy::{
         context::{Request, RequestCtx},
         dispatch,
     },
-    response::Answer,
+    rejection::{InvalidCredential, Rejection},
+    response::LocalResponse,
     route::Route,
     usage,
 };
 
 /// `/_gateway/sign-in`: the page, and the form that it posts.
-pub async fn sign_in(edge: &Edge, session: &mut Session, request: &Request) -> Result<Answer, Denied> {
+pub async fn sign_in(edge: &Edge, session: &mut Session, request: &Request) -> Result<LocalResponse, Rejection> {
     match session.req_header().method {
         Method::GET | Method::HEAD => {
             let head = session.req_header();
             let query = head.uri.query().unwrap_or_default();
             let next = next_in(query.as_bytes());
-            let why = form_field(query.as_bytes(), "why").and_then(|name| Why::by_name(&name));
+            let why = form_field(query.as_bytes(), "why").and_then(|name| SignInReason::by_name(&name));
             let reader = reader(edge, &head.headers, request, next);
-            Ok(Answer::page(None, edge.site.sign_in(&reader, why), None))
+            Ok(LocalResponse::page(None, edge.site.sign_in(&reader, why), None))
         }
         Method::POST => {
             check_cross_site(session, request)?;
@@ -60,11 +61,11 @@ pub async fn sign_in(edge: &Edge, session: &mut Session, request: &Request) -> R
                 Ok(answer) => Ok(answer),
                 Err(denied) => {
                     let page = edge.site.sign_in_again(&reader(edge, headers, request, next), &denied);
-                    Ok(Answer::page(Some(&denied), page, None))
+                    Ok(LocalResponse::page(Some(&denied), page, None))
                 }
             }
         }
-        _ => Err(Denied::MethodNotAllowed { allow: "GET, POST" }),
+        _ => Err(Rejection::MethodNotAllowed { allow: "GET, POST" }),
     }
 }
 
@@ -74,27 +75,27 @@ async fn signed_in(
     request: &Request,
     token: &str,
     next: &str,
-) -> Result<Answer, Denied> {
-    let credential = Credential::parse_token_text(token).ok_or(Denied::BadCredential(Bad::Unknown))?;
+) -> Result<LocalResponse, Rejection> {
+    let credential = Credential::parse_token_text(token).ok_or(Rejection::BadCredential(InvalidCredential::Unknown))?;
     let held = edge.inspect(&credential, request).await?;
     Ok(signed_in_as(redirect(request, next)?, edge, headers, request, &credential, &held))
 }
 
 /// `GET /_gateway/enter?code=…`: a browser takes the credential that `POST /tokens/{id}/open` made for it, once.
-pub async fn enter(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
+pub async fn enter(edge: &Edge, session: &Session, request: &Request) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
     let query = session.req_header().uri.query().unwrap_or_default();
-    let code = form_field(query.as_bytes(), "code").ok_or(Denied::HandoverGone)?;
+    let code = form_field(query.as_bytes(), "code").ok_or(Rejection::HandoverGone)?;
     let redeemed = edge.redis().redeem(&code).await.map_err(|error| {
         tracing::warn!(%error, "a hand-over could not be taken");
-        Denied::Unavailable
+        Rejection::Unavailable
     })?;
-    let credential = redeemed.ok_or(Denied::HandoverGone)?.secret();
+    let credential = redeemed.ok_or(Rejection::HandoverGone)?.secret();
     let held = edge.inspect(&credential, request).await?;
     if let Err(error) = edge.redis().tell(&Usage::Redeemed { digest: credential.digest() }).await {
         // Untold, the credential would be taken for one that nobody fetched, and removed.
         tracing::warn!(%error, "a hand-over could not be told");
-        return Err(Denied::Unavailable);
+        return Err(Rejection::Unavailable);
     }
     let answer = redirect(request, &next_in(query.as_bytes()))?;
     Ok(signed_in_as(answer, edge, &session.req_header().headers, request, &credential, &held))
@@ -102,7 +103,7 @@ pub async fn enter(edge: &Edge, session: &Session, request: &Request) -> Result<
 
 /// `POST /_gateway/take-over`: whoever holds a good credential goes on here, on the device that asks; what another has open ends. Does not
 /// activate.
-pub async fn take_over(edge: &Edge, session: &mut Session, request: &Request) -> Result<Answer, Denied> {
+pub async fn take_over(edge: &Edge, session: &mut Session, request: &Request) -> Result<LocalResponse, Rejection> {
     require(session, &Method::POST, "POST")?;
     check_cross_site(session, request)?;
     let next = next_in(&read_body(session).await?);
@@ -117,22 +118,22 @@ pub async fn take_over(edge: &Edge, session: &mut Session, request: &Request) ->
     }
 }
 
-async fn taken_over(edge: &Edge, head: &RequestHeader, request: &Request) -> Result<(), Denied> {
+async fn taken_over(edge: &Edge, head: &RequestHeader, request: &Request) -> Result<(), Rejection> {
     let from = policy::origination(&head.headers, request.client)?;
     let candidates = credential::candidates(&head.method, &head.headers, None);
     let (held, _) = edge.choose(candidates, request).await?;
     if edge.config.device_policy == DevicePolicy::Required && !from.is_named {
-        return Err(Denied::DeviceRequired);
+        return Err(Rejection::DeviceRequired);
     }
-    edge.rates.spend(held.token_id, Instant::now()).map_err(Denied::TooManyRequests)?;
+    edge.rates.spend(held.token_id, Instant::now()).map_err(Rejection::TooManyRequests)?;
     match ask_to_take_over(edge, head, request, &from, &held).await? {
         TakeOver::Taken | TakeOver::Unneeded => Ok(()),
         // What it was a moment ago it is no more.
-        TakeOver::Refused(lookup) => Err(match Verdict::of(lookup, None) {
-            Verdict::Ended(ending) => Denied::BadCredential(ending.as_bad()),
-            Verdict::Refused(Refusal::KeptOut) => Denied::KeptOut,
-            Verdict::Unknown | Verdict::Unsure => Denied::Unavailable,
-            Verdict::Live(_) | Verdict::Refused(_) => Denied::Fault,
+        TakeOver::Refused(lookup) => Err(match Evaluation::of(lookup, None) {
+            Evaluation::Ended(ending) => Rejection::BadCredential(ending.as_bad()),
+            Evaluation::Refused(Refusal::NetworkNotAllowed) => Rejection::NetworkNotAllowed,
+            Evaluation::Unknown | Evaluation::Unsure => Rejection::Unavailable,
+            Evaluation::Live(_) | Evaluation::Refused(_) => Rejection::Fault,
         }),
     }
 }
@@ -141,9 +142,9 @@ async fn ask_to_take_over(
     edge: &Edge,
     head: &RequestHeader,
     request: &Request,
-    from: &Origination,
-    held: &Held,
-) -> Result<TakeOver, Denied> {
+    from: &ClientDevice,
+    held: &LiveGrant,
+) -> Result<TakeOver, Rejection> {
     let agent = head.headers.get(header::USER_AGENT);
     let told = Usage::TakenOver(TakingOver {
         token_id: held.token_id,
@@ -155,12 +156,12 @@ async fn ask_to_take_over(
     let taken = edge.redis().take_over(held, &from.device, request.client, ids::draw(), &told).await;
     taken.map_err(|error| {
         tracing::warn!(%error, "a token could not be taken over");
-        Denied::Unavailable
+        Rejection::Unavailable
     })
 }
 
 /// `GET /_gateway/language?to=ru&next=/…`: pages are in that language from here on.
-pub fn language(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
+pub fn language(edge: &Edge, session: &Session, request: &Request) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
     let query = session.req_header().uri.query().unwrap_or_default().as_bytes();
     let answer = redirect(request, &next_in(query))?;
@@ -171,16 +172,16 @@ pub fn language(edge: &Edge, session: &Session, request: &Request) -> Result<Ans
 }
 
 /// What pages load.
-pub fn asset(asset: &Asset, session: &Session) -> Result<Answer, Denied> {
+pub fn asset(asset: &Asset, session: &Session) -> Result<LocalResponse, Rejection> {
     let head = session.req_header();
     match head.method {
-        Method::GET | Method::HEAD => Ok(Answer::asset(asset, asset.is_named_by(head.uri.query()))),
-        _ => Err(Denied::MethodNotAllowed { allow: "GET, HEAD" }),
+        Method::GET | Method::HEAD => Ok(LocalResponse::asset(asset, asset.is_named_by(head.uri.query()))),
+        _ => Err(Rejection::MethodNotAllowed { allow: "GET, HEAD" }),
     }
 }
 
 /// A refusal as the caller can use it: a page for a browser that shows it, problem JSON for all others.
-pub fn refusal(edge: &Edge, head: &RequestHeader, ctx: &RequestCtx, denied: &Denied) -> Answer {
+pub fn refusal(edge: &Edge, head: &RequestHeader, ctx: &RequestCtx, denied: &Rejection) -> LocalResponse {
     let route = edge.routes.of(&ctx.path);
     let is_form = matches!(route, Route::SignIn | Route::TakeOver);
     let request = ctx.request.as_deref();
@@ -188,7 +189,7 @@ pub fn refusal(edge: &Edge, head: &RequestHeader, ctx: &RequestCtx, denied: &Den
         let next = destination(head, request, &ctx.path);
         refusal_page(edge, head, request, denied, next, &ctx.id_text())
     } else {
-        Answer::problem(denied)
+        LocalResponse::problem(denied)
     };
     // What is refused there is the credential that was brought, and not the one that the browser has.
     let is_of_another = matches!(route, Route::Authenticate | Route::Enter);
@@ -209,14 +210,14 @@ fn refusal_page(
     edge: &Edge,
     head: &RequestHeader,
     request: Option<&Request>,
-    denied: &Denied,
+    denied: &Rejection,
     next: String,
     request_id: &str,
-) -> Answer {
+) -> LocalResponse {
     let is_home = request.is_some_and(|request| !request.is_console);
-    let is_asked_to_sign_in = *denied == Denied::NoCredential || Why::of(denied).is_some();
-    let reader = Reader {
-        language: Reader::language_of(&head.headers),
+    let is_asked_to_sign_in = *denied == Rejection::NoCredential || SignInReason::of(denied).is_some();
+    let reader = PageContext {
+        language: PageContext::language_of(&head.headers),
         next,
         is_home,
         may_repeat: head.method == Method::GET,
@@ -229,29 +230,35 @@ fn refusal_page(
     } else {
         edge.site.refusal(&reader, denied)
     };
-    Answer::page(Some(denied), page, edge.site.home.as_ref().filter(|_| !is_home))
+    LocalResponse::page(Some(denied), page, edge.site.home.as_ref().filter(|_| !is_home))
 }
 
 /// Makes a browser forget its credential, which opens nothing, and remember why where that is known.
-fn forgetting(answer: Answer, edge: &Edge, head: &RequestHeader, request: Option<&Request>, denied: &Denied) -> Answer {
+fn forgetting(
+    answer: LocalResponse,
+    edge: &Edge,
+    head: &RequestHeader,
+    request: Option<&Request>,
+    denied: &Rejection,
+) -> LocalResponse {
     let has_cookie = credential::cookie(&head.headers, cookie::ACCESS_TOKEN).is_some();
-    let (Some(request), Denied::BadCredential(bad), true) = (request, denied, has_cookie) else { return answer };
+    let (Some(request), Rejection::BadCredential(bad), true) = (request, denied, has_cookie) else { return answer };
     match bad {
         // What was remembered of it at the sign-in is for when its time is over, and that is not known.
-        Bad::Unknown => session::signed_out(answer, edge, request),
+        InvalidCredential::Unknown => session::signed_out(answer, edge, request),
         _ => session::ended_by(answer, edge, request, *bad),
     }
 }
 
 /// Why somebody is asked to sign in: what is said of their credential, or what became of the last one that they had.
-fn why(headers: &HeaderMap, denied: &Denied) -> Option<Why> {
-    let told = || credential::cookie(headers, cookie::ENDED).and_then(Why::by_name);
-    Why::of(denied).or_else(|| told().filter(|_| *denied == Denied::NoCredential))
+fn why(headers: &HeaderMap, denied: &Rejection) -> Option<SignInReason> {
+    let told = || credential::cookie(headers, cookie::ENDED).and_then(SignInReason::by_name);
+    SignInReason::of(denied).or_else(|| told().filter(|_| *denied == Rejection::NoCredential))
 }
 
-fn reader(edge: &Edge, headers: &HeaderMap, request: &Request, next: String) -> Reader {
-    Reader {
-        language: Reader::language_of(headers),
+fn reader(edge: &Edge, headers: &HeaderMap, request: &Request, next: String) -> PageContext {
+    PageContext {
+        language: PageContext::language_of(headers),
         next,
         is_home: true,
         may_repeat: false,

@@ -18,13 +18,14 @@ use crate::{
     Edge,
     admission::{
         credential::{self, Candidate, Source},
-        policy::{self, Bad, Denied},
+        policy,
     },
     config::SameSite,
-    grants::live::Held,
-    pages::{Reader, Why},
+    grants::live::LiveGrant,
+    pages::{PageContext, SignInReason},
     proxy::{context::Request, dispatch},
-    response::Answer,
+    rejection::{InvalidCredential, Rejection},
+    response::LocalResponse,
 };
 
 /// The largest body that an endpoint of ours takes, and how long it may take to arrive.
@@ -39,64 +40,65 @@ const SUSPENDED_TOLD_SECONDS: u64 = 600;
 const NOTICE_FROM_SECONDS: u64 = 600;
 
 /// `GET /health`: what the desktop client polls.
-pub fn health(edge: &Edge) -> Answer {
+pub fn health(edge: &Edge) -> LocalResponse {
     let status = match (edge.is_redis_up(), edge.zenzefi.in_use() > 0) {
         (false, _) => "unhealthy",
         (true, false) => "degraded",
         (true, true) => "healthy",
     };
-    Answer::json(&json!({ "status": status, "timestamp": rfc3339(Utc::now()) }))
+    LocalResponse::json(&json!({ "status": status, "timestamp": rfc3339(Utc::now()) }))
 }
 
 /// `GET /.well-known/acme-challenge/{token}`: what an authority is answered that any edge is asking for a certificate.
 ///
 /// An unknown challenge counts as an unknown token does: strangers cannot have Redis asked without end.
-pub async fn acme_challenge(edge: &Edge, session: &Session, challenge: &str) -> Result<Answer, Denied> {
+pub async fn acme_challenge(edge: &Edge, session: &Session, challenge: &str) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
     let digest = Digest::of(format!("acme-challenge {challenge}").as_bytes());
     // No authority asks before Redis has the answer, and nobody guesses what it will ask for: what was unknown once stays so.
     if edge.strangers.is_bad(&digest) {
-        return Err(Denied::NotFound);
+        return Err(Rejection::NotFound);
     }
     let tried = edge.strangers.begin(dispatch::client_address(edge, session), digest, Instant::now());
-    let tried = tried.map_err(|retry_after| Denied::TooManyUnknown { retry_after })?;
+    let tried = tried.map_err(|retry_after| Rejection::TooManyUnknown { retry_after })?;
     let found = edge.redis().challenge(challenge).await.map_err(|error| {
         tracing::warn!(%error, "a challenge could not be looked up");
-        Denied::Unavailable
+        Rejection::Unavailable
     })?;
     // One that is found is not remembered as good: when it is over it is unknown like any other.
     let Some(answer) = found else {
         tried.found_bad();
-        return Err(Denied::NotFound);
+        return Err(Rejection::NotFound);
     };
-    Ok(Answer::text(answer))
+    Ok(LocalResponse::text(answer))
 }
 
 /// `POST /api/v1/proxy/authenticate`: a token's text for a cookie. Does not activate.
-pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Request) -> Result<Answer, Denied> {
+pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Request) -> Result<LocalResponse, Rejection> {
     require(session, &Method::POST, "POST")?;
     check_cross_site(session, request)?;
     let content_type = content_type(&session.req_header().headers);
     let is_json = content_type.is_some_and(|name| name.eq_ignore_ascii_case("application/json"));
     let body = read_body(session).await?;
     if !is_json && !body.is_empty() {
-        return Err(Denied::NotJson);
+        return Err(Rejection::NotJson);
     }
     let token = match body.as_slice() {
-        [] => return Err(Denied::TokenMissing),
-        body => {
-            serde_json::from_slice::<Value>(body).map_err(|_| Denied::MalformedBody("The request body is not JSON"))?
-        }
+        [] => return Err(Rejection::TokenMissing),
+        body => serde_json::from_slice::<Value>(body)
+            .map_err(|_| Rejection::MalformedBody("The request body is not JSON"))?,
     };
     let credential = match token.get("token") {
-        None | Some(Value::Null) => return Err(Denied::TokenMissing),
-        Some(Value::String(text)) if text.is_empty() => return Err(Denied::TokenMissing),
-        Some(Value::String(text)) => Credential::parse(text.trim()).ok_or(Denied::BadCredential(Bad::Unknown))?,
-        Some(_) => return Err(Denied::MalformedBody("The token must be a string")),
+        None | Some(Value::Null) => return Err(Rejection::TokenMissing),
+        Some(Value::String(text)) if text.is_empty() => return Err(Rejection::TokenMissing),
+        Some(Value::String(text)) => {
+            Credential::parse(text.trim()).ok_or(Rejection::BadCredential(InvalidCredential::Unknown))?
+        }
+        Some(_) => return Err(Rejection::MalformedBody("The token must be a string")),
     };
     let held = edge.inspect(&credential, request).await?;
     let left = held.left(Instant::now()).as_secs();
-    let answer = Answer::json(&json!({
+    let answer = LocalResponse::json(&json!({
         "authenticated": true,
         "user_id": held.user_id,
         "token_id": held.token_id,
@@ -110,7 +112,7 @@ pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Request)
 }
 
 /// `GET /api/v1/proxy/status`: a token's state, by cookie or header. Does not activate.
-pub async fn status(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
+pub async fn status(edge: &Edge, session: &Session, request: &Request) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
@@ -119,18 +121,18 @@ pub async fn status(edge: &Edge, session: &Session, request: &Request) -> Result
 }
 
 /// `GET /_gateway/time-left`: how long a token lasts, and what a page needs to tell of it. Does not activate, and keeps no device's lease.
-pub async fn time_left(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
+pub async fn time_left(edge: &Edge, session: &Session, request: &Request) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
     let (held, candidate) = edge.choose(candidates, request).await?;
-    let answer = Answer::json(&json!({
+    let answer = LocalResponse::json(&json!({
         "time_remaining_seconds": held.left(Instant::now()).as_secs(),
         "expires_at": expires_at(&held),
         "status": state_of(&held),
         "notice_from_seconds": NOTICE_FROM_SECONDS,
         "buy_url": edge.site.buys_at(),
-        "language": Reader::language_of(&head.headers).tag(),
+        "language": PageContext::language_of(&head.headers).tag(),
     }));
     Ok(match candidate {
         // More time may have been bought since the browser was told how long to keep it.
@@ -141,13 +143,13 @@ pub async fn time_left(edge: &Edge, session: &Session, request: &Request) -> Res
     })
 }
 
-fn state_of(held: &Held) -> State {
+fn state_of(held: &LiveGrant) -> State {
     if held.activated_at_ms().is_some() { State::Active } else { State::Ready }
 }
 
-fn state(held: &Held, source: Source, hour: Duration) -> Answer {
+fn state(held: &LiveGrant, source: Source, hour: Duration) -> LocalResponse {
     let state = state_of(held);
-    Answer::json(&json!({
+    LocalResponse::json(&json!({
         "connected": true,
         "authenticated_via": if source == Source::Cookie { "cookie" } else { "header" },
         "user_id": held.user_id,
@@ -161,27 +163,27 @@ fn state(held: &Held, source: Source, hour: Duration) -> Answer {
 }
 
 /// `DELETE /api/v1/proxy/logout`: the browser forgets its credential, and its device is free.
-pub async fn logout(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
+pub async fn logout(edge: &Edge, session: &Session, request: &Request) -> Result<LocalResponse, Rejection> {
     require(session, &Method::DELETE, "DELETE")?;
     check_cross_site(session, request)?;
     if let Err(denied) = free(edge, session, request).await {
         // The browser forgets all the same; the lease then lapses by itself.
         tracing::debug!(reason = denied.reason(), "a logout freed no device");
     }
-    let answer = Answer::json(&json!({ "logged_out": true, "message": "Cookie deleted successfully" }));
+    let answer = LocalResponse::json(&json!({ "logged_out": true, "message": "Cookie deleted successfully" }));
     Ok(signed_out(answer, edge, request))
 }
 
 /// `POST /api/v1/proxy/session/release`: frees the device that asks.
-pub async fn release(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
+pub async fn release(edge: &Edge, session: &Session, request: &Request) -> Result<LocalResponse, Rejection> {
     require(session, &Method::POST, "POST")?;
     check_cross_site(session, request)?;
     let is_released = free(edge, session, request).await?;
-    Ok(Answer::json(&json!({ "released": is_released })))
+    Ok(LocalResponse::json(&json!({ "released": is_released })))
 }
 
 /// Frees the device that a request comes from, if it holds the token; whether it did.
-async fn free(edge: &Edge, session: &Session, request: &Request) -> Result<bool, Denied> {
+async fn free(edge: &Edge, session: &Session, request: &Request) -> Result<bool, Rejection> {
     let head = session.req_header();
     let from = policy::origination(&head.headers, request.client)?;
     let candidates = credential::candidates(&head.method, &head.headers, None);
@@ -189,22 +191,22 @@ async fn free(edge: &Edge, session: &Session, request: &Request) -> Result<bool,
     let (held, _) = edge.recognise(candidates, request).await?;
     edge.redis().release(held.token_id, &from.device).await.map_err(|error| {
         tracing::warn!(%error, "a device could not be freed");
-        Denied::Unavailable
+        Rejection::Unavailable
     })
 }
 
 /// `GET /_gateway/whoami`: what the gateway believes of whoever asks, for operators who set up what stands before it. Of a credential
 /// it tells ids alone.
-pub async fn whoami(edge: &Edge, session: &Session, request: &Request) -> Result<Answer, Denied> {
+pub async fn whoami(edge: &Edge, session: &Session, request: &Request) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
     let known = match edge.recognise(candidates, request).await {
         Ok((held, _)) => Some(held),
-        Err(Denied::NoCredential) => None,
+        Err(Rejection::NoCredential) => None,
         Err(denied) => return Err(denied),
     };
-    Ok(Answer::json(&json!({
+    Ok(LocalResponse::json(&json!({
         "address": request.client,
         "protocol": request.public.scheme(),
         "version": format!("{:?}", head.version),
@@ -217,23 +219,23 @@ pub async fn whoami(edge: &Edge, session: &Session, request: &Request) -> Result
 }
 
 /// `GET /.well-known/jwks.json`: what assertions are verified with.
-pub fn key_set(edge: &Edge, session: &Session) -> Result<Answer, Denied> {
+pub fn key_set(edge: &Edge, session: &Session) -> Result<LocalResponse, Rejection> {
     if !matches!(session.req_header().method, Method::GET | Method::HEAD) {
-        return Err(Denied::MethodNotAllowed { allow: "GET, HEAD" });
+        return Err(Rejection::MethodNotAllowed { allow: "GET, HEAD" });
     }
-    let assertions = edge.assertions.as_ref().ok_or(Denied::NotFound)?;
-    Ok(Answer::key_set(assertions.key_set(), assertions.key_set_lasts()))
+    let assertions = edge.assertions.as_ref().ok_or(Rejection::NotFound)?;
+    Ok(LocalResponse::key_set(assertions.key_set(), assertions.key_set_lasts()))
 }
 
 /// Hands a browser its credential as a cookie that lasts as long as the token, and one that names the browser if it has none.
 pub fn signed_in_as(
-    answer: Answer,
+    answer: LocalResponse,
     edge: &Edge,
     headers: &HeaderMap,
     request: &Request,
     credential: &Credential,
-    held: &Held,
-) -> Answer {
+    held: &LiveGrant,
+) -> LocalResponse {
     let answer = keeping_credential(answer, edge, request, credential, held);
     if credential::cookie(headers, cookie::DEVICE).is_some() {
         return answer;
@@ -242,27 +244,36 @@ pub fn signed_in_as(
     answer.with(header::SET_COOKIE, cookie(edge, request, cookie::DEVICE, &device, KEPT_SECONDS))
 }
 
-fn keeping_credential(answer: Answer, edge: &Edge, request: &Request, credential: &Credential, held: &Held) -> Answer {
+fn keeping_credential(
+    answer: LocalResponse,
+    edge: &Edge,
+    request: &Request,
+    credential: &Credential,
+    held: &LiveGrant,
+) -> LocalResponse {
     let left = held.left(Instant::now()).as_secs();
     let answer =
         answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ACCESS_TOKEN, credential.expose(), left));
     // The browser drops the credential by itself when the time is over, and would not know why it has none.
-    let expired = Why::Bad(Bad::Expired).name();
+    let expired = SignInReason::InvalidCredential(InvalidCredential::Expired).name();
     answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ENDED, expired, left + ENDED_TOLD_SECONDS))
 }
 
 /// Makes a browser forget its credential, and that it had one.
-pub fn signed_out(answer: Answer, edge: &Edge, request: &Request) -> Answer {
+pub fn signed_out(answer: LocalResponse, edge: &Edge, request: &Request) -> LocalResponse {
     let answer = answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ACCESS_TOKEN, "", 0));
     answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ENDED, "", 0))
 }
 
 /// Makes a browser forget its credential, and remember for a while why it lost it: a script of the page mostly hears of it first, and whoever
 /// looks at the page is to be told as well.
-pub fn ended_by(answer: Answer, edge: &Edge, request: &Request, bad: Bad) -> Answer {
-    let for_seconds = if bad == Bad::Suspended { SUSPENDED_TOLD_SECONDS } else { ENDED_TOLD_SECONDS };
+pub fn ended_by(answer: LocalResponse, edge: &Edge, request: &Request, bad: InvalidCredential) -> LocalResponse {
+    let for_seconds = if bad == InvalidCredential::Suspended { SUSPENDED_TOLD_SECONDS } else { ENDED_TOLD_SECONDS };
     let answer = answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ACCESS_TOKEN, "", 0));
-    answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ENDED, Why::Bad(bad).name(), for_seconds))
+    answer.with(
+        header::SET_COOKIE,
+        cookie(edge, request, cookie::ENDED, SignInReason::InvalidCredential(bad).name(), for_seconds),
+    )
 }
 
 /// The line that makes a browser keep the language that was chosen: no secret, and the same whoever leads here.
@@ -290,32 +301,32 @@ fn cookie(edge: &Edge, request: &Request, name: &str, value: &str, max_age_secon
 }
 
 /// Sends a browser to a path of the gateway as it sees it.
-pub fn redirect(request: &Request, path: &str) -> Result<Answer, Denied> {
-    Answer::see_other(&format!("{}{path}", request.shown())).ok_or(Denied::Fault)
+pub fn redirect(request: &Request, path: &str) -> Result<LocalResponse, Rejection> {
+    LocalResponse::see_other(&format!("{}{path}", request.shown())).ok_or(Rejection::Fault)
 }
 
-pub fn require(session: &Session, method: &Method, allow: &'static str) -> Result<(), Denied> {
-    if session.req_header().method == *method { Ok(()) } else { Err(Denied::MethodNotAllowed { allow }) }
+pub fn require(session: &Session, method: &Method, allow: &'static str) -> Result<(), Rejection> {
+    if session.req_header().method == *method { Ok(()) } else { Err(Rejection::MethodNotAllowed { allow }) }
 }
 
-pub fn check_cross_site(session: &Session, request: &Request) -> Result<(), Denied> {
+pub fn check_cross_site(session: &Session, request: &Request) -> Result<(), Rejection> {
     let head = session.req_header();
     policy::check_cross_site(&head.method, false, &head.headers, &request.own_origins())
 }
 
-pub async fn read_body(session: &mut Session) -> Result<Vec<u8>, Denied> {
+pub async fn read_body(session: &mut Session) -> Result<Vec<u8>, Rejection> {
     let read = async {
         let mut body = Vec::new();
-        while let Some(chunk) = session.read_request_body().await.map_err(|_| Denied::BrokenBody)? {
+        while let Some(chunk) = session.read_request_body().await.map_err(|_| Rejection::BrokenBody)? {
             if body.len() + chunk.len() > BODY_BYTES {
-                return Err(Denied::BodyTooLarge);
+                return Err(Rejection::BodyTooLarge);
             }
             body.extend_from_slice(&chunk);
         }
         Ok(body)
     };
-    let read = tokio::time::timeout(BODY_WITHIN, read).await.unwrap_or(Err(Denied::BodyTimeout));
-    if matches!(read, Err(Denied::BrokenBody | Denied::BodyTimeout)) {
+    let read = tokio::time::timeout(BODY_WITHIN, read).await.unwrap_or(Err(Rejection::BodyTimeout));
+    if matches!(read, Err(Rejection::BrokenBody | Rejection::BodyTimeout)) {
         // Nobody knows where the next request would begin.
         session.set_keepalive(None);
     }
@@ -331,7 +342,7 @@ pub fn form_field(body: &[u8], name: &str) -> Option<String> {
     url::form_urlencoded::parse(body).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
-fn expires_at(held: &Held) -> Option<String> {
+fn expires_at(held: &LiveGrant) -> Option<String> {
     held.expires_at_ms().and_then(DateTime::from_timestamp_millis).map(rfc3339)
 }
 

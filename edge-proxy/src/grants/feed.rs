@@ -14,7 +14,7 @@ use fred::error::{Error, ErrorKind};
 use shared::redis::feed::{Contents, Pulse, StreamId};
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::Clock, grants::Grants, redis::Redis, telemetry::Metrics, usage::Meter};
+use crate::{clock::Clock, grants::Grants, redis::Redis, telemetry::Metrics, usage::UsageMeter};
 
 /// How long to wait before what failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -36,7 +36,7 @@ pub struct Follower {
     pub redis: Redis,
     pub grants: Arc<Grants>,
     pub clock: Arc<Clock>,
-    pub meter: Arc<Meter>,
+    pub meter: Arc<UsageMeter>,
     pub metrics: Arc<Metrics>,
     /// Whether a Redis that may evict keys is accepted.
     pub allow_eviction: bool,

@@ -18,7 +18,7 @@ const RENEWALS_PER_LEASE: u32 = 5;
 
 /// How long what is held can be trusted without a word from Redis, and how long a device holds a token.
 #[derive(Clone, Copy, Debug)]
-pub struct Trust {
+pub struct StalenessPolicy {
     /// Without a word from the feed for so long, cached grants are asked for again.
     pub staleness: Duration,
     /// While Redis is down, grants that are held go on for so long.
@@ -26,7 +26,7 @@ pub struct Trust {
     pub lease: Duration,
 }
 
-impl Trust {
+impl StalenessPolicy {
     /// How often leases are renewed.
     pub fn renews_every(&self) -> Duration {
         self.lease / RENEWALS_PER_LEASE
@@ -64,7 +64,7 @@ impl RecentChanges {
 
 /// When the feed was last sound, and when this edge last (re)connected.
 #[derive(Debug)]
-pub struct Hearing {
+pub struct FeedHealth {
     /// Milliseconds since `start`, plus one; `0` if never.
     heard_ms: AtomicU64,
     /// Redis' clock at the last connection.
@@ -74,7 +74,7 @@ pub struct Hearing {
     start: Instant,
 }
 
-impl Default for Hearing {
+impl Default for FeedHealth {
     /// Nothing heard yet.
     fn default() -> Self {
         Self {
@@ -86,7 +86,7 @@ impl Default for Hearing {
     }
 }
 
-impl Hearing {
+impl FeedHealth {
     /// Notes that the feed was heard just now, with or without a change.
     pub fn heard(&self) {
         let now_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1);

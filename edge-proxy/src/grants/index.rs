@@ -7,25 +7,25 @@ use std::{
 
 use uuid::Uuid;
 
-use crate::grants::live::Held;
+use crate::grants::live::LiveGrant;
 
 /// Those that only a request still holds are found, too.
 #[derive(Debug, Default)]
-pub struct Index(Mutex<HashMap<Uuid, Vec<Weak<Held>>>>);
+pub struct Index(Mutex<HashMap<Uuid, Vec<Weak<LiveGrant>>>>);
 
 impl Index {
     /// Called as a grant comes.
-    pub fn add(&self, held: &Arc<Held>) {
+    pub fn add(&self, held: &Arc<LiveGrant>) {
         self.lock().entry(held.token_id).or_default().push(Arc::downgrade(held));
     }
 
     /// The grants of a token.
-    pub fn of(&self, token_id: Uuid) -> Vec<Arc<Held>> {
+    pub fn of(&self, token_id: Uuid) -> Vec<Arc<LiveGrant>> {
         self.lock().get(&token_id).into_iter().flatten().filter_map(Weak::upgrade).collect()
     }
 
     /// Every grant that is held here.
-    pub fn all(&self) -> Vec<Arc<Held>> {
+    pub fn all(&self) -> Vec<Arc<LiveGrant>> {
         self.lock().values().flatten().filter_map(Weak::upgrade).collect()
     }
 
@@ -40,7 +40,7 @@ impl Index {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Vec<Weak<Held>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Vec<Weak<LiveGrant>>>> {
         self.0.lock().expect("nothing panics while it holds this lock")
     }
 }

@@ -4,11 +4,11 @@ use std::sync::{Mutex, MutexGuard};
 
 use shared::redis::replies::Lease;
 
-use crate::grants::release::Taken;
+use crate::grants::release::AdmissionGuard;
 
 /// What holds a grant now, and held it.
 #[derive(Debug)]
-pub struct Uses {
+pub struct LeaseUse {
     has_lease: bool,
     /// The lease stays only if the upstream is reached.
     is_tentative: bool,
@@ -24,21 +24,21 @@ struct State {
     is_over: bool,
     since_renewal: bool,
     /// Until it is used.
-    taken: Option<Taken>,
+    taken: Option<AdmissionGuard>,
 }
 
 /// What is to be settled once a request lets go of its grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leaving {
+pub struct Released {
     /// It was the last one that was open.
     pub is_last: bool,
     /// None of those that were open reached the upstream.
     pub lets_go: bool,
 }
 
-impl Uses {
+impl LeaseUse {
     /// Of a grant with this lease that nobody has used yet; what was `taken` for it is given back if nobody does.
-    pub fn of(lease: Option<&Lease>, taken: Option<Taken>) -> Self {
+    pub fn of(lease: Option<&Lease>, taken: Option<AdmissionGuard>) -> Self {
         Self {
             has_lease: lease.is_some(),
             is_tentative: lease.is_some_and(|lease| lease.is_tentative),
@@ -52,7 +52,7 @@ impl Uses {
         if !state.is_over {
             state.open += 1;
             state.since_renewal = true;
-            state.taken.take().into_iter().for_each(Taken::settled);
+            state.taken.take().into_iter().for_each(AdmissionGuard::settled);
         }
         !state.is_over
     }
@@ -64,13 +64,13 @@ impl Uses {
     }
 
     /// Ends a use.
-    pub fn leave(&self) -> Leaving {
+    pub fn leave(&self) -> Released {
         let mut state = self.lock();
         state.open -= 1;
         let is_last = state.open == 0;
         let lets_go = is_last && self.is_tentative && !state.has_reached;
         state.is_over |= lets_go;
-        Leaving { is_last, lets_go }
+        Released { is_last, lets_go }
     }
 
     /// Whether the lease is known to have been for something: bytes of a request reached the upstream.
@@ -116,16 +116,16 @@ mod tests {
 
     use super::*;
 
-    fn tentative() -> Uses {
-        Uses::of(Some(&Lease { session_id: Uuid::nil(), started_at_ms: 0, is_tentative: true }), None)
+    fn tentative() -> LeaseUse {
+        LeaseUse::of(Some(&Lease { session_id: Uuid::nil(), started_at_ms: 0, is_tentative: true }), None)
     }
 
     #[test]
     fn a_lease_is_let_go_by_the_last_of_those_that_never_reached_the_upstream() {
         let uses = tentative();
         assert!(uses.enter() && uses.enter());
-        assert_eq!(uses.leave(), Leaving { is_last: false, lets_go: false });
-        assert_eq!(uses.leave(), Leaving { is_last: true, lets_go: true });
+        assert_eq!(uses.leave(), Released { is_last: false, lets_go: false });
+        assert_eq!(uses.leave(), Released { is_last: true, lets_go: true });
         assert!(!uses.enter(), "it is gone");
     }
 
@@ -135,7 +135,7 @@ mod tests {
         assert!(uses.enter());
         assert!(uses.reach());
         assert!(!uses.reach());
-        assert_eq!(uses.leave(), Leaving { is_last: true, lets_go: false });
+        assert_eq!(uses.leave(), Released { is_last: true, lets_go: false });
         assert!(uses.enter());
     }
 

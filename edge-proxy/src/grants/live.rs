@@ -22,13 +22,14 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    assertion::Made,
-    grants::{evaluate::Ending, index::Index, lease_use::Uses, release::Taken},
+    assertion::CachedAssertion,
+    grants::{index::Index, lease_use::LeaseUse, release::AdmissionGuard},
+    rejection::EndReason,
 };
 
 /// How long a grant lasts, as far as is known.
 #[derive(Clone, Debug)]
-struct Term {
+struct GrantState {
     /// When Redis was asked for it.
     asked: Instant,
     /// The monotonic instant at which its time is up.
@@ -59,11 +60,11 @@ struct Start {
 /// Why it ended, and when that was told to the edges, in milliseconds of Redis' clock since 1970; expiry is not told.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
-    pub ending: Ending,
+    pub ending: EndReason,
     pub told_at_ms: Option<u64>,
 }
 
-impl Term {
+impl GrantState {
     fn of(asked: Instant, grant: &Grant) -> Self {
         Self {
             asked,
@@ -97,7 +98,7 @@ impl Term {
         }
     }
 
-    /// See [`Held::has_made`].
+    /// See [`LiveGrant::has_made`].
     fn has_made(&self, change: StreamId) -> Option<bool> {
         match &self.start {
             None => Some(false),
@@ -109,31 +110,32 @@ impl Term {
 
     fn ended(&self, now: Instant) -> Option<Ended> {
         let is_over = now >= self.deadline && self.activated_at_ms.is_some();
-        self.ended.or(is_over.then_some(Ended { ending: Ending::Expired, told_at_ms: None }))
+        self.ended.or(is_over.then_some(Ended { ending: EndReason::Expired, told_at_ms: None }))
     }
 
     /// The same for a request from there.
     fn ended_from(&self, address: Option<IpAddr>, now: Instant) -> Option<Ended> {
         let is_kept_out = !self.whereabouts.may_use(address);
-        let kept_out = is_kept_out.then_some(Ended { ending: Ending::KeptOut, told_at_ms: self.told_at_ms });
+        let kept_out =
+            is_kept_out.then_some(Ended { ending: EndReason::NetworkNotAllowed, told_at_ms: self.told_at_ms });
         self.ended(now).or(kept_out)
     }
 }
 
 /// Under which a grant is kept: a credential on a device; without a device it only tells the token's state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
+pub struct GrantKey {
     pub digest: Digest,
     pub device: Option<Device>,
 }
 
-/// A grant as requests hold it. It is the channel too: what ends it wakes everyone who waits in [`Held::ended`].
+/// A grant as requests hold it. It is the channel too: what ends it wakes everyone who waits in [`LiveGrant::ended`].
 #[derive(Debug)]
-pub struct Held {
+pub struct LiveGrant {
     pub token_id: Uuid,
     pub user_id: Uuid,
     pub scope: Scope,
-    pub key: Key,
+    pub key: GrantKey,
     pub generation: i64,
     /// The lease that it was admitted with; `None` without a device.
     pub lease: Option<Lease>,
@@ -141,24 +143,24 @@ pub struct Held {
     claim: Option<Uuid>,
     /// How often what is open on the token had been cut when it was admitted, and since then without it.
     cut_generation: AtomicI64,
-    term: watch::Sender<Term>,
-    pub uses: Uses,
+    term: watch::Sender<GrantState>,
+    pub uses: LeaseUse,
     /// Goes with it, and ends with it at the latest.
-    pub assertion: Made,
+    pub assertion: CachedAssertion,
     index: Arc<Index>,
 }
 
-impl Held {
+impl LiveGrant {
     /// What Redis, `asked` then, said that a credential opens, and what was taken for it; found in `index` from here on.
     pub fn new(
-        key: Key,
+        key: GrantKey,
         generation: i64,
-        taken: Option<Taken>,
+        taken: Option<AdmissionGuard>,
         asked: Instant,
         grant: &Grant,
         index: &Arc<Index>,
     ) -> Arc<Self> {
-        let claim = taken.as_ref().and_then(Taken::claim);
+        let claim = taken.as_ref().and_then(AdmissionGuard::claim);
         let held = Arc::new(Self {
             token_id: grant.token_id,
             user_id: grant.user_id,
@@ -168,9 +170,9 @@ impl Held {
             lease: grant.lease,
             claim: claim.filter(|_| grant.activated_at_ms.is_none()),
             cut_generation: AtomicI64::new(grant.cut.generation),
-            term: watch::Sender::new(Term::of(asked, grant)),
-            uses: Uses::of(grant.lease.as_ref(), taken),
-            assertion: Made::default(),
+            term: watch::Sender::new(GrantState::of(asked, grant)),
+            uses: LeaseUse::of(grant.lease.as_ref(), taken),
+            assertion: CachedAssertion::default(),
             index: Arc::clone(index),
         });
         index.add(&held);
@@ -210,12 +212,12 @@ impl Held {
     }
 
     /// Why it has ended, if it has.
-    pub fn ending(&self, now: Instant) -> Option<Ending> {
+    pub fn ending(&self, now: Instant) -> Option<EndReason> {
         self.term.borrow().ended(now).map(|ended| ended.ending)
     }
 
     /// Why it has ended for requests from there, if it has.
-    pub fn ending_from(&self, address: Option<IpAddr>, now: Instant) -> Option<Ending> {
+    pub fn ending_from(&self, address: Option<IpAddr>, now: Instant) -> Option<EndReason> {
         self.term.borrow().ended_from(address, now).map(|ended| ended.ending)
     }
 
@@ -250,7 +252,7 @@ impl Held {
     }
 
     /// Ends it, for everyone who holds it; the first reason stays.
-    pub fn end(&self, ending: Ending, told_at_ms: Option<u64>) {
+    pub fn end(&self, ending: EndReason, told_at_ms: Option<u64>) {
         self.term.send_modify(|term| term.ended = term.ended.or(Some(Ended { ending, told_at_ms })));
     }
 
@@ -269,15 +271,15 @@ impl Held {
     }
 
     /// Takes in that something changed: what is known may be wrong until Redis was asked again, or the doubt is taken back.
-    pub fn doubt(&self) -> Doubt {
+    pub fn doubt(&self) -> StaleMark {
         let at = Instant::now();
         let mut before = None;
         self.term.send_modify(|term| before = term.doubted.replace(at));
-        Doubt { at, before }
+        StaleMark { at, before }
     }
 
     /// Takes back a doubt, unless there is a later one or an answer has settled it.
-    pub fn take_back(&self, doubt: Doubt) {
+    pub fn take_back(&self, doubt: StaleMark) {
         self.term.send_if_modified(|term| {
             if term.doubted == Some(doubt.at) {
                 term.doubted = doubt.before;
@@ -293,12 +295,12 @@ impl Held {
     }
 
     /// Redis is being asked to start its clock, until what this gives is dropped.
-    pub fn starting(&self) -> Starting<'_> {
+    pub fn starting(&self) -> PendingActivation<'_> {
         self.term.send_if_modified(|term| {
             term.start.get_or_insert_default().asking += 1;
             false
         });
-        Starting { held: self, asked: Instant::now(), outcome: None }
+        PendingActivation { held: self, asked: Instant::now(), outcome: None }
     }
 
     /// Whether a change is no more than the start of its clock from here, which the answer to that has told: nothing else needs to be asked
@@ -328,32 +330,32 @@ impl Held {
     }
 
     /// Whether what Redis says now cuts what was admitted then.
-    pub fn cut_by(&self, grant: &Grant) -> Option<Ending> {
+    pub fn cut_by(&self, grant: &Grant) -> Option<EndReason> {
         let Cut { generation, reason, device } = &grant.cut;
         let missed = generation - self.cut_generation();
         // Where several cuts were missed, one of them may have named this device.
         let is_met = missed > 1 || missed == 1 && (device.is_none() || *device == self.key.device);
         if is_met && self.key.device.is_some() {
             return Some(match reason {
-                Some(CutReason::EndedByAdministrator) => Ending::EndedByAdministrator,
-                Some(CutReason::TakenOver) | None => Ending::TakenOver,
+                Some(CutReason::EndedByAdministrator) => EndReason::EndedByAdministrator,
+                Some(CutReason::TakenOver) | None => EndReason::TakenOver,
             });
         }
         let is_released = self.lease.is_some_and(|lease| grant.released == Some(lease.session_id));
-        is_released.then_some(Ending::TakenOver)
+        is_released.then_some(EndReason::TakenOver)
     }
 }
 
 /// A doubt, and the one that it took the place of.
 #[derive(Clone, Copy, Debug)]
-pub struct Doubt {
+pub struct StaleMark {
     at: Instant,
     before: Option<Instant>,
 }
 
 /// The question to Redis to start the clock of a grant.
-pub struct Starting<'a> {
-    held: &'a Held,
+pub struct PendingActivation<'a> {
+    held: &'a LiveGrant,
     asked: Instant,
     outcome: Option<Started>,
 }
@@ -365,14 +367,14 @@ struct Started {
     told_by: Option<StreamId>,
 }
 
-impl Starting<'_> {
+impl PendingActivation<'_> {
     /// Takes in that the clock runs. Of all else this answer says nothing.
     pub fn started(mut self, activated_at_ms: i64, left: Duration, told_by: Option<StreamId>) {
         self.outcome = Some(Started { activated_at_ms, left, told_by });
     }
 }
 
-impl Drop for Starting<'_> {
+impl Drop for PendingActivation<'_> {
     fn drop(&mut self) {
         let outcome = self.outcome.take();
         self.held.term.send_modify(|term| {
@@ -381,14 +383,14 @@ impl Drop for Starting<'_> {
             if let Some(Started { activated_at_ms, left, told_by }) = outcome {
                 let (deadline, start_asked) = (self.asked + left, Some(self.asked));
                 start.told_by = told_by.or(start.told_by);
-                *term = Term { deadline, activated_at_ms: Some(activated_at_ms), start_asked, ..term.clone() };
+                *term = GrantState { deadline, activated_at_ms: Some(activated_at_ms), start_asked, ..term.clone() };
             }
             term.start = Some(start).filter(|start| start.asking > 0 || start.told_by.is_some());
         });
     }
 }
 
-impl Drop for Held {
+impl Drop for LiveGrant {
     fn drop(&mut self) {
         self.index.forget(self.token_id);
     }
@@ -399,7 +401,7 @@ mod tests {
     use shared::redis::replies::Lookup;
 
     use super::*;
-    use crate::grants::evaluate::Verdict;
+    use crate::grants::evaluate::Evaluation;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -418,9 +420,9 @@ mod tests {
         }
     }
 
-    fn held(grant: &Grant, index: &Arc<Index>) -> Arc<Held> {
-        let key = Key { digest: Digest::of(b"a secret"), device: Some(Device::known("a-device")) };
-        Held::new(key, 1, None, Instant::now(), grant, index)
+    fn held(grant: &Grant, index: &Arc<Index>) -> Arc<LiveGrant> {
+        let key = GrantKey { digest: Digest::of(b"a secret"), device: Some(Device::known("a-device")) };
+        LiveGrant::new(key, 1, None, Instant::now(), grant, index)
     }
 
     #[tokio::test]
@@ -428,9 +430,9 @@ mod tests {
         let held = held(&grant(false), &Arc::default());
         assert_eq!(held.left(Instant::now() + HOUR * 2), HOUR);
         held.starting().started(0, Duration::from_millis(20), None);
-        assert_eq!(held.ending(Instant::now() + Duration::from_millis(20)), Some(Ending::Expired));
-        held.end(Ending::Suspended, None);
-        assert_eq!(held.ended_from(None).await.ending, Ending::Suspended);
+        assert_eq!(held.ending(Instant::now() + Duration::from_millis(20)), Some(EndReason::Expired));
+        held.end(EndReason::Suspended, None);
+        assert_eq!(held.ended_from(None).await.ending, EndReason::Suspended);
     }
 
     #[test]
@@ -441,7 +443,7 @@ mod tests {
             Grant { cut, ..grant(false) }
         };
         for generation in 1..4 {
-            let Verdict::Live(grant) = Verdict::of(Lookup::Live(cut(generation)), Some(&held)) else {
+            let Evaluation::Live(grant) = Evaluation::of(Lookup::Live(cut(generation)), Some(&held)) else {
                 panic!("cut by number {generation}")
             };
             held.renew(Instant::now(), &grant, None);
@@ -520,9 +522,9 @@ mod tests {
         let waiting = held.ended_from(None);
         tokio::pin!(waiting);
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-        held.end(Ending::Revoked, None);
-        held.end(Ending::Expired, None);
-        assert_eq!(waiting.await.ending, Ending::Revoked);
+        held.end(EndReason::Revoked, None);
+        held.end(EndReason::Expired, None);
+        assert_eq!(waiting.await.ending, EndReason::Revoked);
     }
 
     #[tokio::test]
@@ -536,7 +538,7 @@ mod tests {
         let whereabouts = Arc::new(r#"{"token":{"allowed":["192.0.2.0/24"]}}"#.parse().expect("networks"));
         held.renew(Instant::now(), &Grant { whereabouts, ..grant(false) }, Some(7));
         let ended = waiting.await;
-        assert_eq!((ended.ending, ended.told_at_ms), (Ending::KeptOut, Some(7)));
+        assert_eq!((ended.ending, ended.told_at_ms), (EndReason::NetworkNotAllowed, Some(7)));
         assert!(futures_util::poll!(staying.as_mut()).is_pending());
         assert!(held.may_be_used_from(inside) && !held.may_be_used_from(outside) && !held.may_be_used_from(None));
     }
@@ -558,15 +560,15 @@ mod tests {
         let ending = |generation, device: Option<&str>| {
             let reason = Some(CutReason::EndedByAdministrator);
             let cut = Cut { generation, reason, device: device.map(Device::known) };
-            match Verdict::of(Lookup::Live(Grant { cut, ..grant(false) }), Some(&held)) {
-                Verdict::Ended(ending) => Some(ending),
+            match Evaluation::of(Lookup::Live(Grant { cut, ..grant(false) }), Some(&held)) {
+                Evaluation::Ended(ending) => Some(ending),
                 _ => None,
             }
         };
         assert_eq!(ending(0, Some("a-device")), None);
         assert_eq!(ending(1, Some("another-device")), None);
         for (generation, device) in [(1, Some("a-device")), (1, None), (2, Some("another-device"))] {
-            assert_eq!(ending(generation, device), Some(Ending::EndedByAdministrator));
+            assert_eq!(ending(generation, device), Some(EndReason::EndedByAdministrator));
         }
     }
 }

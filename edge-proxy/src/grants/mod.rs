@@ -2,11 +2,11 @@
 //! credential ask once; what the change feed tells replaces what is known and reaches the requests that are open.
 //!
 //! The race that matters is a change that comes while the answer to a question is on its way. Every change is noted in
-//! [`RecentChanges`] *before* the held grants are told, and every answer is indexed (see [`Held::new`]) *before* that note is read: so either the
+//! [`RecentChanges`] *before* the held grants are told, and every answer is indexed (see [`LiveGrant::new`]) *before* that note is read: so either the
 //! question sees the change and is asked again, or the change finds the grant. Expiry needs neither: a grant carries its deadline.
 //!
 //! A grant is trusted without a question for as long as the feed is sound: heard of a moment ago, of a Redis that is whole.
-//! After [`Trust::staleness`] it is asked for again; where Redis cannot say, it goes on for [`Trust::outage_grace`] and then ends.
+//! After [`StalenessPolicy::staleness`] it is asked for again; where Redis cannot say, it goes on for [`StalenessPolicy::outage_grace`] and then ends.
 
 pub mod evaluate;
 pub mod feed;
@@ -37,17 +37,17 @@ use shared::{
 use uuid::Uuid;
 
 use crate::{
-    admission::policy::Bad,
     grants::{
-        evaluate::{Ending, Refusal, Unfit, Verdict},
-        freshness::{Hearing, RecentChanges, Trust},
+        evaluate::{Evaluation, GrantError, Refusal},
+        freshness::{FeedHealth, RecentChanges, StalenessPolicy},
         index::Index,
-        live::{Held, Key},
-        release::{Settlements, Taken},
-        single_flight::{Flights, Outcome, Question},
+        live::{GrantKey, LiveGrant},
+        release::{AdmissionGuard, Settlements},
+        single_flight::{LookupResult, Query, SingleFlight},
     },
     ids,
     redis::{Redis, Taking},
+    rejection::{EndReason, InvalidCredential},
     telemetry::Metrics,
 };
 
@@ -89,26 +89,26 @@ impl LookedUp {
 
 /// What Redis, `asked` then, says of a token, and what was taken for it.
 struct Answer {
-    verdict: Verdict,
+    verdict: Evaluation,
     generation: i64,
     asked: Instant,
-    taken: Option<Taken>,
+    taken: Option<AdmissionGuard>,
 }
 
 /// The grants of this edge.
 pub struct Grants {
     redis: Redis,
-    trust: Trust,
-    held: Cache<Key, Arc<Held>>,
+    trust: StalenessPolicy,
+    held: Cache<GrantKey, Arc<LiveGrant>>,
     /// Credentials that open nothing, why, and until when that is believed.
-    negatives: Cache<Digest, (Bad, Instant)>,
-    flights: Flights,
+    negatives: Cache<Digest, (InvalidCredential, Instant)>,
+    flights: SingleFlight,
     index: Arc<Index>,
     recent: Mutex<RecentChanges>,
     settlements: Settlements,
     /// What Redis said before this instant may have been overtaken unheard.
     doubted: Mutex<Instant>,
-    pub hearing: Hearing,
+    pub hearing: FeedHealth,
     found: Found,
     leases: IntGauge,
     redis_trusted: IntGauge,
@@ -123,18 +123,24 @@ struct Found {
 
 impl Grants {
     /// Nothing held yet; `entries` bounds how many grants are kept.
-    pub fn new(redis: Redis, trust: Trust, entries: usize, settlements: Settlements, metrics: &Metrics) -> Self {
+    pub fn new(
+        redis: Redis,
+        trust: StalenessPolicy,
+        entries: usize,
+        settlements: Settlements,
+        metrics: &Metrics,
+    ) -> Self {
         Self {
             redis,
             trust,
             held: Cache::new(entries),
             negatives: Cache::new(NEGATIVE_ENTRIES),
-            flights: Flights::default(),
+            flights: SingleFlight::default(),
             index: Arc::default(),
             recent: Mutex::default(),
             settlements,
             doubted: Mutex::new(Instant::now()),
-            hearing: Hearing::default(),
+            hearing: FeedHealth::default(),
             found: Found {
                 hits: metrics.grants.with_label_values(&[HIT]),
                 misses: metrics.grants.with_label_values(&[MISS]),
@@ -146,13 +152,13 @@ impl Grants {
     }
 
     /// Finds what a credential opens, without using it.
-    pub async fn find(&self, digest: Digest, looked_up: &LookedUp) -> Outcome {
-        let key = Key { digest, device: None };
-        self.find_on(Question { key, scopes: Vec::new(), address: None }, looked_up).await
+    pub async fn find(&self, digest: Digest, looked_up: &LookedUp) -> LookupResult {
+        let key = GrantKey { digest, device: None };
+        self.find_on(Query { key, scopes: Vec::new(), address: None }, looked_up).await
     }
 
     /// Admits a request of this device, from this address, whose path these scopes open. The grant that comes back counts one use
-    /// more; see [`Uses::leave`](crate::grants::lease_use::Uses::leave).
+    /// more; see [`LeaseUse::leave`](crate::grants::lease_use::LeaseUse::leave).
     pub async fn admit(
         &self,
         digest: Digest,
@@ -160,18 +166,18 @@ impl Grants {
         address: Option<IpAddr>,
         scopes: &[Scope],
         looked_up: &LookedUp,
-    ) -> Outcome {
-        let key = Key { digest, device: Some(device.clone()) };
-        let question = Question { key, scopes: scopes.to_vec(), address };
+    ) -> LookupResult {
+        let key = GrantKey { digest, device: Some(device.clone()) };
+        let question = Query { key, scopes: scopes.to_vec(), address };
         for _ in 0..MAX_ASKS {
             let began = Instant::now();
             let held = self.find_on(question.clone(), looked_up).await?;
             // Before its use begins, which keeps the lease.
             if !held.may_be_used_from(address) {
-                return Err(Unfit::Refused(Refusal::KeptOut));
+                return Err(GrantError::Refused(Refusal::NetworkNotAllowed));
             }
             if !scopes.contains(&held.scope) {
-                return Err(Unfit::Refused(Refusal::Outside(held.scope)));
+                return Err(GrantError::Refused(Refusal::Outside(held.scope)));
             }
             if !held.uses.enter() {
                 self.forget(&held);
@@ -183,10 +189,10 @@ impl Grants {
             }
             return Ok(held);
         }
-        Err(Unfit::Unavailable)
+        Err(GrantError::Unavailable)
     }
 
-    async fn find_on(&self, question: Question, looked_up: &LookedUp) -> Outcome {
+    async fn find_on(&self, question: Query, looked_up: &LookedUp) -> LookupResult {
         let key = question.key.clone();
         let known = self.known(&key);
         let (how, count) = match &known {
@@ -201,36 +207,36 @@ impl Grants {
         }
         let outcome = self.ask_once(question).await;
         match (&outcome, self.cached(&key)) {
-            (Err(Unfit::Unavailable), Some(held)) if self.is_within_grace(&held) => Ok(held),
+            (Err(GrantError::Unavailable), Some(held)) if self.is_within_grace(&held) => Ok(held),
             _ => outcome,
         }
     }
 
     /// Starts the clock of a token, now or at an earlier time of Redis' clock: at its first answer, or once its first request
     /// was left. `Err(Invalid(_))` if it ended before that.
-    pub async fn activate(&self, held: &Held, used_at_ms: Option<i64>) -> Result<i64, Unfit> {
+    pub async fn activate(&self, held: &LiveGrant, used_at_ms: Option<i64>) -> Result<i64, GrantError> {
         let starting = held.starting();
         match self.redis.activate(held, used_at_ms).await {
             Ok(Activation::Active { activated_at_ms, left, change }) => {
                 starting.started(activated_at_ms, left, change);
                 Ok(activated_at_ms)
             }
-            Ok(Activation::Ended) => Err(Unfit::Invalid(Bad::Revoked)),
-            Ok(Activation::Unknown) => Err(Unfit::Unavailable),
+            Ok(Activation::Ended) => Err(GrantError::Invalid(InvalidCredential::Revoked)),
+            Ok(Activation::Unknown) => Err(GrantError::Unavailable),
             Err(error) => {
                 tracing::warn!(token_id = %held.token_id, %error, "an activation could not be recorded");
-                Err(Unfit::Unavailable)
+                Err(GrantError::Unavailable)
             }
         }
     }
 
     /// Keeps a grant whose clock runs, while it is in use: any change since Redis was asked has found it.
-    pub fn keep(&self, held: &Arc<Held>) {
+    pub fn keep(&self, held: &Arc<LiveGrant>) {
         self.held.insert(held.key.clone(), Arc::clone(held));
     }
 
     /// Forgets a grant whose lease was let go.
-    pub fn forget(&self, held: &Held) {
+    pub fn forget(&self, held: &LiveGrant) {
         self.held.remove(&held.key);
     }
 
@@ -329,7 +335,7 @@ impl Grants {
         let untrusted = self.index.all().into_iter().filter(|held| held.uses.is_open() && !self.is_within_grace(held));
         untrusted.for_each(|held| {
             self.held.remove(&held.key);
-            held.end(Ending::RedisAway, None);
+            held.end(EndReason::RedisUnavailable, None);
         });
     }
 
@@ -340,7 +346,7 @@ impl Grants {
 
     /// Whether what is held may go on although Redis cannot say: for so long after the last word, or after the doubt began, or
     /// after Redis was last asked for it.
-    fn is_within_grace(&self, held: &Held) -> bool {
+    fn is_within_grace(&self, held: &LiveGrant) -> bool {
         let grace = self.trust.outage_grace.max(self.trust.staleness);
         let is_heard = self.hearing.silence().is_some_and(|silence| silence <= grace);
         let is_doubt_young = self.doubted(held).is_none_or(|doubted| doubted.elapsed() <= grace);
@@ -348,23 +354,23 @@ impl Grants {
     }
 
     /// Whether a held grant can be used without a question: nothing was missed since Redis was asked for it, and its lease stands.
-    fn is_sure(&self, held: &Held) -> bool {
+    fn is_sure(&self, held: &LiveGrant) -> bool {
         let is_leased = held.lease.is_none() || held.asked().elapsed() <= self.trust.leases_for();
         is_leased && self.doubted(held).is_none()
     }
 
     /// Since when what is known of it may be wrong: a change was told, or some may have been missed, since Redis was asked.
-    fn doubted(&self, held: &Held) -> Option<Instant> {
+    fn doubted(&self, held: &LiveGrant) -> Option<Instant> {
         let all = *self.doubted.lock().expect("nothing panics while it holds this lock");
         held.doubted().or((held.asked() < all).then_some(all))
     }
 
-    fn cached(&self, key: &Key) -> Option<Arc<Held>> {
+    fn cached(&self, key: &GrantKey) -> Option<Arc<LiveGrant>> {
         self.held.get(key).filter(|held| held.ending(Instant::now()).is_none())
     }
 
     /// What can be said without asking Redis.
-    fn known(&self, key: &Key) -> Option<Outcome> {
+    fn known(&self, key: &GrantKey) -> Option<LookupResult> {
         if !self.is_sound() {
             return None;
         }
@@ -372,11 +378,11 @@ impl Grants {
             return Some(Ok(held));
         }
         let negative = self.negatives.get(&key.digest).filter(|&(_, until)| Instant::now() < until);
-        negative.map(|(bad, _)| Err(Unfit::Invalid(bad)))
+        negative.map(|(bad, _)| Err(GrantError::Invalid(bad)))
     }
 
     /// Asks Redis, once for all who ask at the same time.
-    async fn ask_once(&self, question: Question) -> Outcome {
+    async fn ask_once(&self, question: Query) -> LookupResult {
         let flight = self.flights.join(question);
         // Boxed, so that requests that need no question do not carry room for one.
         flight.outcome.get_or_init(|| Box::pin(self.ask(&flight.question))).await.clone()
@@ -386,7 +392,7 @@ impl Grants {
         self.recent.lock().expect("nothing panics while it holds this lock")
     }
 
-    async fn ask(&self, question: &Question) -> Outcome {
+    async fn ask(&self, question: &Query) -> LookupResult {
         let key = &question.key;
         // The question may have been answered between the caller's look and the beginning of this flight.
         if let Some(known) = self.known(key) {
@@ -398,11 +404,11 @@ impl Grants {
                 Ok(outcome) => outcome,
                 Err(error) => {
                     tracing::warn!(%error, "Redis did not answer");
-                    Err(Unfit::Unavailable)
+                    Err(GrantError::Unavailable)
                 }
             };
             let Ok(held) = &outcome else {
-                if let Err(Unfit::Invalid(bad)) = outcome {
+                if let Err(GrantError::Invalid(bad)) = outcome {
                     self.held.remove(key);
                     // A change that came meanwhile may have made it good.
                     if self.lock_recent().told == told {
@@ -421,20 +427,20 @@ impl Grants {
                 return outcome;
             }
         }
-        Err(Unfit::Unavailable)
+        Err(GrantError::Unavailable)
     }
 
-    async fn ask_redis(&self, question: &Question) -> Result<Outcome, fred::error::Error> {
+    async fn ask_redis(&self, question: &Query) -> Result<LookupResult, fred::error::Error> {
         if let Some(outcome) = self.ask_in_brief(question).await? {
             return Ok(outcome);
         }
         let finding = self.find_in_whole(&question.key).await?;
         if !finding.is_whole {
-            return Ok(Err(Unfit::Unavailable));
+            return Ok(Err(GrantError::Unavailable));
         }
         let absent = || {
             let is_absent = finding.proves_absence(self.hearing.connected_at_ms());
-            if is_absent { Unfit::Invalid(Bad::Unknown) } else { Unfit::Unavailable }
+            if is_absent { GrantError::Invalid(InvalidCredential::Unknown) } else { GrantError::Unavailable }
         };
         let Some(named) = finding.names else { return Ok(Err(absent())) };
         let answer = self.ask_for(question, named, "").await?;
@@ -446,61 +452,63 @@ impl Grants {
     /// What the credential names is read without a word about what that is worth. But the script knows the build by which Redis was whole
     /// before the look, as the feed has told, and answers only while Redis is whole by that build still. No build comes twice, so
     /// Redis was whole in between. That both were asked of one server the connections tell.
-    async fn ask_in_brief(&self, question: &Question) -> Result<Option<Outcome>, fred::error::Error> {
+    async fn ask_in_brief(&self, question: &Query) -> Result<Option<LookupResult>, fred::error::Error> {
         let Some(build) = self.hearing.filled_by() else { return Ok(None) };
         let connections = self.redis.connections();
         let named = self.redis.named(&question.key.digest).await?;
         let Some(named) = named.filter(|&(_, generation)| generation != ENDED_GENERATION) else { return Ok(None) };
         let answer = self.ask_for(question, named, &build).await?;
-        let is_sure = !matches!(answer.verdict, Verdict::Unknown | Verdict::Unsure);
+        let is_sure = !matches!(answer.verdict, Evaluation::Unknown | Evaluation::Unsure);
         if !is_sure || self.redis.connections() != connections {
             return Ok(None);
         }
-        Ok(Some(self.outcome_of(question, answer, || Unfit::Unavailable)))
+        Ok(Some(self.outcome_of(question, answer, || GrantError::Unavailable)))
     }
 
     /// What a token of that generation of credentials opens, in a Redis that is whole by this build, or by whichever if none is named.
     async fn ask_for(
         &self,
-        question: &Question,
+        question: &Query,
         (token_id, generation): (Uuid, i64),
         build: &str,
     ) -> Result<Answer, fred::error::Error> {
-        let Question { key, scopes, address } = question;
+        let Query { key, scopes, address } = question;
         let (asked, mut taken) = (Instant::now(), None);
         let lookup = match &key.device {
             Some(device) => {
                 let (session_id, claim) = (ids::draw(), ids::draw());
                 let taking = Taking { device, scopes, address: *address, session_id, claim };
-                taken = Some(Taken::new(&self.settlements, token_id, &taking));
+                taken = Some(AdmissionGuard::new(&self.settlements, token_id, &taking));
                 self.redis.take(token_id, generation, build, &taking).await?
             }
             None => self.redis.look(token_id, generation, build).await?,
         };
-        let verdict = Verdict::of(lookup, None);
+        let verdict = Evaluation::of(lookup, None);
         match (&verdict, &mut taken) {
-            (Verdict::Live(grant), Some(taken)) => {
+            (Evaluation::Live(grant), Some(taken)) => {
                 grant.lease.iter().for_each(|lease| taken.admitted_to(lease.session_id))
             }
-            (Verdict::Live(_), None) => {}
-            _ => taken.take().into_iter().for_each(Taken::settled),
+            (Evaluation::Live(_), None) => {}
+            _ => taken.take().into_iter().for_each(AdmissionGuard::settled),
         }
         Ok(Answer { verdict, generation, asked, taken })
     }
 
-    fn outcome_of(&self, question: &Question, answer: Answer, absent: impl FnOnce() -> Unfit) -> Outcome {
+    fn outcome_of(&self, question: &Query, answer: Answer, absent: impl FnOnce() -> GrantError) -> LookupResult {
         let Answer { verdict, generation, asked, taken } = answer;
         match verdict {
-            Verdict::Live(grant) => Ok(Held::new(question.key.clone(), generation, taken, asked, &grant, &self.index)),
-            Verdict::Ended(ending) => Err(Unfit::Invalid(ending.as_bad())),
-            Verdict::Refused(refusal) => Err(Unfit::Refused(refusal)),
-            Verdict::Unknown => Err(absent()),
-            Verdict::Unsure => Err(Unfit::Unavailable),
+            Evaluation::Live(grant) => {
+                Ok(LiveGrant::new(question.key.clone(), generation, taken, asked, &grant, &self.index))
+            }
+            Evaluation::Ended(ending) => Err(GrantError::Invalid(ending.as_bad())),
+            Evaluation::Refused(refusal) => Err(GrantError::Refused(refusal)),
+            Evaluation::Unknown => Err(absent()),
+            Evaluation::Unsure => Err(GrantError::Unavailable),
         }
     }
 
     /// What a credential names in a Redis that is whole, if it is or becomes so in a moment.
-    async fn find_in_whole(&self, key: &Key) -> Result<Finding, fred::error::Error> {
+    async fn find_in_whole(&self, key: &GrantKey) -> Result<Finding, fred::error::Error> {
         let until = Instant::now() + FILLED_WITHIN;
         loop {
             let finding = self.redis.find(&key.digest).await?;
@@ -515,7 +523,7 @@ impl Grants {
 
     /// Asks again for these, and tells those who hold them; `false` as soon as Redis cannot say: it is not waited for again and
     /// again.
-    async fn look_again(&self, held: Vec<(Arc<Held>, Option<u64>)>) -> bool {
+    async fn look_again(&self, held: Vec<(Arc<LiveGrant>, Option<u64>)>) -> bool {
         for some in held.chunks(LOOKED_AT_ONCE) {
             let looks = some.iter().map(|(held, told_at_ms)| self.look_again_at(held, *told_at_ms));
             if !join_all(looks).await.into_iter().all(|is_sure| is_sure) {
@@ -525,24 +533,24 @@ impl Grants {
         true
     }
 
-    async fn look_again_at(&self, held: &Arc<Held>, told_at_ms: Option<u64>) -> bool {
+    async fn look_again_at(&self, held: &Arc<LiveGrant>, told_at_ms: Option<u64>) -> bool {
         if held.uses.is_over() {
             return true;
         }
         let asked = Instant::now();
         let Ok(lookup) = self.redis.renew(held).await else { return false };
-        let ending = match Verdict::of(lookup, Some(held)) {
-            Verdict::Live(grant) => {
+        let ending = match Evaluation::of(lookup, Some(held)) {
+            Evaluation::Live(grant) => {
                 held.renew(asked, &grant, told_at_ms);
                 if grant.activated_at_ms.is_some() && !held.uses.is_over() {
                     self.keep(held);
                 }
                 return true;
             }
-            Verdict::Ended(ending) => ending,
+            Evaluation::Ended(ending) => ending,
             // Redis is whole: what it has never heard of is no more.
-            Verdict::Unknown => Ending::Revoked,
-            Verdict::Refused(_) | Verdict::Unsure => return false,
+            Evaluation::Unknown => EndReason::Revoked,
+            Evaluation::Refused(_) | Evaluation::Unsure => return false,
         };
         self.held.remove(&held.key);
         held.end(ending, told_at_ms);

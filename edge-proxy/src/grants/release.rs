@@ -11,7 +11,7 @@ const QUEUED: usize = 10_000;
 
 /// What an admission held, and what becomes of it; see [`shared::redis::SETTLE`].
 #[derive(Debug)]
-pub struct Settlement {
+pub struct AdmissionOutcome {
     pub token_id: Uuid,
     pub device: Device,
     pub session_id: Uuid,
@@ -19,12 +19,12 @@ pub struct Settlement {
     pub claim: Option<Uuid>,
     /// The upstream failed a request that cost nothing.
     pub is_fault: bool,
-    pub lease: LeaseOutcome,
+    pub lease: LeaseFate,
 }
 
 /// What becomes of a tentative lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseOutcome {
+pub enum LeaseFate {
     Keep,
     LetGo,
     /// As it is.
@@ -33,17 +33,17 @@ pub enum LeaseOutcome {
 
 /// Where settlements wait for whoever works them off.
 #[derive(Clone, Debug)]
-pub struct Settlements(mpsc::Sender<Settlement>);
+pub struct Settlements(mpsc::Sender<AdmissionOutcome>);
 
 impl Settlements {
     /// The queue, and its other end.
-    pub fn new() -> (Self, mpsc::Receiver<Settlement>) {
+    pub fn new() -> (Self, mpsc::Receiver<AdmissionOutcome>) {
         let (queue, queued) = mpsc::channel(QUEUED);
         (Self(queue), queued)
     }
 
     /// Has this settled soon.
-    pub fn push(&self, settlement: Settlement) {
+    pub fn push(&self, settlement: AdmissionOutcome) {
         let token_id = settlement.token_id;
         if self.0.try_send(settlement).is_err() {
             tracing::warn!(%token_id, "too much is to be settled: a lease or a claim was left to lapse");
@@ -54,21 +54,21 @@ impl Settlements {
 /// What Redis was asked to hold for a request that has not begun yet. It is given back when this is dropped, as where the client
 /// hangs up or the answer never comes.
 #[derive(Debug)]
-pub struct Taken {
-    settlement: Option<Settlement>,
+pub struct AdmissionGuard {
+    settlement: Option<AdmissionOutcome>,
     settlements: Settlements,
 }
 
-impl Taken {
+impl AdmissionGuard {
     /// For an admission that is asked for: its session as it is proposed, and its claim.
     pub fn new(settlements: &Settlements, token_id: Uuid, taking: &Taking<'_>) -> Self {
-        let settlement = Settlement {
+        let settlement = AdmissionOutcome {
             token_id,
             device: taking.device.clone(),
             session_id: taking.session_id,
             claim: Some(taking.claim),
             is_fault: false,
-            lease: LeaseOutcome::LetGo,
+            lease: LeaseFate::LetGo,
         };
         Self { settlement: Some(settlement), settlements: settlements.clone() }
     }
@@ -89,7 +89,7 @@ impl Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for AdmissionGuard {
     fn drop(&mut self) {
         if let Some(settlement) = self.settlement.take() {
             self.settlements.push(settlement);
@@ -108,7 +108,7 @@ mod tests {
             let device = Device::known("a-device");
             let (session_id, claim) = (Uuid::from_u128(1), Uuid::from_u128(2));
             let taking = Taking { device: &device, scopes: &[], address: None, session_id, claim };
-            Taken::new(&settlements, Uuid::nil(), &taking)
+            AdmissionGuard::new(&settlements, Uuid::nil(), &taking)
         };
         taken().settled();
         assert!(queued.try_recv().is_err());
@@ -117,6 +117,6 @@ mod tests {
         drop(unused);
         let settlement = queued.try_recv().expect("it is given back");
         assert_eq!((settlement.session_id, settlement.claim), (Uuid::from_u128(3), Some(Uuid::from_u128(2))));
-        assert_eq!(settlement.lease, LeaseOutcome::LetGo);
+        assert_eq!(settlement.lease, LeaseFate::LetGo);
     }
 }

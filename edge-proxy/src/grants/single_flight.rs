@@ -10,39 +10,39 @@ use shared::token::scope::Scope;
 use tokio::sync::OnceCell;
 
 use crate::grants::{
-    evaluate::Unfit,
-    live::{Held, Key},
+    evaluate::GrantError,
+    live::{GrantKey, LiveGrant},
 };
 
-pub type Outcome = Result<Arc<Held>, Unfit>;
+pub type LookupResult = Result<Arc<LiveGrant>, GrantError>;
 
 /// What is asked: the credential on its device, the scopes that open the path, and from where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Question {
-    pub key: Key,
+pub struct Query {
+    pub key: GrantKey,
     pub scopes: Vec<Scope>,
     pub address: Option<IpAddr>,
 }
 
 /// The questions that somebody waits for.
 #[derive(Debug, Default)]
-pub struct Flights(Mutex<HashMap<Question, Arc<OnceCell<Outcome>>>>);
+pub struct SingleFlight(Mutex<HashMap<Query, Arc<OnceCell<LookupResult>>>>);
 
 /// One caller's part in a question that is on its way.
 pub struct Flight<'a> {
-    flights: &'a Flights,
-    pub question: Question,
-    pub outcome: Arc<OnceCell<Outcome>>,
+    flights: &'a SingleFlight,
+    pub question: Query,
+    pub outcome: Arc<OnceCell<LookupResult>>,
 }
 
-impl Flights {
+impl SingleFlight {
     /// Takes part in a question, be it already on its way or not.
-    pub fn join(&self, question: Question) -> Flight<'_> {
+    pub fn join(&self, question: Query) -> Flight<'_> {
         let outcome = Arc::clone(self.lock().entry(question.clone()).or_default());
         Flight { flights: self, question, outcome }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Question, Arc<OnceCell<Outcome>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Query, Arc<OnceCell<LookupResult>>>> {
         self.0.lock().expect("nothing panics while it holds this lock")
     }
 }

@@ -12,17 +12,15 @@ use shared::web::{cookie, language::Language};
 use url::form_urlencoded;
 
 use crate::{
-    admission::{
-        credential,
-        policy::{Bad, Denied},
-    },
+    admission::credential,
     origin::Origin,
+    rejection::{InvalidCredential, Rejection},
 };
-use text::Words;
+use text::PageText;
 
 /// Where pages lead, the same for all of an edge's.
 #[derive(Debug)]
-pub struct Site {
+pub struct SiteLinks {
     /// The paths of what pages load.
     pub style: String,
     pub icon: String,
@@ -34,7 +32,7 @@ pub struct Site {
 
 /// Who reads a page, and what they were about to do.
 #[derive(Debug)]
-pub struct Reader {
+pub struct PageContext {
     pub language: Language,
     /// A path on this origin where they were going.
     pub next: String,
@@ -48,7 +46,7 @@ pub struct Reader {
     pub request_id: String,
 }
 
-impl Reader {
+impl PageContext {
     /// The language that this browser chose, or likes.
     pub fn language_of(headers: &HeaderMap) -> Language {
         let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|accepted| accepted.to_str().ok());
@@ -58,24 +56,24 @@ impl Reader {
 
 /// Why somebody is asked to sign in, as the address of that page has it, for it is asked for again in another language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    Bad(Bad),
+pub enum SignInReason {
+    InvalidCredential(InvalidCredential),
     HandoverGone,
 }
 
-impl Why {
+impl SignInReason {
     const ALL: [(&str, Self); 5] = [
-        ("expired", Self::Bad(Bad::Expired)),
-        ("revoked", Self::Bad(Bad::Revoked)),
-        ("suspended", Self::Bad(Bad::Suspended)),
-        ("unknown", Self::Bad(Bad::Unknown)),
+        ("expired", Self::InvalidCredential(InvalidCredential::Expired)),
+        ("revoked", Self::InvalidCredential(InvalidCredential::Revoked)),
+        ("suspended", Self::InvalidCredential(InvalidCredential::Suspended)),
+        ("unknown", Self::InvalidCredential(InvalidCredential::Unknown)),
         ("link", Self::HandoverGone),
     ];
 
-    pub fn of(denied: &Denied) -> Option<Self> {
+    pub fn of(denied: &Rejection) -> Option<Self> {
         match denied {
-            Denied::BadCredential(bad) => Some(Self::Bad(*bad)),
-            Denied::HandoverGone => Some(Self::HandoverGone),
+            Rejection::BadCredential(bad) => Some(Self::InvalidCredential(*bad)),
+            Rejection::HandoverGone => Some(Self::HandoverGone),
             _ => None,
         }
     }
@@ -105,8 +103,8 @@ struct Link {
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct SignIn<'a> {
-    site: &'a Site,
-    reader: &'a Reader,
+    site: &'a SiteLinks,
+    reader: &'a PageContext,
     /// Where the page loads from, if that is another origin.
     loads: String,
     switch: Option<String>,
@@ -114,7 +112,7 @@ struct SignIn<'a> {
     title: String,
     says: Vec<String>,
     /// What went wrong when it was posted, for another reason than the token.
-    notice: Option<Words>,
+    notice: Option<PageText>,
     link: Option<Link>,
     label: &'a str,
     buy: Option<String>,
@@ -123,8 +121,8 @@ struct SignIn<'a> {
 #[derive(Template)]
 #[template(path = "refusal.html")]
 struct Refusal<'a> {
-    site: &'a Site,
-    reader: &'a Reader,
+    site: &'a SiteLinks,
+    reader: &'a PageContext,
     loads: String,
     switch: Option<String>,
     request_id: Option<&'a str>,
@@ -135,37 +133,41 @@ struct Refusal<'a> {
     detail: Option<String>,
 }
 
-impl Site {
+impl SiteLinks {
     /// Where to sign in; why, if there is a reason that is known.
-    pub fn sign_in(&self, reader: &Reader, why: Option<Why>) -> Page {
+    pub fn sign_in(&self, reader: &PageContext, why: Option<SignInReason>) -> Page {
         self.asks_to_sign_in(reader, why, None)
     }
 
     /// A refusal of what was posted there.
-    pub fn sign_in_again(&self, reader: &Reader, denied: &Denied) -> Page {
-        let why = Why::of(denied);
+    pub fn sign_in_again(&self, reader: &PageContext, denied: &Rejection) -> Page {
+        let why = SignInReason::of(denied);
         let notice = why.is_none().then(|| text::of(denied, reader));
         self.asks_to_sign_in(reader, why, notice)
     }
 
-    fn asks_to_sign_in(&self, reader: &Reader, why: Option<Why>, notice: Option<Words>) -> Page {
+    fn asks_to_sign_in(&self, reader: &PageContext, why: Option<SignInReason>, notice: Option<PageText>) -> Page {
         let language = reader.language;
-        let Words { title, says } = text::why(why, language);
+        let PageText { title, says } = text::why(why, language);
         let next = encoded(&reader.next);
         let here = match why {
             Some(why) => format!("/_gateway/sign-in?why={}&next={next}", why.name()),
             None => format!("/_gateway/sign-in?next={next}"),
         };
         let link = match why {
-            Some(Why::Bad(Bad::Expired)) => self
+            Some(SignInReason::InvalidCredential(InvalidCredential::Expired)) => self
                 .buy(reader)
                 .map(|to| Link { to, label: language.say("Buy more time", "Купить ещё время").into() }),
-            Some(Why::Bad(Bad::Revoked) | Why::HandoverGone) => self.to_portal(language),
-            Some(Why::Bad(Bad::Suspended | Bad::Unknown)) | None => None,
+            Some(SignInReason::InvalidCredential(InvalidCredential::Revoked) | SignInReason::HandoverGone) => {
+                self.to_portal(language)
+            }
+            Some(SignInReason::InvalidCredential(InvalidCredential::Suspended | InvalidCredential::Unknown)) | None => {
+                None
+            }
         };
         let label = match why {
             None => language.say("Access token", "Токен доступа"),
-            Some(Why::Bad(Bad::Unknown)) => {
+            Some(SignInReason::InvalidCredential(InvalidCredential::Unknown)) => {
                 language.say("Access token, all 64 characters", "Токен доступа, все 64 символа")
             }
             Some(_) => language.say("Or paste another access token", "Или вставьте другой токен доступа"),
@@ -181,15 +183,17 @@ impl Site {
             notice,
             link,
             label,
-            buy: self.buy(reader).filter(|_| matches!(why, None | Some(Why::Bad(Bad::Unknown)))),
+            buy: self
+                .buy(reader)
+                .filter(|_| matches!(why, None | Some(SignInReason::InvalidCredential(InvalidCredential::Unknown)))),
         };
         Page { html: page.render().expect("the page renders from texts"), again_after: None }
     }
 
     /// A refusal.
-    pub fn refusal(&self, reader: &Reader, denied: &Denied) -> Page {
+    pub fn refusal(&self, reader: &PageContext, denied: &Rejection) -> Page {
         let language = reader.language;
-        let Words { title, mut says } = text::of(denied, reader);
+        let PageText { title, mut says } = text::of(denied, reader);
         let again_after = again_after(denied);
         if let (Some(after), true) = (again_after, reader.may_repeat) {
             let after = language.lasting(after.as_secs());
@@ -207,7 +211,7 @@ impl Site {
             request_id: Some(&reader.request_id),
             title,
             says,
-            takes_over: matches!(denied, Denied::InUse { .. }),
+            takes_over: matches!(denied, Rejection::InUse { .. }),
             links: self.links(reader, denied, again_after.is_some()),
             detail: text::detail(denied),
         };
@@ -217,30 +221,30 @@ impl Site {
         }
     }
 
-    fn links(&self, reader: &Reader, denied: &Denied, is_over_soon: bool) -> Vec<Link> {
+    fn links(&self, reader: &PageContext, denied: &Rejection, is_over_soon: bool) -> Vec<Link> {
         let language = reader.language;
         let link = |to: &str, label: &str| Link { to: to.to_owned(), label: label.to_owned() };
         let to_start = || link("/", language.say("To the start page", "На главную страницу"));
         if !reader.is_home {
-            let home = self.home.as_ref().filter(|_| *denied == Denied::WrongHost);
+            let home = self.home.as_ref().filter(|_| *denied == Rejection::WrongHost);
             return home.map(|home| link(&home.to_string(), &format!("{home}"))).into_iter().collect();
         }
         let first = match denied {
             _ if is_over_soon => Some(link(&reader.next, language.say("Try again now", "Повторить сейчас"))),
-            Denied::InUse { .. } | Denied::AddressRefused | Denied::KeptOut => None,
-            Denied::DeviceRequired => {
+            Rejection::InUse { .. } | Rejection::ClientBlocked | Rejection::NetworkNotAllowed => None,
+            Rejection::DeviceRequired => {
                 let to = format!("/_gateway/sign-in?next={}", encoded(&reader.next));
                 Some(link(&to, language.say("Sign in", "Войти")))
             }
-            Denied::Fault => Some(link(&reader.next, language.say("Try again", "Повторить"))),
+            Rejection::Fault => Some(link(&reader.next, language.say("Try again", "Повторить"))),
             _ => Some(to_start()),
         };
         let second = match denied {
-            Denied::OutsideScope { .. } => self.buy(reader).map(|to| Link {
+            Rejection::OutsideScope { .. } => self.buy(reader).map(|to| Link {
                 to,
                 label: language.say("Buy a token that opens everything", "Купить токен с полным доступом").into(),
             }),
-            Denied::InUse { .. } => self.to_portal(language),
+            Rejection::InUse { .. } => self.to_portal(language),
             _ => None,
         };
         first.into_iter().chain(second).collect()
@@ -252,7 +256,7 @@ impl Site {
     }
 
     /// Where more time is bought, to come back to where the reader was.
-    fn buy(&self, reader: &Reader) -> Option<String> {
+    fn buy(&self, reader: &PageContext) -> Option<String> {
         Some(format!("{}?to={}", self.buys_at()?, encoded(&reader.next)))
     }
 
@@ -263,21 +267,21 @@ impl Site {
 }
 
 /// After how long what was refused may work, where waiting is all that helps.
-fn again_after(denied: &Denied) -> Option<Duration> {
+fn again_after(denied: &Rejection) -> Option<Duration> {
     let seconds = match denied {
-        Denied::Throttled { retry_after } | Denied::TooManyUnknown { retry_after } => retry_after.as_secs() + 1,
-        Denied::TooManyRequests(exceeded) => exceeded.retry_after_seconds(),
-        Denied::Unavailable => 3,
-        Denied::UpstreamUnreachable | Denied::ControlUnreachable | Denied::TooManyOpen | Denied::Full => 5,
+        Rejection::Throttled { retry_after } | Rejection::TooManyUnknown { retry_after } => retry_after.as_secs() + 1,
+        Rejection::TooManyRequests(exceeded) => exceeded.retry_after_seconds(),
+        Rejection::Unavailable => 3,
+        Rejection::UpstreamUnreachable | Rejection::ControlUnreachable | Rejection::TooManyOpen | Rejection::Full => 5,
         // It took its time to fail, too.
-        Denied::UpstreamSilent | Denied::ControlSilent => 10,
+        Rejection::UpstreamSilent | Rejection::ControlSilent => 10,
         _ => return None,
     };
     Some(Duration::from_secs(seconds))
 }
 
 /// What shows a page of the gateway in the other language.
-fn switch(reader: &Reader, here: &str) -> String {
+fn switch(reader: &PageContext, here: &str) -> String {
     format!("/_gateway/language?to={}&next={}", reader.language.other().tag(), encoded(here))
 }
 
@@ -289,8 +293,8 @@ fn encoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn site() -> Site {
-        Site {
+    fn site() -> SiteLinks {
+        SiteLinks {
             style: "/_gateway/style.css?v=1".into(),
             icon: "/_gateway/icon.svg?v=1".into(),
             portal: Some("https://console.example/console".into()),
@@ -298,8 +302,8 @@ mod tests {
         }
     }
 
-    fn reader(language: Language) -> Reader {
-        Reader {
+    fn reader(language: Language) -> PageContext {
+        PageContext {
             language,
             next: "/certificates?x=1&y=%3Cb%3E".into(),
             is_home: true,
@@ -310,14 +314,16 @@ mod tests {
         }
     }
 
-    fn in_use() -> Denied {
+    fn in_use() -> Rejection {
         let since = chrono::DateTime::from_timestamp_millis(1_800_000_000_000 - 3_720_000);
-        Denied::InUse { device: "browser-...".into(), since, lease: Duration::from_mins(5) }
+        Rejection::InUse { device: "browser-...".into(), since, lease: Duration::from_mins(5) }
     }
 
     #[test]
     fn who_has_no_time_left_is_led_to_more_and_back_to_where_they_were() {
-        let page = site().sign_in(&reader(Language::English), Some(Why::Bad(Bad::Expired))).html;
+        let page = site()
+            .sign_in(&reader(Language::English), Some(SignInReason::InvalidCredential(InvalidCredential::Expired)))
+            .html;
         for part in [
             "<html lang=\"en\">",
             "<h1>Your time is over</h1>",
@@ -326,20 +332,22 @@ mod tests {
         ] {
             assert!(page.contains(part), "no {part} in {page}");
         }
-        let page = site().sign_in(&reader(Language::Russian), Some(Why::Bad(Bad::Expired))).html;
+        let page = site()
+            .sign_in(&reader(Language::Russian), Some(SignInReason::InvalidCredential(InvalidCredential::Expired)))
+            .html;
         assert!(page.contains("<html lang=\"ru\">") && page.contains("Купить ещё время"), "{page}");
-        let without = Site { portal: None, ..site() };
+        let without = SiteLinks { portal: None, ..site() };
         assert!(!without.sign_in(&reader(Language::English), None).html.contains("Buy"), "there is nowhere to buy");
     }
 
     #[test]
     fn the_page_to_sign_in_is_known_by_its_address_in_the_other_language() {
-        for (name, why) in Why::ALL {
-            assert_eq!(Why::by_name(name), Some(why));
+        for (name, why) in SignInReason::ALL {
+            assert_eq!(SignInReason::by_name(name), Some(why));
             let page = site().sign_in(&reader(Language::English), Some(why)).html;
             assert!(page.contains(&format!("%2F_gateway%2Fsign-in%3Fwhy%3D{name}%26next%3D")), "{page}");
         }
-        assert_eq!(Why::by_name("other"), None);
+        assert_eq!(SignInReason::by_name("other"), None);
     }
 
     #[test]
@@ -356,36 +364,38 @@ mod tests {
         for (language, whom) in
             [(Language::English, "ask the administrator"), (Language::Russian, "Обратитесь к администратору")]
         {
-            let page = site().refusal(&reader(language), &Denied::KeptOut).html;
+            let page = site().refusal(&reader(language), &Rejection::NetworkNotAllowed).html;
             assert!(page.contains(whom) && page.contains("192.0.2.7") && !page.contains("console.example"), "{page}");
         }
     }
 
     #[test]
     fn what_passes_by_itself_is_tried_again_where_it_can_be_repeated() {
-        let posted = Reader { may_repeat: false, ..reader(Language::English) };
-        for denied in [Denied::UpstreamUnreachable, Denied::UpstreamSilent, Denied::Unavailable, Denied::Full] {
+        let posted = PageContext { may_repeat: false, ..reader(Language::English) };
+        for denied in
+            [Rejection::UpstreamUnreachable, Rejection::UpstreamSilent, Rejection::Unavailable, Rejection::Full]
+        {
             let page = site().refusal(&reader(Language::English), &denied);
             assert!(page.again_after.is_some() && page.html.contains("by itself"), "{denied:?}");
             let page = site().refusal(&posted, &denied);
             assert!(page.again_after.is_none() && !page.html.contains("by itself"), "{denied:?}");
         }
-        assert_eq!(site().refusal(&reader(Language::English), &Denied::CrossSite).again_after, None);
+        assert_eq!(site().refusal(&reader(Language::English), &Rejection::CrossSite).again_after, None);
     }
 
     #[test]
     fn where_the_gateway_has_no_endpoints_a_page_names_none_but_its_stylesheet_elsewhere() {
-        let away = Reader { is_home: false, ..reader(Language::English) };
-        let page = site().refusal(&away, &Denied::ControlUnreachable).html;
+        let away = PageContext { is_home: false, ..reader(Language::English) };
+        let page = site().refusal(&away, &Rejection::ControlUnreachable).html;
         assert!(page.contains("https://gateway.example/_gateway/style.css?v=1"), "{page}");
         assert!(!page.contains("/_gateway/language"), "{page}");
-        assert!(site().refusal(&away, &Denied::WrongHost).html.contains("href=\"https://gateway.example\""));
+        assert!(site().refusal(&away, &Rejection::WrongHost).html.contains("href=\"https://gateway.example\""));
     }
 
     #[test]
     fn what_a_reader_was_asking_for_is_never_markup() {
-        let hostile = Reader { next: "/\"><script>alert(1)</script>".into(), ..reader(Language::English) };
-        let outside = Denied::OutsideScope {
+        let hostile = PageContext { next: "/\"><script>alert(1)</script>".into(), ..reader(Language::English) };
+        let outside = Rejection::OutsideScope {
             scope: shared::token::scope::Scope::CertificatesOnly,
             path: "/<script>alert(1)</script>".into(),
         };

@@ -5,58 +5,58 @@ use std::net::IpAddr;
 use chrono::{DateTime, Utc};
 use shared::web::language::Language;
 
-use super::{Reader, Why};
-use crate::admission::policy::{Bad, Denied};
+use super::{PageContext, SignInReason};
+use crate::rejection::{InvalidCredential, Rejection};
 
 /// A title, and what is said below it, one paragraph each.
 #[derive(Debug)]
-pub struct Words {
+pub struct PageText {
     pub title: String,
     pub says: Vec<String>,
 }
 
-impl Words {
+impl PageText {
     fn new(title: &str, says: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { title: title.to_owned(), says: says.into_iter().map(Into::into).collect() }
     }
 }
 
 /// Above the form that takes a token.
-pub fn why(why: Option<Why>, language: Language) -> Words {
+pub fn why(why: Option<SignInReason>, language: Language) -> PageText {
     let (title, says) = match why {
         None => (
             language.say("Sign in to Zenzefi", "Вход в Zenzefi"),
             language.say("Paste your access token to continue.", "Чтобы продолжить, вставьте токен доступа."),
         ),
-        Some(Why::Bad(Bad::Expired)) => (
+        Some(SignInReason::InvalidCredential(InvalidCredential::Expired)) => (
             language.say("Your time is over", "Время доступа закончилось"),
             language.say(
                 "All the time of this access token has been used. Buy more, and you come back to the page where you were.",
                 "Всё время этого токена доступа израсходовано. Купите ещё, и вы вернётесь на ту же страницу.",
             ),
         ),
-        Some(Why::Bad(Bad::Revoked)) => (
+        Some(SignInReason::InvalidCredential(InvalidCredential::Revoked)) => (
             language.say("This token no longer works", "Этот токен больше не действует"),
             language.say(
                 "It was revoked, or replaced by a new one. Your tokens are in the portal, where you can open Zenzefi again.",
                 "Он отозван или заменён новым. Ваши токены — на портале, там же можно снова открыть Zenzefi.",
             ),
         ),
-        Some(Why::Bad(Bad::Suspended)) => (
+        Some(SignInReason::InvalidCredential(InvalidCredential::Suspended)) => (
             language.say("This account is suspended", "Учётная запись приостановлена"),
             language.say(
                 "Its tokens do not work until an administrator enables it again. Please ask them about it.",
                 "Её токены не работают, пока администратор не включит её снова. Обратитесь, пожалуйста, к нему.",
             ),
         ),
-        Some(Why::Bad(Bad::Unknown)) => (
+        Some(SignInReason::InvalidCredential(InvalidCredential::Unknown)) => (
             language.say("There is no such token", "Такого токена нет"),
             language.say(
                 "Please check that all of it was copied, and nothing else. A token that ended some days ago is not known any more either.",
                 "Проверьте, что он скопирован целиком и без лишнего. Токен, который закончился несколько дней назад, тоже уже не известен.",
             ),
         ),
-        Some(Why::HandoverGone) => (
+        Some(SignInReason::HandoverGone) => (
             language.say("This link does not work any more", "Эта ссылка больше не действует"),
             language.say(
                 "It works once, and for half a minute. Please go back to the portal and open Zenzefi again.",
@@ -64,122 +64,122 @@ pub fn why(why: Option<Why>, language: Language) -> Words {
             ),
         ),
     };
-    Words::new(title, [says])
+    PageText::new(title, [says])
 }
 
 /// Of a refusal.
-pub fn of(denied: &Denied, reader: &Reader) -> Words {
+pub fn of(denied: &Rejection, reader: &PageContext) -> PageText {
     let language = reader.language;
     let one = |title: [&str; 2], says: [&str; 2]| {
-        Words::new(language.say(title[0], title[1]), [language.say(says[0], says[1])])
+        PageText::new(language.say(title[0], title[1]), [language.say(says[0], says[1])])
     };
     match denied {
-        Denied::NoCredential => why(None, language),
-        Denied::BadCredential(bad) => why(Some(Why::Bad(*bad)), language),
-        Denied::HandoverGone => why(Some(Why::HandoverGone), language),
-        Denied::InUse { device, since, lease } => in_use(reader, device, *since, lease.as_secs()),
-        Denied::KeptOut => kept_out(reader),
-        Denied::AddressRefused => one(
+        Rejection::NoCredential => why(None, language),
+        Rejection::BadCredential(bad) => why(Some(SignInReason::InvalidCredential(*bad)), language),
+        Rejection::HandoverGone => why(Some(SignInReason::HandoverGone), language),
+        Rejection::InUse { device, since, lease } => in_use(reader, device, *since, lease.as_secs()),
+        Rejection::NetworkNotAllowed => kept_out(reader),
+        Rejection::ClientBlocked => one(
             ["Access from here is not allowed", "Отсюда доступ закрыт"],
             [
                 "This gateway may not be used from your address. Please ask whoever runs it.",
                 "С вашего адреса этим шлюзом пользоваться нельзя. Обратитесь, пожалуйста, к его администратору.",
             ],
         ),
-        Denied::OutsideScope { path, .. } => Words::new(
+        Rejection::OutsideScope { path, .. } => PageText::new(
             language.say("Your token does not open this", "Ваш токен этого не открывает"),
             [match language {
                 Language::English => format!("It is for work with certificates only, and {path} is something else."),
                 Language::Russian => format!("Он только для работы с сертификатами, а {path} к ним не относится."),
             }],
         ),
-        Denied::CrossSite => one(
+        Rejection::CrossSite => one(
             ["This came from another site", "Запрос пришёл с другого сайта"],
             [
                 "To protect you it was not carried out. If it is what you want, please do it from the pages of Zenzefi itself.",
                 "Чтобы защитить вас, он не выполнен. Если вы этого и хотели, сделайте это, пожалуйста, на страницах самого Zenzefi.",
             ],
         ),
-        Denied::DeviceRequired => one(
+        Rejection::DeviceRequired => one(
             ["This browser is not known yet", "Этот браузер ещё не известен"],
             [
                 "A token works on one device at a time, and this gateway wants to know which one it is. Please sign in once more.",
                 "Токен работает только на одном устройстве, и шлюзу нужно знать, на каком. Войдите, пожалуйста, ещё раз.",
             ],
         ),
-        Denied::TooManyRequests(_) => too_many(
+        Rejection::TooManyRequests(_) => too_many(
             language,
             [
                 "This access token makes more requests than it may.",
                 "С этим токеном приходит больше запросов, чем разрешено.",
             ],
         ),
-        Denied::TooManyUnknown { .. } => too_many(
+        Rejection::TooManyUnknown { .. } => too_many(
             language,
             [
                 "Too many unknown tokens were tried from your address.",
                 "С вашего адреса пробовали слишком много неизвестных токенов.",
             ],
         ),
-        Denied::Throttled { .. } => too_many(
+        Rejection::Throttled { .. } => too_many(
             language,
             [
                 "Zenzefi has failed to answer too often, so it is given a rest. Your token's time has not begun.",
                 "Zenzefi слишком часто не мог ответить, поэтому запросы к нему ненадолго приостановлены. Время вашего токена ещё не пошло.",
             ],
         ),
-        Denied::TooManyOpen => too_many(
+        Rejection::TooManyOpen => too_many(
             language,
             [
                 "Too much is open at once with this access token. Please close what you do not need.",
                 "С этим токеном одновременно открыто слишком много. Закройте, пожалуйста, лишнее.",
             ],
         ),
-        Denied::Full => one(
+        Rejection::Full => one(
             ["Many people are here right now", "Сейчас здесь очень много людей"],
             ["The gateway serves as many as it can.", "Шлюз обслуживает столько, сколько может."],
         ),
-        Denied::Unavailable => one(
+        Rejection::Unavailable => one(
             ["One moment, please", "Одну минуту, пожалуйста"],
             [
                 "The gateway cannot check access tokens right now. Nothing is wrong with yours.",
                 "Сейчас шлюз не может проверить токены доступа. С вашим токеном всё в порядке.",
             ],
         ),
-        Denied::UpstreamUnreachable => one(
+        Rejection::UpstreamUnreachable => one(
             ["Zenzefi cannot be reached", "Zenzefi сейчас недоступен"],
             [
                 "The gateway works, but the server behind it does not answer. It may be starting again.",
                 "Шлюз работает, но сервер за ним не отвечает. Возможно, он перезапускается.",
             ],
         ),
-        Denied::UpstreamSilent => one(
+        Rejection::UpstreamSilent => one(
             ["Zenzefi does not answer", "Zenzefi не отвечает"],
             [
                 "The server took the request, but did not answer in time.",
                 "Сервер принял запрос, но вовремя на него не ответил.",
             ],
         ),
-        Denied::ControlUnreachable | Denied::ControlSilent => one(
+        Rejection::ControlUnreachable | Rejection::ControlSilent => one(
             ["The portal cannot be reached", "Портал сейчас недоступен"],
             [
                 "Zenzefi itself works on without it for everybody who has a token.",
                 "Сам Zenzefi без него работает для всех, у кого есть токен.",
             ],
         ),
-        Denied::WrongHost => one(
+        Rejection::WrongHost => one(
             ["This address is not served here", "Этот адрес здесь не обслуживается"],
             ["Please check what stands in the address bar.", "Проверьте, пожалуйста, что стоит в адресной строке."],
         ),
-        Denied::NotFound => one(
+        Rejection::NotFound => one(
             ["There is nothing here", "Здесь ничего нет"],
             ["The gateway has no page at this address.", "У шлюза нет страницы с таким адресом."],
         ),
-        Denied::MethodNotAllowed { .. } => one(
+        Rejection::MethodNotAllowed { .. } => one(
             ["This cannot be done here", "Здесь так сделать нельзя"],
             ["The address is right, but not for what was asked of it.", "Адрес верный, но не для такого запроса."],
         ),
-        Denied::Fault => one(
+        Rejection::Fault => one(
             ["Something went wrong", "Что-то пошло не так"],
             [
                 "The gateway failed to handle this request. If it happens again, please tell whoever runs it the number below.",
@@ -197,31 +197,31 @@ pub fn of(denied: &Denied, reader: &Reader) -> Words {
 }
 
 /// What a page says of the very reason, to whom that means something: where its own words are general.
-pub fn detail(denied: &Denied) -> Option<String> {
+pub fn detail(denied: &Rejection) -> Option<String> {
     let is_general = matches!(
         denied,
-        Denied::MalformedDevice
-            | Denied::Path(_)
-            | Denied::MisspelledPath
-            | Denied::MethodNotAllowed { .. }
-            | Denied::MalformedBody(_)
-            | Denied::BodyTooLarge
-            | Denied::BodyTimeout
-            | Denied::BrokenBody
-            | Denied::MalformedHead(_)
-            | Denied::RequestLineTooLong
-            | Denied::HeadersTooLarge
-            | Denied::HeadTimeout
-            | Denied::PlainHttp
+        Rejection::MalformedDevice
+            | Rejection::Path(_)
+            | Rejection::MisspelledPath
+            | Rejection::MethodNotAllowed { .. }
+            | Rejection::MalformedBody(_)
+            | Rejection::BodyTooLarge
+            | Rejection::BodyTimeout
+            | Rejection::BrokenBody
+            | Rejection::MalformedHead(_)
+            | Rejection::RequestLineTooLong
+            | Rejection::HeadersTooLarge
+            | Rejection::HeadTimeout
+            | Rejection::PlainHttp
     );
     is_general.then(|| denied.detail())
 }
 
-fn too_many(language: Language, says: [&str; 2]) -> Words {
-    Words::new(language.say("Too many requests", "Слишком много запросов"), [language.say(says[0], says[1])])
+fn too_many(language: Language, says: [&str; 2]) -> PageText {
+    PageText::new(language.say("Too many requests", "Слишком много запросов"), [language.say(says[0], says[1])])
 }
 
-fn kept_out(Reader { language, address, .. }: &Reader) -> Words {
+fn kept_out(PageContext { language, address, .. }: &PageContext) -> PageText {
     let address = address.as_ref().map(IpAddr::to_string).unwrap_or_default();
     let says = match language {
         Language::English => format!(
@@ -231,10 +231,10 @@ fn kept_out(Reader { language, address, .. }: &Reader) -> Words {
             format!("Этим токеном нельзя пользоваться из этой сети: ваш адрес {address}. Обратитесь к администратору.")
         }
     };
-    Words::new(language.say("Not from this network", "Не из этой сети"), [says])
+    PageText::new(language.say("Not from this network", "Не из этой сети"), [says])
 }
 
-fn in_use(reader: &Reader, device: &str, since: Option<DateTime<Utc>>, lease_seconds: u64) -> Words {
+fn in_use(reader: &PageContext, device: &str, since: Option<DateTime<Utc>>, lease_seconds: u64) -> PageText {
     let language = reader.language;
     // What is known of it but a digest, which tells nobody anything.
     let device = match device.split('-').next() {
@@ -267,7 +267,7 @@ fn in_use(reader: &Reader, device: &str, since: Option<DateTime<Utc>>, lease_sec
             ),
         ],
     };
-    Words::new(
+    PageText::new(
         language.say("Your token is in use on another device", "Ваш токен используется на другом устройстве"),
         says,
     )

@@ -13,9 +13,9 @@ use pingora::{
 
 use crate::{
     Edge, Known,
-    admission::{permit::Settler, rate_limit::EXCHANGED_EVERY},
+    admission::{permit::OutcomeWorker, rate_limit::EXCHANGED_EVERY},
     config::DevicePolicy,
-    grants::{Grants, feed::Follower, freshness::Trust, release::Settlements},
+    grants::{Grants, feed::Follower, freshness::StalenessPolicy, release::Settlements},
     process::{reload::Reload, shutdown::vital},
     redis::Redis,
 };
@@ -24,13 +24,13 @@ use crate::{
 const USAGE_TOLD_EVERY: Duration = Duration::from_secs(2);
 
 /// Keeps what this edge knows up to date: follows the change feed, and tries whether the upstream is up.
-pub struct Knowledge {
+pub struct Background {
     edge: Arc<Edge>,
     /// Taken by its one start.
     reload: Mutex<Option<Reload>>,
 }
 
-impl Knowledge {
+impl Background {
     pub fn new(edge: Arc<Edge>, reload: Reload) -> Self {
         Self { edge, reload: Mutex::new(Some(reload)) }
     }
@@ -45,7 +45,7 @@ impl Knowledge {
         let connections = Redis::start(url, lease, shares_tokens)
             .and_then(|questions| Ok((questions, Redis::start_feed(url, lease, shares_tokens)?)));
         let (questions, feed) = connections.expect("the URL was checked at start");
-        let trust = Trust {
+        let trust = StalenessPolicy {
             staleness: Duration::from_secs(config.revocation_staleness_seconds),
             outage_grace: Duration::from_secs(config.redis_outage_grace_seconds),
             lease,
@@ -54,7 +54,7 @@ impl Knowledge {
         let (settlements, queued) = Settlements::new();
         let grants = Arc::new(Grants::new(questions.clone(), trust, entries, settlements.clone(), &edge.metrics));
         let (meter, clock) = (Arc::clone(&edge.meter), Arc::clone(&edge.clock));
-        let settler = Arc::new(Settler::new(Arc::clone(&grants), meter, clock, settlements));
+        let settler = Arc::new(OutcomeWorker::new(Arc::clone(&grants), meter, clock, settlements));
         let known = Known { redis: questions.clone(), grants: Arc::clone(&grants), settler: Arc::clone(&settler) };
         let _ = edge.knowledge.set(known);
         // Not waiting for Redis: an edge that starts without it answers 503 and says so.
@@ -114,7 +114,7 @@ impl Knowledge {
 }
 
 #[async_trait]
-impl BackgroundService for Knowledge {
+impl BackgroundService for Background {
     async fn start_with_ready_notifier(&self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         vital(&self.edge, "knowledge", self.run(ready)).await;
     }

@@ -16,12 +16,12 @@ use crate::{
     config::Config,
     connection::{
         cutoff::Cuttable,
-        http1::{Gated, Rules},
-        proxy_protocol::{Introduced, Opening},
+        http1::{Settings, StrictHttp1},
+        proxy_protocol::{HandshakeTimeout, WithProxyProtocol},
     },
     origin::Origin,
     process::{
-        background::Knowledge,
+        background::Background,
         listeners::{Listeners, Listening},
         ops::Ops,
         reload::Reload,
@@ -70,7 +70,7 @@ pub fn run(config: Config, reload: Reload) -> Result<ExitCode, String> {
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
 
-    let knowledge = server.add_service(background_service("knowledge", Knowledge::new(Arc::clone(&edge), reload)));
+    let knowledge = server.add_service(background_service("knowledge", Background::new(Arc::clone(&edge), reload)));
     let proxy = server.add_service(Listening::public(proxy_service(&edge, &server)?, Arc::clone(&edge)));
     proxy.add_dependency(&knowledge);
     server.add_service(background_service("renewal", Renewal(Arc::clone(&edge)))).add_dependency(&knowledge);
@@ -133,7 +133,7 @@ fn notices_dead_clients(config: &Config) -> TcpSocketOptions {
 }
 
 /// From the outside in: who a connection is from, whether what comes is a request, what ends it, and the proxy.
-type ProxyService = Service<Introduced<Gated<Cuttable<HttpProxy<Proxy>>>>>;
+type ProxyService = Service<WithProxyProtocol<StrictHttp1<Cuttable<HttpProxy<Proxy>>>>>;
 
 fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<ProxyService, String> {
     let mut proxy = http_proxy(&server.configuration, Proxy::new(Arc::clone(edge)));
@@ -149,11 +149,12 @@ fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<ProxyService, Stri
     proxy.h2_options = Some(h2);
     let cuttable = Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone());
     let (limits, patience) = (edge.config.limits.head_limits(), edge.config.limits.patience());
-    let gated = Gated::new(cuttable, Rules { limits, patience, metrics: Arc::clone(&edge.metrics) });
+    let gated = StrictHttp1::new(cuttable, Settings { limits, patience, metrics: Arc::clone(&edge.metrics) });
     let introduction = edge.config.introduction();
     let [begun, established] = ["begun", "established"].map(|to| edge.metrics.tls_handshakes.with_label_values(&[to]));
-    let mut service = Service::new("proxy".to_owned(), Introduced::new(gated, introduction.clone(), established));
-    service.endpoints().set_pre_tls_callback(Arc::new(Opening { introduction, within: patience.head, begun }));
+    let mut service =
+        Service::new("proxy".to_owned(), WithProxyProtocol::new(gated, introduction.clone(), established));
+    service.endpoints().set_pre_tls_callback(Arc::new(HandshakeTimeout { introduction, within: patience.head, begun }));
     let listener = |listen: SocketAddr, read_bytes| {
         ListenerConfig::tcp(listen.to_string())
             .tcp_socket_options(notices_dead_clients(&edge.config))

@@ -15,14 +15,15 @@ use shared::process::trace::{self, Span};
 use uuid::Uuid;
 
 use crate::{
-    admission::{credential::Source, permit::Permit, policy::Denied},
-    grants::{LookedUp, evaluate::Ending},
+    admission::{credential::Source, permit::Permit},
+    grants::LookedUp,
     ids,
     origin::Origin,
     proxy::{request_body::Upload, response_body::Rewriting},
-    response::Answer,
+    rejection::{EndReason, Rejection},
+    response::LocalResponse,
     telemetry::Metrics,
-    upstream::pool::Journey,
+    upstream::pool::UpstreamAttempt,
 };
 
 /// Those that OpenTelemetry has names for; others could be any number of names.
@@ -109,7 +110,7 @@ pub struct RequestCtx {
     /// What becomes of the answer's body, if it does not pass as it came.
     pub rewriting: Option<Rewriting>,
     /// Which of the upstream's addresses it was sent to.
-    pub journey: Journey,
+    pub journey: UpstreamAttempt,
     /// Whether the upstream's answer has begun to come: from then on nothing is sent again.
     pub has_answer: bool,
     /// Bounds on the request's body, once it is let through.
@@ -143,7 +144,7 @@ impl RequestCtx {
             status: None,
             refused: None,
             rewriting: None,
-            journey: Journey::default(),
+            journey: UpstreamAttempt::default(),
             has_answer: false,
             upload: None,
             span: Span::default(),
@@ -202,7 +203,7 @@ impl RequestCtx {
             span.note("user.id", admitted.permit.held.user_id.to_string());
             span.note("gateway.token_id", admitted.permit.held.token_id.to_string());
         }
-        if let Some(why) = self.refused.or_else(|| self.cut().map(Ending::as_str)) {
+        if let Some(why) = self.refused.or_else(|| self.cut().map(EndReason::as_str)) {
             span.note("gateway.refused", why);
         }
         if self.status.is_none_or(|status| status.is_server_error()) {
@@ -212,7 +213,7 @@ impl RequestCtx {
     }
 
     /// Notes an answer of the edge's own, for the access line and the metrics.
-    pub fn answered(&mut self, answer: &Answer) {
+    pub fn answered(&mut self, answer: &LocalResponse) {
         self.status = Some(answer.status());
         self.refused = answer.refused();
         if let Some(reason) = answer.refused() {
@@ -220,7 +221,7 @@ impl RequestCtx {
         }
     }
 
-    fn cut(&self) -> Option<Ending> {
+    fn cut(&self) -> Option<EndReason> {
         self.admitted().and_then(|admitted| admitted.permit.ending())
     }
 
@@ -277,7 +278,7 @@ impl RequestCtx {
     }
 
     /// Takes in a piece of a body towards the upstream, if it is not too much and not too slow.
-    pub fn came_in(&mut self, bytes: u64, is_end: bool) -> Result<(), Denied> {
+    pub fn came_in(&mut self, bytes: u64, is_end: bool) -> Result<(), Rejection> {
         self.count_in(bytes);
         self.upload.as_mut().map_or(Ok(()), |upload| upload.came(bytes, is_end, Instant::now()))
     }
@@ -344,7 +345,7 @@ impl Drop for RequestCtx {
             route = self.route,
             status = self.status.map(|status| status.as_u16()),
             refused = self.refused,
-            cut = self.cut().map(Ending::as_str),
+            cut = self.cut().map(EndReason::as_str),
             grant = self.request.as_ref().and_then(|request| request.looked_up.outcome()),
             user_id = admitted.map(|admitted| tracing::field::display(admitted.permit.held.user_id)),
             token_id = admitted.map(|admitted| tracing::field::display(admitted.permit.held.token_id)),

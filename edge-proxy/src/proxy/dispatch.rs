@@ -10,41 +10,42 @@ use shared::{net::upstream_path::PathFault, token::scope::Scope};
 use crate::{
     Edge,
     admission::{
-        concurrency::Kind,
+        concurrency::RequestKind,
         credential::{self, Candidate, Source, with_query},
-        policy::{self, Caller, DEVICE_HEADER, Denied, Origination},
+        policy::{self, Caller, ClientDevice, DEVICE_HEADER},
     },
     connection::http1::head::{Limits, is_not_for_gateways},
     endpoints::{browser, session},
-    grants::{LookedUp, live::Held},
+    grants::{LookedUp, live::LiveGrant},
     origin::Origin,
     proxy::{
         context::{Admitted, Request, RequestCtx, Target},
         headers, trailers,
     },
-    response::Answer,
+    rejection::Rejection,
+    response::LocalResponse,
     route::{self, Route},
 };
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What becomes of a request once its head was judged.
-pub enum Decision {
-    Answer(Answer),
+pub enum Action {
+    LocalResponse(LocalResponse),
     Forward(Target),
     Tunnel(Admitted),
     WithTrailers(Admitted),
 }
 
 /// Judges a request by its head, in the contract's order of checks, and answers what is the edge's own.
-pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<Decision, Denied> {
+pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<Action, Rejection> {
     note_target(session, ctx)?;
     check_size(session.req_header(), &edge.config.limits.head_limits(), edge.config.limits.max_body_bytes)?;
     if let Some(challenge) = edge.acme.as_ref().and_then(|_| route::acme_challenge(&ctx.path)) {
         // Whoever asks, by whatever port: authorities name no addresses, and look at port 80.
         let challenge = challenge.to_owned();
         ctx.route = "challenge";
-        return Box::pin(session::acme_challenge(edge, session, &challenge)).await.map(Decision::Answer);
+        return Box::pin(session::acme_challenge(edge, session, &challenge)).await.map(Action::LocalResponse);
     }
     if edge.config.tls.https_redirect && !is_tls(session) {
         let head = session.req_header();
@@ -61,26 +62,31 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
     // Whether this edge is well is told to everybody, at all times.
     if route != Route::Health {
         if request.client.is_some_and(|client| !edge.may_come(client)) {
-            return Err(Denied::AddressRefused);
+            return Err(Rejection::ClientBlocked);
         }
         if edge.is_full() {
-            return Err(Denied::Full);
+            return Err(Rejection::Full);
         }
     }
     let answer = match route {
         Route::Control | Route::Console => {
-            shared::net::upstream_path::check(&path).map_err(Denied::Path)?;
-            return Ok(Decision::Forward(Target::Control));
+            shared::net::upstream_path::check(&path).map_err(Rejection::Path)?;
+            return Ok(Action::Forward(Target::Control));
         }
         Route::Upstream { path, prefixed } => return admit_upstream(edge, session, &request, path, prefixed).await,
         // Boxed, so that requests that pass do not carry room for them.
         own => Box::pin(answer(edge, session, &request, own)).await?,
     };
-    Ok(Decision::Answer(answer))
+    Ok(Action::LocalResponse(answer))
 }
 
 /// Answers what is the edge's own.
-async fn answer(edge: &Edge, session: &mut Session, request: &Request, route: Route<'_>) -> Result<Answer, Denied> {
+async fn answer(
+    edge: &Edge,
+    session: &mut Session,
+    request: &Request,
+    route: Route<'_>,
+) -> Result<LocalResponse, Rejection> {
     match route {
         Route::Health => Ok(session::health(edge)),
         Route::Authenticate => session::authenticate(edge, session, request).await,
@@ -97,17 +103,17 @@ async fn answer(edge: &Edge, session: &mut Session, request: &Request, route: Ro
         Route::Icon => browser::asset(&edge.assets.icon, session),
         Route::TimeLeftScript => browser::asset(&edge.assets.time_left, session),
         Route::KeySet => session::key_set(edge, session),
-        Route::Misspelled => Err(Denied::MisspelledPath),
-        Route::NotFound | Route::Control | Route::Console | Route::Upstream { .. } => Err(Denied::NotFound),
+        Route::Misspelled => Err(Rejection::MisspelledPath),
+        Route::NotFound | Route::Control | Route::Console | Route::Upstream { .. } => Err(Rejection::NotFound),
     }
 }
 
 /// Notes what the access line needs.
-fn note_target(session: &Session, ctx: &mut RequestCtx) -> Result<(), Denied> {
+fn note_target(session: &Session, ctx: &mut RequestCtx) -> Result<(), Rejection> {
     let head = session.req_header();
     ctx.method = head.method.clone();
     let target =
-        head.uri.path_and_query().filter(|_| head.raw_path_is_utf8()).ok_or(Denied::Path(PathFault::NotAbsolute))?;
+        head.uri.path_and_query().filter(|_| head.raw_path_is_utf8()).ok_or(Rejection::Path(PathFault::NotAbsolute))?;
     ctx.path = target.path().into();
     Ok(())
 }
@@ -118,22 +124,22 @@ pub fn is_tls(session: &Session) -> bool {
 }
 
 /// Sends a request that came without TLS to the same host and path by https. A WebSocket follows no redirect.
-fn to_https(edge: &Edge, head: &RequestHeader) -> Result<Decision, Denied> {
+fn to_https(edge: &Edge, head: &RequestHeader) -> Result<Action, Rejection> {
     if is_websocket(head) {
-        return Err(Denied::PlainHttp);
+        return Err(Rejection::PlainHttp);
     }
-    let named = named_host(head).and_then(|host| Origin::of_host(false, host)).ok_or(Denied::WrongHost)?;
+    let named = named_host(head).and_then(|host| Origin::of_host(false, host)).ok_or(Rejection::WrongHost)?;
     // Whatever the ports: those of the two listeners differ.
     let secure = edge.served_origins().find(|origin| origin.is_https() && origin.host() == named.host());
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let target = format!("{}{target}", secure.ok_or(Denied::WrongHost)?);
-    Answer::permanent_redirect(&target).map(Decision::Answer).ok_or(Denied::Fault)
+    let target = format!("{}{target}", secure.ok_or(Rejection::WrongHost)?);
+    LocalResponse::permanent_redirect(&target).map(Action::LocalResponse).ok_or(Rejection::Fault)
 }
 
 /// Reads what the head says.
-fn read_head(edge: &Edge, session: &Session, ctx: &RequestCtx) -> Result<Request, Denied> {
+fn read_head(edge: &Edge, session: &Session, ctx: &RequestCtx) -> Result<Request, Rejection> {
     let head = session.req_header();
-    let public = public_origin(edge, is_tls(session), head).ok_or(Denied::WrongHost)?;
+    let public = public_origin(edge, is_tls(session), head).ok_or(Rejection::WrongHost)?;
     let local = head.headers.get("x-local-url").and_then(|url| url.to_str().ok()?.parse::<Origin>().ok());
     Ok(Request {
         id: ctx.id,
@@ -147,21 +153,21 @@ fn read_head(edge: &Edge, session: &Session, ctx: &RequestCtx) -> Result<Request
 }
 
 /// Checks what the gate has checked of HTTP/1 already, and what a body says of its length.
-fn check_size(head: &RequestHeader, limits: &Limits, max_body_bytes: u64) -> Result<(), Denied> {
+fn check_size(head: &RequestHeader, limits: &Limits, max_body_bytes: u64) -> Result<(), Rejection> {
     if is_not_for_gateways(head.method.as_str().as_bytes()) {
-        return Err(Denied::MethodNotImplemented);
+        return Err(Rejection::MethodNotImplemented);
     }
     if head.version == Version::HTTP_2 {
         if head.raw_path().len() > limits.line_bytes {
-            return Err(Denied::RequestLineTooLong);
+            return Err(Rejection::RequestLineTooLong);
         }
         if head.headers.len() > limits.headers {
-            return Err(Denied::HeadersTooLarge);
+            return Err(Rejection::HeadersTooLarge);
         }
     }
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if max_body_bytes > 0 && length.is_some_and(|length| length > max_body_bytes) {
-        return Err(Denied::BodyTooLarge);
+        return Err(Rejection::BodyTooLarge);
     }
     Ok(())
 }
@@ -200,7 +206,7 @@ async fn admit_upstream(
     request: &Request,
     path: &str,
     prefixed: bool,
-) -> Result<Decision, Denied> {
+) -> Result<Action, Rejection> {
     let head = session.req_header();
     let query = head.uri.query();
     let from = policy::origination(&head.headers, request.client)?;
@@ -227,11 +233,11 @@ async fn admit_with(
     edge: &Edge,
     session: &Session,
     request: &Request,
-    from: &Origination,
+    from: &ClientDevice,
     candidates: Vec<Candidate>,
     path: &str,
     query: Option<&str>,
-) -> Result<Decision, Denied> {
+) -> Result<Action, Rejection> {
     let head = session.req_header();
     let is_upgrade = is_websocket(head);
     let policy = edge.config.device_policy;
@@ -247,10 +253,10 @@ async fn admit_with(
         // No token opens this; but a bad one is told so first, and nothing is taken for it.
         let (held, candidate) = Box::pin(edge.choose(candidates, request)).await?;
         check(&candidate)?;
-        return Err(policy::authorize(policy, from.is_named, held.scope, &paths).err().unwrap_or(Denied::Fault));
+        return Err(policy::authorize(policy, from.is_named, held.scope, &paths).err().unwrap_or(Rejection::Fault));
     }
     let agent = head.headers.get(header::USER_AGENT);
-    let opens = if is_upgrade { Kind::WebSocket } else { Kind::Request };
+    let opens = if is_upgrade { RequestKind::WebSocket } else { RequestKind::Request };
     let caller = Caller { from: from.clone(), scopes, paths: &paths, request, agent, opens };
     let (permit, candidate) = edge.admit(candidates, &caller, check).await?;
     let target = with_query(path, query);
@@ -262,11 +268,11 @@ async fn admit_with(
     let permit = Arc::new(permit);
     let admitted = Admitted { permit, source: candidate.source, drops_coding, target, shown, gets_notice };
     Ok(if is_upgrade {
-        Decision::Tunnel(admitted)
+        Action::Tunnel(admitted)
     } else if trailers::announces_trailers(head) {
-        Decision::WithTrailers(admitted)
+        Action::WithTrailers(admitted)
     } else {
-        Decision::Forward(Target::Upstream(admitted))
+        Action::Forward(Target::Upstream(admitted))
     })
 }
 
@@ -276,13 +282,13 @@ fn sign_in_by_query(
     headers: &HeaderMap,
     request: &Request,
     candidate: &Candidate,
-    held: &Held,
+    held: &LiveGrant,
     path: &str,
     query: Option<&str>,
-) -> Result<Decision, Denied> {
+) -> Result<Action, Rejection> {
     let answer = session::redirect(request, &with_query(path, query))?;
-    let credential = candidate.credential.as_ref().ok_or(Denied::Fault)?;
-    Ok(Decision::Answer(session::signed_in_as(answer, edge, headers, request, credential, held)))
+    let credential = candidate.credential.as_ref().ok_or(Rejection::Fault)?;
+    Ok(Action::LocalResponse(session::signed_in_as(answer, edge, headers, request, credential, held)))
 }
 
 /// A browser that came by itself, not through the desktop client or as an API client, to a page.
@@ -323,7 +329,7 @@ pub fn client_address(edge: &Edge, session: &Session) -> Option<IpAddr> {
     Some(edge.config.trusted_proxies.client(peer, lines.map(|line| line.to_str().unwrap_or_default())))
 }
 
-fn redirect(public: &Origin, path: &str, query: Option<&str>) -> Result<Decision, Denied> {
+fn redirect(public: &Origin, path: &str, query: Option<&str>) -> Result<Action, Rejection> {
     let target = format!("{public}{}", with_query(path, query));
-    Answer::temporary_redirect(&target).map(Decision::Answer).ok_or(Denied::Fault)
+    LocalResponse::temporary_redirect(&target).map(Action::LocalResponse).ok_or(Rejection::Fault)
 }

@@ -9,43 +9,44 @@ use pingora::{
 
 use crate::{
     Edge,
-    admission::{permit::Permit, policy::Denied},
+    admission::permit::Permit,
     proxy::{context::RequestCtx, headers, response_body::Rewriting},
-    upstream::server::Purpose,
+    rejection::Rejection,
+    upstream::server::ConnectionKind,
 };
 
 /// Why an exchange did not come to its end.
 pub enum Failure {
     /// The client can still be answered.
-    Denied(Denied),
+    Rejection(Rejection),
     /// It has part of the answer already, and must be able to tell that this is not all.
     CutOff,
 }
 
-impl From<Denied> for Failure {
-    fn from(denied: Denied) -> Self {
-        Self::Denied(denied)
+impl From<Rejection> for Failure {
+    fn from(denied: Rejection) -> Self {
+        Self::Rejection(denied)
     }
 }
 
 /// Opens a connection to the upstream that nothing else uses; `ctx` then knows at which address.
-pub async fn connect(edge: &Edge, ctx: &mut RequestCtx) -> Result<UpstreamSession, Denied> {
+pub async fn connect(edge: &Edge, ctx: &mut RequestCtx) -> Result<UpstreamSession, Rejection> {
     loop {
-        if let Ok(peer) = edge.zenzefi.peer(&mut ctx.journey, Purpose::Exchange).await {
+        if let Ok(peer) = edge.zenzefi.peer(&mut ctx.journey, ConnectionKind::Exchange).await {
             if let Ok((session, _)) = edge.tunnels.get_http_session(&peer).await {
                 return Ok(session);
             }
             ctx.journey.failed();
         }
         if !edge.zenzefi.has_untried(&ctx.journey) {
-            return Err(broken(ctx, Denied::UpstreamUnreachable));
+            return Err(broken(ctx, Rejection::UpstreamUnreachable));
         }
         edge.metrics.upstream_retries.inc();
     }
 }
 
 /// Notes that the upstream failed a request that was sent, and how the client is told.
-pub fn broken(ctx: &RequestCtx, denied: Denied) -> Denied {
+pub fn broken(ctx: &RequestCtx, denied: Rejection) -> Rejection {
     ctx.journey.failed();
     match ctx.admitted() {
         Some(admitted) => failed(&admitted.permit, denied),
@@ -54,8 +55,8 @@ pub fn broken(ctx: &RequestCtx, denied: Denied) -> Denied {
 }
 
 /// Notes that the upstream failed the request, and how the client is told.
-pub fn failed(permit: &Permit, denied: Denied) -> Denied {
-    permit.failed(denied == Denied::UpstreamSilent);
+pub fn failed(permit: &Permit, denied: Rejection) -> Rejection {
+    permit.failed(denied == Rejection::UpstreamSilent);
     denied
 }
 
@@ -66,25 +67,26 @@ pub async fn answer(
     session: &mut Session,
     upstream: &mut UpstreamSession,
     ctx: &mut RequestCtx,
-) -> Result<StatusCode, Denied> {
+) -> Result<StatusCode, Rejection> {
     let answer = tokio::time::timeout(edge.zenzefi.timeout(), read_head(upstream)).await;
-    let answer = answer.map_err(|_| Denied::UpstreamSilent).and_then(|head| head.ok_or(Denied::UpstreamUnreachable));
+    let answer =
+        answer.map_err(|_| Rejection::UpstreamSilent).and_then(|head| head.ok_or(Rejection::UpstreamUnreachable));
     let (mut head, ends) = answer.map_err(|denied| broken(ctx, denied))?;
     ctx.journey.answered();
     ctx.heard(head.status);
-    let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Err(Denied::Fault) };
+    let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Err(Rejection::Fault) };
     ctx.span.around(admitted.permit.answered(head.status)).await?;
     let status = head.status;
     let is_open = status == StatusCode::SWITCHING_PROTOCOLS;
     let asked = session.req_header();
-    let rewriting = Rewriting::begin(edge, asked, admitted, &mut head).map_err(|_| Denied::Fault)?;
+    let rewriting = Rewriting::begin(edge, asked, admitted, &mut head).map_err(|_| Rejection::Fault)?;
     if rewriting.is_some() {
         // Its length is not known any more.
-        head.insert_header(header::TRANSFER_ENCODING, "chunked").map_err(|_| Denied::Fault)?;
+        head.insert_header(header::TRANSFER_ENCODING, "chunked").map_err(|_| Rejection::Fault)?;
     }
-    headers::from_upstream(&mut head, asked, request, admitted, &edge.spellings).map_err(|_| Denied::Fault)?;
+    headers::from_upstream(&mut head, asked, request, admitted, &edge.spellings).map_err(|_| Rejection::Fault)?;
     if let Some(strict) = edge.strict_transport(session) {
-        head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict).map_err(|_| Denied::Fault)?;
+        head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict).map_err(|_| Rejection::Fault)?;
     }
     ctx.rewriting = rewriting;
     ctx.status = Some(status);

@@ -28,18 +28,18 @@ use pingora::{
 
 use crate::{
     Edge,
-    admission::policy::{Bad, Denied},
     connection::cutoff,
     endpoints::browser,
     proxy::{
         context::{RequestCtx, Target},
-        dispatch::{Decision, is_from_trusted_proxy, judge},
+        dispatch::{Action, is_from_trusted_proxy, judge},
         exchange::Failure,
         request_body::Upload,
         response_body::Rewriting,
     },
-    response::Answer,
-    upstream::server::Purpose,
+    rejection::{InvalidCredential, Rejection},
+    response::LocalResponse,
+    upstream::server::ConnectionKind,
 };
 
 /// The proxy: Pingora's hooks around the edge.
@@ -61,7 +61,7 @@ impl Proxy {
     ) -> pingora::Result<bool> {
         match ran {
             Ok(()) => Ok(true),
-            Err(Failure::Denied(denied)) => self.refuse(session, ctx, &denied).await.map(|()| true),
+            Err(Failure::Rejection(denied)) => self.refuse(session, ctx, &denied).await.map(|()| true),
             // As an error, for Pingora ends an answer properly otherwise.
             Err(Failure::CutOff) => Err(Error::explain(ErrorType::ReadError, "the answer broke off").into_up()),
         }
@@ -83,12 +83,12 @@ impl Proxy {
         self.edge.config.limits.body_timeout() + self.edge.config.upstream_timeout()
     }
 
-    async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, denied: &Denied) -> pingora::Result<()> {
+    async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, denied: &Rejection) -> pingora::Result<()> {
         let answer = browser::refusal(&self.edge, session.req_header(), ctx, denied);
         self.send(session, ctx, answer).await
     }
 
-    async fn send(&self, session: &mut Session, ctx: &mut RequestCtx, answer: Answer) -> pingora::Result<()> {
+    async fn send(&self, session: &mut Session, ctx: &mut RequestCtx, answer: LocalResponse) -> pingora::Result<()> {
         ctx.answered(&answer);
         let answer = match self.edge.strict_transport(session) {
             Some(strict) => answer.with(header::STRICT_TRANSPORT_SECURITY, strict),
@@ -134,8 +134,8 @@ impl ProxyHttp for Proxy {
         let judged = if span.is_told() { Box::pin(span.around(judging)).await } else { judging.await };
         match judged {
             // Boxed like all that ends here, so that what goes on does not carry room for it.
-            Ok(Decision::Answer(answer)) => Box::pin(self.send(session, ctx, answer)).await.map(|()| true),
-            Ok(Decision::Forward(target)) => {
+            Ok(Action::LocalResponse(answer)) => Box::pin(self.send(session, ctx, answer)).await.map(|()| true),
+            Ok(Action::Forward(target)) => {
                 if let Target::Upstream(admitted) = &target {
                     cutoff::arm(&admitted.permit, Duration::ZERO);
                 }
@@ -147,13 +147,13 @@ impl ProxyHttp for Proxy {
                 }
                 Ok(false)
             }
-            Ok(Decision::Tunnel(admitted)) => {
+            Ok(Action::Tunnel(admitted)) => {
                 cutoff::arm(&admitted.permit, websocket::CLOSE_WITHIN * 2);
                 ctx.target = Some(Target::Upstream(admitted));
                 let ran = Box::pin(websocket::run(&self.edge, session, ctx)).await;
                 Box::pin(self.finish_exchange(session, ctx, ran)).await
             }
-            Ok(Decision::WithTrailers(admitted)) => {
+            Ok(Action::WithTrailers(admitted)) => {
                 cutoff::arm(&admitted.permit, Duration::ZERO);
                 ctx.target = Some(Target::Upstream(admitted));
                 self.watch_body(session, ctx);
@@ -170,8 +170,8 @@ impl ProxyHttp for Proxy {
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<Box<HttpPeer>> {
         let purpose = match session.req_header().version {
             // For it an answer of unknown length must not be chunked, as Pingora makes all those that come by HTTP/2.
-            Version::HTTP_10 => Purpose::Http1Requests,
-            _ => Purpose::Requests,
+            Version::HTTP_10 => ConnectionKind::Http1Requests,
+            _ => ConnectionKind::Requests,
         };
         let peer = match &ctx.target {
             Some(Target::Control) => {
@@ -399,21 +399,21 @@ fn can_hear(error: &Error) -> bool {
 }
 
 /// What a failure on the way is to the client.
-fn fault(error: &Error, ctx: &RequestCtx) -> Denied {
+fn fault(error: &Error, ctx: &RequestCtx) -> Rejection {
     let is_control = matches!(ctx.target, Some(Target::Control));
     match (error.etype(), error.esource()) {
         // Of all that end so: its token ended while its first answer was on the way.
-        (ErrorType::HTTPStatus(401), _) => Denied::BadCredential(Bad::Revoked),
-        (ErrorType::HTTPStatus(503), _) => Denied::Unavailable,
-        (ErrorType::HTTPStatus(413), _) => Denied::BodyTooLarge,
-        (ErrorType::HTTPStatus(408), _) | (ErrorType::ReadTimedout, ErrorSource::Downstream) => Denied::BodyTimeout,
+        (ErrorType::HTTPStatus(401), _) => Rejection::BadCredential(InvalidCredential::Revoked),
+        (ErrorType::HTTPStatus(503), _) => Rejection::Unavailable,
+        (ErrorType::HTTPStatus(413), _) => Rejection::BodyTooLarge,
+        (ErrorType::HTTPStatus(408), _) | (ErrorType::ReadTimedout, ErrorSource::Downstream) => Rejection::BodyTimeout,
         (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) if is_control => {
-            Denied::ControlSilent
+            Rejection::ControlSilent
         }
-        (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => Denied::UpstreamSilent,
-        (_, ErrorSource::Upstream) if is_control => Denied::ControlUnreachable,
-        (_, ErrorSource::Upstream) => Denied::UpstreamUnreachable,
-        (_, ErrorSource::Downstream) => Denied::BrokenBody,
-        _ => Denied::Fault,
+        (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => Rejection::UpstreamSilent,
+        (_, ErrorSource::Upstream) if is_control => Rejection::ControlUnreachable,
+        (_, ErrorSource::Upstream) => Rejection::UpstreamUnreachable,
+        (_, ErrorSource::Downstream) => Rejection::BrokenBody,
+        _ => Rejection::Fault,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::admission::policy::Denied;
+use crate::rejection::Rejection;
 
 /// What must come of a body within each stretch of time.
 const LEAST_BYTES: u64 = 1024;
@@ -30,17 +30,17 @@ impl Upload {
     }
 
     /// Takes a piece in.
-    pub fn came(&mut self, bytes: u64, is_end: bool, now: Instant) -> Result<(), Denied> {
+    pub fn came(&mut self, bytes: u64, is_end: bool, now: Instant) -> Result<(), Rejection> {
         self.bytes += bytes;
         self.fresh += bytes;
         if self.most > 0 && self.bytes > self.most {
-            return Err(Denied::BodyTooLarge);
+            return Err(Rejection::BodyTooLarge);
         }
         if is_end || now.duration_since(self.since) <= self.within {
             return Ok(());
         }
         if self.fresh < LEAST_BYTES {
-            return Err(Denied::BodyTimeout);
+            return Err(Rejection::BodyTimeout);
         }
         (self.since, self.fresh) = (now, 0);
         Ok(())
@@ -66,7 +66,7 @@ mod tests {
             assert_eq!(drips.came(1, false, after(second)), Ok(()), "{second}");
         }
         assert_eq!(drips.came(1, true, after(31)), Ok(()), "it ends");
-        assert_eq!(drips.came(1, false, after(31)), Err(Denied::BodyTimeout));
+        assert_eq!(drips.came(1, false, after(31)), Err(Rejection::BodyTimeout));
     }
 
     #[test]
@@ -74,6 +74,6 @@ mod tests {
         let now = Instant::now();
         let mut upload = Upload::new(10, WITHIN, now);
         assert_eq!(upload.came(10, false, now), Ok(()));
-        assert_eq!(upload.came(1, true, now), Err(Denied::BodyTooLarge));
+        assert_eq!(upload.came(1, true, now), Err(Rejection::BodyTooLarge));
     }
 }

@@ -19,14 +19,14 @@ use crate::{
     origin::Origin,
     proxy::{context::Admitted, headers},
     rewrite::{
-        body::{Rewriter, Work},
-        coding::{Coding, Passage},
+        body::{Rewriter, Transforms},
+        coding::{Coding, Transcoder},
         html::{integrity::Integrity, script::Notice},
         http::{
             media::Text,
             plan::{Asker, Plan, joined},
         },
-        origins::Spellings,
+        origins::OriginPatterns,
     },
     telemetry::Metrics,
 };
@@ -37,7 +37,7 @@ const ATTACHMENT: &[u8] = b"attachment";
 /// One body on its way through.
 pub struct Rewriting {
     plan: Plan,
-    passage: Passage,
+    passage: Transcoder,
     bytes_in: u64,
     bytes_out: u64,
     took: Duration,
@@ -61,7 +61,7 @@ impl Rewriting {
         }
         let mut work = match (shown, plan.text) {
             (Some(shown), Some(text)) => work(text, &edge.spellings, shown),
-            _ => Work::default(),
+            _ => Transforms::default(),
         };
         if let Some(shown) = shown.filter(|_| admitted.gets_notice && plan.text == Some(Text::Html))
             && is_shown_as_page(asked, head)
@@ -70,7 +70,7 @@ impl Rewriting {
             let script = format!("<script src=\"{}\" defer></script>", edge.assets.time_left.address());
             work.notice = Some(Notice::new(script.into()));
         }
-        let passage = Passage::new(plan.from, plan.to, work).map_err(broken)?;
+        let passage = Transcoder::new(plan.from, plan.to, work).map_err(broken)?;
         Ok(Some(Self { plan, passage, bytes_in: 0, bytes_out: 0, took: Duration::ZERO }))
     }
 
@@ -110,9 +110,9 @@ impl Rewriting {
     }
 }
 
-fn work(text: Text, spellings: &Arc<Spellings>, shown: &Origin) -> Work {
+fn work(text: Text, spellings: &Arc<OriginPatterns>, shown: &Origin) -> Transforms {
     let integrity = (text == Text::Html).then(|| Integrity::new(Arc::clone(spellings), shown.clone()));
-    Work { integrity, rewriter: Some(Rewriter::new(Arc::clone(spellings), shown.clone())), notice: None }
+    Transforms { integrity, rewriter: Some(Rewriter::new(Arc::clone(spellings), shown.clone())), notice: None }
 }
 
 /// Whether a browser is about to show an answer as a page of its own: not in a frame, not to a script, and not as a file to keep.

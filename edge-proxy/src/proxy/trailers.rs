@@ -15,12 +15,12 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::{
     Edge,
-    admission::policy::Denied,
     proxy::{
         context::RequestCtx,
         exchange::{self, Failure},
         headers,
     },
+    rejection::Rejection,
 };
 
 /// The longest line with a chunk's size, and the longest block of trailers.
@@ -37,28 +37,29 @@ pub fn announces_trailers(head: &RequestHeader) -> bool {
 
 /// Passes the request on with its trailers, then the answer. `Err` only while the client can still be answered.
 pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
-    let permit = Arc::clone(&ctx.admitted().ok_or(Denied::Fault)?.permit);
+    let permit = Arc::clone(&ctx.admitted().ok_or(Rejection::Fault)?.permit);
     let mut stream = exchange::connect(edge, ctx).await?.into_inner();
     let mut head = announce(session.req_header(), edge, ctx)?;
-    ctx.sends(&mut head).map_err(|_| Denied::Fault)?;
-    let wire = http_req_header_to_wire(&head).ok_or(Denied::Fault)?;
+    ctx.sends(&mut head).map_err(|_| Rejection::Fault)?;
+    let wire = http_req_header_to_wire(&head).ok_or(Rejection::Fault)?;
     if session.req_header().headers.contains_key(header::EXPECT) {
-        session.as_mut().write_continue_response().await.map_err(|_| Denied::BrokenBody)?;
+        session.as_mut().write_continue_response().await.map_err(|_| Rejection::BrokenBody)?;
     }
     read_raw(session.req_header_mut())?;
     permit.sent();
     // The bound on each write: an upstream that takes nothing is as good as silent.
     let written = tokio::time::timeout(edge.zenzefi.timeout(), stream.write_all(&wire)).await;
-    let written =
-        written.map_err(|_| Denied::UpstreamSilent).and_then(|done| done.map_err(|_| Denied::UpstreamUnreachable));
+    let written = written
+        .map_err(|_| Rejection::UpstreamSilent)
+        .and_then(|done| done.map_err(|_| Rejection::UpstreamUnreachable));
     written.map_err(|denied| exchange::broken(ctx, denied))?;
     let mut body = Chunked::default();
     while !body.is_done() {
         let read = session.read_request_body().await.map_err(|error| match error.etype() {
-            ErrorType::ReadTimedout => Denied::BodyTimeout,
-            _ => Denied::BrokenBody,
+            ErrorType::ReadTimedout => Rejection::BodyTimeout,
+            _ => Rejection::BrokenBody,
         })?;
-        let out = body.feed(&read.ok_or(Denied::BrokenBody)?)?;
+        let out = body.feed(&read.ok_or(Rejection::BrokenBody)?)?;
         ctx.came_in(body.take_count(), body.is_done())?;
         if write(&mut stream, &out, edge).await.is_err() {
             // An upstream that reads no further may have said why.
@@ -71,9 +72,9 @@ pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Re
 }
 
 /// The head for the upstream: chunked, and announcing the same trailers.
-fn announce(head: &RequestHeader, edge: &Edge, ctx: &RequestCtx) -> Result<RequestHeader, Denied> {
+fn announce(head: &RequestHeader, edge: &Edge, ctx: &RequestCtx) -> Result<RequestHeader, Rejection> {
     let (Some(request), Some(admitted), Some(origin)) = (&ctx.request, ctx.admitted(), ctx.journey.origin()) else {
-        return Err(Denied::Fault);
+        return Err(Rejection::Fault);
     };
     let announced: Vec<HeaderValue> = head.headers.get_all(header::TRAILER).iter().cloned().collect();
     let mut head = head.clone();
@@ -85,24 +86,24 @@ fn announce(head: &RequestHeader, edge: &Edge, ctx: &RequestCtx) -> Result<Reque
         head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
         announced.iter().try_for_each(|line| head.append_header(header::TRAILER, line).map(|_| ()))
     };
-    build(&mut head).map_err(|_| Denied::Fault)?;
+    build(&mut head).map_err(|_| Rejection::Fault)?;
     Ok(head)
 }
 
 /// Makes Pingora hand out the body as it stands on the wire, chunk sizes and all: as if it had a length that is never reached.
 /// Such a connection is not used again.
-fn read_raw(head: &mut RequestHeader) -> Result<(), Denied> {
+fn read_raw(head: &mut RequestHeader) -> Result<(), Rejection> {
     head.remove_header(&header::TRANSFER_ENCODING);
-    head.insert_header(header::CONTENT_LENGTH, i64::MAX.to_string()).map_err(|_| Denied::Fault)
+    head.insert_header(header::CONTENT_LENGTH, i64::MAX.to_string()).map_err(|_| Rejection::Fault)
 }
 
-async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8], edge: &Edge) -> Result<(), Denied> {
+async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8], edge: &Edge) -> Result<(), Rejection> {
     let written = async {
         stream.write_all(bytes).await?;
         stream.flush().await
     };
     let written = tokio::time::timeout(edge.zenzefi.timeout(), written).await;
-    written.map_err(|_| Denied::UpstreamSilent)?.map_err(|_| Denied::UpstreamUnreachable)
+    written.map_err(|_| Rejection::UpstreamSilent)?.map_err(|_| Rejection::UpstreamUnreachable)
 }
 
 /// Takes a chunked body apart (RFC 9112 §7.1) and puts it together again without what must not pass: chunk extensions, and
@@ -126,7 +127,7 @@ enum State {
 
 impl Chunked {
     /// Takes in the next bytes from the wire, gives back the next bytes for it.
-    fn feed(&mut self, bytes: &Bytes) -> Result<Vec<u8>, Denied> {
+    fn feed(&mut self, bytes: &Bytes) -> Result<Vec<u8>, Rejection> {
         self.held.extend_from_slice(bytes);
         let mut out = Vec::with_capacity(bytes.len() + 32);
         while self.step(&mut out)? {}
@@ -143,7 +144,7 @@ impl Chunked {
     }
 
     /// One step; `false` if it needs more bytes.
-    fn step(&mut self, out: &mut Vec<u8>) -> Result<bool, Denied> {
+    fn step(&mut self, out: &mut Vec<u8>) -> Result<bool, Rejection> {
         match self.state {
             State::Size => match httparse::parse_chunk_size(&self.held) {
                 Ok(httparse::Status::Complete((length, size))) => {
@@ -152,7 +153,7 @@ impl Chunked {
                     Ok(true)
                 }
                 Ok(httparse::Status::Partial) if self.held.len() <= MAX_SIZE_LINE => Ok(false),
-                _ => Err(Denied::BrokenBody),
+                _ => Err(Rejection::BrokenBody),
             },
             State::Data(left) => {
                 let taken = usize::try_from(left).unwrap_or(usize::MAX).min(self.held.len());
@@ -174,11 +175,11 @@ impl Chunked {
                     self.state = State::Size;
                     Ok(true)
                 }
-                Some(_) => Err(Denied::BrokenBody),
+                Some(_) => Err(Rejection::BrokenBody),
             },
             State::Trailers => {
                 let Some(trailers) = parse_trailers(&self.held)? else {
-                    return if self.held.len() <= MAX_TRAILERS_BYTES { Ok(false) } else { Err(Denied::BrokenBody) };
+                    return if self.held.len() <= MAX_TRAILERS_BYTES { Ok(false) } else { Err(Rejection::BrokenBody) };
                 };
                 out.extend_from_slice(b"0\r\n");
                 for (name, value) in trailers.iter().filter(|(name, _)| headers::may_trail(name)) {
@@ -194,17 +195,17 @@ impl Chunked {
 }
 
 /// The trailers and the empty line after them; `None` until all of it is there.
-fn parse_trailers(bytes: &[u8]) -> Result<Option<HeaderMap>, Denied> {
+fn parse_trailers(bytes: &[u8]) -> Result<Option<HeaderMap>, Rejection> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILERS];
     let fields = match httparse::parse_headers(bytes, &mut fields) {
         Ok(httparse::Status::Complete((_, fields))) => fields,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(_) => return Err(Denied::BrokenBody),
+        Err(_) => return Err(Rejection::BrokenBody),
     };
     let mut trailers = HeaderMap::new();
     for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Denied::BrokenBody)?;
-        let value = HeaderValue::from_bytes(field.value).map_err(|_| Denied::BrokenBody)?;
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Rejection::BrokenBody)?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|_| Rejection::BrokenBody)?;
         trailers.append(name, value);
     }
     Ok(Some(trailers))
@@ -214,7 +215,7 @@ fn parse_trailers(bytes: &[u8]) -> Result<Option<HeaderMap>, Denied> {
 mod tests {
     use super::*;
 
-    fn fed(wire: &[u8], step: usize) -> Result<(Vec<u8>, bool), Denied> {
+    fn fed(wire: &[u8], step: usize) -> Result<(Vec<u8>, bool), Rejection> {
         let mut chunked = Chunked::default();
         let mut out = Vec::new();
         for piece in wire.chunks(step) {

@@ -40,8 +40,8 @@ use uuid::Uuid;
 use crate::{
     assertion::PublicKey,
     grants::{
-        live::Held,
-        release::{LeaseOutcome, Settlement},
+        live::LiveGrant,
+        release::{AdmissionOutcome, LeaseFate},
     },
 };
 
@@ -348,7 +348,7 @@ impl Redis {
     }
 
     /// Asks again for a grant that is held, and refreshes its lease and its claim.
-    pub async fn renew(&self, held: &Held) -> Result<Lookup, Error> {
+    pub async fn renew(&self, held: &LiveGrant) -> Result<Lookup, Error> {
         let (Some(device), Some(lease)) = (&held.key.device, held.lease) else {
             return self.look(held.token_id, held.generation, "").await;
         };
@@ -390,12 +390,12 @@ impl Redis {
     }
 
     /// Ends what an admission held.
-    pub async fn settle(&self, settlement: &Settlement) -> Result<(), Error> {
-        let Settlement { token_id, device, session_id, claim, is_fault, lease } = settlement;
+    pub async fn settle(&self, settlement: &AdmissionOutcome) -> Result<(), Error> {
+        let AdmissionOutcome { token_id, device, session_id, claim, is_fault, lease } = settlement;
         let lease = match lease {
-            LeaseOutcome::Keep => "keep",
-            LeaseOutcome::LetGo => "let_go",
-            LeaseOutcome::Unsettled => "",
+            LeaseFate::Keep => "keep",
+            LeaseFate::LetGo => "let_go",
+            LeaseFate::Unsettled => "",
         };
         let said = || Said {
             keys: vec![contract::token_key(*token_id), self.lease_key(*token_id, device)],
@@ -412,7 +412,7 @@ impl Redis {
 
     /// Starts a token's clock, now or at an earlier time of Redis' clock, unless it runs already since before; both planes are
     /// told in the same instant.
-    pub async fn activate(&self, held: &Held, used_at_ms: Option<i64>) -> Result<Activation, Error> {
+    pub async fn activate(&self, held: &LiveGrant, used_at_ms: Option<i64>) -> Result<Activation, Error> {
         let token_id = held.token_id;
         let lease = match &held.key.device {
             Some(device) => self.lease_key(token_id, device),
@@ -454,7 +454,7 @@ impl Redis {
     /// Moves a token to this device, in a session of this id, and tells that event of it. What another device has open ends.
     pub async fn take_over(
         &self,
-        held: &Held,
+        held: &LiveGrant,
         device: &Device,
         address: Option<IpAddr>,
         session_id: Uuid,

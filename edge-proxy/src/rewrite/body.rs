@@ -6,14 +6,14 @@ use bytes::Bytes;
 
 use super::{
     html::{integrity::Integrity, script::Notice},
-    origins::{CONTEXT, Passed, Spellings},
+    origins::{CONTEXT, OriginPatterns, Passed},
 };
 use crate::origin::Origin;
 
 /// The state of one body between its chunks.
 #[derive(Debug)]
 pub struct Rewriter {
-    spellings: Arc<Spellings>,
+    spellings: Arc<OriginPatterns>,
     shown: Origin,
     /// The last bytes that were taken in and are not held.
     before: Vec<u8>,
@@ -24,7 +24,7 @@ pub struct Rewriter {
 
 impl Rewriter {
     /// Rewrites every spelling to one of `shown`.
-    pub fn new(spellings: Arc<Spellings>, shown: Origin) -> Self {
+    pub fn new(spellings: Arc<OriginPatterns>, shown: Origin) -> Self {
         Self { spellings, shown, before: Vec::new(), held: Vec::new(), replaced: 0 }
     }
 
@@ -58,7 +58,7 @@ pub(super) fn after_held(held: &mut Vec<u8>, chunk: Bytes) -> Bytes {
 
 /// What is done to a body's text; nothing where it is only decoded.
 #[derive(Debug, Default)]
-pub struct Work {
+pub struct Transforms {
     /// Reads the page as the upstream wrote it.
     pub integrity: Option<Integrity>,
     pub rewriter: Option<Rewriter>,
@@ -66,7 +66,7 @@ pub struct Work {
     pub notice: Option<Notice>,
 }
 
-impl Work {
+impl Transforms {
     /// Takes the next text, and gives what can go out. An error if a tag cannot be read.
     pub fn pass(&mut self, text: Bytes, is_end: bool) -> io::Result<Bytes> {
         let text = match &mut self.integrity {
@@ -94,7 +94,7 @@ impl Work {
 /// What was done to a body's text so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Done {
-    /// Spellings of an origin that were replaced.
+    /// OriginPatterns of an origin that were replaced.
     pub replaced: u64,
     /// `integrity` attributes that were taken off.
     pub integrities: u64,
@@ -147,11 +147,11 @@ pub(in crate::rewrite) mod tests {
         text.parse().expect("an origin")
     }
 
-    fn spellings() -> Arc<Spellings> {
-        Arc::new(Spellings::of(&["https://zenzefi.local", "https://zenzefi.local.corp:8443"].map(origin)))
+    fn spellings() -> Arc<OriginPatterns> {
+        Arc::new(OriginPatterns::of(&["https://zenzefi.local", "https://zenzefi.local.corp:8443"].map(origin)))
     }
 
-    fn rewriter(spellings: &Arc<Spellings>) -> Rewriter {
+    fn rewriter(spellings: &Arc<OriginPatterns>) -> Rewriter {
         Rewriter::new(Arc::clone(spellings), origin("https://gateway.example:8000"))
     }
 

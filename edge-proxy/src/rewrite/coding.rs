@@ -10,7 +10,7 @@ use flate2::{
     write::{GzEncoder, MultiGzDecoder, ZlibDecoder},
 };
 
-use super::body::{Done, Work};
+use super::body::{Done, Transforms};
 
 /// What one piece of a body may become at most; one that expands further is taken for an attack.
 const PIECE_BECOMES: usize = 16 * 1024 * 1024;
@@ -55,7 +55,7 @@ impl Coding {
 }
 
 /// One body as it passes.
-pub struct Passage {
+pub struct Transcoder {
     /// `None` once it has ended.
     input: Option<Input>,
     is_begun: bool,
@@ -97,7 +97,7 @@ impl Write for Piece {
 
 /// Rewrites what was decoded and hands it on to be encoded.
 struct Stage {
-    work: Work,
+    work: Transforms,
     output: Output,
     is_flushed: bool,
 }
@@ -169,9 +169,9 @@ impl Output {
     }
 }
 
-impl Passage {
+impl Transcoder {
     /// A body that comes in the first coding and leaves in the second.
-    pub fn new(from: Option<Coding>, to: Option<Coding>, work: Work) -> io::Result<Self> {
+    pub fn new(from: Option<Coding>, to: Option<Coding>, work: Transforms) -> io::Result<Self> {
         let stage = Stage { work, output: Output::of(to)?, is_flushed: true };
         let input = match from {
             None => Input::Plain(Box::new(stage)),
@@ -275,17 +275,17 @@ mod tests {
     use std::{io::Read, sync::Arc};
 
     use super::*;
-    use crate::rewrite::{body::Rewriter, origins::Spellings};
+    use crate::rewrite::{body::Rewriter, origins::OriginPatterns};
 
     const CODINGS: [Option<Coding>; 5] =
         [None, Some(Coding::Gzip), Some(Coding::Deflate), Some(Coding::Brotli), Some(Coding::Zstd)];
 
-    fn passage(from: Option<Coding>, to: Option<Coding>) -> Passage {
+    fn passage(from: Option<Coding>, to: Option<Coding>) -> Transcoder {
         let origin = |text: &str| text.parse().expect("an origin");
-        let spellings = Arc::new(Spellings::of(&[origin("https://zenzefi.local")]));
+        let spellings = Arc::new(OriginPatterns::of(&[origin("https://zenzefi.local")]));
         let rewriter = Rewriter::new(spellings, origin("https://gateway.example"));
-        let work = Work { rewriter: Some(rewriter), ..Work::default() };
-        Passage::new(from, to, work).expect("a passage")
+        let work = Transforms { rewriter: Some(rewriter), ..Transforms::default() };
+        Transcoder::new(from, to, work).expect("a passage")
     }
 
     fn page(origin: &str) -> Vec<u8> {
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_body_is_decoded_without_being_rewritten() {
-        let mut passage = Passage::new(Some(Coding::Brotli), None, Work::default()).expect("a passage");
+        let mut passage = Transcoder::new(Some(Coding::Brotli), None, Transforms::default()).expect("a passage");
         let body = encoded(Some(Coding::Brotli), &page("https://zenzefi.local"));
         assert!(passage.push(Bytes::from(body), true).expect("a whole body") == page("https://zenzefi.local"));
     }

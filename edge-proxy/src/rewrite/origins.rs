@@ -59,7 +59,7 @@ struct Host {
 
 /// Every spelling of some origins.
 #[derive(Debug)]
-pub struct Spellings {
+pub struct OriginPatterns {
     /// The longest first.
     hosts: Vec<Host>,
     /// The longest first.
@@ -96,7 +96,7 @@ pub(super) struct Passed {
     pub replaced: u64,
 }
 
-impl Spellings {
+impl OriginPatterns {
     /// The spellings of these origins.
     pub fn of(origins: &[Origin]) -> Self {
         let mut hosts: Vec<Host> = origins.iter().flat_map(host_spellings).collect();
@@ -157,7 +157,7 @@ impl Spellings {
         (replaced > 0).then_some(out)
     }
 
-    /// Rewrites what of a text can be decided; for `before`, `text` and `is_end` see [`Spellings::look`].
+    /// Rewrites what of a text can be decided; for `before`, `text` and `is_end` see [`OriginPatterns::look`].
     pub(super) fn pass(&self, before: &[u8], text: &[u8], is_end: bool, shown: &Origin) -> Passed {
         let (mut out, mut from, mut replaced) = (Vec::new(), 0, 0);
         loop {
@@ -386,7 +386,7 @@ mod tests {
 
     fn rewritten(upstreams: &[&str], shown: &str, text: &str) -> String {
         let shown: Origin = shown.parse().expect("an origin");
-        let out = Spellings::of(&origins(upstreams)).rewrite(text.as_bytes(), &shown);
+        let out = OriginPatterns::of(&origins(upstreams)).rewrite(text.as_bytes(), &shown);
         out.map_or_else(|| text.to_owned(), |out| String::from_utf8(out).expect("text stays text"))
     }
 

@@ -115,7 +115,7 @@ pub struct Metrics {
     registry: Registry,
     /// Requests by route class and status class.
     pub requests: IntCounterVec,
-    /// Refusals by [`crate::admission::policy::Denied::reason`].
+    /// Refusals by [`crate::rejection::Rejection::reason`].
     pub refusals: IntCounterVec,
     /// Look-ups of a grant: `hit`, `miss`, `negative`.
     pub grants: IntCounterVec,

@@ -20,12 +20,12 @@ use crate::{
     config::Balance,
     origin::Origin,
     telemetry::Metrics,
-    upstream::server::{Purpose, Upstream},
+    upstream::server::{ConnectionKind, Upstream},
 };
 
 /// How requests are shared out, and when an address is left out.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct Settings {
     pub balance: Balance,
     /// How many requests in a row an address may fail.
     pub failures: u32,
@@ -38,11 +38,11 @@ pub struct Rules {
 }
 
 /// The addresses of one server.
-pub struct Addresses {
+pub struct Pool {
     all: Vec<Arc<Address>>,
     /// Whose turn it is.
     turn: AtomicUsize,
-    rules: Arc<Rules>,
+    rules: Arc<Settings>,
     timeout: Duration,
 }
 
@@ -50,14 +50,14 @@ struct Address {
     upstream: Upstream,
     /// Requests that it has now.
     open: AtomicUsize,
-    standing: Mutex<Standing>,
-    rules: Arc<Rules>,
+    standing: Mutex<Health>,
+    rules: Arc<Settings>,
     metrics: Arc<Metrics>,
 }
 
 /// What is known of an address: pure.
 #[derive(Clone, Copy, Debug)]
-struct Standing {
+struct Health {
     /// Whether the last look found it.
     is_found: bool,
     /// Requests that it failed since it last answered one.
@@ -65,7 +65,7 @@ struct Standing {
     out_until: Option<Instant>,
 }
 
-impl Standing {
+impl Health {
     const GOOD: Self = Self { is_found: true, failures: 0, out_until: None };
 
     fn is_in_use(&self, now: Instant) -> bool {
@@ -73,7 +73,7 @@ impl Standing {
     }
 
     /// Notes a failure. What was left out before and fails at once is left out again at once.
-    fn failed(&mut self, now: Instant, rules: &Rules) {
+    fn failed(&mut self, now: Instant, rules: &Settings) {
         self.failures = self.failures.saturating_add(1);
         if self.failures >= rules.failures {
             self.out_until = Some(now + rules.out_for);
@@ -87,21 +87,21 @@ impl Standing {
 
 /// The addresses that one request was sent to: the one that it is at, and all that it has tried.
 #[derive(Default)]
-pub struct Journey {
-    at: Option<Visit>,
+pub struct UpstreamAttempt {
+    at: Option<InFlight>,
     tried: Vec<usize>,
 }
 
 /// A request's stay at an address, which counts it as long as it lasts.
-struct Visit(Arc<Address>);
+struct InFlight(Arc<Address>);
 
-impl Drop for Visit {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Journey {
+impl UpstreamAttempt {
     /// The origin of the address that the request is at.
     pub fn origin(&self) -> Option<&Origin> {
         self.at.as_ref().map(|visit| &visit.0.upstream.origin)
@@ -109,28 +109,28 @@ impl Journey {
 
     /// The address has answered, whatever the status: that is the application's own affair.
     pub fn answered(&self) {
-        if let Some(Visit(address)) = &self.at {
-            address.change(Standing::answered);
+        if let Some(InFlight(address)) = &self.at {
+            address.change(Health::answered);
         }
     }
 
     /// The address could not be reached, broke off before its answer, or was silent for too long.
     pub fn failed(&self) {
-        if let Some(Visit(address)) = &self.at {
+        if let Some(InFlight(address)) = &self.at {
             address.change(|standing| standing.failed(Instant::now(), &address.rules));
         }
     }
 }
 
-impl Addresses {
+impl Pool {
     /// At least one server, spoken to as `upstreams` say, silent for `timeout` at most.
-    pub fn new(upstreams: Vec<Upstream>, rules: Rules, timeout: Duration, metrics: &Arc<Metrics>) -> Self {
+    pub fn new(upstreams: Vec<Upstream>, rules: Settings, timeout: Duration, metrics: &Arc<Metrics>) -> Self {
         let rules = Arc::new(rules);
         let address = |upstream| {
             Arc::new(Address {
                 upstream,
                 open: AtomicUsize::new(0),
-                standing: Mutex::new(Standing::GOOD),
+                standing: Mutex::new(Health::GOOD),
                 rules: Arc::clone(&rules),
                 metrics: Arc::clone(metrics),
             })
@@ -151,12 +151,12 @@ impl Addresses {
     }
 
     /// Whether there is an address that this request was not sent to.
-    pub fn has_untried(&self, journey: &Journey) -> bool {
+    pub fn has_untried(&self, journey: &UpstreamAttempt) -> bool {
         journey.tried.len() < self.all.len()
     }
 
     /// Takes a request to the next address, one that it has not tried if there is one. Those whose name is not found are passed over.
-    pub async fn peer(&self, journey: &mut Journey, purpose: Purpose) -> io::Result<HttpPeer> {
+    pub async fn peer(&self, journey: &mut UpstreamAttempt, purpose: ConnectionKind) -> io::Result<HttpPeer> {
         loop {
             let index = self.choose(&journey.tried, Instant::now());
             if !journey.tried.contains(&index) {
@@ -164,7 +164,7 @@ impl Addresses {
             }
             let address = &self.all[index];
             address.open.fetch_add(1, Ordering::Relaxed);
-            journey.at = Some(Visit(Arc::clone(address)));
+            journey.at = Some(InFlight(Arc::clone(address)));
             match address.upstream.peer(purpose).await {
                 Err(error) => {
                     journey.failed();
@@ -215,7 +215,7 @@ impl Addresses {
 
 impl Address {
     /// Changes what is known of it, and says so where that takes it out of use or back.
-    fn change(&self, change: impl FnOnce(&mut Standing)) {
+    fn change(&self, change: impl FnOnce(&mut Health)) {
         let now = Instant::now();
         let (before, after) = {
             let mut standing = self.lock();
@@ -233,14 +233,14 @@ impl Address {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Standing> {
+    fn lock(&self) -> MutexGuard<'_, Health> {
         self.standing.lock().expect("nothing panics while it holds this lock")
     }
 }
 
 /// Whether the server answers a request for `path` below `500`.
 async fn answers(upstream: &Upstream, connector: &Connector, path: &str) -> pingora::Result<bool> {
-    let Ok(peer) = upstream.peer(Purpose::Exchange).await else { return Ok(false) };
+    let Ok(peer) = upstream.peer(ConnectionKind::Exchange).await else { return Ok(false) };
     let (mut session, _) = connector.get_http_session(&peer).await?;
     let mut head = RequestHeader::build(Method::GET, path.as_bytes(), Some(2))?;
     head.insert_header(header::HOST, upstream.origin.authority())?;
@@ -253,22 +253,22 @@ async fn answers(upstream: &Upstream, connector: &Connector, path: &str) -> ping
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::server::Terms;
+    use crate::upstream::server::UpstreamTls;
 
     const OUT_FOR: Duration = Duration::from_secs(10);
 
-    fn rules(balance: Balance) -> Rules {
-        Rules { balance, failures: 3, out_for: OUT_FOR, look_every: OUT_FOR, look_at: None }
+    fn rules(balance: Balance) -> Settings {
+        Settings { balance, failures: 3, out_for: OUT_FOR, look_every: OUT_FOR, look_at: None }
     }
 
-    fn addresses(count: u16, balance: Balance) -> Addresses {
-        let terms = Terms { verify: true, authorities: None, client: None, timeout: OUT_FOR };
+    fn addresses(count: u16, balance: Balance) -> Pool {
+        let terms = UpstreamTls { verify: true, authorities: None, client: None, timeout: OUT_FOR };
         let origin = |port| format!("http://127.0.0.1:{}", 8000 + port).parse().expect("an origin");
         let upstreams = (0..count).map(|port| Upstream::new(origin(port), terms.clone())).collect();
-        Addresses::new(upstreams, rules(balance), OUT_FOR, &Arc::default())
+        Pool::new(upstreams, rules(balance), OUT_FOR, &Arc::default())
     }
 
-    fn chosen(addresses: &Addresses, times: usize) -> Vec<usize> {
+    fn chosen(addresses: &Pool, times: usize) -> Vec<usize> {
         (0..times).map(|_| addresses.choose(&[], Instant::now())).collect()
     }
 
@@ -282,9 +282,9 @@ mod tests {
     #[tokio::test]
     async fn the_one_with_the_fewest_requests_comes_first_until_they_end() {
         let addresses = addresses(2, Balance::LeastConnections);
-        let mut journeys = [const { Journey { at: None, tried: Vec::new() } }; 3];
+        let mut journeys = [const { UpstreamAttempt { at: None, tried: Vec::new() } }; 3];
         for journey in &mut journeys {
-            addresses.peer(journey, Purpose::Requests).await.expect("an address");
+            addresses.peer(journey, ConnectionKind::Requests).await.expect("an address");
         }
         // Two at the first, one at the second.
         assert_eq!(chosen(&addresses, 3), [1, 1, 1]);
@@ -294,9 +294,9 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_leave_an_address_out_for_a_while_and_one_more_then_does_at_once() {
-        let (mut standing, start) = (Standing::GOOD, Instant::now());
+        let (mut standing, start) = (Health::GOOD, Instant::now());
         let rules = rules(Balance::RoundRobin);
-        let fails = |standing: &mut Standing, now| standing.failed(now, &rules);
+        let fails = |standing: &mut Health, now| standing.failed(now, &rules);
         fails(&mut standing, start);
         fails(&mut standing, start);
         standing.answered();
@@ -318,10 +318,10 @@ mod tests {
         addresses.all[0].change(|standing| standing.is_found = false);
         assert_eq!(addresses.in_use(), 2);
         assert!(!chosen(&addresses, 6).contains(&0));
-        let mut journey = Journey::default();
+        let mut journey = UpstreamAttempt::default();
         for _ in 0..3 {
             assert!(addresses.has_untried(&journey));
-            addresses.peer(&mut journey, Purpose::Requests).await.expect("an address");
+            addresses.peer(&mut journey, ConnectionKind::Requests).await.expect("an address");
         }
         assert_eq!(journey.tried.last(), Some(&0));
         assert!(!addresses.has_untried(&journey));

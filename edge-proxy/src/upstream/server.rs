@@ -39,7 +39,7 @@ pub fn read_authorities(path: &Path) -> Result<Authorities, String> {
 
 /// How a server is spoken to.
 #[derive(Clone)]
-pub struct Terms {
+pub struct UpstreamTls {
     pub verify: bool,
     pub authorities: Option<Authorities>,
     /// What it is shown where it asks who comes.
@@ -50,7 +50,7 @@ pub struct Terms {
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum ConnectionKind {
     /// Requests, one after the other or at once: HTTP/2 where the server speaks it.
     Requests,
     /// Requests of clients that HTTP/2 does not serve.
@@ -62,23 +62,23 @@ pub enum Purpose {
 /// A server behind the edge.
 pub struct Upstream {
     pub origin: Origin,
-    terms: Terms,
+    terms: UpstreamTls,
     resolved: Mutex<Option<(SocketAddr, Instant)>>,
 }
 
 impl Upstream {
-    pub fn new(origin: Origin, terms: Terms) -> Self {
+    pub fn new(origin: Origin, terms: UpstreamTls) -> Self {
         Self { origin, terms, resolved: Mutex::default() }
     }
 
     /// Where and how a connection for that is to be had.
-    pub async fn peer(&self, purpose: Purpose) -> io::Result<HttpPeer> {
+    pub async fn peer(&self, purpose: ConnectionKind) -> io::Result<HttpPeer> {
         let mut peer = self.base_peer().await?;
         peer.options.alpn = match purpose {
-            Purpose::Requests if self.origin.is_https() => ALPN::H2H1,
+            ConnectionKind::Requests if self.origin.is_https() => ALPN::H2H1,
             _ => ALPN::H1,
         };
-        if purpose == Purpose::Exchange {
+        if purpose == ConnectionKind::Exchange {
             peer.group_key = TUNNEL_GROUP;
         }
         Ok(peer)

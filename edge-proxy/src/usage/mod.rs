@@ -14,7 +14,7 @@ use fred::error::Error;
 use shared::redis::events::{SessionFigures, Usage};
 use uuid::Uuid;
 
-pub use self::session::{Open, Tally, Who, agent_told};
+pub use self::session::{OpenRequest, SessionInfo, SessionUsage, agent_told};
 use crate::{clock::Clock, redis::Redis};
 
 /// How long the figures of a session are kept after its lease has lapsed: a Redis that lost them is told again.
@@ -30,7 +30,7 @@ const MAX_BACKLOG: u64 = 200_000;
 
 /// What this edge has counted of every session.
 #[derive(Debug)]
-pub struct Meter {
+pub struct UsageMeter {
     clock: Arc<Clock>,
     lease: Duration,
     sessions: Mutex<Sessions>,
@@ -44,7 +44,7 @@ struct Sessions {
     /// What the figures are told under. Drawn anew when a session is forgotten: one that comes back begins at nothing, and
     /// that must not hide behind the higher figures of before.
     instance_id: Uuid,
-    tallies: HashMap<Uuid, Arc<Tally>>,
+    tallies: HashMap<Uuid, Arc<SessionUsage>>,
 }
 
 /// Activations that Redis was told of, oldest first.
@@ -56,7 +56,7 @@ struct Activations {
     are_untold: bool,
 }
 
-impl Meter {
+impl UsageMeter {
     /// A meter that reckons by this clock, where a device holds a token for `lease` after its last request.
     pub fn new(clock: Arc<Clock>, lease: Duration) -> Self {
         let sessions = Sessions { instance_id: Uuid::new_v4(), tallies: HashMap::new() };
@@ -65,10 +65,11 @@ impl Meter {
     }
 
     /// What is counted of a session, from its first request here on; `who` is asked for that one alone.
-    pub fn session(&self, session_id: Uuid, who: impl FnOnce() -> Who) -> Arc<Tally> {
+    pub fn session(&self, session_id: Uuid, who: impl FnOnce() -> SessionInfo) -> Arc<SessionUsage> {
         let mut sessions = self.lock_sessions();
         let instance_id = sessions.instance_id;
-        let tally = sessions.tallies.entry(session_id).or_insert_with(|| Arc::new(Tally::new(instance_id, who())));
+        let tally =
+            sessions.tallies.entry(session_id).or_insert_with(|| Arc::new(SessionUsage::new(instance_id, who())));
         Arc::clone(tally)
     }
 
@@ -138,7 +139,7 @@ impl Meter {
         self.lock_activations().note(Instant::now(), token_id, at_ms);
     }
 
-    /// Every activation that is kept, once after each [`Meter::retell`].
+    /// Every activation that is kept, once after each [`UsageMeter::retell`].
     pub fn activations_to_retell(&self) -> Vec<Usage> {
         let mut activations = self.lock_activations();
         if !std::mem::take(&mut activations.are_untold) {
@@ -171,7 +172,7 @@ impl Meter {
         Ok(())
     }
 
-    fn tallies(&self) -> Vec<Arc<Tally>> {
+    fn tallies(&self) -> Vec<Arc<SessionUsage>> {
         self.lock_sessions().tallies.values().cloned().collect()
     }
 
@@ -186,7 +187,7 @@ impl Meter {
 
 /// Puts back what was taken and not told.
 struct PutBack<'a> {
-    meter: &'a Meter,
+    meter: &'a UsageMeter,
     figures: &'a [SessionFigures],
     with_activations: bool,
 }
@@ -234,18 +235,18 @@ mod tests {
 
     const LEASE: Duration = Duration::from_secs(300);
 
-    fn meter() -> Meter {
+    fn meter() -> UsageMeter {
         let clock = Arc::new(Clock::new());
         clock.sync(Instant::now(), 1_700_000_000_000);
-        Meter::new(clock, LEASE)
+        UsageMeter::new(clock, LEASE)
     }
 
-    fn tally_of(meter: &Meter, who: Who) -> Arc<Tally> {
+    fn tally_of(meter: &UsageMeter, who: SessionInfo) -> Arc<SessionUsage> {
         meter.session(who.session_id, || who)
     }
 
-    fn who(session: u128) -> Who {
-        Who {
+    fn who(session: u128) -> SessionInfo {
+        SessionInfo {
             session_id: Uuid::from_u128(session),
             token_id: Uuid::from_u128(100 + session),
             user_id: Uuid::from_u128(200),
@@ -261,7 +262,7 @@ mod tests {
         let meter = meter();
         let first = tally_of(&meter, who(1)).open();
         first.add_in(10);
-        let second = tally_of(&meter, Who { address: None, agent: None, ..who(1) }).open();
+        let second = tally_of(&meter, SessionInfo { address: None, agent: None, ..who(1) }).open();
         second.add_out(7);
         assert_eq!(meter.pending(), 1);
         let taken = meter.take_changed();
@@ -330,7 +331,7 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_before_the_time_is_known() {
-        let meter = Meter::new(Arc::default(), LEASE);
+        let meter = UsageMeter::new(Arc::default(), LEASE);
         drop(tally_of(&meter, who(1)).open());
         assert_eq!((meter.take_changed(), meter.pending()), (vec![], 1));
         meter.clock.sync(Instant::now(), 1_700_000_000_000);

@@ -21,7 +21,7 @@ const AGENT_BYTES: usize = 512;
 
 /// Whose session it is, from the first request that this edge saw of it.
 #[derive(Clone, Debug)]
-pub struct Who {
+pub struct SessionInfo {
     pub session_id: Uuid,
     pub token_id: Uuid,
     pub user_id: Uuid,
@@ -42,16 +42,16 @@ pub fn agent_told(agent: &HeaderValue) -> String {
 
 /// What this edge has counted of one session.
 #[derive(Debug)]
-pub struct Tally {
+pub struct SessionUsage {
     instance_id: Uuid,
-    who: Who,
+    who: SessionInfo,
     made: Instant,
     requests: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     /// Milliseconds from `made` to the last activity.
     last_activity_ms: AtomicU64,
-    /// Released by each connection that closes, and acquired first by whoever reads: a closing that is seen brings along all
+    /// Leaving by each connection that closes, and acquired first by whoever reads: a closing that is seen brings along all
     /// that the connection counted.
     open: AtomicU32,
     taken: Mutex<Taken>,
@@ -75,8 +75,8 @@ struct Counts {
     bytes_out: u64,
 }
 
-impl Tally {
-    pub(super) fn new(instance_id: Uuid, who: Who) -> Self {
+impl SessionUsage {
+    pub(super) fn new(instance_id: Uuid, who: SessionInfo) -> Self {
         Self {
             instance_id,
             who,
@@ -91,11 +91,11 @@ impl Tally {
     }
 
     /// Counts a request, and its connection as open until what this gives is dropped.
-    pub fn open(self: &Arc<Self>) -> Open {
+    pub fn open(self: &Arc<Self>) -> OpenRequest {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.note_activity();
-        Open(Arc::clone(self))
+        OpenRequest(Arc::clone(self))
     }
 
     fn note_activity(&self) {
@@ -170,9 +170,9 @@ impl Tally {
 
 /// One request that is under way; closed when dropped.
 #[derive(Debug)]
-pub struct Open(Arc<Tally>);
+pub struct OpenRequest(Arc<SessionUsage>);
 
-impl Open {
+impl OpenRequest {
     /// Counts bytes of a body towards the upstream.
     pub fn add_in(&self, bytes: u64) {
         self.0.bytes_in.fetch_add(bytes, Ordering::Relaxed);
@@ -186,7 +186,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.0.note_activity();
         self.0.open.fetch_sub(1, Ordering::Release);

@@ -5,7 +5,7 @@ use http::{Method, header};
 use memchr::memchr;
 
 use super::framing::Framing;
-use crate::admission::policy::Denied;
+use crate::rejection::Rejection;
 
 /// How long and how many the parts of a head may be.
 #[derive(Clone, Copy, Debug)]
@@ -29,13 +29,13 @@ pub struct Head {
 }
 
 /// Reads the head at the start of `bytes`; `None` while more of it must come. The refusal comes as soon as it is known.
-pub fn read(bytes: &[u8], limits: &Limits) -> Result<Option<Head>, Denied> {
+pub fn read(bytes: &[u8], limits: &Limits) -> Result<Option<Head>, Rejection> {
     let mut at = blank_lines(bytes)?;
     let Some(first) = line(bytes, at, limits)? else {
-        return if bytes.len() - at > limits.line_bytes { Err(Denied::RequestLineTooLong) } else { Ok(None) };
+        return if bytes.len() - at > limits.line_bytes { Err(Rejection::RequestLineTooLong) } else { Ok(None) };
     };
     if first.len() > limits.line_bytes {
-        return Err(Denied::RequestLineTooLong);
+        return Err(Rejection::RequestLineTooLong);
     }
     let request = RequestLine::parse(first)?;
     at += first.len() + 2;
@@ -48,7 +48,7 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<Option<Head>, Denied> {
         }
         count += 1;
         if count > limits.headers {
-            return Err(Denied::HeadersTooLarge);
+            return Err(Rejection::HeadersTooLarge);
         }
         fields.take(field)?;
     }
@@ -56,28 +56,28 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<Option<Head>, Denied> {
 }
 
 /// How many bytes of empty lines stand before a request: some clients end a body with one too many (RFC 9112 §2.2).
-fn blank_lines(bytes: &[u8]) -> Result<usize, Denied> {
+fn blank_lines(bytes: &[u8]) -> Result<usize, Rejection> {
     const MOST: usize = 4;
     let at = bytes.chunks(2).take_while(|pair| *pair == b"\r\n").count() * 2;
-    if at > MOST { Err(Denied::MalformedHead("Empty lines stand before the request line")) } else { Ok(at) }
+    if at > MOST { Err(Rejection::MalformedHead("Empty lines stand before the request line")) } else { Ok(at) }
 }
 
 /// The line that begins at `at`, without its end; `None` while more of it must come.
-fn line<'a>(bytes: &'a [u8], at: usize, limits: &Limits) -> Result<Option<&'a [u8]>, Denied> {
+fn line<'a>(bytes: &'a [u8], at: usize, limits: &Limits) -> Result<Option<&'a [u8]>, Rejection> {
     let rest = &bytes[at..];
     let end = memchr(b'\n', rest);
     let line = &rest[..end.unwrap_or(rest.len())];
     if at + line.len() > limits.head_bytes {
-        return Err(if at == 0 { Denied::RequestLineTooLong } else { Denied::HeadersTooLarge });
+        return Err(if at == 0 { Rejection::RequestLineTooLong } else { Rejection::HeadersTooLarge });
     }
     // Without its end the line may still get the `\n` that belongs to a `\r`.
     let text = match (end, line.split_last()) {
         (_, Some((b'\r', text))) => text,
-        (Some(_), _) => return Err(Denied::MalformedHead("A line of the request's head does not end in CR LF")),
+        (Some(_), _) => return Err(Rejection::MalformedHead("A line of the request's head does not end in CR LF")),
         (None, _) => line,
     };
     match text.iter().find(|&&byte| is_control(byte)) {
-        Some(_) => Err(Denied::MalformedHead("A control character stands in the request's head")),
+        Some(_) => Err(Rejection::MalformedHead("A control character stands in the request's head")),
         None => Ok(end.map(|_| text)),
     }
 }
@@ -104,8 +104,9 @@ struct RequestLine<'a> {
 }
 
 impl<'a> RequestLine<'a> {
-    fn parse(line: &'a [u8]) -> Result<Self, Denied> {
-        const MALFORMED: Denied = Denied::MalformedHead("The request line is not a method, a target and a version");
+    fn parse(line: &'a [u8]) -> Result<Self, Rejection> {
+        const MALFORMED: Rejection =
+            Rejection::MalformedHead("The request line is not a method, a target and a version");
         let mut parts = line.split(|&byte| byte == b' ');
         let (Some(method), Some(target), Some(version), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -119,17 +120,17 @@ impl<'a> RequestLine<'a> {
             b"HTTP/1.1" => true,
             b"HTTP/1.0" => false,
             [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
-                return Err(Denied::VersionNotSupported);
+                return Err(Rejection::VersionNotSupported);
             }
             _ => return Err(MALFORMED),
         };
         if is_not_for_gateways(method) {
-            return Err(Denied::MethodNotImplemented);
+            return Err(Rejection::MethodNotImplemented);
         }
         let authority = match target {
             [b'/', ..] => None,
             b"*" if method == b"OPTIONS" => None,
-            _ => Some(authority(target).ok_or(Denied::MalformedHead("The request's target is none"))?),
+            _ => Some(authority(target).ok_or(Rejection::MalformedHead("The request's target is none"))?),
         };
         Ok(Self { is_http_11, authority })
     }
@@ -160,19 +161,19 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn take(&mut self, line: &'a [u8]) -> Result<(), Denied> {
+    fn take(&mut self, line: &'a [u8]) -> Result<(), Rejection> {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
-            return Err(Denied::MalformedHead("A header is folded over two lines"));
+            return Err(Rejection::MalformedHead("A header is folded over two lines"));
         }
-        let colon = memchr(b':', line).ok_or(Denied::MalformedHead("A header has no colon"))?;
+        let colon = memchr(b':', line).ok_or(Rejection::MalformedHead("A header has no colon"))?;
         let (name, value) = (&line[..colon], trimmed(&line[colon + 1..]));
         if !is_token(name) {
-            return Err(Denied::MalformedHead("A header's name is none"));
+            return Err(Rejection::MalformedHead("A header's name is none"));
         }
         let is = |known: &header::HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
         let once = |slot: &mut Option<&'a [u8]>, why| match slot.replace(value) {
             None => Ok(()),
-            Some(_) => Err(Denied::MalformedHead(why)),
+            Some(_) => Err(Rejection::MalformedHead(why)),
         };
         if is(&header::HOST) {
             once(&mut self.host, "There is more than one Host header")
@@ -187,14 +188,14 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn conclude(self, request: &RequestLine<'_>) -> Result<(Framing, bool), Denied> {
+    fn conclude(self, request: &RequestLine<'_>) -> Result<(Framing, bool), Rejection> {
         match (self.host, request.authority) {
-            (None, _) if request.is_http_11 => return Err(Denied::MalformedHead("The Host header is missing")),
+            (None, _) if request.is_http_11 => return Err(Rejection::MalformedHead("The Host header is missing")),
             (Some(host), _) if host.contains(&b'@') => {
-                return Err(Denied::MalformedHead("The Host header names a user"));
+                return Err(Rejection::MalformedHead("The Host header names a user"));
             }
             (Some(host), Some(authority)) if host != authority => {
-                return Err(Denied::MalformedHead("The Host header and the request's target differ"));
+                return Err(Rejection::MalformedHead("The Host header and the request's target differ"));
             }
             _ => {}
         }
@@ -202,10 +203,10 @@ impl<'a> Fields<'a> {
             (None, None) => Framing::NONE,
             (None, Some(length)) => Framing::length(parse_length(length)?),
             (Some(_), Some(_)) => {
-                return Err(Denied::MalformedHead("Content-Length stands beside Transfer-Encoding"));
+                return Err(Rejection::MalformedHead("Content-Length stands beside Transfer-Encoding"));
             }
             (Some(_), None) if !request.is_http_11 => {
-                return Err(Denied::MalformedHead("HTTP/1.0 has no Transfer-Encoding"));
+                return Err(Rejection::MalformedHead("HTTP/1.0 has no Transfer-Encoding"));
             }
             (Some(coding), None) => {
                 check_codings(coding)?;
@@ -217,22 +218,24 @@ impl<'a> Fields<'a> {
 }
 
 /// One number, of digits alone (RFC 9110 §8.6).
-fn parse_length(value: &[u8]) -> Result<u64, Denied> {
+fn parse_length(value: &[u8]) -> Result<u64, Rejection> {
     let text = Some(value).filter(|value| !value.is_empty() && value.iter().all(u8::is_ascii_digit));
     let number = text.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<i64>().ok());
-    number.and_then(|number| u64::try_from(number).ok()).ok_or(Denied::MalformedHead("The Content-Length is no number"))
+    number
+        .and_then(|number| u64::try_from(number).ok())
+        .ok_or(Rejection::MalformedHead("The Content-Length is no number"))
 }
 
 /// `chunked` and nothing else. Another coding before it is well formed, but would be taken off nowhere (RFC 9112 §6.1).
-fn check_codings(value: &[u8]) -> Result<(), Denied> {
-    const MALFORMED: Denied = Denied::MalformedHead("The Transfer-Encoding does not end in one chunked");
+fn check_codings(value: &[u8]) -> Result<(), Rejection> {
+    const MALFORMED: Rejection = Rejection::MalformedHead("The Transfer-Encoding does not end in one chunked");
     let codings: Vec<&[u8]> = value.split(|&byte| byte == b',').map(trimmed).collect();
     let is_chunked = |coding: &&&[u8]| coding.eq_ignore_ascii_case(b"chunked");
     let ends_well = codings.last().as_ref().is_some_and(is_chunked) && codings.iter().filter(is_chunked).count() == 1;
     if !ends_well || codings.iter().any(|coding| coding.is_empty()) {
         return Err(MALFORMED);
     }
-    if codings.len() > 1 { Err(Denied::CodingNotImplemented) } else { Ok(()) }
+    if codings.len() > 1 { Err(Rejection::CodingNotImplemented) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -283,7 +286,7 @@ mod tests {
             read(head.as_bytes(), &LIMITS).map(|head| head.expect("all of it").framing)
         };
         assert_eq!(of("Transfer-Encoding: Chunked"), Ok(Framing::CHUNKED));
-        assert_eq!(of("transfer-encoding: gzip, chunked"), Err(Denied::CodingNotImplemented));
+        assert_eq!(of("transfer-encoding: gzip, chunked"), Err(Rejection::CodingNotImplemented));
         for refused in [
             "Content-Length: 5\r\nTransfer-Encoding: chunked",
             "Content-Length: 5\r\nContent-Length: 5",
@@ -298,7 +301,7 @@ mod tests {
             "Transfer-Encoding: identity",
             "Transfer-Encoding: chunked\r\n , gzip",
         ] {
-            assert!(matches!(of(refused), Err(Denied::MalformedHead(_))), "{refused}");
+            assert!(matches!(of(refused), Err(Rejection::MalformedHead(_))), "{refused}");
         }
     }
 }

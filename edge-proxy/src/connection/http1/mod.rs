@@ -26,20 +26,20 @@ use pingora::{
     server::ShutdownWatch,
 };
 
-use crate::{admission::policy::Denied, proxy::context::RequestCtx, response::Answer, telemetry::Metrics};
+use crate::{proxy::context::RequestCtx, rejection::Rejection, response::LocalResponse, telemetry::Metrics};
 use head::Limits;
-use stream::Gate;
 pub use stream::Raw;
+use stream::ValidatingStream;
 
 tokio::task_local! {
-    static TURN: Arc<Turn>;
+    static TURN: Arc<RequestTurn>;
 }
 
 /// Says when the next request of a connection may begin.
 #[derive(Debug, Default)]
-struct Turn(AtomicBool);
+struct RequestTurn(AtomicBool);
 
-impl Turn {
+impl RequestTurn {
     fn take(&self) -> bool {
         self.0.swap(false, Ordering::Relaxed)
     }
@@ -56,14 +56,14 @@ pub fn begin_request() {
 pub fn take_over(session: &mut Session) -> Option<Raw> {
     let nothing = ServerSession::new_http1(Box::new(Cursor::new(Vec::new())));
     match mem::replace(session.as_downstream_mut(), nothing) {
-        ServerSession::H1(taken) => Some(taken.into_inner().into_any().downcast::<Gate>().ok()?.into_raw()),
+        ServerSession::H1(taken) => Some(taken.into_inner().into_any().downcast::<ValidatingStream>().ok()?.into_raw()),
         _ => None,
     }
 }
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct HeadTimeouts {
     /// From the first byte of a head to its last, and from the first moment of a connection to its first head's last byte.
     pub head: Duration,
     /// Between two requests.
@@ -71,39 +71,39 @@ pub struct Patience {
 }
 
 /// What the gate goes by.
-pub struct Rules {
+pub struct Settings {
     pub limits: Limits,
-    pub patience: Patience,
+    pub patience: HeadTimeouts,
     pub metrics: Arc<Metrics>,
 }
 
-impl Rules {
+impl Settings {
     /// The answer to what is refused at the gate, as it goes over the wire. It is logged and counted as any request is.
-    fn refuse(&self, denied: &Denied) -> Vec<u8> {
+    fn refuse(&self, denied: &Rejection) -> Vec<u8> {
         let mut ctx = RequestCtx::new(Arc::clone(&self.metrics));
-        let answer = Answer::problem(denied);
+        let answer = LocalResponse::problem(denied);
         ctx.answered(&answer);
         answer.last_on_wire(&ctx.id_text())
     }
 }
 
 /// An app behind a gate.
-pub struct Gated<App> {
+pub struct StrictHttp1<App> {
     app: Arc<App>,
-    rules: Arc<Rules>,
+    rules: Arc<Settings>,
 }
 
-impl<App> Gated<App> {
-    pub fn new(app: App, rules: Rules) -> Self {
+impl<App> StrictHttp1<App> {
+    pub fn new(app: App, rules: Settings) -> Self {
         Self { app: Arc::new(app), rules: Arc::new(rules) }
     }
 }
 
 #[async_trait]
-impl<App: HttpServerApp + Send + Sync + 'static> ServerApp for Gated<App> {
+impl<App: HttpServerApp + Send + Sync + 'static> ServerApp for StrictHttp1<App> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let turn = Arc::<Turn>::default();
-        let gate = Gate::new(stream, Arc::clone(&turn), Arc::clone(&self.rules));
+        let turn = Arc::<RequestTurn>::default();
+        let gate = ValidatingStream::new(stream, Arc::clone(&turn), Arc::clone(&self.rules));
         TURN.scope(turn, self.app.process_new(Box::new(gate), shutdown)).await
     }
 

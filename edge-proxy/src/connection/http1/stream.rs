@@ -24,8 +24,8 @@ use tokio::{
 };
 use tokio_util::io::poll_read_buf;
 
-use super::{Rules, Turn, framing::Framing, head};
-use crate::admission::policy::Denied;
+use super::{RequestTurn, Settings, framing::Framing, head};
+use crate::rejection::Rejection;
 
 /// How HTTP/2 begins without TLS (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -37,10 +37,10 @@ const REFUSED_FOR: Duration = Duration::from_secs(2);
 /// Stands for the rest of a chunked body that is malformed: a size that no reader takes.
 const NO_CHUNK: &[u8] = b"\rX";
 
-pub struct Gate {
+pub struct ValidatingStream {
     source: Source,
-    turn: Arc<Turn>,
-    rules: Arc<Rules>,
+    turn: Arc<RequestTurn>,
+    rules: Arc<Settings>,
     state: State,
     /// Judged, and to be read next.
     passed: BytesMut,
@@ -83,7 +83,7 @@ pub struct Raw {
 
 enum State {
     /// Whether it is HTTP/1 is not known yet; so many bytes have passed.
-    Opening(usize),
+    HandshakeTimeout(usize),
     /// Before a head, or in it; for the first of a connection the time runs from the start.
     Head {
         is_timed: bool,
@@ -96,11 +96,11 @@ enum State {
     Over,
 }
 
-impl Gate {
-    pub fn new(stream: Stream, turn: Arc<Turn>, rules: Arc<Rules>) -> Self {
+impl ValidatingStream {
+    pub fn new(stream: Stream, turn: Arc<RequestTurn>, rules: Arc<Settings>) -> Self {
         let timer = Box::pin(sleep(rules.patience.head));
         let source = Source { stream, came: BytesMut::new(), has_ended: false };
-        Self { source, turn, rules, state: State::Opening(0), passed: BytesMut::new(), timer }
+        Self { source, turn, rules, state: State::HandshakeTimeout(0), passed: BytesMut::new(), timer }
     }
 
     /// The connection, with whatever Pingora has not read of it.
@@ -116,7 +116,7 @@ impl Gate {
             return;
         }
         self.state = match self.state {
-            State::Opening(_) => State::Head { is_timed: true },
+            State::HandshakeTimeout(_) => State::Head { is_timed: true },
             State::Raw | State::Body(Framing::NONE | Framing::DONE) => {
                 self.timer.as_mut().reset(Instant::now() + self.rules.patience.idle);
                 State::Head { is_timed: false }
@@ -149,7 +149,7 @@ impl Gate {
         if self.timer.as_mut().poll(cx).is_ready() {
             match self.source.came.is_empty() {
                 true => self.state = State::Over,
-                false => self.refuse(&Denied::HeadTimeout),
+                false => self.refuse(&Rejection::HeadTimeout),
             }
             return Poll::Ready(Ok(()));
         }
@@ -159,7 +159,7 @@ impl Gate {
         Poll::Ready(Ok(()))
     }
 
-    fn refuse(&mut self, denied: &Denied) {
+    fn refuse(&mut self, denied: &Rejection) {
         self.source.came = BytesMut::new();
         self.timer.as_mut().reset(Instant::now() + REFUSED_FOR);
         self.state = State::Refused(self.rules.refuse(denied).into());
@@ -235,7 +235,7 @@ impl Gate {
     }
 }
 
-impl AsyncRead for Gate {
+impl AsyncRead for ValidatingStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let gate = &mut *self;
         gate.take_turn();
@@ -246,10 +246,10 @@ impl AsyncRead for Gate {
                 break;
             }
             match gate.state {
-                State::Opening(passed) => {
+                State::HandshakeTimeout(passed) => {
                     if !gate.source.came.is_empty() {
                         gate.passed = std::mem::take(&mut gate.source.came);
-                        gate.state = State::Opening(passed + gate.passed.len());
+                        gate.state = State::HandshakeTimeout(passed + gate.passed.len());
                         continue;
                     }
                     if passed >= PREFACE.len() {
@@ -275,7 +275,7 @@ impl AsyncRead for Gate {
     }
 }
 
-impl AsyncWrite for Gate {
+impl AsyncWrite for ValidatingStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.source.stream).poll_write(cx, bytes)
     }
@@ -302,7 +302,7 @@ impl AsyncWrite for Gate {
 }
 
 #[async_trait]
-impl Peek for Gate {
+impl Peek for ValidatingStream {
     /// Unlike Pingora's own it does not wait for as many bytes as HTTP/2 begins with: a request can be shorter than that.
     async fn try_peek(&mut self, bytes: &mut [u8]) -> io::Result<bool> {
         while self.source.came.len() < bytes.len() && PREFACE.starts_with(&self.source.came) {
@@ -321,19 +321,19 @@ impl Peek for Gate {
 }
 
 #[async_trait]
-impl Shutdown for Gate {
+impl Shutdown for ValidatingStream {
     async fn shutdown(&mut self) {
         self.source.stream.shutdown().await;
     }
 }
 
-impl UniqueID for Gate {
+impl UniqueID for ValidatingStream {
     fn id(&self) -> UniqueIDType {
         self.source.stream.id()
     }
 }
 
-impl Ssl for Gate {
+impl Ssl for ValidatingStream {
     fn get_ssl(&self) -> Option<&TlsRef> {
         self.source.stream.get_ssl()
     }
@@ -347,7 +347,7 @@ impl Ssl for Gate {
     }
 }
 
-impl GetTimingDigest for Gate {
+impl GetTimingDigest for ValidatingStream {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
         self.source.stream.get_timing_digest()
     }
@@ -361,7 +361,7 @@ impl GetTimingDigest for Gate {
     }
 }
 
-impl GetProxyDigest for Gate {
+impl GetProxyDigest for ValidatingStream {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         self.source.stream.get_proxy_digest()
     }
@@ -371,7 +371,7 @@ impl GetProxyDigest for Gate {
     }
 }
 
-impl GetSocketDigest for Gate {
+impl GetSocketDigest for ValidatingStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         self.source.stream.get_socket_digest()
     }
@@ -381,7 +381,7 @@ impl GetSocketDigest for Gate {
     }
 }
 
-impl fmt::Debug for Gate {
+impl fmt::Debug for ValidatingStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without what came: it holds credentials.
         f.debug_struct("Gate").finish_non_exhaustive()

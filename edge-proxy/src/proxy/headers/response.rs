@@ -18,7 +18,7 @@ use crate::{
             plan::{self, Plan, joined},
             validators,
         },
-        origins::Spellings,
+        origins::OriginPatterns,
     },
 };
 
@@ -70,7 +70,7 @@ pub fn from_upstream(
     asked: &RequestHeader,
     request: &Request,
     admitted: &Admitted,
-    upstreams: &Spellings,
+    upstreams: &OriginPatterns,
 ) -> pingora::Result<()> {
     NOT_FROM_UPSTREAM.iter().for_each(|name| drop(head.remove_header(name)));
     let shown = admitted.shown.as_ref();

@@ -10,7 +10,7 @@ const CLOSE: u8 = 0x8;
 
 /// Follows one direction of a WebSocket.
 #[derive(Debug, Default)]
-pub struct Boundary {
+pub struct FrameTracker {
     head: [u8; MAX_HEAD],
     head_len: usize,
     /// Bytes of the current frame's payload that are still to come.
@@ -18,7 +18,7 @@ pub struct Boundary {
     has_closed: bool,
 }
 
-impl Boundary {
+impl FrameTracker {
     /// Takes in the next bytes of the stream.
     pub fn feed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
@@ -124,7 +124,7 @@ mod tests {
             .collect();
         let stream = frames.concat();
         for step in [1, 2, 3, 7, 1000, 65_537] {
-            let mut boundary = Boundary::default();
+            let mut boundary = FrameTracker::default();
             let mut fed = 0;
             for chunk in stream.chunks(step) {
                 boundary.feed(chunk);
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(server_close(4003, "token revoked"), [&[0x88, 15, 0x0f, 0xa3][..], b"token revoked"].concat());
         let masked = client_close(1001, "", [1, 2, 3, 4]);
         assert_eq!(masked, [0x88, 0x82, 1, 2, 3, 4, 0x03 ^ 1, 0xe9 ^ 2]);
-        let mut boundary = Boundary::default();
+        let mut boundary = FrameTracker::default();
         boundary.feed(&frame(10, true));
         assert!(!boundary.has_closed());
         boundary.feed(&server_close(4003, &"x".repeat(500)));

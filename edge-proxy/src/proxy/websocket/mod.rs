@@ -31,18 +31,18 @@ use uuid::Uuid;
 
 use crate::{
     Edge,
-    admission::{permit::Permit, policy::Denied},
+    admission::permit::Permit,
     connection::http1,
-    grants::evaluate::Ending,
     origin::Origin,
     proxy::{
         context::{Admitted, Request, RequestCtx},
         exchange::{self, Failure},
         headers,
-        websocket::frames::Boundary,
+        websocket::frames::FrameTracker,
     },
+    rejection::{EndReason, Rejection},
 };
-use pipe::{Passed, Way};
+use pipe::{Pipe, PipeEnd};
 
 /// How long a peer may take to let a tunnel end gently; it gets this twice at most, within the second that a cut may take.
 pub const CLOSE_WITHIN: Duration = Duration::from_millis(400);
@@ -59,15 +59,15 @@ struct Close {
 impl Close {
     const GOING_AWAY: Self = Self { code: 1001, reason: "going away" };
 
-    fn of(ending: Ending) -> Self {
+    fn of(ending: EndReason) -> Self {
         match ending {
-            Ending::Expired => Self { code: 4001, reason: "token expired" },
-            Ending::Revoked => Self { code: 4003, reason: "token revoked" },
-            Ending::Suspended => Self { code: 4004, reason: "account suspended" },
-            Ending::KeptOut => Self { code: 4005, reason: "address not allowed" },
-            Ending::TakenOver => Self { code: 4008, reason: "device taken over" },
-            Ending::EndedByAdministrator => Self { code: 4009, reason: "session ended by administrator" },
-            Ending::RedisAway => Self { code: 1013, reason: "try again later" },
+            EndReason::Expired => Self { code: 4001, reason: "token expired" },
+            EndReason::Revoked => Self { code: 4003, reason: "token revoked" },
+            EndReason::Suspended => Self { code: 4004, reason: "account suspended" },
+            EndReason::NetworkNotAllowed => Self { code: 4005, reason: "address not allowed" },
+            EndReason::TakenOver => Self { code: 4008, reason: "device taken over" },
+            EndReason::EndedByAdministrator => Self { code: 4009, reason: "session ended by administrator" },
+            EndReason::RedisUnavailable => Self { code: 1013, reason: "try again later" },
         }
     }
 }
@@ -76,16 +76,16 @@ impl Close {
 pub async fn run(edge: &Arc<Edge>, session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
     let (request, admitted) = match (&ctx.request, ctx.admitted()) {
         (Some(request), Some(admitted)) => (Arc::clone(request), admitted.clone()),
-        _ => return Err(Denied::Fault.into()),
+        _ => return Err(Rejection::Fault.into()),
     };
     let mut upstream = exchange::connect(edge, ctx).await?;
-    let origin = ctx.journey.origin().ok_or(Denied::Fault)?;
+    let origin = ctx.journey.origin().ok_or(Rejection::Fault)?;
     let head = handshake(session.req_header(), &request, &admitted, origin, edge);
-    let mut head = head.map_err(|_| Denied::Fault)?;
-    ctx.sends(&mut head).map_err(|_| Denied::Fault)?;
+    let mut head = head.map_err(|_| Rejection::Fault)?;
+    ctx.sends(&mut head).map_err(|_| Rejection::Fault)?;
     admitted.permit.sent();
     let written = upstream.write_request_header(Box::new(head)).await;
-    written.map_err(|_| exchange::broken(ctx, Denied::UpstreamUnreachable))?;
+    written.map_err(|_| exchange::broken(ctx, Rejection::UpstreamUnreachable))?;
     let status = exchange::answer(edge, session, &mut upstream, ctx).await?;
     if status != StatusCode::SWITCHING_PROTOCOLS {
         return exchange::pass_body(edge, session, &mut upstream, ctx).await;
@@ -95,8 +95,8 @@ pub async fn run(edge: &Arc<Edge>, session: &mut Session, ctx: &mut RequestCtx) 
     let mut tunnel = Tunnel {
         client: client.stream,
         upstream: upstream.into_inner(),
-        to_upstream: Way::default(),
-        to_client: Way::default(),
+        to_upstream: Pipe::default(),
+        to_client: Pipe::default(),
         ctx: ctx.hand_over(),
     };
     tunnel.begin(client.came.freeze(), early);
@@ -148,8 +148,8 @@ impl Drop for Counted {
 struct Tunnel {
     client: Stream,
     upstream: Stream,
-    to_upstream: Way,
-    to_client: Way,
+    to_upstream: Pipe,
+    to_client: Pipe,
     /// Tells of the request once both connections are closed.
     ctx: RequestCtx,
 }
@@ -159,8 +159,8 @@ impl Tunnel {
     fn begin(&mut self, of_client: Bytes, of_upstream: Bytes) {
         self.ctx.count_in(of_client.len() as u64);
         self.ctx.count_out(of_upstream.len() as u64);
-        self.to_upstream = Way::beginning_with(of_client);
-        self.to_client = Way::beginning_with(of_upstream);
+        self.to_upstream = Pipe::beginning_with(of_client);
+        self.to_client = Pipe::beginning_with(of_upstream);
     }
 
     async fn run(mut self, edge: Arc<Edge>, permit: Arc<Permit>) {
@@ -190,22 +190,22 @@ impl Tunnel {
     /// Passes on both ways until one side is gone.
     async fn carry(&mut self) {
         let ended = poll_fn(|cx| match self.poll_to_upstream(cx, |_| true) {
-            Poll::Pending => self.poll_to_client(cx, |_| true).map(|_| Passed::NothingComes),
+            Poll::Pending => self.poll_to_client(cx, |_| true).map(|_| PipeEnd::NothingComes),
             ended => ended,
         });
-        if let Passed::NothingIsTaken = ended.await {
+        if let PipeEnd::NothingIsTaken = ended.await {
             // The upstream's last words may still be on their way to the client.
             let last_words = poll_fn(|cx| self.poll_to_client(cx, |_| true));
             let _ = tokio::time::timeout(LAST_WORDS_WITHIN, last_words).await;
         }
     }
 
-    fn poll_to_upstream(&mut self, cx: &mut Context<'_>, is_wanted: fn(&Boundary) -> bool) -> Poll<Passed> {
+    fn poll_to_upstream(&mut self, cx: &mut Context<'_>, is_wanted: fn(&FrameTracker) -> bool) -> Poll<PipeEnd> {
         let Self { client, upstream, to_upstream, ctx, .. } = self;
         to_upstream.poll_pass((client, upstream), cx, is_wanted, |bytes| ctx.count_in(bytes))
     }
 
-    fn poll_to_client(&mut self, cx: &mut Context<'_>, is_wanted: fn(&Boundary) -> bool) -> Poll<Passed> {
+    fn poll_to_client(&mut self, cx: &mut Context<'_>, is_wanted: fn(&FrameTracker) -> bool) -> Poll<PipeEnd> {
         let Self { client, upstream, to_client, ctx, .. } = self;
         to_client.poll_pass((upstream, client), cx, is_wanted, |bytes| ctx.count_out(bytes))
     }
@@ -213,19 +213,19 @@ impl Tunnel {
     /// Finishes the frame that is under way in each direction, puts a close frame behind it, and waits for the client to say
     /// the same: closing a socket with bytes unread could take the close frame back. Neither side waits for the other's frame.
     async fn close(&mut self, close: Close) {
-        let is_within_frame = |boundary: &Boundary| !boundary.is_between_frames();
+        let is_within_frame = |boundary: &FrameTracker| !boundary.is_between_frames();
         let finished = poll_fn(|cx| {
-            if let Poll::Ready(Passed::NothingComes) = self.poll_to_upstream(cx, is_within_frame) {
-                return Poll::Ready(Passed::NothingComes);
+            if let Poll::Ready(PipeEnd::NothingComes) = self.poll_to_upstream(cx, is_within_frame) {
+                return Poll::Ready(PipeEnd::NothingComes);
             }
             self.poll_to_client(cx, is_within_frame)
         });
-        let Passed::Enough = finished.await else { return };
+        let PipeEnd::Enough = finished.await else { return };
         self.to_client.add(frames::server_close(close.code, close.reason));
         if poll_fn(|cx| self.to_client.poll_write(&mut self.client, cx)).await.is_err() {
             return;
         }
-        if let Passed::NothingComes = poll_fn(|cx| self.poll_to_upstream(cx, is_within_frame)).await {
+        if let PipeEnd::NothingComes = poll_fn(|cx| self.poll_to_upstream(cx, is_within_frame)).await {
             return;
         }
         if !self.to_upstream.has_closed() {

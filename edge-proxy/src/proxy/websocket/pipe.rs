@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes};
 use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proxy::websocket::frames::Boundary;
+use crate::proxy::websocket::frames::FrameTracker;
 
 /// How much is read at once, and how often before the other direction, and what ends the tunnel, have their turn.
 const READ_BYTES: usize = 16 * 1024;
@@ -20,17 +20,17 @@ const READS_AT_ONCE: usize = 8;
 
 /// One direction of a tunnel.
 #[derive(Default)]
-pub struct Way {
+pub struct Pipe {
     /// Read, and not taken yet by whom it is for.
     rest: Bytes,
     /// Whether some of what was taken may stand in a buffer.
     is_unflushed: bool,
     /// How far it was read.
-    boundary: Boundary,
+    boundary: FrameTracker,
 }
 
 /// Why a direction passes nothing on any more.
-pub enum Passed {
+pub enum PipeEnd {
     /// All that was wanted.
     Enough,
     /// Nothing more comes.
@@ -39,7 +39,7 @@ pub enum Passed {
     NothingIsTaken,
 }
 
-impl Way {
+impl Pipe {
     /// With what was read before.
     pub fn beginning_with(bytes: Bytes) -> Self {
         let mut way = Self { rest: bytes, ..Self::default() };
@@ -57,28 +57,28 @@ impl Way {
         &mut self,
         (from, to): (&mut Stream, &mut Stream),
         cx: &mut Context<'_>,
-        is_wanted: fn(&Boundary) -> bool,
+        is_wanted: fn(&FrameTracker) -> bool,
         mut count: impl FnMut(u64),
-    ) -> Poll<Passed> {
+    ) -> Poll<PipeEnd> {
         for _ in 0..READS_AT_ONCE {
             if ready!(self.poll_write(to, cx)).is_err() {
-                return Poll::Ready(Passed::NothingIsTaken);
+                return Poll::Ready(PipeEnd::NothingIsTaken);
             }
             if !is_wanted(&self.boundary) {
-                return Poll::Ready(Passed::Enough);
+                return Poll::Ready(PipeEnd::Enough);
             }
             // Not on the heap: nothing is held for a peer that says nothing.
             let mut space = [const { MaybeUninit::uninit() }; READ_BYTES];
             let mut read = ReadBuf::uninit(&mut space);
             if ready!(Pin::new(&mut *from).poll_read(cx, &mut read)).is_err() || read.filled().is_empty() {
-                return Poll::Ready(Passed::NothingComes);
+                return Poll::Ready(PipeEnd::NothingComes);
             }
             let bytes = read.filled();
             count(bytes.len() as u64);
             self.boundary.feed(bytes);
             let written = match Pin::new(&mut *to).poll_write(cx, bytes) {
                 Poll::Ready(Ok(written)) => written,
-                Poll::Ready(Err(_)) => return Poll::Ready(Passed::NothingIsTaken),
+                Poll::Ready(Err(_)) => return Poll::Ready(PipeEnd::NothingIsTaken),
                 Poll::Pending => 0,
             };
             self.is_unflushed = true;
@@ -157,7 +157,7 @@ mod tests {
         let sent: Vec<u8> = (0..=250).cycle().take(MANY_BYTES).collect();
         sender.write_all(&sent).await.expect("sent");
         drop(sender);
-        let (mut way, mut counted, mut turns) = (Way::default(), 0, 0);
+        let (mut way, mut counted, mut turns) = (Pipe::default(), 0, 0);
         let passed = loop {
             let woken = Arc::<Woken>::default();
             let waker = Waker::from(Arc::clone(&woken));
@@ -168,7 +168,7 @@ mod tests {
             }
             assert!(woken.0.load(Ordering::Relaxed), "it stands still though there is more");
         };
-        assert!(matches!(passed, Passed::NothingComes));
+        assert!(matches!(passed, PipeEnd::NothingComes));
         assert_eq!((turns, counted), (3, MANY_BYTES as u64));
         drop(to);
         let mut received = Vec::new();
@@ -182,8 +182,8 @@ mod tests {
         let (mut receiver, to) = duplex(10);
         let (mut from, mut to): (Stream, Stream) = (Box::new(from), Box::new(to));
         sender.write_all(&[7; 2 * READ_BYTES]).await.expect("sent");
-        let (mut way, mut counted) = (Way::default(), 0);
-        let mut pass = |way: &mut Way| {
+        let (mut way, mut counted) = (Pipe::default(), 0);
+        let mut pass = |way: &mut Pipe| {
             let mut cx = Context::from_waker(Waker::noop());
             assert!(way.poll_pass((&mut from, &mut to), &mut cx, |_| true, |bytes| counted += bytes).is_pending());
             counted

@@ -12,7 +12,7 @@ use crate::rewrite::{
     body::after_held,
     escapes,
     html::scanner::{LONGEST_TAG, Look, Scanner},
-    origins::Spellings,
+    origins::OriginPatterns,
 };
 
 const INTEGRITY: &str = "integrity";
@@ -36,7 +36,7 @@ pub struct Integrity {
 /// What decides where the links of a page lead.
 #[derive(Debug)]
 struct Page {
-    spellings: Arc<Spellings>,
+    spellings: Arc<OriginPatterns>,
     shown: Origin,
     /// What relative links are relative to, as far as its origin goes: where the page itself lies is not known.
     base: Url,
@@ -47,7 +47,7 @@ struct Page {
 
 impl Integrity {
     /// For a page in which the origins of `spellings` will become `shown`, but have not yet.
-    pub fn new(spellings: Arc<Spellings>, shown: Origin) -> Self {
+    pub fn new(spellings: Arc<OriginPatterns>, shown: Origin) -> Self {
         Self { scanner: Scanner::new(), page: Page::new(spellings, shown), held: Vec::new(), read: 0 }
     }
 
@@ -87,7 +87,7 @@ impl Integrity {
 }
 
 impl Page {
-    fn new(spellings: Arc<Spellings>, shown: Origin) -> Self {
+    fn new(spellings: Arc<OriginPatterns>, shown: Origin) -> Self {
         let base = Url::parse(&shown.to_string()).expect("an origin is a URL");
         Self { spellings, shown, base, has_base: false, removed: 0 }
     }
@@ -154,8 +154,8 @@ mod tests {
         text.parse().expect("an origin")
     }
 
-    fn spellings() -> Arc<Spellings> {
-        Arc::new(Spellings::of(&["https://zenzefi.local", "https://assets.zenzefi.local:8443"].map(origin)))
+    fn spellings() -> Arc<OriginPatterns> {
+        Arc::new(OriginPatterns::of(&["https://zenzefi.local", "https://assets.zenzefi.local:8443"].map(origin)))
     }
 
     fn integrity() -> Integrity {

@@ -2,11 +2,11 @@
 
 use url::Url;
 
-use crate::rewrite::origins::Spellings;
+use crate::rewrite::origins::OriginPatterns;
 use crate::{admission::credential, origin::Origin};
 
 /// Maps a `Location` that names the upstream: to `shown`, or, where nobody's origin is known, to a path. `None` leaves it as it is.
-pub fn location(value: &str, upstreams: &Spellings, shown: Option<&Origin>) -> Option<String> {
+pub fn location(value: &str, upstreams: &OriginPatterns, shown: Option<&Origin>) -> Option<String> {
     match (after_upstream(value, upstreams), shown) {
         (Some(rest), Some(origin)) => {
             let slash = if rest.starts_with(['/', '\\']) { "" } else { "/" };
@@ -26,7 +26,7 @@ pub fn location(value: &str, upstreams: &Spellings, shown: Option<&Origin>) -> O
 }
 
 /// Rewrites every spelling of the upstream's origins in a header that may name some. `None` leaves it as it is.
-pub fn names(value: &str, upstreams: &Spellings, shown: &Origin) -> Option<String> {
+pub fn names(value: &str, upstreams: &OriginPatterns, shown: &Origin) -> Option<String> {
     upstreams.rewrite(value.as_bytes(), shown).and_then(|bytes| String::from_utf8(bytes).ok())
 }
 
@@ -84,7 +84,7 @@ pub fn cache_control(value: Option<&str>) -> Option<String> {
 /// Fits a `Content-Security-Policy` of the upstream to where its pages are shown: its origins become `shown`, also where a source is
 /// a host alone. What would make a browser leave a plain HTTP gateway for an HTTPS one goes, and what asks for an `integrity` that was
 /// taken off. `None` leaves it as it is.
-pub fn content_security_policy(value: &str, upstreams: &Spellings, shown: &Origin) -> Option<String> {
+pub fn content_security_policy(value: &str, upstreams: &OriginPatterns, shown: &Origin) -> Option<String> {
     let source = |source: &str| {
         let rewritten = names(source, upstreams, shown).unwrap_or_else(|| source.to_owned());
         let (host, path) = rewritten.split_at(rewritten.find('/').unwrap_or(rewritten.len()));
@@ -105,7 +105,7 @@ pub fn content_security_policy(value: &str, upstreams: &Spellings, shown: &Origi
 }
 
 /// What follows one of the upstream's origins in an absolute or protocol-relative URL.
-fn after_upstream<'a>(value: &'a str, upstreams: &Spellings) -> Option<&'a str> {
+fn after_upstream<'a>(value: &'a str, upstreams: &OriginPatterns) -> Option<&'a str> {
     let (scheme, rest) = value.split_once("//")?;
     let is_http = ["", "http:", "https:"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
     let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
@@ -114,7 +114,7 @@ fn after_upstream<'a>(value: &'a str, upstreams: &Spellings) -> Option<&'a str> 
 
 /// Where the authority of another server ends, at the front of a URL; 0 where there is none. It may hold what would end an origin in a
 /// text, such as a semicolon, and its scheme may end like one of ours: both are others.
-fn after_other_authority(value: &str, upstreams: &Spellings) -> usize {
+fn after_other_authority(value: &str, upstreams: &OriginPatterns) -> usize {
     let Some((scheme, rest)) = value.split_once("//") else { return 0 };
     let is_scheme = |scheme: &str| {
         let is_of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_redirect_to_the_upstream_stays_behind_the_gateway() {
-        let upstreams = Spellings::of(&[origin("https://zenzefi.local:8443"), origin("https://zenzefi.alias")]);
+        let upstreams = OriginPatterns::of(&[origin("https://zenzefi.local:8443"), origin("https://zenzefi.alias")]);
         let public = origin("https://gateway.example");
         let mapped = |value| location(value, &upstreams, Some(&public));
         assert_eq!(
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn an_api_client_gets_a_path_and_never_a_host() {
-        let upstreams = Spellings::of(&[origin("https://zenzefi.local")]);
+        let upstreams = OriginPatterns::of(&[origin("https://zenzefi.local")]);
         assert_eq!(location("https://zenzefi.local/a?b", &upstreams, None).as_deref(), Some("/a?b"));
         for other in ["//evil.com", "/\\evil.com", "/\t/evil.com"] {
             let absolute = format!("https://zenzefi.local{other}");
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_policy_lets_pages_reach_the_gateway_where_it_let_them_reach_the_upstream() {
-        let upstreams = Spellings::of(&[origin("https://zenzefi.local:8443")]);
+        let upstreams = OriginPatterns::of(&[origin("https://zenzefi.local:8443")]);
         let fitted = |value, shown: &str| content_security_policy(value, &upstreams, &origin(shown));
         let policy = "default-src 'self' https://zenzefi.local:8443; connect-src ZENZEFI.local:8443 wss://zenzefi.local:8443/ws \
                       https://cdn.example; upgrade-insecure-requests";
