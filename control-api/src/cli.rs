@@ -36,7 +36,7 @@ use crate::{
         ledger,
         passwords::Passwords,
     },
-    reload::{CHANGEABLE, Options, Reload},
+    server::reload::{CHANGEABLE, Options, Reload},
     telemetry,
 };
 

@@ -5,24 +5,19 @@
 //! and `snapshot` tell Redis, and `intake` reads what the edges tell.
 
 mod api;
-mod attempts;
-mod batch;
+mod assets;
 pub mod cli;
 pub mod config;
 mod console;
 mod db;
 mod domain;
-mod intake;
-mod limits;
-mod opening;
-mod outbox;
-mod provider;
-mod publisher;
-mod reconciler;
-mod reload;
-mod serve;
-mod snapshot;
-mod sweeper;
+mod http;
+mod input;
+mod jobs;
+mod payments;
+mod publish;
+mod redis;
+mod server;
 pub mod telemetry;
 
 use std::{
@@ -40,16 +35,16 @@ use tokio::{net::TcpListener, signal::unix::Signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    attempts::Attempts,
     config::Config,
     console::Assets,
-    domain::{idempotency::Sealer, jwt, passwords::Passwords, payments::Till, prices::Prices},
-    limits::Limits,
-    provider::Provider,
-    publisher::Publisher,
-    reload::Reload,
-    snapshot::Watch,
-    sweeper::Sweeper,
+    domain::{
+        idempotency::Sealer, jwt, login_throttle::Attempts, passwords::Passwords, payments::Till, prices::Prices,
+        rate_limits::Limits,
+    },
+    jobs::{redis_rebuild::Watch, sweeper::Sweeper},
+    payments::Provider,
+    redis::Publisher,
+    server::reload::Reload,
     telemetry::Metrics,
 };
 
@@ -57,7 +52,7 @@ use crate::{
 /// connections, and a task that waits for it would wait for ever.
 const ROUND_WITHIN: Duration = Duration::from_secs(30);
 /// How long tasks have to end once the program is told to stop: longer than open requests have.
-const STOP_WITHIN: Duration = serve::DRAIN_WITHIN.saturating_add(Duration::from_secs(3));
+const STOP_WITHIN: Duration = server::http::DRAIN_WITHIN.saturating_add(Duration::from_secs(3));
 
 /// How long the program waits for Redis at its start, to see whether it may evict keys.
 const CONTACT_WITHIN: Duration = Duration::from_secs(1);
@@ -94,7 +89,7 @@ pub enum RunError {
     #[error("REDIS_URL: Redis may evict keys (maxmemory-policy {policy}); set noeviction, or pass --allow-eviction")]
     RedisMayEvict { policy: String },
     #[error("PAYMENT_PROVIDER: {0}")]
-    Payments(#[from] provider::Unavailable),
+    Payments(#[from] payments::Unavailable),
     #[error("a task of the program ended by itself")]
     TaskEnded,
 }
@@ -186,14 +181,14 @@ pub async fn run(
     let redis_url = app.config.redis_url.clone();
     let (relay_db, relay_publisher, relay_metrics) = (db.clone(), publisher.clone(), metrics.clone());
     tasks.spawn("relay", |stop| async move {
-        outbox::relay(relay_db, database_url.expose(), relay_publisher, relay_metrics, stop).await;
+        jobs::outbox_relay::relay(relay_db, database_url.expose(), relay_publisher, relay_metrics, stop).await;
     });
     let watch = Watch { db: db.clone(), publisher: publisher.clone(), hour: app.config.hour, metrics: metrics.clone() };
     tasks.spawn("snapshot", |stop| watch.clone().watch(stop));
     tasks.spawn("ghosts", |stop| watch.haunt(stop));
     let (intake_db, intake_metrics) = (db.clone(), metrics.clone());
     tasks.spawn("intake", |stop| async move {
-        intake::read(intake_db, redis_url.expose(), intake_metrics, stop).await;
+        jobs::usage_consumer::read(intake_db, redis_url.expose(), intake_metrics, stop).await;
     });
     let sweeper = Sweeper {
         db: db.clone(),
@@ -205,12 +200,12 @@ pub async fn run(
     };
     tasks.spawn("sweeper", |stop| sweeper.sweep(stop));
     if let Some(till) = app.till.clone() {
-        tasks.spawn("reconciler", |stop| reconciler::reconcile(db.clone(), till, stop));
+        tasks.spawn("reconciler", |stop| jobs::payment_reconciler::reconcile(db.clone(), till, stop));
     }
-    let ops = api::ops::endpoint(Arc::clone(&app));
-    tasks.spawn("private listener", |stop| serve::serve(ops_listener, ops, metrics.clone(), stop));
+    let ops = server::ops::endpoint(Arc::clone(&app));
+    tasks.spawn("private listener", |stop| server::http::serve(ops_listener, ops, metrics.clone(), stop));
     let public = api::endpoint(Arc::clone(&app));
-    tasks.spawn("listener", |stop| serve::serve(listener, public, metrics.clone(), stop));
+    tasks.spawn("listener", |stop| server::http::serve(listener, public, metrics.clone(), stop));
 
     tasks.ended().await
 }

@@ -123,7 +123,7 @@ async fn the_log_can_be_made_quiet_and_loud_again() {
         let url = format!("{}{path}", stack.control.plane.url());
         stack.control.api.client().get(url).answer().await;
     };
-    reads(&stack, "LOG_LEVEL=warn,edge_proxy::process::reload=info,control_api::reload=info\n", READ).await;
+    reads(&stack, "LOG_LEVEL=warn,edge_proxy::process::reload=info,control_api::server::reload=info\n", READ).await;
     ran("/certificates/while-quiet").await;
     reads(&stack, "LOG_LEVEL=info\n", READ).await;
     ran("/certificates/while-loud").await;

@@ -12,17 +12,17 @@ use poem_openapi::{
 
 use super::{
     Tag,
+    auth_guard::Superuser,
     body::{Body, body},
     error::ApiError,
-    guard::Superuser,
-    scalar::{Flag, Id, Limit, Networks, Offset, Reason, Search, Timestamp, Znc},
     tokens::{Restrict, Restricted, Token, pending},
 };
+use crate::input::{Flag, Id, Limit, Networks, Offset, Reason, Search, Timestamp, Znc};
 use crate::{
     App, console,
     db::{access_token, user},
     domain::administration,
-    outbox,
+    jobs::outbox_relay,
 };
 
 pub struct Admin;
@@ -248,7 +248,7 @@ impl Admin {
         let id = id.0.0;
         administration::restrict_token(db, config.hour, &superuser.0, id, body.0.into()).await?;
         tracing::info!(by = %superuser.0.user.id, token_id = %id, "a token was restricted");
-        let delivery = outbox::deliver(db, publisher, id).await;
+        let delivery = outbox_relay::deliver(db, publisher, id).await;
         let owned = access_token::find(db, id).await?.ok_or(crate::domain::Error::TokenNotFound)?;
         let token = Token::new(&owned.token, config.hour, owned.user_is_active, Utc::now());
         Ok(Json(Restricted::new(token, delivery)))
@@ -266,7 +266,7 @@ impl Admin {
         let id = id.0.0;
         administration::revoke_token(db, &superuser.0, id).await?;
         tracing::info!(by = %superuser.0.user.id, token_id = %id, "a token was revoked");
-        let delivery = outbox::deliver(db, publisher, id).await;
+        let delivery = outbox_relay::deliver(db, publisher, id).await;
         Ok(Json(Revoked {
             revoked: true,
             token_id: Id(id),

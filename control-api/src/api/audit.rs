@@ -6,12 +6,8 @@ use poem::web::Data;
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 use serde_json::Value;
 
-use super::{
-    Tag,
-    error::ApiError,
-    guard::Superuser,
-    scalar::{Id, Limit, Name, Offset, Timestamp, Znc},
-};
+use super::{Tag, auth_guard::Superuser, error::ApiError};
+use crate::input::{Id, Limit, Name, Offset, Timestamp, Znc};
 use crate::{
     App,
     db::{audit_log, transaction::Difference},

@@ -10,10 +10,8 @@ use poem_openapi::{
 };
 use serde_json::{Map, Value};
 
-use super::{
-    error::{ApiError, FieldError},
-    scalar::Field,
-};
+use super::error::{ApiError, FieldError};
+use crate::input::Field;
 
 /// An object whose fields are read one by one.
 pub trait FromFields: Sized {

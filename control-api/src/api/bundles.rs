@@ -15,13 +15,13 @@ use uuid::Uuid;
 
 use super::{
     Tag,
+    auth_guard::{CurrentUser, Superuser},
     body::{Body, body},
     error::ApiError,
-    guard::{CurrentUser, Superuser},
-    scalar::{
-        BundleName, Description, Flag, Id, IdempotencyKey, Percent, Scope, SoldHours, Timestamp, TokenCount, Znc,
-    },
     tokens::IssuedToken,
+};
+use crate::input::{
+    BundleName, Description, Flag, Id, IdempotencyKey, Percent, Scope, SoldHours, Timestamp, TokenCount, Znc,
 };
 use crate::{
     App,
@@ -30,7 +30,7 @@ use crate::{
         bundles::{self, Offer},
         idempotency::Once,
     },
-    outbox,
+    jobs::outbox_relay,
 };
 
 /// Where they are listed, and the same as some clients write it.
@@ -218,7 +218,7 @@ impl Bundles {
         let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "bundles/purchase", key: &key.0, request });
         let bought = bundles::purchase(db, prices, &user.0, id, once.as_ref()).await?;
         let token_ids: Vec<Uuid> = bought.tokens.iter().map(|issued| issued.token.id).collect();
-        outbox::deliver_all(db, publisher, &token_ids).await;
+        outbox_relay::deliver_all(db, publisher, &token_ids).await;
         let now = Utc::now();
         Ok(Json(BoughtBundle {
             bundle_name: bought.receipt.bundle_name,

@@ -12,10 +12,12 @@ use serde_json::json;
 
 use super::{
     Tag,
+    auth_guard::CurrentUser,
     body::{Body, body},
     error::{ApiError, FieldError},
-    guard::CurrentUser,
-    scalar::{Id, IdempotencyKey, Limit, Offset, ReturnUrl, SignedZnc, Timestamp, TopUp, TransactionType, Znc, znc},
+};
+use crate::input::{
+    Id, IdempotencyKey, Limit, Offset, ReturnUrl, SignedZnc, Timestamp, TopUp, TransactionType, Znc, znc,
 };
 use crate::{
     App,
@@ -25,7 +27,7 @@ use crate::{
         idempotency::Once,
         payments::{self, Till},
     },
-    provider::Provider,
+    payments::Provider,
 };
 
 /// How many lines a page of the ledger has if nobody says.

@@ -15,8 +15,8 @@ use poem_openapi::{
 };
 use shared::{rate::Exceeded, redis::replies::DURATIONS_HOURS};
 
-use super::scalar::znc;
 use crate::domain;
+use crate::input::znc;
 
 /// When to ask again for what only an operator can switch on.
 const NOT_CONFIGURED_FOR_SECONDS: &str = "3600";

@@ -7,7 +7,6 @@ use chrono::Utc;
 use poem::{Endpoint, FromRequest, Request, Response, endpoint::make, get, http::StatusCode};
 use uuid::Uuid;
 
-use super::{pages, scalar::znc};
 use crate::{
     App,
     db::payment,
@@ -16,8 +15,9 @@ use crate::{
         audit::Origin,
         payments::{self, Till},
     },
-    provider::{Decision, Mock, Notice, Provider},
+    payments::{Decision, Mock, Notice, Provider},
 };
+use crate::{input::znc, server::documents};
 
 /// Its path, for those who list what paths know.
 pub const TEMPLATE: &str = "/mock-pay/{id}";
@@ -125,5 +125,5 @@ fn escaped(text: &str) -> String {
 }
 
 fn page(status: StatusCode, content: &str) -> Response {
-    pages::small(status, "Mock payment", content)
+    documents::small(status, "Mock payment", content)
 }

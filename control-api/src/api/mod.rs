@@ -2,18 +2,14 @@
 
 mod admin;
 mod audit;
-mod auth;
+pub mod auth_guard;
 mod body;
 mod bundles;
 mod currency;
-mod document;
-mod error;
-mod guard;
-mod layer;
+pub mod error;
+pub mod login;
 mod mock_pay;
-pub mod ops;
-mod pages;
-mod scalar;
+pub mod openapi;
 mod sessions;
 mod stats;
 mod tokens;
@@ -25,16 +21,19 @@ use std::sync::Arc;
 use poem::{Endpoint, EndpointExt, Response};
 use poem_openapi::{OpenApi, OpenApiService, Tags};
 
-pub use document::document;
-pub use error::ApiError;
-pub use guard::Recognised;
-pub use scalar::{BundleName, Description, Networks, Percent, Reason, Scope, Search, SoldHours, TokenCount, Znc};
-pub use scalar::{
+pub use crate::input::{BundleName, Description, Networks, Percent, Reason, Scope, Search, SoldHours, TokenCount, Znc};
+pub use crate::input::{
     Email, FullName, Method, NewPassword, Password, ReferralCode, RequestPath, Scalar, TopUp, Username, znc,
 };
+pub use auth_guard::Recognised;
+pub use error::ApiError;
+pub use openapi::document;
 pub use tokens::access_json;
 
-use crate::{App, console};
+use crate::{
+    App, console,
+    server::{documents, middleware},
+};
 
 #[derive(Tags)]
 enum Tag {
@@ -54,7 +53,7 @@ enum Tag {
 
 fn service() -> OpenApiService<impl OpenApi, ()> {
     let apis = (
-        auth::Auth,
+        login::Auth,
         users::Users,
         tokens::Tokens,
         bundles::Bundles,
@@ -71,16 +70,16 @@ fn service() -> OpenApiService<impl OpenApi, ()> {
 /// Everything that the public listener answers.
 pub fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> + 'static {
     let service = service();
-    let document = document::complete(&service.spec());
-    let methods = layer::Methods::of(&document)
+    let document = openapi::complete(&service.spec());
+    let methods = middleware::Methods::of(&document)
         .with(bundles::PATH_WITHOUT_SLASH, "GET, POST")
         .with(mock_pay::TEMPLATE, "GET, HEAD, POST")
         .with_all(console::FORMS)
         .with_all(console::ADMIN_FORMS);
     let swagger_page = service.swagger_ui_html().replace(&service.spec(), &document);
-    let route = console::routes(&app, pages::routes(swagger_page, document))
+    let route = console::routes(&app, documents::routes(swagger_page, document))
         .at(mock_pay::ROUTE, mock_pay::endpoint(Arc::clone(&app)))
         .nest_no_strip("/api", service);
     let route = route.data(Arc::clone(&app)).before(async |request| Ok(bundles::with_slash(request)));
-    layer::Layer::new(route, app, methods)
+    middleware::Layer::new(route, app, methods)
 }

@@ -6,12 +6,8 @@ use chrono::{Days as Span, Utc};
 use poem::web::Data;
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 
-use super::{
-    Tag,
-    error::ApiError,
-    guard::Superuser,
-    scalar::{Days, SignedZnc, Znc},
-};
+use super::{Tag, auth_guard::Superuser, error::ApiError};
+use crate::input::{Days, SignedZnc, Znc};
 use crate::{
     App,
     db::{session, stats},

@@ -15,17 +15,19 @@ use shared::{redis::replies::State, token::scope};
 
 use super::{
     Tag,
+    auth_guard::CurrentUser,
     body::{Body, body},
     error::ApiError,
-    guard::CurrentUser,
-    scalar::{Address, Flag, Hours, Id, IdempotencyKey, Method, Networks, RequestPath, Scope, Timestamp, Znc, znc},
+};
+use crate::input::{
+    Address, Flag, Hours, Id, IdempotencyKey, Method, Networks, RequestPath, Scope, Timestamp, Znc, znc,
 };
 use crate::{
     App,
     db::access_token::{self, Hour},
     domain::{access, idempotency::Once, refunds, tokens},
-    opening,
-    outbox::{self, Delivery},
+    http::browser_handoff,
+    jobs::outbox_relay::{self, Delivery},
 };
 
 /// How many of their tokens a person sees at once; the list does not page.
@@ -246,7 +248,7 @@ impl Tokens {
         let request = json!({ "duration_hours": hours, "scope": scope.as_str() });
         let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "tokens/purchase", key: &key.0, request });
         let issued = tokens::purchase(db, prices, &user.0, hours, scope, once.as_ref()).await?;
-        outbox::deliver(db, publisher, issued.token.id).await;
+        outbox_relay::deliver(db, publisher, issued.token.id).await;
         Ok(Purchased::Created(Json(IssuedToken::new(&issued, config.hour, Utc::now()))))
     }
 
@@ -280,7 +282,7 @@ impl Tokens {
         let App { db, publisher, config, .. } = &***app;
         let now = Utc::now();
         let token = tokens::restrict(db, config.hour, &user.0, id.0.0, body.0.into(), now).await?;
-        let delivery = outbox::deliver(db, publisher, token.id).await;
+        let delivery = outbox_relay::deliver(db, publisher, token.id).await;
         Ok(Json(Restricted::new(Token::new(&token, config.hour, true, now), delivery)))
     }
 
@@ -290,7 +292,7 @@ impl Tokens {
         let App { db, publisher, config, .. } = &***app;
         let id = id.0.0;
         let refund = refunds::refund(db, publisher, config.refund_hold, &user.0, id).await?;
-        let delivery = outbox::deliver(db, publisher, id).await;
+        let delivery = outbox_relay::deliver(db, publisher, id).await;
         Ok(Json(Refunded {
             revoked: true,
             refund_amount: Znc(refund.amount),
@@ -320,7 +322,7 @@ impl Tokens {
         let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "tokens/extend", key: &key.0, request });
         let terms = tokens::Terms { prices, hour: config.hour, now: Utc::now() };
         let extended = tokens::extend(db, &terms, &user.0, id, hours, once.as_ref()).await?;
-        outbox::deliver(db, publisher, id).await;
+        outbox_relay::deliver(db, publisher, id).await;
         Ok(Json(Token::new(&extended.token, config.hour, true, extended.at)))
     }
 
@@ -336,7 +338,7 @@ impl Tokens {
     ) -> Result<Json<IssuedToken>, ApiError> {
         let App { db, publisher, config, .. } = &***app;
         let issued = tokens::rotate(db, config.hour, &user.0, id.0.0, Utc::now()).await?;
-        outbox::deliver(db, publisher, issued.token.id).await;
+        outbox_relay::deliver(db, publisher, issued.token.id).await;
         Ok(Json(IssuedToken::new(&issued, config.hour, Utc::now())))
     }
 
@@ -345,7 +347,7 @@ impl Tokens {
     /// The browser that opens the URL gets a credential of its own.
     #[oai(path = "/:id/open", method = "post", operation_id = "open_token")]
     async fn open(&self, app: Data<&Arc<App>>, user: CurrentUser, id: Path<Id>) -> Result<Json<Opened>, ApiError> {
-        Ok(Json(Opened { url: opening::open(&app, &user.0, id.0.0, None).await? }))
+        Ok(Json(Opened { url: browser_handoff::open(&app, &user.0, id.0.0, None).await? }))
     }
 
     /// Takes a token away from the device that holds it
@@ -361,7 +363,7 @@ impl Tokens {
         let App { db, publisher, config, .. } = &***app;
         let id = id.0.0;
         tokens::release_device(db, config.hour, &user.0, id, Utc::now()).await?;
-        let delivery = outbox::deliver(db, publisher, id).await;
+        let delivery = outbox_relay::deliver(db, publisher, id).await;
         Ok(Json(Released { released: true, token_id: Id(id), pending: pending(delivery) }))
     }
 

@@ -7,11 +7,11 @@ use poem_openapi::{Object, OpenApi, payload::Json, types::MaybeUndefined};
 
 use super::{
     Tag,
+    auth_guard::CurrentUser,
     body::{Body, body},
     error::{ApiError, FieldError},
-    guard::CurrentUser,
-    scalar::{FullName, Id, NewPassword, Password, Timestamp, Znc},
 };
+use crate::input::{FullName, Id, NewPassword, Password, Timestamp, Znc};
 use crate::{
     App,
     db::{referral, user},

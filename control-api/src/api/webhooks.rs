@@ -10,7 +10,7 @@ use super::{Tag, body::Raw, error::ApiError};
 use crate::{
     App,
     domain::{Error, audit::Origin, payments},
-    provider::Notice,
+    payments::Notice,
 };
 
 pub struct Webhooks;

@@ -6,12 +6,12 @@ use poem::http::header;
 use shared::web::language::Language;
 
 use super::{
-    fields::{Faults, Fields},
-    frame::{Frame, Here},
+    form::{Faults, Fields},
+    layout::{Frame, Here},
     password,
-    reply::{self, Answer, Trouble},
-    visit::{self, Member, Visit},
-    wording,
+    request::{self, Member, Visit},
+    response::{self, Answer, Trouble},
+    text,
 };
 use crate::{
     App,
@@ -63,9 +63,9 @@ pub fn own_path(next: &str) -> &str {
 pub async fn choose_language(visit: Visit) -> Answer {
     let next = visit.query.text("next");
     let next = if is_before_login(next) { next } else { own_path(next) };
-    let mut response = reply::see_other(next)?;
+    let mut response = response::see_other(next)?;
     if let Some(lang) = Language::by_tag(visit.query.text("to")) {
-        response.headers_mut().insert(header::SET_COOKIE, visit::language_cookie(lang));
+        response.headers_mut().insert(header::SET_COOKIE, request::language_cookie(lang));
     }
     Ok(response)
 }
@@ -86,7 +86,7 @@ pub async fn show_login(visit: Visit) -> Answer {
         next: next.to_owned(),
         fault: None,
     };
-    reply::page(&page)
+    response::page(&page)
 }
 
 pub async fn log_in(visit: Visit) -> Answer {
@@ -106,11 +106,11 @@ pub async fn log_in(visit: Visit) -> Answer {
     match entered {
         Ok(user) => enter(&visit, &user, &next),
         Err(error @ (domain::Error::WrongCredentials | domain::Error::TooManyFailures { .. })) => {
-            let fault = Some(wording::refusal(visit.lang, &error));
+            let fault = Some(text::refusal(visit.lang, &error));
             let page = LoginPage { lang: visit.lang, frame: visit.frame(Here::Outside), email, next, fault };
             let wait =
                 if let domain::Error::TooManyFailures { wait } = &error { Some(wait.as_secs() + 1) } else { None };
-            Ok(reply::to_wait(reply::page_of(ApiError::status_of(error), &page), wait))
+            Ok(response::to_wait(response::page_of(ApiError::status_of(error), &page), wait))
         }
         Err(error) => Err(error.into()),
     }
@@ -119,16 +119,16 @@ pub async fn log_in(visit: Visit) -> Answer {
 /// A login of its own: whatever login the browser had before goes on nowhere.
 fn enter(visit: &Visit, user: &user::Model, next: &str) -> Answer {
     let jwt = visit.app.keys.issue_console(user, Utc::now());
-    let mut response = reply::see_other(next)?;
-    response.headers_mut().insert(header::SET_COOKIE, visit::login_cookie(&visit.app, &jwt));
+    let mut response = response::see_other(next)?;
+    response.headers_mut().insert(header::SET_COOKIE, request::login_cookie(&visit.app, &jwt));
     Ok(response)
 }
 
 pub async fn log_out(member: Member) -> Answer {
     // Copies of this login that were renewed last as long as one that is renewed now.
     accounts::log_out(&member.app.db, &member.session, Utc::now() + member.app.keys.lifetime()).await?;
-    let mut response = reply::see_other("/console/login?done=logged-out")?;
-    response.headers_mut().insert(header::SET_COOKIE, visit::no_login_cookie(&member.app));
+    let mut response = response::see_other("/console/login?done=logged-out")?;
+    response.headers_mut().insert(header::SET_COOKIE, request::no_login_cookie(&member.app));
     Ok(response)
 }
 
@@ -137,7 +137,7 @@ pub async fn show_registration(visit: Visit) -> Answer {
     form.set("ref", visit.query.text("ref"));
     form.set("next", own_path(visit.query.text("next")));
     let (lang, frame) = (visit.lang, visit.frame(Here::Outside));
-    reply::page(&RegistrationPage { lang, frame, form, faults: Faults::default() })
+    response::page(&RegistrationPage { lang, frame, form, faults: Faults::default() })
 }
 
 pub async fn register(visit: Visit) -> Answer {
@@ -148,7 +148,7 @@ pub async fn register(visit: Visit) -> Answer {
     let password = form.read_raw::<NewPassword>("password", lang, &mut faults);
     let refuse = |faults: Faults| {
         let (frame, form) = (visit.frame(Here::Outside), form.clone());
-        reply::refused(&RegistrationPage { lang, frame, form, faults })
+        response::refused(&RegistrationPage { lang, frame, form, faults })
     };
     let (Some(email), Some(username), Some(full_name), Some(password)) = (email, username, full_name, password) else {
         return refuse(faults);
@@ -175,7 +175,7 @@ pub async fn register(visit: Visit) -> Answer {
             enter(&visit, &user, if next == super::ROOT { "/console?done=welcome" } else { next })
         }
         Err(error) => {
-            let sentence = wording::refusal(lang, &error);
+            let sentence = text::refusal(lang, &error);
             match error {
                 domain::Error::EmailTaken => faults.add("email", sentence),
                 domain::Error::UsernameTaken => faults.add("username", sentence),
@@ -188,7 +188,7 @@ pub async fn register(visit: Visit) -> Answer {
 }
 
 pub async fn show_profile(member: Member) -> Answer {
-    reply::page(&profile_page(&member, None, Faults::default()))
+    response::page(&profile_page(&member, None, Faults::default()))
 }
 
 fn profile_page(member: &Member, full_name: Option<&str>, faults: Faults) -> ProfilePage {
@@ -206,19 +206,19 @@ fn profile_page(member: &Member, full_name: Option<&str>, faults: Faults) -> Pro
 pub async fn change_profile(member: Member) -> Answer {
     let mut faults = Faults::default();
     let Some(name) = member.form.read::<FullName>("full_name", member.lang, &mut faults) else {
-        return reply::refused(&profile_page(&member, Some(member.form.text("full_name")), faults));
+        return response::refused(&profile_page(&member, Some(member.form.text("full_name")), faults));
     };
     let full_name = Some(Some(name.0).filter(|name| !name.is_empty()));
     let change = accounts::ProfileChange { full_name, password: None };
     accounts::change_profile(&member.app.db, &member.app.passwords, &member.session, change).await?;
-    reply::see_other("/console/profile?done=profile")
+    response::see_other("/console/profile?done=profile")
 }
 
 /// A new password ends every login; this browser gets another.
 pub async fn change_password(member: Member) -> Answer {
     let mut faults = Faults::default();
     let Some(new) = member.form.read_raw::<NewPassword>("password", member.lang, &mut faults) else {
-        return reply::refused(&profile_page(&member, None, faults));
+        return response::refused(&profile_page(&member, None, faults));
     };
     let App { db, passwords, attempts, .. } = &*member.app;
     let current = member.form.raw("current_password").to_owned();
@@ -237,8 +237,8 @@ fn refuse_password(member: &Member, error: domain::Error) -> Answer {
     match error {
         domain::Error::WrongPassword | domain::Error::TooManyFailures { .. } => {
             let mut faults = Faults::default();
-            faults.add("current_password", wording::refusal(member.lang, &error));
-            reply::refused(&profile_page(member, None, faults))
+            faults.add("current_password", text::refusal(member.lang, &error));
+            response::refused(&profile_page(member, None, faults))
         }
         error => Err(error.into()),
     }
@@ -246,8 +246,8 @@ fn refuse_password(member: &Member, error: domain::Error) -> Answer {
 
 pub async fn log_out_everywhere(member: Member) -> Answer {
     accounts::log_out_everywhere(&member.app.db, &member.session).await?;
-    let mut response = reply::see_other("/console/login?done=sessions")?;
-    response.headers_mut().insert(header::SET_COOKIE, visit::no_login_cookie(&member.app));
+    let mut response = response::see_other("/console/login?done=sessions")?;
+    response.headers_mut().insert(header::SET_COOKIE, request::no_login_cookie(&member.app));
     Ok(response)
 }
 

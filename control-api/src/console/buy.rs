@@ -7,12 +7,12 @@ use shared::{redis::replies::DURATIONS_HOURS, token::scope::Scope, web::language
 use uuid::Uuid;
 
 use super::{
-    frame::{Frame, Here},
-    parts::address,
-    reply::{self, Answer, Trouble},
+    components::address,
+    layout::{Frame, Here},
+    request::Member,
+    response::{self, Answer, Trouble},
+    text,
     tokens::{self, once_key},
-    visit::Member,
-    wording,
 };
 use crate::{
     App,
@@ -22,7 +22,7 @@ use crate::{
         idempotency::Once,
         tokens::{Issued, purchase},
     },
-    outbox,
+    jobs::outbox_relay,
 };
 
 /// The most characters of a path in Zenzefi that a person is led back to.
@@ -76,11 +76,11 @@ pub async fn show(member: Member) -> Answer {
     let (app, lang) = (&member.app, member.lang);
     let wanted = member.query.number("hours").unwrap_or(24);
     let choices = DURATIONS_HOURS.into_iter().filter_map(|hours| {
-        let price = wording::money(lang, app.prices.of(hours.into())?);
+        let price = text::money(lang, app.prices.of(hours.into())?);
         Some(Choice { hours, name: name_of(lang, hours), price, is_first: u64::from(hours) == wanted })
     });
     let offers = bundles::list(&app.db, &app.prices, true).await?;
-    reply::page(&BuyPage {
+    response::page(&BuyPage {
         lang,
         frame: member.frame(Here::Buy),
         choices: choices.collect(),
@@ -127,10 +127,10 @@ fn offered(lang: Language, offer: bundles::Offer) -> Offer {
         name: bundle.name,
         description: bundle.description.unwrap_or_default(),
         holds: format!("{count} {tokens} × {}", name_of(lang, hours)),
-        scope: wording::scope(lang, &bundle.scope),
-        price: wording::money(lang, price.total),
-        before: (price.savings > Decimal::ZERO).then(|| wording::money(lang, price.base)),
-        per_token: wording::money(lang, price.per_token),
+        scope: text::scope(lang, &bundle.scope),
+        price: text::money(lang, price.total),
+        before: (price.savings > Decimal::ZERO).then(|| text::money(lang, price.base)),
+        per_token: text::money(lang, price.per_token),
     }
 }
 
@@ -159,7 +159,7 @@ enum Item {
 }
 
 impl Item {
-    async fn read(app: &App, fields: &super::fields::Fields) -> Result<(Self, Decimal), Trouble> {
+    async fn read(app: &App, fields: &super::form::Fields) -> Result<(Self, Decimal), Trouble> {
         if fields.has("bundle") {
             let id = fields.text("bundle").parse().map_err(|_| domain::Error::BundleNotFound)?;
             let offer = bundles::get(&app.db, &app.prices, id).await?;
@@ -182,7 +182,7 @@ pub async fn confirm(member: Member) -> Answer {
     let (item, price) = Item::read(&member.app, &member.query).await?;
     let key = Uuid::new_v4().to_string();
     let to = destination(member.query.text("to"));
-    reply::page(&purchase_page(&member, item, price, key, to, false))
+    response::page(&purchase_page(&member, item, price, key, to, false))
 }
 
 fn purchase_page(
@@ -199,7 +199,7 @@ fn purchase_page(
     let (what, scope) = match item {
         Item::Token { hours, scope } => {
             fields.extend([("hours", hours.to_string()), ("scope", scope.as_str().to_owned())]);
-            (name_of(lang, u32::try_from(hours).unwrap_or_default()), wording::scope(lang, scope.as_str()))
+            (name_of(lang, u32::try_from(hours).unwrap_or_default()), text::scope(lang, scope.as_str()))
         }
         Item::Bundle(offer) => {
             fields.push(("bundle", offer.bundle.id.to_string()));
@@ -211,16 +211,16 @@ fn purchase_page(
     let missing = (balance < price && !is_in_doubt).then(|| {
         let missing = price - balance;
         let top_up = address("/console/credits", [("amount", znc(missing).as_str()), ("next", &member.address)]);
-        (wording::money(lang, missing), top_up)
+        (text::money(lang, missing), top_up)
     });
     PurchasePage {
         lang,
         frame: member.frame(Here::Buy),
         what,
         scope,
-        price: wording::money(lang, price),
-        balance: wording::money(lang, balance),
-        after: wording::money(lang, balance - price),
+        price: text::money(lang, price),
+        balance: text::money(lang, balance),
+        after: text::money(lang, balance - price),
         is_in_doubt,
         missing,
         fields,
@@ -237,7 +237,7 @@ pub async fn buy(member: Member) -> Answer {
         let mut again = member.form.clone();
         again.remove("key");
         again.set("done", "price-changed");
-        return reply::see_other(&format!("/console/buy/confirm?{}", again.encoded()));
+        return response::see_other(&format!("/console/buy/confirm?{}", again.encoded()));
     }
     let key = once_key(&member)?.to_owned();
     let to = destination(member.form.text("to"));
@@ -260,15 +260,15 @@ pub async fn buy(member: Member) -> Answer {
         // Postgres may have gone with its yes on the way: the same form finds out, and buys only if nothing was bought.
         Err(error @ domain::Error::Database(_)) => {
             let page = purchase_page(&member, item, price, key, to, true);
-            return Ok(reply::page_of(ApiError::status_of(error), &page));
+            return Ok(response::page_of(ApiError::status_of(error), &page));
         }
         Err(error) => return Err(error.into()),
     };
     let ids: Vec<Uuid> = issued.iter().map(|Issued { token, .. }| token.id).collect();
-    outbox::deliver_all(db, publisher, &ids).await;
+    outbox_relay::deliver_all(db, publisher, &ids).await;
     let lang = member.lang;
     let title = lang.say("Your access", "Ваш доступ").to_owned();
-    let spent = wording::money(lang, spent);
+    let spent = text::money(lang, spent);
     let sentence = match lang {
         Language::English => format!("Bought for {spent}. The time starts with the first use."),
         Language::Russian => format!("Куплено за {spent}. Время пойдёт с первого использования."),

@@ -8,14 +8,14 @@ use shared::web::language::Language;
 
 use super::{
     account::own_path,
+    components::{Pager, Slice, Time},
     csv::Csv,
-    fields::Faults,
-    frame::{Frame, Here},
-    parts::{Pager, Slice, Time},
-    reply::{self, Answer, Trouble},
+    form::Faults,
+    layout::{Frame, Here},
+    request::Member,
+    response::{self, Answer, Trouble},
+    text,
     tokens::once_key,
-    visit::Member,
-    wording,
 };
 use crate::{
     App,
@@ -65,7 +65,7 @@ pub async fn show(member: Member) -> Answer {
     let amount = member.query.text("amount");
     let amount = if amount.is_empty() { znc(USUAL) } else { amount.to_owned() };
     let next = member.query.text("next").to_owned();
-    reply::page(&page(&member, amount, &next, Faults::default()).await?)
+    response::page(&page(&member, amount, &next, Faults::default()).await?)
 }
 
 async fn page(member: &Member, amount: String, next: &str, faults: Faults) -> Result<CreditsPage, Trouble> {
@@ -78,13 +78,13 @@ async fn page(member: &Member, amount: String, next: &str, faults: Faults) -> Re
     Ok(CreditsPage {
         lang,
         frame: member.frame(Here::Credits),
-        balance: wording::money(lang, member.session.user.currency_balance),
+        balance: text::money(lang, member.session.user.currency_balance),
         rate: app.till.as_ref().map(|till| znc(till.rub_per_znc)),
         amount,
         next: if next.is_empty() { String::new() } else { own_path(next).to_owned() },
         key: uuid::Uuid::new_v4().to_string(),
         faults,
-        kinds: ledger::Kind::ALL.map(|kind| (kind.as_str(), wording::transaction(lang, kind.as_str()))).into(),
+        kinds: ledger::Kind::ALL.map(|kind| (kind.as_str(), text::transaction(lang, kind.as_str()))).into(),
         kind: kind_name.unwrap_or_default().to_owned(),
         pager: Pager {
             lang,
@@ -107,11 +107,11 @@ fn chosen(member: &Member) -> Option<ledger::Kind> {
 fn listed(lang: Language, line: transaction::Model) -> Line {
     Line {
         at: Time(line.created_at),
-        kind: wording::transaction(lang, &line.kind),
-        description: wording::description(lang, &line.description),
-        amount: wording::money(lang, line.amount),
+        kind: text::transaction(lang, &line.kind),
+        description: text::description(lang, &line.description),
+        amount: text::money(lang, line.amount),
         is_income: line.amount > Decimal::ZERO,
-        balance_after: wording::money(lang, line.balance_after),
+        balance_after: text::money(lang, line.balance_after),
     }
 }
 
@@ -135,7 +135,7 @@ pub async fn file(member: Member) -> Answer {
         }
         offset += FILE_PAGE;
     }
-    reply::download("transactions.csv", "text/csv; charset=utf-8", csv.into_text())
+    response::download("transactions.csv", "text/csv; charset=utf-8", csv.into_text())
 }
 
 /// Leads on to where a payment is made. A form may lead nowhere but here and to the edge, so that a page leads on.
@@ -153,7 +153,7 @@ pub async fn top_up(member: Member) -> Answer {
     let (lang, form, mut faults) = (member.lang, &member.form, Faults::default());
     let Some(TopUp(amount)) = form.read_amount("amount", lang, &mut faults) else {
         let page = page(&member, form.text("amount").to_owned(), form.text("next"), faults).await?;
-        return Ok(reply::page_of(StatusCode::UNPROCESSABLE_ENTITY, &page));
+        return Ok(response::page_of(StatusCode::UNPROCESSABLE_ENTITY, &page));
     };
     let App { db, till, sealer, config, .. } = &*member.app;
     let till = till.as_ref().ok_or(domain::Error::PaymentsNotConfigured)?;
@@ -162,17 +162,17 @@ pub async fn top_up(member: Member) -> Answer {
     let request = json!({ "amount_znc": amount.normalize(), "return_url": return_url });
     let once = Once { sealer, endpoint: "currency/purchase", key, request };
     match payments::start(db, till, &member.session, amount, &return_url, Some(&once)).await {
-        Ok(started) => reply::page(&ToPaymentPage {
+        Ok(started) => response::page(&ToPaymentPage {
             lang,
             frame: member.frame(Here::Credits),
             url: started.url,
-            amount: wording::money(lang, started.amount_znc),
+            amount: text::money(lang, started.amount_znc),
             roubles: znc(started.amount_rub),
         }),
         Err(error @ domain::Error::AmountTooSmall) => {
-            faults.add("amount", wording::refusal(lang, &error));
+            faults.add("amount", text::refusal(lang, &error));
             let page = page(&member, form.text("amount").to_owned(), form.text("next"), faults).await?;
-            Ok(reply::page_of(StatusCode::UNPROCESSABLE_ENTITY, &page))
+            Ok(response::page_of(StatusCode::UNPROCESSABLE_ENTITY, &page))
         }
         Err(error) => Err(error.into()),
     }
@@ -204,12 +204,12 @@ pub async fn returned(member: Member) -> Answer {
     let found = payment::find_of_order(&member.app.db, user.id, order).await?;
     let payment = found.ok_or(Trouble::NotFound)?;
     let next = member.query.text("next");
-    reply::page(&ReturnedPage {
+    response::page(&ReturnedPage {
         lang,
         frame: member.frame(Here::Credits),
         status: payment.status,
-        amount: wording::money(lang, payment.amount_znc),
-        balance: wording::money(lang, user.currency_balance),
+        amount: text::money(lang, payment.amount_znc),
+        balance: text::money(lang, user.currency_balance),
         next: if next.is_empty() { "/console/credits".to_owned() } else { own_path(next).to_owned() },
     })
 }

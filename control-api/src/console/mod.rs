@@ -7,31 +7,31 @@
 
 mod account;
 mod admin;
-mod assets;
 mod buy;
 mod chart;
+pub mod components;
 mod credits;
 mod csv;
-mod fields;
-mod frame;
-mod home;
-mod parts;
+pub mod dashboard;
+pub mod form;
+pub mod layout;
 mod password;
 mod referrals;
-mod reply;
+pub mod request;
+pub mod response;
+pub mod text;
 mod tokens;
 mod usage;
-mod visit;
-mod wording;
 
 use std::sync::Arc;
 
 use poem::{Endpoint, Request, Response, Route, endpoint::make_sync, get, post};
 
 pub use self::admin::FORMS as ADMIN_FORMS;
-use self::visit::{anybody, member};
-pub use self::{assets::Assets, password::url as password_url};
+pub use self::password::url as password_url;
+use self::request::{anybody, member};
 use crate::App;
+pub use crate::assets::Assets;
 
 /// What is below it is a page for people, and never for scripts of another origin.
 pub const ROOT: &str = "/console";
@@ -71,7 +71,7 @@ pub const FORMS: &[(&str, &str)] = &[
 /// Its routes.
 pub fn routes(app: &Arc<App>, route: Route) -> Route {
     admin::routes(app, route)
-        .at(ROOT, get(member(app, home::show)))
+        .at(ROOT, get(member(app, dashboard::show)))
         .at("/console/buy", get(member(app, buy::show)).post(member(app, buy::buy)))
         .at("/console/buy/confirm", get(member(app, buy::confirm)))
         .at("/console/tokens", get(member(app, tokens::list)))
@@ -99,7 +99,7 @@ pub fn routes(app: &Arc<App>, route: Route) -> Route {
         .at(password::PATH, get(anybody(app, password::show)).post(anybody(app, password::set)))
         // Where the links of the API lead.
         .at("/register", get(anybody(app, account::show_registration)))
-        .at("/console/*rest", anybody(app, visit::nowhere))
+        .at("/console/*rest", anybody(app, request::nowhere))
 }
 
 fn asset(app: &Arc<App>) -> impl Endpoint<Output = Response> + 'static {

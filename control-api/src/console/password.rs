@@ -7,10 +7,10 @@ use poem::http::StatusCode;
 use shared::{token::credential::Credential, web::language::Language};
 
 use super::{
-    fields::Faults,
-    frame::{Frame, Here},
-    reply::{self, Answer},
-    visit::Visit,
+    form::Faults,
+    layout::{Frame, Here},
+    request::Visit,
+    response::{self, Answer},
 };
 use crate::{
     App,
@@ -42,7 +42,7 @@ fn form(visit: &Visit, code: &str, status: StatusCode, faults: Faults) -> Answer
     let code = Credential::parse_token_text(code).ok_or(Error::UnknownPasswordLink)?;
     let address = format!("{PATH}?code={}", code.expose());
     let frame = Frame { address, ..visit.frame(Here::Outside) };
-    Ok(reply::page_of(status, &SetPasswordPage { lang: visit.lang, frame, code: code.expose(), faults }))
+    Ok(response::page_of(status, &SetPasswordPage { lang: visit.lang, frame, code: code.expose(), faults }))
 }
 
 pub async fn set(visit: Visit) -> Answer {
@@ -55,5 +55,5 @@ pub async fn set(visit: Visit) -> Answer {
     let App { db, passwords, .. } = &*visit.app;
     let code = code.digest();
     administration::redeem_password_link(db, passwords, &code, &password.0, &visit.origin, Utc::now()).await?;
-    reply::see_other("/console/login?done=password-set")
+    response::see_other("/console/login?done=password-set")
 }

@@ -4,11 +4,11 @@ use askama::Template;
 use shared::web::language::Language;
 
 use super::{
-    frame::{Frame, Here},
-    parts::Time,
-    reply::{self, Answer},
-    visit::Member,
-    wording,
+    components::Time,
+    layout::{Frame, Here},
+    request::Member,
+    response::{self, Answer},
+    text,
 };
 use crate::db::referral;
 
@@ -44,15 +44,15 @@ pub async fn show(member: Member) -> Answer {
         since: Time(person.created_at),
         has_qualified: person.has_made_qualifying_purchase,
     };
-    reply::page(&ReferralsPage {
+    response::page(&ReferralsPage {
         lang,
         frame: member.frame(Here::Referrals),
         code: user.referral_code.clone(),
         link: format!("{}/register?ref={}", app.config.control_origin, user.referral_code),
         referred: totals.referred,
         qualifying: totals.qualifying,
-        earned: wording::money(lang, totals.earned),
-        pending: wording::money(lang, totals.pending),
+        earned: text::money(lang, totals.earned),
+        pending: text::money(lang, totals.pending),
         people: people.into_iter().map(person).collect(),
     })
 }

@@ -11,12 +11,12 @@ use shared::{
 use uuid::Uuid;
 
 use super::{
-    fields::Faults,
-    frame::{Frame, Here},
-    parts::{Confirm, Pager, Slice, Time},
-    reply::{self, Answer, Trouble},
-    visit::Member,
-    wording,
+    components::{Confirm, Pager, Slice, Time},
+    form::Faults,
+    layout::{Frame, Here},
+    request::Member,
+    response::{self, Answer, Trouble},
+    text,
 };
 use crate::{
     App,
@@ -26,8 +26,8 @@ use crate::{
         session,
     },
     domain::{self, idempotency::Once, refunds, tokens},
-    opening,
-    outbox::{self, Delivery},
+    http::browser_handoff,
+    jobs::outbox_relay::{self, Delivery},
 };
 
 /// A token as its owner sees it.
@@ -58,11 +58,11 @@ impl TokenRow {
             id: token.id,
             prefix: token.token_prefix.clone(),
             state,
-            state_name: wording::state(lang, state),
-            state_class: wording::state_class(state),
-            scope: wording::scope(lang, &token.scope),
+            state_name: text::state(lang, state),
+            state_class: text::state_class(state),
+            scope: text::scope(lang, &token.scope),
             hours: lang.hours(u64::try_from(token.duration_hours).unwrap_or_default()),
-            cost: wording::money(lang, token.cost),
+            cost: text::money(lang, token.cost),
             created_at: Time(token.created_at),
             activated_at: token.activated_at.map(Time),
             expires_at: token.expires_at(hour).map(Time),
@@ -93,7 +93,7 @@ pub async fn list(member: Member) -> Answer {
     let filter = access_token::Filter { user_id: Some(member.session.user.id), live_at: (!all).then_some(now) };
     let slice = Slice::of(&member.query);
     let (owned, total) = access_token::list(&member.app.db, hour, &filter, slice.limit, slice.offset).await?;
-    reply::page(&TokensPage {
+    response::page(&TokensPage {
         lang: member.lang,
         frame: member.frame(Here::Tokens),
         all,
@@ -137,16 +137,16 @@ pub async fn show(member: Member) -> Answer {
     let (sessions, _) = session::list(&app.db, &filter, reported_since, 10, 0).await?;
     let holders = sessions.into_iter().map(|session| Holder {
         device: session.device_id.chars().take(12).collect(),
-        agent: session.user_agent.as_deref().map(wording::agent),
+        agent: session.user_agent.as_deref().map(text::agent),
         address: session.ip_address,
         last_activity: Time(session.last_activity),
         open_connections: session.open_connections,
     });
     let extensions = DURATIONS_HOURS.into_iter().filter_map(|hours| {
         let price = app.prices.of(hours.into())?;
-        Some((hours, lang.hours(hours.into()), wording::money(lang, price)))
+        Some((hours, lang.hours(hours.into()), text::money(lang, price)))
     });
-    reply::page(&TokenPage {
+    response::page(&TokenPage {
         lang,
         frame: member.frame(Here::Tokens),
         token: TokenRow::new(lang, &token, app.config.hour, Utc::now()),
@@ -231,8 +231,8 @@ pub async fn confirm(member: Member) -> Answer {
             lang.say("Refund this token", "Вернуть токен"),
             lang.say("Refund", "Вернуть"),
             vec![match lang {
-                Language::English => format!("The token {} stops working, and {} go back to your balance.", token.token_prefix, wording::money(lang, token.cost)),
-                Language::Russian => format!("Токен {} перестанет работать, на баланс вернётся {}.", token.token_prefix, wording::money(lang, token.cost)),
+                Language::English => format!("The token {} stops working, and {} go back to your balance.", token.token_prefix, text::money(lang, token.cost)),
+                Language::Russian => format!("Токен {} перестанет работать, на баланс вернётся {}.", token.token_prefix, text::money(lang, token.cost)),
             }],
         ),
         Deed::TakeOver => (
@@ -267,7 +267,7 @@ pub async fn confirm(member: Member) -> Answer {
 
 /// What a purchase leaves of a balance.
 fn charged(lang: Language, price: Decimal, balance: Decimal) -> String {
-    let (price, after) = (wording::money(lang, price), wording::money(lang, balance - price));
+    let (price, after) = (text::money(lang, price), text::money(lang, balance - price));
     match lang {
         Language::English => format!("It costs {price}. Your balance will be {after}."),
         Language::Russian => format!("Это стоит {price}. На балансе останется {after}."),
@@ -276,7 +276,7 @@ fn charged(lang: Language, price: Decimal, balance: Decimal) -> String {
 
 pub async fn open(member: Member) -> Answer {
     let next = Some(member.form.text("to")).filter(|next| next.starts_with('/'));
-    reply::see_other(&opening::open(&member.app, &member.session, member.id()?, next).await?)
+    response::see_other(&browser_handoff::open(&member.app, &member.session, member.id()?, next).await?)
 }
 
 pub async fn extend(member: Member) -> Answer {
@@ -286,14 +286,16 @@ pub async fn extend(member: Member) -> Answer {
     let hours = hours.ok_or(domain::Error::InvalidDuration)?;
     if prices.of(hours).map(znc).as_deref() != Some(form.text("price")) {
         // It was another when the person said yes.
-        return reply::see_other(&format!("/console/tokens/{id}/confirm?what=extend&hours={hours}&done=price-changed"));
+        return response::see_other(&format!(
+            "/console/tokens/{id}/confirm?what=extend&hours={hours}&done=price-changed"
+        ));
     }
     let request = serde_json::json!({ "id": id, "duration_hours": hours });
     let once = Once { sealer, endpoint: "tokens/extend", key: once_key(&member)?, request };
     let terms = tokens::Terms { prices, hour: config.hour, now: Utc::now() };
     tokens::extend(db, &terms, &member.session, id, hours, Some(&once)).await?;
-    outbox::deliver(db, publisher, id).await;
-    reply::see_other(&format!("/console/tokens/{id}?done=extended"))
+    outbox_relay::deliver(db, publisher, id).await;
+    response::see_other(&format!("/console/tokens/{id}?done=extended"))
 }
 
 /// What names a purchase that a form may send twice.
@@ -305,7 +307,7 @@ pub fn once_key(member: &Member) -> Result<&str, Trouble> {
 pub async fn rotate(member: Member) -> Answer {
     let App { db, publisher, config, .. } = &*member.app;
     let issued = tokens::rotate(db, config.hour, &member.session, member.id()?, Utc::now()).await?;
-    outbox::deliver(db, publisher, issued.token.id).await;
+    outbox_relay::deliver(db, publisher, issued.token.id).await;
     let title = member.lang.say("The new text of your token", "Новый текст токена").to_owned();
     let issued = [issued];
     Ok(show_texts(&member, title, None, &issued, "/"))
@@ -315,17 +317,20 @@ pub async fn refund(member: Member) -> Answer {
     let App { db, publisher, config, .. } = &*member.app;
     let id = member.id()?;
     refunds::refund(db, publisher, config.refund_hold, &member.session, id).await?;
-    outbox::deliver(db, publisher, id).await;
-    reply::see_other("/console/tokens?done=refunded")
+    outbox_relay::deliver(db, publisher, id).await;
+    response::see_other("/console/tokens?done=refunded")
 }
 
 pub async fn release_device(member: Member) -> Answer {
     let App { db, publisher, config, .. } = &*member.app;
     let id = member.id()?;
     tokens::release_device(db, config.hour, &member.session, id, Utc::now()).await?;
-    let done =
-        if outbox::deliver(db, publisher, id).await == Delivery::Pending { "taken-over-soon" } else { "taken-over" };
-    reply::see_other(&format!("/console/tokens/{id}?done={done}"))
+    let done = if outbox_relay::deliver(db, publisher, id).await == Delivery::Pending {
+        "taken-over-soon"
+    } else {
+        "taken-over"
+    };
+    response::see_other(&format!("/console/tokens/{id}?done={done}"))
 }
 
 /// A token whose text is shown now and never again.
@@ -368,5 +373,5 @@ pub fn show_texts(
         tokens: issued.iter().map(text).collect(),
         to: to.to_owned(),
     };
-    reply::page_of(StatusCode::OK, &page)
+    response::page_of(StatusCode::OK, &page)
 }

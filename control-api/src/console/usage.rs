@@ -6,11 +6,11 @@ use shared::web::language::Language;
 
 use super::{
     chart::Bars,
-    frame::{Frame, Here},
-    parts::{Pager, Slice, Time},
-    reply::{self, Answer},
-    visit::Member,
-    wording,
+    components::{Pager, Slice, Time},
+    layout::{Frame, Here},
+    request::Member,
+    response::{self, Answer},
+    text,
 };
 use crate::db::{access_token, session};
 
@@ -69,22 +69,22 @@ pub async fn show(member: Member) -> Answer {
         token_id: session.token_id,
         device: session.device_id.chars().take(12).collect(),
         address: session.ip_address.unwrap_or_default(),
-        agent: session.user_agent.as_deref().map(wording::agent).unwrap_or_default(),
+        agent: session.user_agent.as_deref().map(text::agent).unwrap_or_default(),
         started_at: Time(session.started_at),
         last_activity: Time(session.last_activity),
         is_active: session.ended_at.is_none(),
         requests: session.requests,
-        traffic: wording::bytes(lang, count(session.bytes_in.saturating_add(session.bytes_out))),
+        traffic: text::bytes(lang, count(session.bytes_in.saturating_add(session.bytes_out))),
         open_connections: session.open_connections,
     };
-    reply::page(&UsagePage {
+    response::page(&UsagePage {
         lang,
         frame: member.frame(Here::Usage),
         requests: bars(lang.say("Requests by day", "Запросы по дням"), &|day| {
             (count(day.requests), day.requests.to_string())
         }),
         traffic: bars(lang.say("Traffic by day", "Трафик по дням"), &|day| {
-            (count(day.bytes), wording::bytes(lang, count(day.bytes)))
+            (count(day.bytes), text::bytes(lang, count(day.bytes)))
         }),
         pager: Pager { lang, path: "/console/usage", filters: Vec::new(), slice, shown: sessions.len() as u64, total },
         sessions: sessions.into_iter().map(row).collect(),

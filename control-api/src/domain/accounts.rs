@@ -11,8 +11,8 @@ use super::{
     passwords::{Passwords, Turn},
 };
 use crate::{
-    attempts::{Account, Attempt, Attempts, Lock},
-    db::{self, ended_jwt, password_link, user},
+    db::{self, password_link, revoked_jwt, user},
+    domain::login_throttle::{Account, Attempt, Attempts, Lock},
 };
 
 /// An account to open. The texts were checked where they came in.
@@ -241,7 +241,7 @@ pub async fn authenticate(db: &db::Pool, claims: &Claims, origin: Origin) -> Res
 /// Ends the JWT of this session, and every one of its id that ends by then.
 pub async fn log_out(db: &db::Pool, session: &Session, by: DateTime<Utc>) -> Result<(), Error> {
     let tx = db::begin(db).await?;
-    ended_jwt::insert(&tx, session.jti, by.max(session.expires_at)).await?;
+    revoked_jwt::insert(&tx, session.jti, by.max(session.expires_at)).await?;
     let details = json!({ "all": false });
     audit::record(&tx, session.by(), Action::Logout, Resource::User(session.user.id), details).await?;
     Ok(tx.commit().await?)

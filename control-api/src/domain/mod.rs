@@ -8,9 +8,11 @@ pub mod bundles;
 pub mod idempotency;
 pub mod jwt;
 pub mod ledger;
+pub mod login_throttle;
 pub mod passwords;
 pub mod payments;
 pub mod prices;
+pub mod rate_limits;
 pub mod referrals;
 pub mod refunds;
 pub mod sessions;
@@ -20,7 +22,7 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use crate::{attempts::Refused, db, publisher::PublishError};
+use crate::{db, domain::login_throttle::Refused, redis::PublishError};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]

@@ -25,7 +25,7 @@ use crate::{
         payment::{self, End, NewPayment},
         user,
     },
-    provider::{self, Heard, Notice, Order, Provider, Standing, Told},
+    payments::{self, Heard, Notice, Order, Provider, Standing, Told},
 };
 
 /// Payments that are asked about at once.
@@ -227,7 +227,7 @@ fn outcome(standing: Option<Standing>, is_overdue: bool) -> Option<End> {
 fn is_about(told: &Told, payment: &payment::Model) -> bool {
     let is_about = payment.provider_payment_id.as_ref() == Some(&told.id)
         && told.amount == payment.amount_rub
-        && told.currency == provider::CURRENCY;
+        && told.currency == payments::CURRENCY;
     if !is_about {
         tracing::error!(payment_id = %payment.id, "the provider tells of a payment otherwise than it was asked for");
     }
@@ -281,7 +281,7 @@ async fn end(tx: &db::Tx, payment: &payment::Model, how: End, origin: &Origin) -
     Ok(balance)
 }
 
-fn unavailable(error: provider::Unavailable) -> Error {
+fn unavailable(error: payments::Unavailable) -> Error {
     tracing::warn!(%error, "no answer from the payment provider");
     Error::ProviderUnavailable
 }

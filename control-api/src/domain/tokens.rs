@@ -30,7 +30,7 @@ use crate::{
         access_token::{self, Hour},
         credential, idempotency_key, user,
     },
-    outbox,
+    jobs::outbox_relay,
 };
 
 /// The most hours that a token may last in all: ten years.
@@ -106,7 +106,7 @@ pub async fn purchase(
     let hours = sold_hours(duration_hours)?;
     let Issued { token, text } = issue(&tx, id, buyer.user.id, hours, scope.as_str(), price).await?;
     referrals::promise(&tx, &buyer.user, price, &[id]).await?;
-    outbox::push(&tx, &[id]).await?;
+    outbox_relay::push(&tx, &[id]).await?;
     let details = json!({
         "duration_hours": duration_hours,
         "scope": scope.as_str(),
@@ -164,7 +164,7 @@ pub async fn extend(
         Movement { kind: ledger::Kind::Purchase, amount: price, description: &description, about: About::Token(id) };
     let balance = ledger::charge(&tx, owner.user.id, &movement).await?;
     let token = access_token::extend(&tx, id, hours, price).await?;
-    outbox::push(&tx, &[id]).await?;
+    outbox_relay::push(&tx, &[id]).await?;
     let details = json!({
         "duration_hours": { "old": before.duration_hours, "new": token.duration_hours },
         "cost_znc": price,
@@ -188,7 +188,7 @@ pub async fn rotate(db: &db::Pool, hour: Hour, owner: &Session, id: Uuid, now: D
     credential::end_older_than(&tx, id, token.credential_gen).await?;
     idempotency_key::erase_text(&tx, id).await?;
     credential::insert(&tx, &text.digest(), id, token.credential_gen, credential::Kind::Text).await?;
-    outbox::push(&tx, &[id]).await?;
+    outbox_relay::push(&tx, &[id]).await?;
     let details = json!({ "token_prefix": { "old": before.token_prefix, "new": token.token_prefix } });
     audit::record(&tx, owner.by(), Action::Rotate, Resource::Token(id), details).await?;
     tx.commit().await?;
@@ -203,7 +203,7 @@ pub async fn open(db: &db::Pool, hour: Hour, owner: &Session, id: Uuid, now: Dat
     let digest = handover.secret().digest();
     credential::insert(&tx, &digest, id, token.credential_gen, credential::Kind::Browser).await?;
     credential::end_surplus_browsers(&tx, id).await?;
-    outbox::push(&tx, &[id]).await?;
+    outbox_relay::push(&tx, &[id]).await?;
     audit::record(&tx, owner.by(), Action::Open, Resource::Token(id), json!({})).await?;
     tx.commit().await?;
     Ok(handover)
@@ -220,7 +220,7 @@ pub async fn release_device(
     let tx = db::begin(db).await?;
     usable(&tx, hour, owner.user.id, id, now).await?;
     access_token::cut(&tx, id, CutReason::TakenOver, None).await?;
-    outbox::push(&tx, &[id]).await?;
+    outbox_relay::push(&tx, &[id]).await?;
     audit::record(&tx, owner.by(), Action::ReleaseDevice, Resource::Token(id), json!({})).await?;
     Ok(tx.commit().await?)
 }
@@ -255,7 +255,7 @@ pub async fn restrict_locked(
         return Ok(before);
     }
     let token = access_token::restrict(tx, before.id, &to).await?;
-    outbox::push(tx, &[token.id]).await?;
+    outbox_relay::push(tx, &[token.id]).await?;
     let fields = [
         ("allowed_networks", before.allowed_networks, &token.allowed_networks),
         ("denied_networks", before.denied_networks, &token.denied_networks),

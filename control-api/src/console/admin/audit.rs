@@ -8,18 +8,18 @@ use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{
-    parts::{Pager, Person, Slice, Time, address},
+    super::components::{Pager, Person, Slice, Time, address},
+    text::{self, Detail},
     whom,
-    wording::{self, Detail},
 };
 use crate::{
     console::{
         csv::Csv,
-        fields::Fields,
-        frame::{Frame, Here},
-        reply::{self, Answer, Trouble},
-        visit::Admin,
-        wording as words,
+        form::Fields,
+        layout::{Frame, Here},
+        request::Admin,
+        response::{self, Answer, Trouble},
+        text as words,
     },
     db::{
         self,
@@ -68,11 +68,11 @@ pub fn entry(lang: Language, line: Line) -> Entry {
     Entry {
         at: Time(line.created_at),
         by: by.map(|((id, username), email)| Person { id, username, email }),
-        action: wording::action_named(lang, &line.action),
-        resource: wording::resource(lang, &line.resource_type).to_owned(),
+        action: text::action_named(lang, &line.action),
+        resource: text::resource(lang, &line.resource_type).to_owned(),
         resource_id: line.resource_id,
         link: page.zip(line.resource_id).map(|(page, id)| format!("/console/admin/{page}/{id}")),
-        details: wording::details(lang, &line.details),
+        details: text::details(lang, &line.details),
         address: line.ip_address.unwrap_or_default(),
         agent: words::agent(&line.user_agent.unwrap_or_default()),
     }
@@ -160,13 +160,13 @@ pub async fn list(admin: Admin) -> Answer {
     let [from, until] = [3, 4].map(|index| filters[index].1.clone());
     let mut actions = Action::ALL.map(|each| Choice {
         name: each.as_str(),
-        word: wording::action(lang, each).to_owned(),
+        word: text::action(lang, each).to_owned(),
         is_chosen: asked.action == Some(each),
     });
     actions.sort_by(|one, other| one.word.cmp(&other.word));
     let kinds = Resource::KINDS.map(|kind| Choice {
         name: kind,
-        word: wording::resource(lang, kind).to_owned(),
+        word: text::resource(lang, kind).to_owned(),
         is_chosen: asked.kind == Some(kind),
     });
     let page = AuditPage {
@@ -181,7 +181,7 @@ pub async fn list(admin: Admin) -> Answer {
         entries: lines.into_iter().map(|line| entry(lang, line)).collect(),
         file,
     };
-    reply::page(&page)
+    response::page(&page)
 }
 
 /// How far a file has got.

@@ -7,16 +7,16 @@ use serde_json::json;
 use shared::web::language::Language;
 use uuid::Uuid;
 
-use super::{is_confirmed, parts::Confirm, user::page_of, user_of_path};
+use super::{super::components::Confirm, is_confirmed, user::page_of, user_of_path};
 use crate::{
     App,
     api::{Reason, Znc, znc},
     console::{
-        fields::{Faults, Fields},
-        frame::{Frame, Here},
-        reply::{self, Answer},
-        visit::Admin,
-        wording as words,
+        form::{Faults, Fields},
+        layout::{Frame, Here},
+        request::Admin,
+        response::{self, Answer},
+        text as words,
     },
     db::user,
     domain::{self, administration, idempotency::Once},
@@ -81,7 +81,7 @@ fn form(admin: &Admin, user: &user::Model, fields: &Fields, faults: Faults) -> A
         reason: fields.text("reason").to_owned(),
         faults,
     };
-    if page.faults.is_empty() { reply::page(&page) } else { reply::refused(&page) }
+    if page.faults.is_empty() { response::page(&page) } else { response::refused(&page) }
 }
 
 pub async fn ask(admin: Admin) -> Answer {
@@ -131,7 +131,7 @@ fn confirm_page(admin: &Admin, user: &user::Model, movement: &Movement, key: &st
         facts: vec![
             (lang.say("User", "Пользователь"), user.username.clone()),
             (lang.say("E-mail", "Почта"), user.email.clone()),
-            (lang.say("Amount", "Сумма"), super::wording::signed(lang, *change)),
+            (lang.say("Amount", "Сумма"), super::text::signed(lang, *change)),
             (
                 lang.say("Balance", "Баланс"),
                 format!("{} \u{2192} {}", words::money(lang, before), words::money(lang, after)),
@@ -150,7 +150,7 @@ fn confirm_page(admin: &Admin, user: &user::Model, movement: &Movement, key: &st
             false => lang.say("Credit", "Пополнить"),
         },
         is_dangerous: *is_debit,
-        back: super::parts::address(&path, back),
+        back: super::components::address(&path, back),
         action: path,
         faults,
     }
@@ -175,7 +175,7 @@ pub async fn change(admin: Admin) -> Answer {
     match administration::move_balance(db, &admin.session, user.id, *change, reason, &once).await {
         Ok(_) => {
             tracing::info!(by = %admin.session.user.id, user_id = %user.id, "a balance was changed");
-            reply::see_other(&page_of(&user, if *is_debit { "debited" } else { "credited" }))
+            response::see_other(&page_of(&user, if *is_debit { "debited" } else { "credited" }))
         }
         Err(domain::Error::InsufficientBalance { available, .. }) => {
             faults.add("amount", too_low(admin.lang, available));

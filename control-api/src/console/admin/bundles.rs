@@ -7,18 +7,17 @@ use shared::{redis::replies::DURATIONS_HOURS, web::language::Language};
 use uuid::Uuid;
 
 use super::{
-    is_confirmed,
-    parts::{Badge, Confirm, address},
-    read,
+    super::components::{Badge, Confirm, address},
+    is_confirmed, read,
 };
 use crate::{
     api::{BundleName, Description, Percent, Scalar, Scope, SoldHours, TokenCount},
     console::{
-        fields::{Faults, Fields},
-        frame::{Frame, Here},
-        reply::{self, Answer, Trouble},
-        visit::Admin,
-        wording as words,
+        form::{Faults, Fields},
+        layout::{Frame, Here},
+        request::Admin,
+        response::{self, Answer, Trouble},
+        text as words,
     },
     db::bundle::{self, Change, NewBundle},
     domain::{self, bundles},
@@ -63,7 +62,7 @@ pub async fn list(admin: Admin) -> Answer {
         discount: offer.bundle.discount_percent.normalize(),
         price: words::money(lang, offer.price.total),
     });
-    reply::page(&BundlesPage { lang, frame: admin.frame(Here::Bundles), rows: rows.collect() })
+    response::page(&BundlesPage { lang, frame: admin.frame(Here::Bundles), rows: rows.collect() })
 }
 
 /// Something to choose.
@@ -111,7 +110,7 @@ fn form(admin: &Admin, id: Option<Uuid>, form: Fields, faults: Faults) -> Answer
         form,
         faults,
     };
-    if page.faults.is_empty() { reply::page(&page) } else { reply::refused(&page) }
+    if page.faults.is_empty() { response::page(&page) } else { response::refused(&page) }
 }
 
 pub async fn show_new(admin: Admin) -> Answer {
@@ -186,7 +185,7 @@ pub async fn create(admin: Admin) -> Answer {
         return form(&admin, None, admin.form.clone(), faults);
     };
     match bundles::create(&admin.app.db, &admin.app.prices, &admin.session, new).await {
-        Ok(_) => reply::see_other(&address(PATH, [("done", "bundle-created")])),
+        Ok(_) => response::see_other(&address(PATH, [("done", "bundle-created")])),
         Err(error) => refuse(&admin, None, error, faults),
     }
 }
@@ -206,7 +205,7 @@ pub async fn change(admin: Admin) -> Answer {
         is_active: Some(admin.form.has("is_active")),
     };
     match bundles::change(&admin.app.db, &admin.app.prices, &admin.session, id, change).await {
-        Ok(_) => reply::see_other(&address(PATH, [("done", "bundle-changed")])),
+        Ok(_) => response::see_other(&address(PATH, [("done", "bundle-changed")])),
         Err(error) => refuse(&admin, Some(id), error, faults),
     }
 }
@@ -236,5 +235,5 @@ pub async fn ask_withdraw(admin: Admin) -> Answer {
 
 pub async fn withdraw(admin: Admin) -> Answer {
     bundles::delete(&admin.app.db, &admin.session, admin.id()?).await?;
-    reply::see_other(&address(PATH, [("done", "bundle-withdrawn")]))
+    response::see_other(&address(PATH, [("done", "bundle-withdrawn")]))
 }

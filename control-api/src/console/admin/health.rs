@@ -8,16 +8,16 @@ use shared::web::language::Language;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::parts::{Badge, Time, page_or_piece};
+use crate::console::components::{Badge, Time, page_or_piece};
 use crate::{
     App,
     console::{
-        frame::{Frame, Here},
-        reply::{Answer, Trouble},
-        visit::Admin,
+        layout::{Frame, Here},
+        request::Admin,
+        response::{Answer, Trouble},
     },
     db::{self, outbox, session},
-    publisher::{PublishError, Server},
+    redis::{PublishError, Server},
 };
 
 /// How long a part may take to answer.

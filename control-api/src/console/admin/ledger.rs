@@ -3,13 +3,13 @@
 use askama::{Template, filters::HtmlSafe};
 use shared::web::language::Language;
 
-use super::parts::{Person, page_or_piece};
+use crate::console::components::{Person, page_or_piece};
 use crate::{
     console::{
-        frame::{Frame, Here},
-        reply::{self, Answer},
-        visit::Admin,
-        wording as words,
+        layout::{Frame, Here},
+        request::Admin,
+        response::{self, Answer},
+        text as words,
     },
     db::user,
     domain::ledger,
@@ -44,7 +44,7 @@ struct LedgerPage<'a> {
 }
 
 pub async fn show(admin: Admin) -> Answer {
-    reply::page(&LedgerPage { lang: admin.lang, frame: admin.frame(Here::Ledger), outcome: None })
+    response::page(&LedgerPage { lang: admin.lang, frame: admin.frame(Here::Ledger), outcome: None })
 }
 
 pub async fn verify(admin: Admin) -> Answer {

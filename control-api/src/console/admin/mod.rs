@@ -10,11 +10,11 @@ mod networks;
 mod overview;
 mod payments;
 mod sessions;
+pub mod text;
 mod tokens;
 mod user;
 mod user_changes;
 mod users;
-pub mod wording;
 
 use std::sync::Arc;
 
@@ -24,11 +24,11 @@ use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{
-    fields::Faults,
-    parts,
-    reply::Trouble,
-    visit::{Admin, admin},
-    wording as words,
+    components,
+    form::Faults,
+    request::{Admin, admin},
+    response::Trouble,
+    text as words,
 };
 use crate::{
     App,
@@ -148,6 +148,6 @@ async fn is_confirmed(admin: &Admin, faults: &mut Faults) -> Result<bool, Troubl
 }
 
 /// The name of what was done, or of the same while the edges have not been told yet.
-fn done(now: &'static str, later: &'static str, delivery: crate::outbox::Delivery) -> &'static str {
-    if delivery == crate::outbox::Delivery::Done { now } else { later }
+fn done(now: &'static str, later: &'static str, delivery: crate::jobs::outbox_relay::Delivery) -> &'static str {
+    if delivery == crate::jobs::outbox_relay::Delivery::Done { now } else { later }
 }

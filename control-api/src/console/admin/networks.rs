@@ -9,10 +9,10 @@ use crate::{
     App,
     api::{Networks, Scalar},
     console::{
-        fields::Faults,
-        frame::{Frame, Here},
-        reply::{self, Answer},
-        visit::Admin,
+        form::Faults,
+        layout::{Frame, Here},
+        request::Admin,
+        response::{self, Answer},
     },
     db::user,
     domain::administration,
@@ -45,7 +45,7 @@ fn page(admin: &Admin, user: &user::Model, allowed: String, denied: String, faul
 pub async fn show(admin: Admin) -> Answer {
     let user = user_of_path(&admin).await?;
     let (allowed, denied) = (user.allowed_networks.join("\n"), user.denied_networks.join("\n"));
-    reply::page(&page(&admin, &user, allowed, denied, Faults::default()))
+    response::page(&page(&admin, &user, allowed, denied, Faults::default()))
 }
 
 /// Networks, one a line or with commas or spaces between them.
@@ -71,7 +71,7 @@ pub async fn change(admin: Admin) -> Answer {
     };
     let (allowed, denied) = (list("allowed", allowed_text), list("denied", denied_text));
     let (Some(allowed), Some(denied)) = (allowed, denied) else {
-        return reply::refused(&page(&admin, &user, allowed_text.to_owned(), denied_text.to_owned(), faults));
+        return response::refused(&page(&admin, &user, allowed_text.to_owned(), denied_text.to_owned(), faults));
     };
     let App { db, config, .. } = &*admin.app;
     let change = administration::UserChange {
@@ -81,7 +81,7 @@ pub async fn change(admin: Admin) -> Answer {
     };
     let user = administration::change_user(db, config.hour, &admin.session, user.id, change).await?;
     tracing::info!(by = %admin.session.user.id, user_id = %user.id, "an account was changed");
-    reply::see_other(&page_of(&user, "networks"))
+    response::see_other(&page_of(&user, "networks"))
 }
 
 #[cfg(test)]

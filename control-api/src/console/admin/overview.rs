@@ -5,14 +5,14 @@ use chrono::{Days, NaiveTime, Utc};
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use shared::web::language::Language;
 
-use super::parts::Time;
+use crate::console::components::Time;
 use crate::{
     console::{
         chart::Bars,
-        frame::{Frame, Here},
-        reply::{self, Answer, Trouble},
-        visit::Admin,
-        wording as words,
+        layout::{Frame, Here},
+        request::Admin,
+        response::{self, Answer, Trouble},
+        text as words,
     },
     db::{session, stats},
 };
@@ -146,11 +146,11 @@ pub async fn show(admin: Admin) -> Answer {
         bars: bars(|_, day| (u64::try_from(day.tokens_sold).unwrap_or_default(), day.tokens_sold.to_string())),
     };
     let frame = admin.frame(Here::Overview);
-    reply::page(&OverviewPage { lang, frame, live: &live, revenue, sold })
+    response::page(&OverviewPage { lang, frame, live: &live, revenue, sold })
 }
 
 /// The numbers alone, for a page that is open.
 pub async fn live(admin: Admin) -> Answer {
     let days = days(&admin).await?;
-    reply::page(&numbers(&admin, &days).await?)
+    response::page(&numbers(&admin, &days).await?)
 }

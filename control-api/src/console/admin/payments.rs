@@ -5,16 +5,16 @@ use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{
-    parts::{Badge, Pager, Person, Slice, Time},
-    whom, wording,
+    super::components::{Badge, Pager, Person, Slice, Time},
+    text, whom,
 };
 use crate::{
     api::znc,
     console::{
-        frame::{Frame, Here},
-        reply::{self, Answer, Trouble},
-        visit::Admin,
-        wording as words,
+        layout::{Frame, Here},
+        request::Admin,
+        response::{self, Answer, Trouble},
+        text as words,
     },
     db::{payment, user},
 };
@@ -37,7 +37,7 @@ fn row(lang: Language, payment: &payment::Model, owner: Option<&user::Named>) ->
     Row {
         id: payment.id,
         owner: owner.map(Person::from),
-        badge: wording::payment(lang, &payment.status),
+        badge: text::payment(lang, &payment.status),
         credits: words::money(lang, payment.amount_znc),
         roubles: format!("{}\u{a0}₽", znc(payment.amount_rub).replace('.', lang.say(".", ","))),
         provider: payment.provider.clone(),
@@ -73,7 +73,7 @@ pub async fn list(admin: Admin) -> Answer {
     let names = user::names(&app.db, found.iter().map(|payment| payment.user_id).collect()).await?;
     let filters = vec![("user", user.clone()), ("status", status.unwrap_or_default().to_owned())];
     let choice =
-        |name: &'static str| Choice { name, word: wording::payment(lang, name).word, is_chosen: status == Some(name) };
+        |name: &'static str| Choice { name, word: text::payment(lang, name).word, is_chosen: status == Some(name) };
     let page = PaymentsPage {
         lang,
         frame: admin.frame(Here::Payments),
@@ -82,7 +82,7 @@ pub async fn list(admin: Admin) -> Answer {
         pager: Pager { lang, path: PATH, filters, slice, shown: found.len() as u64, total },
         rows: found.iter().map(|payment| row(lang, payment, names.get(&payment.user_id))).collect(),
     };
-    reply::page(&page)
+    response::page(&page)
 }
 
 #[derive(Template)]
@@ -114,5 +114,5 @@ pub async fn show(admin: Admin) -> Answer {
         checks: payment.checks,
         named: payment.provider_payment_id,
     };
-    reply::page(&page)
+    response::page(&page)
 }

@@ -6,22 +6,21 @@ use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{
-    done,
-    parts::{Badge, Confirm, Pager, Person, Slice, Time, address},
-    whom,
+    super::components::{Badge, Confirm, Pager, Person, Slice, Time, address},
+    done, whom,
 };
 use crate::{
     App,
     console::{
-        fields::Faults,
-        frame::{Frame, Here},
-        reply::{self, Answer, Trouble},
-        visit::Admin,
-        wording as words,
+        form::Faults,
+        layout::{Frame, Here},
+        request::Admin,
+        response::{self, Answer, Trouble},
+        text as words,
     },
     db::{self, session, user},
     domain::sessions,
-    outbox,
+    jobs::outbox_relay,
 };
 
 const PATH: &str = "/console/admin/sessions";
@@ -111,7 +110,7 @@ pub async fn list(admin: Admin) -> Answer {
         pager: Pager { lang, path: PATH, filters, slice, shown: found.len() as u64, total },
         rows: rows(&app.db, lang, found).await?,
     };
-    reply::page(&page)
+    response::page(&page)
 }
 
 pub async fn ask_cut(admin: Admin) -> Answer {
@@ -151,6 +150,6 @@ pub async fn cut(admin: Admin) -> Answer {
     let (App { db, publisher, .. }, id) = (&*admin.app, admin.id()?);
     let token_id = sessions::end(db, &admin.session, id).await?;
     tracing::info!(by = %admin.session.user.id, session_id = %id, %token_id, "a session was ended");
-    let told = done("cut", "cut-pending", outbox::deliver(db, publisher, token_id).await);
-    reply::see_other(&address(PATH, [("done", told)]))
+    let told = done("cut", "cut-pending", outbox_relay::deliver(db, publisher, token_id).await);
+    response::see_other(&address(PATH, [("done", told)]))
 }

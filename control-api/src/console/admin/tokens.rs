@@ -7,26 +7,26 @@ use shared::{redis::replies::State, token::credential::PREFIX_CHARS, web::langua
 use uuid::Uuid;
 
 use super::{
+    super::components::{Badge, Confirm, Pager, Person, Slice, Time, address},
     done,
-    parts::{Badge, Confirm, Pager, Person, Slice, Time, address},
     sessions::{self, Row as SessionRow},
     whom,
 };
 use crate::{
     App,
     console::{
-        fields::Faults,
-        frame::{Frame, Here},
-        reply::{self, Answer, Trouble},
-        visit::Admin,
-        wording as words,
+        form::Faults,
+        layout::{Frame, Here},
+        request::Admin,
+        response::{self, Answer, Trouble},
+        text as words,
     },
     db::{
         access_token::{self, Hour, Owned},
         session, token_list,
     },
     domain::{administration, tokens},
-    outbox,
+    jobs::outbox_relay,
 };
 
 const PATH: &str = "/console/admin/tokens";
@@ -100,7 +100,7 @@ pub async fn list(admin: Admin) -> Answer {
     if prefix.chars().count() > PREFIX_CHARS {
         // It may be the text of a token, which no page shows nor leaves in the address.
         let kept = [("user", user.as_str()), ("state", admin.query.text("state")), ("fault", "too-long")];
-        return reply::see_other(&address(PATH, kept));
+        return response::see_other(&address(PATH, kept));
     }
     let is_too_long = admin.query.text("fault") == "too-long";
     let state = STATES.into_iter().find(|state| state.as_str() == admin.query.text("state"));
@@ -127,7 +127,7 @@ pub async fn list(admin: Admin) -> Answer {
         rows: found.iter().map(|owned| row(lang, app.config.hour, owned, now)).collect(),
         is_too_long,
     };
-    reply::page(&page)
+    response::page(&page)
 }
 
 #[derive(Template)]
@@ -171,7 +171,7 @@ pub async fn show(admin: Admin) -> Answer {
         allowed: owned.token.allowed_networks,
         denied: owned.token.denied_networks,
     };
-    reply::page(&page)
+    response::page(&page)
 }
 
 pub async fn ask_revoke(admin: Admin) -> Answer {
@@ -208,6 +208,6 @@ pub async fn revoke(admin: Admin) -> Answer {
     let (App { db, publisher, .. }, id) = (&*admin.app, admin.id()?);
     administration::revoke_token(db, &admin.session, id).await?;
     tracing::info!(by = %admin.session.user.id, token_id = %id, "a token was revoked");
-    let told = done("revoked", "revoked-pending", outbox::deliver(db, publisher, id).await);
-    reply::see_other(&address(&format!("{PATH}/{id}"), [("done", told)]))
+    let told = done("revoked", "revoked-pending", outbox_relay::deliver(db, publisher, id).await);
+    response::see_other(&address(&format!("{PATH}/{id}"), [("done", told)]))
 }

@@ -6,18 +6,19 @@ use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{
+    super::components::{Badge, Time, address},
     audit::{self, Entry},
-    parts::{Badge, Time, address},
     sessions::{self, Row as SessionRow},
+    text,
     tokens::{self, Row as TokenRow},
-    user_of_path, wording,
+    user_of_path,
 };
 use crate::{
     console::{
-        frame::{Frame, Here},
-        reply::{self, Answer},
-        visit::Admin,
-        wording as words,
+        layout::{Frame, Here},
+        request::Admin,
+        response::{self, Answer},
+        text as words,
     },
     db::{audit_log, session, token_list, transaction, user},
     domain::audit::Action,
@@ -89,14 +90,14 @@ pub async fn show(admin: Admin) -> Answer {
         at: Time(line.created_at),
         kind: words::transaction(lang, &line.kind),
         description: words::description(lang, &line.description),
-        amount: wording::signed(lang, line.amount),
+        amount: text::signed(lang, line.amount),
         balance: words::money(lang, line.balance_after),
     });
     let page = UserPage {
         lang,
         frame: admin.frame(Here::Users),
         id: user.id,
-        badges: wording::account(lang, &user),
+        badges: text::account(lang, &user),
         is_active: user.is_active,
         is_superuser: user.is_superuser,
         is_oneself: user.id == admin.session.user.id,
@@ -116,7 +117,7 @@ pub async fn show(admin: Admin) -> Answer {
         allowed: user.allowed_networks,
         denied: user.denied_networks,
     };
-    reply::page(&page)
+    response::page(&page)
 }
 
 /// The page of a user, which says what was done.

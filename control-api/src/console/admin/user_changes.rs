@@ -6,20 +6,20 @@ use chrono::Utc;
 use shared::web::language::Language;
 
 use super::{
+    super::components::{Confirm, Time},
     is_confirmed,
-    parts::{Confirm, Time},
     user::page_of,
     user_of_path,
 };
 use crate::{
     App,
     console::{
-        fields::Faults,
-        frame::{Frame, Here},
+        form::Faults,
+        layout::{Frame, Here},
         password,
-        reply::{self, Answer, Trouble},
-        visit::Admin,
-        wording as words,
+        request::Admin,
+        response::{self, Answer, Trouble},
+        text as words,
     },
     db::user,
     domain::{self, administration},
@@ -94,7 +94,7 @@ pub async fn change_state(admin: Admin) -> Answer {
     let change = administration::UserChange { is_active: Some(is_active), ..Default::default() };
     let user = administration::change_user(db, config.hour, &admin.session, admin.id()?, change).await?;
     tracing::info!(by = %admin.session.user.id, user_id = %user.id, is_active, "an account was changed");
-    reply::see_other(&page_of(&user, if is_active { "user-enabled" } else { "user-disabled" }))
+    response::see_other(&page_of(&user, if is_active { "user-enabled" } else { "user-disabled" }))
 }
 
 fn role_page(admin: &Admin, user: &user::Model, to: bool, faults: Faults) -> Confirm {
@@ -151,7 +151,7 @@ pub async fn change_role(admin: Admin) -> Answer {
             // Who took their own rights away has no page here any more.
             let has_left = user.id == admin.session.user.id && !to;
             let page = page_of(&user, if to { "promoted" } else { "demoted" });
-            reply::see_other(if has_left { "/console?done=demoted" } else { &page })
+            response::see_other(if has_left { "/console?done=demoted" } else { &page })
         }
         Err(error @ domain::Error::LastSuperuser) => {
             faults.add("password", words::refusal(admin.lang, &error));
@@ -204,7 +204,7 @@ pub async fn draw_password_link(admin: Admin) -> Answer {
     }
     let link = administration::draw_password_link(&admin.app.db, &admin.session, user.id, Utc::now()).await?;
     tracing::info!(by = %admin.session.user.id, user_id = %user.id, "a password link was drawn");
-    reply::page(&PasswordLinkPage {
+    response::page(&PasswordLinkPage {
         lang: admin.lang,
         frame: admin.frame(Here::Users),
         back: format!("/console/admin/users/{}", user.id),
@@ -234,5 +234,5 @@ pub async fn clear_failures(admin: Admin) -> Answer {
     let App { db, attempts, .. } = &*admin.app;
     administration::clear_login_failures(db, attempts, &admin.session, user.id).await?;
     tracing::info!(by = %admin.session.user.id, user_id = %user.id, "failed logins were forgotten");
-    reply::see_other(&page_of(&user, "failures-cleared"))
+    response::see_other(&page_of(&user, "failures-cleared"))
 }

@@ -5,16 +5,16 @@ use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{
-    parts::{Badge, Pager, Slice, Time, page_or_piece},
-    wording,
+    super::components::{Badge, Pager, Slice, Time, page_or_piece},
+    text,
 };
 use crate::{
     api::{Scalar, Search},
     console::{
-        frame::{Frame, Here},
-        reply::Answer,
-        visit::Admin,
-        wording as words,
+        layout::{Frame, Here},
+        request::Admin,
+        response::Answer,
+        text as words,
     },
     db::user,
 };
@@ -73,7 +73,7 @@ pub async fn list(admin: Admin) -> Answer {
     let rows = users.into_iter().map(|user| Row {
         id: user.id,
         balance: words::money(lang, user.currency_balance),
-        badges: wording::account(lang, &user),
+        badges: text::account(lang, &user),
         username: user.username,
         full_name: user.full_name,
         email: user.email,

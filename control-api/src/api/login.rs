@@ -8,12 +8,12 @@ use poem_openapi::{ApiResponse, Object, OpenApi, param::Query, payload::Json};
 
 use super::{
     Tag,
+    auth_guard::CurrentUser,
     body::{Body, body},
     error::ApiError,
-    guard::CurrentUser,
-    scalar::{Email, Flag, FullName, NewPassword, Password, ReferralCode, Username},
     users::User,
 };
+use crate::input::{Email, Flag, FullName, NewPassword, Password, ReferralCode, Username};
 use crate::{
     App,
     domain::{accounts, audit::Origin},

@@ -142,7 +142,7 @@ pub fn done(lang: Language, name: &str) -> Option<&'static str> {
             "Токен скоро освободится: сразу сообщить шлюзу не удалось.",
         ),
         "price-changed" => ("The price has changed. Please look again.", "Цена изменилась. Проверьте ещё раз."),
-        _ => return super::admin::wording::done(lang, name),
+        _ => return super::admin::text::done(lang, name),
     };
     Some(lang.say(english, russian))
 }

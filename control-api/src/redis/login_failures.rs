@@ -1,4 +1,4 @@
-//! What is remembered of failed logins. Redis only keeps it: `crate::attempts` alone knows what it means.
+//! What is remembered of failed logins. Redis only keeps it: `crate::domain::login_throttle` alone knows what it means.
 
 use std::time::Duration;
 

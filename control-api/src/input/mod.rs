@@ -17,7 +17,7 @@ macro_rules! openapi_types {
             }
 
             fn schema_ref() -> poem_openapi::registry::MetaSchemaRef {
-                poem_openapi::registry::MetaSchemaRef::Inline(Box::new(<Self as $crate::api::scalar::Scalar>::schema()))
+                poem_openapi::registry::MetaSchemaRef::Inline(Box::new(<Self as $crate::input::Scalar>::schema()))
             }
 
             fn as_raw_value(&self) -> Option<&Self> {
@@ -31,13 +31,13 @@ macro_rules! openapi_types {
 
         impl poem_openapi::types::ParseFromJSON for $type {
             fn parse_from_json(value: Option<serde_json::Value>) -> poem_openapi::types::ParseResult<Self> {
-                <Self as $crate::api::scalar::Field>::read_field(value).map_err(poem_openapi::types::ParseError::custom)
+                <Self as $crate::input::Field>::read_field(value).map_err(poem_openapi::types::ParseError::custom)
             }
         }
 
         impl poem_openapi::types::ToJSON for $type {
             fn to_json(&self) -> Option<serde_json::Value> {
-                Some($crate::api::scalar::Scalar::render(self))
+                Some($crate::input::Scalar::render(self))
             }
         }
     )*};
@@ -56,17 +56,17 @@ macro_rules! parameter_types {
 }
 
 mod network;
+pub mod number;
 mod offer;
 mod text;
-mod value;
 
 pub use network::{Address, Networks};
+pub use number::{Days, Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TopUp, TransactionType, Znc, znc};
 pub use offer::{Percent, SoldHours, TokenCount};
 pub use text::{
     BundleName, Description, Email, FullName, IdempotencyKey, Method, Name, NewPassword, Password, Reason,
     ReferralCode, RequestPath, ReturnUrl, Search, Username,
 };
-pub use value::{Days, Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TopUp, TransactionType, Znc, znc};
 
 /// One kind of value.
 pub trait Scalar: Clone + Send + Sync + 'static {

@@ -11,7 +11,7 @@ use shared::{
 };
 use uuid::Uuid;
 
-use super::{PublishError, Publisher};
+use crate::redis::{PublishError, Publisher};
 use crate::{
     db::{access_token::Publishable, credential},
     domain::tokens,
@@ -54,7 +54,7 @@ struct Cut<'a> {
 
 impl Rest<'_> {
     /// As JSON, or nothing at all where there is none.
-    fn encode(&self) -> Result<String, PublishError> {
+    pub fn encode(&self) -> Result<String, PublishError> {
         match self {
             Self { is_refund_pending: false, networks: None, lease: None, cut: None } => Ok(String::new()),
             _ => serde_json::to_string(self).map_err(|_| Malformed.into()),
@@ -64,7 +64,7 @@ impl Rest<'_> {
 
 impl Publisher {
     /// Puts the states of some tokens; what Redis knew better.
-    pub(super) async fn put(&self, epoch: i64, tokens: &[Publishable]) -> Result<Vec<Learned>, PublishError> {
+    pub async fn put(&self, epoch: i64, tokens: &[Publishable]) -> Result<Vec<Learned>, PublishError> {
         let keys = tokens.iter().map(|token| redis::token_key(token.id)).collect();
         let mut arguments = vec![epoch.to_string(), redis::TOMBSTONE_MS.to_string()];
         for token in tokens {
@@ -80,7 +80,7 @@ impl Publisher {
     }
 
     /// A token's state, and what most lack of it. One whose lists nobody can read is kept from being used, and holds up no other.
-    fn state(&self, token: &Publishable) -> Result<[String; 2], PublishError> {
+    pub fn state(&self, token: &Publishable) -> Result<[String; 2], PublishError> {
         let mut standing = tokens::standing(token.revoked_at, token.user_is_active);
         let networks = token.whereabouts().map(|whereabouts| whereabouts.encode()).unwrap_or_else(|error| {
             tracing::error!(token_id = %token.id, %error, "networks cannot be read: the token is suspended until they can");
@@ -115,7 +115,7 @@ impl Publisher {
 
     /// A credential's key ends with its token's hash. One that has ended stands for a while as a tombstone, which no late write
     /// replaces, and by which an edge finds it revoked and not merely unknown.
-    pub(super) async fn put_credentials(
+    pub async fn put_credentials(
         &self,
         credentials: &[(&Publishable, &credential::Publishable)],
     ) -> Result<(), PublishError> {

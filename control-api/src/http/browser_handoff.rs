@@ -7,14 +7,14 @@ use uuid::Uuid;
 use crate::{
     App,
     domain::{Error, accounts::Session, tokens},
-    outbox::{self, Delivery},
+    jobs::outbox_relay::{self, Delivery},
 };
 
 /// Where the browser goes: to the edge, which takes the code, and from there to `next`, a path of Zenzefi.
 pub async fn open(app: &App, owner: &Session, id: Uuid, next: Option<&str>) -> Result<String, Error> {
     let App { db, publisher, config, .. } = app;
     let handover = tokens::open(db, config.hour, owner, id, Utc::now()).await?;
-    if outbox::deliver(db, publisher, id).await == Delivery::Pending {
+    if outbox_relay::deliver(db, publisher, id).await == Delivery::Pending {
         return Err(Error::RedisUnavailable);
     }
     let code = handover.code();

@@ -8,8 +8,8 @@ use poem::{
 use shared::{rate::Exceeded, web::language::Language};
 
 use super::{
-    frame::{Frame, Here},
-    wording,
+    layout::{Frame, Here},
+    text,
 };
 use crate::{api::ApiError, db, domain};
 
@@ -65,7 +65,7 @@ impl Trouble {
         };
         let (status, sentence) = match self {
             Self::Domain(error) => {
-                let sentence = wording::refusal(lang, &error);
+                let sentence = text::refusal(lang, &error);
                 // The one map from what went wrong to a status is the API's, which also logs what is nobody's doing.
                 (ApiError::status_of(error), sentence)
             }
@@ -85,7 +85,7 @@ impl Trouble {
                 (StatusCode::FORBIDDEN, text.to_owned())
             }
             Self::TooMany(exceeded) => {
-                (StatusCode::TOO_MANY_REQUESTS, wording::wait(lang, exceeded.retry_after_seconds()))
+                (StatusCode::TOO_MANY_REQUESTS, text::wait(lang, exceeded.retry_after_seconds()))
             }
             Self::Malformed => {
                 let text = lang.say(

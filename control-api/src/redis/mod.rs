@@ -1,9 +1,8 @@
 //! What control-api says to Redis, one function for each thing said. State, not events: everything here may be repeated and
 //! reordered.
 
-mod attempts;
-mod limits;
-mod put;
+pub mod login_failures;
+pub mod rate_limits;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -34,16 +33,16 @@ use tokio::{sync::Semaphore, time::error::Elapsed};
 use uuid::Uuid;
 
 use crate::{
-    batch::Batch,
     db::{
         self,
         access_token::{Hour, Publishable},
         credential,
     },
+    publish::batch::Batch,
 };
 
-pub use attempts::Replacement;
-pub use put::Learned;
+pub use crate::publish::put::Learned;
+pub use login_failures::Replacement;
 
 /// How long a command may take before it counts as lost.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
@@ -143,17 +142,17 @@ async fn in_flight<T>(
 /// The one writer of tokens, credentials, changes, hand-overs, failed logins and the snapshot.
 #[derive(Clone)]
 pub struct Publisher {
-    client: Client,
-    hour: Hour,
-    put: Script,
-    put_credentials: Script,
-    bar: Script,
-    pulse: Script,
-    begin_rebuild: Script,
-    finish_rebuild: Script,
-    read_attempts: Script,
-    replace_attempts: Script,
-    spend: Script,
+    pub client: Client,
+    pub hour: Hour,
+    pub put: Script,
+    pub put_credentials: Script,
+    pub bar: Script,
+    pub pulse: Script,
+    pub begin_rebuild: Script,
+    pub finish_rebuild: Script,
+    pub read_attempts: Script,
+    pub replace_attempts: Script,
+    pub spend: Script,
 }
 
 impl Publisher {
@@ -178,7 +177,7 @@ impl Publisher {
         replace_when_silent(&self.client).await;
     }
 
-    async fn run<R: FromValue>(
+    pub async fn run<R: FromValue>(
         &self,
         name: &'static str,
         script: &Script,

@@ -19,9 +19,9 @@ use serde_json::Value;
 use shared::process::trace::{self, Span};
 use uuid::Uuid;
 
-use super::{
+use crate::api::{
+    auth_guard::Recognised,
     error::{self, ApiError},
-    guard::Recognised,
 };
 use crate::{App, console, domain::audit::Origin};
 

@@ -6,7 +6,7 @@
 //! away. What they are counted under is a keyed digest, of an account with its password's hash: so a new password is a new
 //! account, whoever sets it and however, and nobody has to remember to clear anything.
 
-mod standing;
+pub mod policy;
 
 use std::{
     net::IpAddr,
@@ -25,10 +25,10 @@ use shared::{net::address::household, token::credential::Digest};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::publisher::{PublishError, Publisher, Replacement};
+use crate::redis::{PublishError, Publisher, Replacement};
 
-pub use standing::Lock;
-use standing::{Refusal, Standing};
+pub use policy::Lock;
+use policy::{Refusal, Standing};
 
 /// How many digests are remembered while Redis is away; the oldest give way.
 const REMEMBERED_HERE: usize = 50_000;
@@ -74,7 +74,7 @@ pub struct Attempt {
     attempts: Attempts,
     who: Who,
     ground: Ground,
-    attempt: standing::Attempt,
+    attempt: policy::Attempt,
 }
 
 /// What is remembered of failed logins.

@@ -5,10 +5,10 @@ use chrono::Utc;
 use shared::web::language::Language;
 
 use super::{
-    frame::{Frame, Here},
-    reply::{self, Answer},
+    layout::{Frame, Here},
+    request::Member,
+    response::{self, Answer},
     tokens::TokenRow,
-    visit::Member,
 };
 use crate::db::access_token;
 
@@ -28,7 +28,7 @@ pub async fn show(member: Member) -> Answer {
     let (hour, now, lang) = (member.app.config.hour, Utc::now(), member.lang);
     let filter = access_token::Filter { user_id: Some(member.session.user.id), live_at: Some(now) };
     let (owned, total) = access_token::list(&member.app.db, hour, &filter, TOKENS, 0).await?;
-    reply::page(&HomePage {
+    response::page(&HomePage {
         lang,
         frame: member.frame(Here::Home),
         tokens: owned.iter().map(|owned| TokenRow::new(lang, &owned.token, hour, now)).collect(),

@@ -15,11 +15,11 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{
-    fields::Fields,
-    frame::{Account, Frame, Here},
-    parts::address,
-    reply::{self, Answer, Trouble},
-    wording,
+    components::address,
+    form::Fields,
+    layout::{Account, Frame, Here},
+    response::{self, Answer, Trouble},
+    text,
 };
 use crate::{
     App,
@@ -97,7 +97,7 @@ impl Visit {
             here,
             address: self.address.clone(),
             stays: self.stays,
-            done: wording::done(self.lang, self.query.text("done")),
+            done: text::done(self.lang, self.query.text("done")),
             assets: Arc::clone(&self.app.assets),
         }
     }
@@ -176,7 +176,7 @@ fn ask_to_log_in(visit: &Visit) -> Answer {
     // A form is gone by now; whoever has logged in finds the page that had it.
     let from = visit.came_from.as_ref().filter(|_| !visit.stays).unwrap_or(&visit.address);
     let done = if visit.stays { "" } else { "login-ended" };
-    reply::see_other(&address("/console/login", [("next", from.as_str()), ("done", done)]))
+    response::see_other(&address("/console/login", [("next", from.as_str()), ("done", done)]))
 }
 
 fn serve<F, R>(app: &Arc<App>, handler: F) -> impl Endpoint<Output = Response> + 'static
@@ -232,7 +232,7 @@ where
     }
     if !is_form && jwt.is_none() && fetched(headers, "sec-fetch-site") == Some("cross-site") {
         // The cookie stays at home when another site leads here; it comes along once a page of ours leads on.
-        return finish(reply::page_of(StatusCode::OK, &OnwardPage { lang, frame }), &app);
+        return finish(response::page_of(StatusCode::OK, &OnwardPage { lang, frame }), &app);
     }
     if is_form {
         match Vec::<u8>::from_request(&request, &mut body).await {

@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 use shared::web::language::Language;
 
-use super::parts::Badge;
+use crate::console::components::Badge;
 use crate::{db::user, domain::audit::Action};
 
 /// What was just done, by its name in the address of the page that says so.
@@ -181,7 +181,7 @@ pub fn account(lang: Language, user: &user::Model) -> Vec<Badge> {
 
 /// A movement with its sign.
 pub fn signed(lang: Language, amount: Decimal) -> String {
-    let shown = super::super::wording::money(lang, amount);
+    let shown = crate::console::text::money(lang, amount);
     if amount > Decimal::ZERO { format!("+{shown}") } else { shown }
 }
 

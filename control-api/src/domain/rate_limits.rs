@@ -18,7 +18,7 @@ use shared::{
 };
 use uuid::Uuid;
 
-use crate::{attempts::keyed_digest, publisher::Publisher};
+use crate::{domain::login_throttle::keyed_digest, redis::Publisher};
 
 /// How many users and addresses are counted here; the oldest give way.
 const COUNTED_HERE: usize = 100_000;

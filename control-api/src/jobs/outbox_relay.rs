@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     ROUND_WITHIN,
     db::{self, access_token, outbox},
-    publisher::{Learned, PublishError, Publisher},
+    redis::{Learned, PublishError, Publisher},
     telemetry::Metrics,
 };
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use poem::{Endpoint, EndpointExt, Response, Route, endpoint::make, get, http::StatusCode};
 use serde_json::json;
 
-use super::error;
+use crate::api::error;
 use crate::{App, db};
 
 /// How long a dependency may take to answer.

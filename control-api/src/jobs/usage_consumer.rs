@@ -30,7 +30,7 @@ use crate::{
         session::{self, Figures},
     },
     domain::audit::{Action, Resource},
-    outbox, publisher,
+    jobs::outbox_relay,
     telemetry::Metrics,
 };
 
@@ -64,14 +64,14 @@ enum IntakeError {
 
 /// Reads the stream until cancelled.
 pub async fn read(db: db::Pool, redis_url: &str, metrics: Metrics, stop: CancellationToken) {
-    let client = match publisher::connect(redis_url, COMMAND_TIMEOUT) {
+    let client = match crate::redis::connect(redis_url, COMMAND_TIMEOUT) {
         Ok(client) => client,
         Err(error) => return tracing::error!(%error, "the usage stream cannot be read"),
     };
     let intake = Intake { db, client, consumer: Uuid::new_v4().to_string(), metrics, stop };
     tokio::select! {
         () = intake.follow_always() => {}
-        () = publisher::replace_when_silent(&intake.client) => {}
+        () = crate::redis::replace_when_silent(&intake.client) => {}
     }
 }
 
@@ -218,7 +218,7 @@ async fn record_all(db: &db::Pool, entries: &[Entry]) -> Result<(), db::Error> {
     for (token_id, at) in told.activations.iter().filter(|(token_id, _)| is_known(token_id)) {
         let record = async {
             match access_token::record_activation(&tx, *token_id, *at).await? {
-                Some(_) => outbox::push(&tx, &[*token_id]).await,
+                Some(_) => outbox_relay::push(&tx, &[*token_id]).await,
                 None => Ok(()),
             }
         };

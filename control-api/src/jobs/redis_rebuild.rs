@@ -14,14 +14,14 @@ use uuid::Uuid;
 
 use crate::{
     ROUND_WITHIN,
-    batch::{Batch, TOMBSTONE},
     db::{
         self,
         access_token::{self, Hour},
         credential, outbox, settings,
     },
-    outbox::learn,
-    publisher::{Learned, PublishError, Publisher},
+    jobs::outbox_relay::learn,
+    publish::batch::{Batch, TOMBSTONE},
+    redis::{Learned, PublishError, Publisher},
     telemetry::Metrics,
 };
 

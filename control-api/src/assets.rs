@@ -7,9 +7,9 @@ use poem::{
 };
 use sha2::{Digest, Sha256};
 
-const SCRIPT: &str = include_str!("../../assets/console/console.js");
+const SCRIPT: &str = include_str!("../assets/console/console.js");
 /// As published on npm in `htmx.org` 2.0.6 (0BSD; its licence is beside it).
-const HTMX: &str = include_str!("../../assets/console/htmx.min.js");
+const HTMX: &str = include_str!("../assets/console/htmx.min.js");
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The assets, and what stands in their addresses.
@@ -20,7 +20,7 @@ pub struct Assets {
 
 impl Assets {
     pub fn new() -> Self {
-        let style = format!("{}{}", shared::web::style::STYLESHEET, include_str!("../../assets/console/console.css"));
+        let style = format!("{}{}", shared::web::style::STYLESHEET, include_str!("../assets/console/console.css"));
         let digest = [style.as_str(), SCRIPT, HTMX, shared::web::style::ICON]
             .iter()
             .fold(Sha256::new(), |digest, text| digest.chain_update(text));

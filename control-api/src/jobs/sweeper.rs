@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     ROUND_WITHIN,
-    db::{self, audit_log, credential, ended_jwt, idempotency_key, password_link, session},
+    db::{self, audit_log, credential, idempotency_key, password_link, revoked_jwt, session},
     domain::{self, referrals, refunds},
-    outbox,
-    publisher::Publisher,
+    jobs::outbox_relay,
+    redis::Publisher,
     telemetry::Metrics,
 };
 
@@ -129,7 +129,7 @@ async fn keep_audit_days(db: &db::Pool, today: NaiveDate, retention_days: u16) -
 async fn forget(db: &db::Pool) -> Result<(), domain::Error> {
     let now = Utc::now();
     let tx = db::begin(db).await?;
-    ended_jwt::delete_expired(&tx, now - EXPIRED_FOR).await?;
+    revoked_jwt::delete_expired(&tx, now - EXPIRED_FOR).await?;
     password_link::delete_expired(&tx, now).await?;
     credential::delete_ended(&tx, now - ENDED_FOR).await?;
     idempotency_key::delete_older(&tx, now - KEYS_FOR).await?;
@@ -144,6 +144,6 @@ async fn end_unredeemed(db: &db::Pool, told_since: DateTime<Utc>) -> Result<(), 
     let mut token_ids = credential::end_unredeemed(&tx, told_since, drawn_before).await?;
     token_ids.sort_unstable();
     token_ids.dedup();
-    outbox::push(&tx, &token_ids).await?;
+    outbox_relay::push(&tx, &token_ids).await?;
     Ok(tx.commit().await?)
 }

@@ -10,9 +10,9 @@ use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{
-    fields::{Faults, Fields},
-    frame::Frame,
-    reply,
+    form::{Faults, Fields},
+    layout::Frame,
+    response,
 };
 use crate::db::user::Named;
 
@@ -184,8 +184,8 @@ pub struct Confirm {
 
 impl Confirm {
     /// The page; one that says what is wrong if anything is.
-    pub fn answer(&self) -> reply::Answer {
-        if self.faults.is_empty() { reply::page(self) } else { reply::refused(self) }
+    pub fn answer(&self) -> response::Answer {
+        if self.faults.is_empty() { response::page(self) } else { response::refused(self) }
     }
 }
 
@@ -194,8 +194,8 @@ pub fn page_or_piece(
     wants_piece: bool,
     page: &impl Template,
     piece: &impl Template,
-) -> Result<Response, reply::Trouble> {
-    if wants_piece { reply::page(piece) } else { reply::page(page) }
+) -> Result<Response, response::Trouble> {
+    if wants_piece { response::page(piece) } else { response::page(page) }
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rust_decimal::Decimal;
 use shared::web::language::Language;
 
-use super::{assets::Assets, parts::address, wording};
+use super::{components::address, text};
+use crate::assets::Assets;
 use crate::domain::accounts::Session;
 
 /// Where a page belongs in the navigation.
@@ -110,7 +111,7 @@ impl Frame {
 
     /// What whoever is logged in can spend.
     pub fn balance(&self) -> String {
-        self.account.as_ref().map(|account| wording::money(self.lang, account.balance)).unwrap_or_default()
+        self.account.as_ref().map(|account| text::money(self.lang, account.balance)).unwrap_or_default()
     }
 
     /// Where the page is shown in the other language.

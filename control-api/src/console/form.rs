@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::wording;
+use super::text;
 use crate::api::Scalar;
 use shared::web::language::Language;
 
@@ -70,7 +70,7 @@ impl Fields {
         match S::read(Value::String(text.to_owned())) {
             Ok(value) => Some(value),
             Err(fault) => {
-                faults.add(name, wording::fault(lang, fault));
+                faults.add(name, text::fault(lang, fault));
                 None
             }
         }

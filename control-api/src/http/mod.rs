@@ -1,0 +1,3 @@
+//! What the API and the console share of a request.
+
+pub mod browser_handoff;
