@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     RunError,
-    api::{self, Email, FullName, Method, NewPassword, RequestPath, Scalar, Username},
+    api::{self},
     config::{self, CommonOptions, Config, ConfigError, DatabaseOptions, ServeOptions, TokenOptions},
     db::{
         self,
@@ -36,6 +36,7 @@ use crate::{
         ledger,
         passwords::Passwords,
     },
+    input::{Email, FullName, Method, NewPassword, RequestPath, Scalar, Username},
     server::reload::{CHANGEABLE, Options, Reload},
     telemetry,
 };

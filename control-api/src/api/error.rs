@@ -1,7 +1,7 @@
 //! Refusals as `application/problem+json` (RFC 9457): the one place where a fact of the domain becomes a status and a
 //! sentence.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use poem::{
     IntoResponse, Response,
@@ -45,8 +45,8 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    pub fn new(field: &str, message: &str) -> Self {
-        Self { field: field.to_owned(), message: message.to_owned() }
+    pub fn new(field: &str, message: impl Display) -> Self {
+        Self { field: field.to_owned(), message: message.to_string() }
     }
 }
 

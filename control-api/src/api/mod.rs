@@ -10,6 +10,7 @@ pub mod error;
 pub mod login;
 mod mock_pay;
 pub mod openapi;
+mod schema;
 mod sessions;
 mod stats;
 mod tokens;
@@ -21,10 +22,6 @@ use std::sync::Arc;
 use poem::{Endpoint, EndpointExt, Response};
 use poem_openapi::{OpenApi, OpenApiService, Tags};
 
-pub use crate::input::{BundleName, Description, Networks, Percent, Reason, Scope, Search, SoldHours, TokenCount, Znc};
-pub use crate::input::{
-    Email, FullName, Method, NewPassword, Password, ReferralCode, RequestPath, Scalar, TopUp, Username, znc,
-};
 pub use auth_guard::Recognised;
 pub use error::ApiError;
 pub use openapi::document;

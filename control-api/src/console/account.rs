@@ -15,9 +15,10 @@ use super::{
 };
 use crate::{
     App,
-    api::{ApiError, Email, FullName, NewPassword, Password, ReferralCode, Scalar, Username},
+    api::ApiError,
     db::user,
     domain::{self, accounts},
+    input::{Email, FullName, NewPassword, Password, ReferralCode, Scalar, Username},
 };
 
 #[derive(Template)]

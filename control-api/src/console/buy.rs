@@ -16,12 +16,13 @@ use super::{
 };
 use crate::{
     App,
-    api::{ApiError, znc},
+    api::ApiError,
     domain::{
         self, bundles,
         idempotency::Once,
         tokens::{Issued, purchase},
     },
+    input::znc,
     jobs::outbox_relay,
 };
 

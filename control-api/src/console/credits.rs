@@ -19,9 +19,9 @@ use super::{
 };
 use crate::{
     App,
-    api::{TopUp, znc},
     db::{payment, transaction},
     domain::{self, idempotency::Once, ledger, payments},
+    input::{TopUp, znc},
 };
 
 /// The most lines of a file, so that one download bounds what it costs.

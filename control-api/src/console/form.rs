@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::text;
-use crate::api::Scalar;
+use crate::input::Scalar;
 use shared::web::language::Language;
 
 /// The fields of a form or a query, by name, in their order.

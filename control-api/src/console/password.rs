@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     App,
-    api::NewPassword,
     domain::{Error, administration},
+    input::NewPassword,
 };
 
 pub const PATH: &str = "/set-password";

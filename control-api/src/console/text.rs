@@ -6,7 +6,10 @@ use shared::{
     web::language::Language,
 };
 
-use crate::{api::znc, domain};
+use crate::{
+    domain,
+    input::{Fault, znc},
+};
 
 /// Why the domain did not do what was asked, and what to do about it.
 pub fn refusal(lang: Language, error: &domain::Error) -> String {
@@ -88,30 +91,47 @@ pub fn refusal(lang: Language, error: &domain::Error) -> String {
     lang.say(english, russian).to_owned()
 }
 
-/// What is wrong with a field, of which the API says so in English.
-pub fn fault(lang: Language, fault: &str) -> String {
+/// What is wrong with a field.
+pub fn fault(lang: Language, fault: Fault) -> &'static str {
     let (english, russian) = match fault {
-        "must be an e-mail address" => ("This is not an e-mail address.", "Это не адрес почты."),
-        "must have at least 8 characters" => ("At least 8 characters.", "Не меньше 8 символов."),
-        "must have at most 72 bytes" => ("At most 72 bytes.", "Не больше 72 байт."),
-        "is too short" => ("This is too short.", "Слишком коротко."),
-        "is too long" => ("This is too long.", "Слишком длинно."),
-        "must have at most two decimals" => ("At most two decimals.", "Не больше двух знаков после запятой."),
-        "must be more than 0" => ("More than 0.", "Больше 0."),
-        "must be at most 1000000.00" => ("At most 1000000.00.", "Не больше 1000000,00."),
-        "must be an amount from 0 such as \"482.00\"" | "must be an amount such as \"482.00\"" => {
-            ("An amount such as 482.00.", "Сумма, например 482.00.")
-        }
-        "must be an integer from 1 to 100" => ("A number from 1 to 100.", "Число от 1 до 100."),
-        "must be a percentage from 0 to 100 such as \"15.00\"" => {
-            ("A percentage from 0 to 100.", "Процент от 0 до 100.")
-        }
-        "must not hold control characters" | "must not hold a NUL" => {
+        Fault::Required => ("This is required.", "Это обязательное поле."),
+        Fault::TooShort => ("This is too short.", "Слишком коротко."),
+        Fault::TooLong => ("This is too long.", "Слишком длинно."),
+        Fault::ControlCharacters | Fault::Nul => {
             ("It holds a character that is not allowed.", "Есть недопустимый символ.")
         }
-        _ => ("This is not valid.", "Недопустимое значение."),
+        Fault::Email => ("This is not an e-mail address.", "Это не адрес почты."),
+        Fault::Url => ("This is not an http:// or https:// address.", "Это не адрес вида http:// или https://."),
+        Fault::PasswordTooShort => ("At least 8 characters.", "Не меньше 8 символов."),
+        Fault::PasswordTooLong => ("At most 72 bytes.", "Не больше 72 байт."),
+        Fault::TooManyDecimals => ("At most two decimals.", "Не больше двух знаков после запятой."),
+        Fault::NotPositive => ("More than 0.", "Больше 0."),
+        Fault::TooLarge => ("This is too large.", "Слишком много."),
+        Fault::AboveTopUpMax => ("At most 1000000.00.", "Не больше 1000000,00."),
+        Fault::NotAmount | Fault::NegativeAmount => ("An amount such as 482.00.", "Сумма, например 482.00."),
+        Fault::Limit | Fault::TokenCount => ("A number from 1 to 100.", "Число от 1 до 100."),
+        Fault::Percent => ("A percentage from 0 to 100.", "Процент от 0 до 100."),
+        Fault::Days => ("A number of days from 1 to 366.", "Число дней от 1 до 366."),
+        Fault::NotInteger => ("A whole number.", "Целое число."),
+        Fault::BelowOne => ("At least 1.", "Не меньше 1."),
+        Fault::Offset => ("A number from 0 to 1000000000.", "Число от 0 до 1000000000."),
+        Fault::Duration => ("One of 1, 12, 24, 168, 720 hours.", "Одно из значений: 1, 12, 24, 168, 720 часов."),
+        Fault::Networks => (
+            "At most 64 addresses or networks, such as 10.0.0.0/8.",
+            "Не больше 64 адресов или сетей, например 10.0.0.0/8.",
+        ),
+        Fault::Address => ("This is not an IPv4 or IPv6 address.", "Это не адрес IPv4 или IPv6."),
+        Fault::Scope => ("Choose what the token opens.", "Выберите, что открывает токен."),
+        Fault::Timestamp => ("This is not a date and time.", "Это не дата и время."),
+        Fault::NotText
+        | Fault::IdempotencyKey
+        | Fault::Method
+        | Fault::Flag
+        | Fault::Id
+        | Fault::TransactionType
+        | Fault::ReadOnly => ("This is not valid.", "Недопустимое значение."),
     };
-    lang.say(english, russian).to_owned()
+    lang.say(english, russian)
 }
 
 /// What was just done, by its name in the address of the page that says so. Other names say nothing.

@@ -20,13 +20,13 @@ use super::{
 };
 use crate::{
     App,
-    api::znc,
     db::{
         access_token::{self, Hour},
         session,
     },
     domain::{self, idempotency::Once, refunds, tokens},
     http::browser_handoff,
+    input::znc,
     jobs::outbox_relay::{self, Delivery},
 };
 

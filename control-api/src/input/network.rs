@@ -2,34 +2,22 @@
 
 use std::net::IpAddr;
 
-use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use serde_json::Value;
 use shared::net::address::{self, NETWORKS_MAX};
 
-use super::Scalar;
+use super::{Fault, Parameter, Scalar};
 
-openapi_types!(Address, Networks);
-
-parameter_types!(
-    Address: |text| Self::read(Value::from(text)),
-);
-
-const NETWORKS: &str = "must be a list of at most 64 addresses or networks such as 10.0.0.0/8";
 /// The most characters that a network is written with, as one of IPv4 within IPv6 and all its zeros.
-const NETWORK_CHARS: usize = 49;
+pub const NETWORK_CHARS: usize = 49;
 
 /// An address of a client.
 #[derive(Clone, Copy)]
 pub struct Address(pub IpAddr);
 
 impl Scalar for Address {
-    fn schema() -> MetaSchema {
-        MetaSchema { example: Some("192.0.2.1".into()), ..MetaSchema::new("string") }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         let address = value.as_str().and_then(|text| text.parse().ok());
-        address.map(Self).ok_or("must be an IPv4 or IPv6 address")
+        address.map(Self).ok_or(Fault::Address)
     }
 
     fn render(&self) -> Value {
@@ -42,25 +30,15 @@ impl Scalar for Address {
 pub struct Networks(pub address::Networks);
 
 impl Scalar for Networks {
-    fn schema() -> MetaSchema {
-        let network = MetaSchema { max_length: Some(NETWORK_CHARS), ..MetaSchema::new("string") };
-        MetaSchema {
-            items: Some(Box::new(MetaSchemaRef::Inline(Box::new(network)))),
-            max_items: Some(NETWORKS_MAX),
-            example: Some(vec!["192.0.2.0/24", "2001:db8::1"].into()),
-            ..MetaSchema::new("array")
-        }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
-        let Value::Array(items) = value else { return Err(NETWORKS) };
+    fn read(value: Value) -> Result<Self, Fault> {
+        let Value::Array(items) = value else { return Err(Fault::Networks) };
         if items.len() > NETWORKS_MAX {
-            return Err(NETWORKS);
+            return Err(Fault::Networks);
         }
         let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
         let texts =
             texts.filter(|texts| texts.iter().all(|text| !text.trim().is_empty() && text.len() <= NETWORK_CHARS));
-        let networks = address::Networks::parse(texts.ok_or(NETWORKS)?).map_err(|_| NETWORKS)?;
+        let networks = address::Networks::parse(texts.ok_or(Fault::Networks)?).map_err(|_| Fault::Networks)?;
         Ok(Self(networks))
     }
 
@@ -68,6 +46,8 @@ impl Scalar for Networks {
         self.0.texts().into()
     }
 }
+
+impl Parameter for Address {}
 
 #[cfg(test)]
 mod tests {

@@ -1,44 +1,24 @@
 //! Everything that is not a text: numbers, amounts, moments, names of a list.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use poem_openapi::registry::MetaSchema;
 use rust_decimal::Decimal;
 use serde_json::Value;
 use shared::token::scope;
 use uuid::Uuid;
 
-use super::Scalar;
+use super::{Fault, Parameter, Scalar};
 use crate::domain::ledger;
-
-openapi_types!(Days, Flag, Hours, Id, Limit, Offset, Scope, SignedZnc, Timestamp, TopUp, TransactionType, Znc);
-
-parameter_types!(
-    Days: |text| text.parse().map_err(|_| DAYS).and_then(Self::checked),
-    Flag: |text| match text {
-        "true" | "1" => Ok(Self(true)),
-        "false" | "0" => Ok(Self(false)),
-        _ => Err("must be true or false"),
-    },
-    Id: |text| text.parse().map(Self).map_err(|_| "must be a UUID"),
-    Limit: |text| text.parse().map_err(|_| LIMIT).and_then(Self::checked),
-    TransactionType: |text| Self::read(text.into()),
-    Offset: |text| text.parse().map_err(|_| OFFSET).and_then(Self::checked),
-);
 
 /// A number of hours, at least one.
 #[derive(Clone, Copy)]
 pub struct Hours(pub i64);
 
 impl Scalar for Hours {
-    fn schema() -> MetaSchema {
-        MetaSchema { minimum: Some(1.0), ..MetaSchema::new_with_format("integer", "int64") }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         match value.as_i64() {
             Some(hours) if hours >= 1 => Ok(Self(hours)),
-            Some(_) => Err("must be at least 1"),
-            None => Err("must be an integer"),
+            Some(_) => Err(Fault::BelowOne),
+            None => Err(Fault::NotInteger),
         }
     }
 
@@ -52,14 +32,9 @@ impl Scalar for Hours {
 pub struct Scope(pub scope::Scope);
 
 impl Scalar for Scope {
-    fn schema() -> MetaSchema {
-        let names = scope::Scope::ALL.map(|scope| Value::from(scope.as_str()));
-        MetaSchema { enum_items: names.to_vec(), ..MetaSchema::new("string") }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         let scope = value.as_str().and_then(|name| name.parse().ok());
-        scope.map(Self).ok_or("must be full or certificates_only")
+        scope.map(Self).ok_or(Fault::Scope)
     }
 
     fn render(&self) -> Value {
@@ -71,12 +46,8 @@ impl Scalar for Scope {
 pub struct Flag(pub bool);
 
 impl Scalar for Flag {
-    fn schema() -> MetaSchema {
-        MetaSchema::new("boolean")
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
-        value.as_bool().map(Self).ok_or("must be true or false")
+    fn read(value: Value) -> Result<Self, Fault> {
+        value.as_bool().map(Self).ok_or(Fault::Flag)
     }
 
     fn render(&self) -> Value {
@@ -88,13 +59,9 @@ impl Scalar for Flag {
 pub struct Id(pub Uuid);
 
 impl Scalar for Id {
-    fn schema() -> MetaSchema {
-        MetaSchema::new_with_format("string", "uuid")
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         let id = value.as_str().and_then(|text| text.parse().ok());
-        id.map(Self).ok_or("must be a UUID")
+        id.map(Self).ok_or(Fault::Id)
     }
 
     fn render(&self) -> Value {
@@ -102,9 +69,7 @@ impl Scalar for Id {
     }
 }
 
-const LIMIT: &str = "must be an integer from 1 to 100";
-const OFFSET: &str = "must be an integer from 0 to 1000000000";
-const OFFSET_MAX: u64 = 1_000_000_000;
+pub const OFFSET_MAX: u32 = 1_000_000_000;
 
 /// How many items a page has at most.
 #[derive(Clone, Copy)]
@@ -117,26 +82,20 @@ impl Default for Limit {
 }
 
 impl Limit {
-    fn checked(limit: u64) -> Result<Self, &'static str> {
-        if (1..=100).contains(&limit) { Ok(Self(limit)) } else { Err(LIMIT) }
+    fn checked(limit: u64) -> Result<Self, Fault> {
+        if (1..=100).contains(&limit) { Ok(Self(limit)) } else { Err(Fault::Limit) }
     }
 }
 
 impl Scalar for Limit {
-    fn schema() -> MetaSchema {
-        MetaSchema { minimum: Some(1.0), maximum: Some(100.0), ..MetaSchema::new_with_format("integer", "int64") }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
-        value.as_u64().ok_or(LIMIT).and_then(Self::checked)
+    fn read(value: Value) -> Result<Self, Fault> {
+        value.as_u64().ok_or(Fault::Limit).and_then(Self::checked)
     }
 
     fn render(&self) -> Value {
         self.0.into()
     }
 }
-
-const DAYS: &str = "must be an integer from 1 to 366";
 
 /// How many days are looked back on.
 #[derive(Clone, Copy)]
@@ -149,18 +108,14 @@ impl Default for Days {
 }
 
 impl Days {
-    fn checked(days: u64) -> Result<Self, &'static str> {
-        if (1..=366).contains(&days) { Ok(Self(days)) } else { Err(DAYS) }
+    fn checked(days: u64) -> Result<Self, Fault> {
+        if (1..=366).contains(&days) { Ok(Self(days)) } else { Err(Fault::Days) }
     }
 }
 
 impl Scalar for Days {
-    fn schema() -> MetaSchema {
-        MetaSchema { minimum: Some(1.0), maximum: Some(366.0), ..MetaSchema::new_with_format("integer", "int64") }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
-        value.as_u64().ok_or(DAYS).and_then(Self::checked)
+    fn read(value: Value) -> Result<Self, Fault> {
+        value.as_u64().ok_or(Fault::Days).and_then(Self::checked)
     }
 
     fn render(&self) -> Value {
@@ -173,22 +128,14 @@ impl Scalar for Days {
 pub struct Offset(pub u64);
 
 impl Offset {
-    fn checked(offset: u64) -> Result<Self, &'static str> {
-        if offset <= OFFSET_MAX { Ok(Self(offset)) } else { Err(OFFSET) }
+    fn checked(offset: u64) -> Result<Self, Fault> {
+        if offset <= u64::from(OFFSET_MAX) { Ok(Self(offset)) } else { Err(Fault::Offset) }
     }
 }
 
 impl Scalar for Offset {
-    fn schema() -> MetaSchema {
-        MetaSchema {
-            minimum: Some(0.0),
-            maximum: Some(OFFSET_MAX as f64),
-            ..MetaSchema::new_with_format("integer", "int64")
-        }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
-        value.as_u64().ok_or(OFFSET).and_then(Self::checked)
+    fn read(value: Value) -> Result<Self, Fault> {
+        value.as_u64().ok_or(Fault::Offset).and_then(Self::checked)
     }
 
     fn render(&self) -> Value {
@@ -201,14 +148,9 @@ impl Scalar for Offset {
 pub struct TransactionType(pub ledger::Kind);
 
 impl Scalar for TransactionType {
-    fn schema() -> MetaSchema {
-        let names = ledger::Kind::ALL.map(|kind| Value::from(kind.as_str()));
-        MetaSchema { enum_items: names.to_vec(), ..MetaSchema::new("string") }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         let kind = value.as_str().and_then(|name| ledger::Kind::ALL.into_iter().find(|kind| kind.as_str() == name));
-        kind.map(Self).ok_or("must be deposit, purchase, refund, referral_bonus or adjustment")
+        kind.map(Self).ok_or(Fault::TransactionType)
     }
 
     fn render(&self) -> Value {
@@ -224,24 +166,18 @@ const ZNC_MAX: u32 = 1_000_000_000;
 pub struct Znc(pub Decimal);
 
 impl Scalar for Znc {
-    fn schema() -> MetaSchema {
-        let decimal = MetaSchema::new_with_format("string", "decimal");
-        MetaSchema { pattern: Some(r"^\d{1,10}(\.\d{1,2})?$".to_owned()), example: Some("482.00".into()), ..decimal }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         let text = match value {
             Value::String(text) => text,
             Value::Number(number) => number.to_string(),
-            _ => return Err("must be an amount such as \"482.00\""),
+            _ => return Err(Fault::NotAmount),
         };
         let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        let amount: Decimal =
-            text.parse().ok().filter(|_| plain).ok_or("must be an amount from 0 such as \"482.00\"")?;
+        let amount: Decimal = text.parse().ok().filter(|_| plain).ok_or(Fault::NegativeAmount)?;
         if amount.normalize().scale() > 2 {
-            Err("must have at most two decimals")
+            Err(Fault::TooManyDecimals)
         } else if amount > Decimal::from(ZNC_MAX) {
-            Err("is too large")
+            Err(Fault::TooLarge)
         } else {
             Ok(Self(amount))
         }
@@ -260,15 +196,10 @@ const TOP_UP_MAX: u32 = 1_000_000;
 pub struct TopUp(pub Decimal);
 
 impl Scalar for TopUp {
-    fn schema() -> MetaSchema {
-        let pattern = r"^(1000000(\.00?)?|[1-9]\d{0,5}(\.\d{1,2})?|0\.(0[1-9]|[1-9]\d?))$";
-        MetaSchema { pattern: Some(pattern.to_owned()), example: Some("100.00".into()), ..Znc::schema() }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         match Znc::read(value)?.0 {
-            amount if amount.is_zero() => Err("must be more than 0"),
-            amount if amount > Decimal::from(TOP_UP_MAX) => Err("must be at most 1000000.00"),
+            amount if amount.is_zero() => Err(Fault::NotPositive),
+            amount if amount > Decimal::from(TOP_UP_MAX) => Err(Fault::AboveTopUpMax),
             amount => Ok(Self(amount)),
         }
     }
@@ -283,13 +214,8 @@ impl Scalar for TopUp {
 pub struct SignedZnc(pub Decimal);
 
 impl Scalar for SignedZnc {
-    fn schema() -> MetaSchema {
-        let decimal = MetaSchema::new_with_format("string", "decimal");
-        MetaSchema { pattern: Some(r"^-?\d{1,10}\.\d{2}$".to_owned()), example: Some("-18.00".into()), ..decimal }
-    }
-
-    fn read(_: Value) -> Result<Self, &'static str> {
-        Err("cannot be given")
+    fn read(_: Value) -> Result<Self, Fault> {
+        Err(Fault::ReadOnly)
     }
 
     fn render(&self) -> Value {
@@ -307,19 +233,47 @@ pub fn znc(amount: Decimal) -> String {
 pub struct Timestamp(pub DateTime<Utc>);
 
 impl Scalar for Timestamp {
-    fn schema() -> MetaSchema {
-        MetaSchema::new_with_format("string", "date-time")
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         let moment = value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-        moment.map(|moment| Self(moment.to_utc())).ok_or("must be a moment as RFC 3339 writes it")
+        moment.map(|moment| Self(moment.to_utc())).ok_or(Fault::Timestamp)
     }
 
     fn render(&self) -> Value {
         self.0.to_rfc3339_opts(SecondsFormat::Micros, true).into()
     }
 }
+
+impl Parameter for Days {
+    fn read_parameter(text: &str) -> Result<Self, Fault> {
+        text.parse().map_err(|_| Fault::Days).and_then(Self::checked)
+    }
+}
+
+impl Parameter for Flag {
+    fn read_parameter(text: &str) -> Result<Self, Fault> {
+        match text {
+            "true" | "1" => Ok(Self(true)),
+            "false" | "0" => Ok(Self(false)),
+            _ => Err(Fault::Flag),
+        }
+    }
+}
+
+impl Parameter for Id {}
+
+impl Parameter for Limit {
+    fn read_parameter(text: &str) -> Result<Self, Fault> {
+        text.parse().map_err(|_| Fault::Limit).and_then(Self::checked)
+    }
+}
+
+impl Parameter for Offset {
+    fn read_parameter(text: &str) -> Result<Self, Fault> {
+        text.parse().map_err(|_| Fault::Offset).and_then(Self::checked)
+    }
+}
+
+impl Parameter for TransactionType {}
 
 #[cfg(test)]
 mod tests {

@@ -1,30 +1,20 @@
 //! What a bundle is made of.
 
-use poem_openapi::registry::MetaSchema;
 use rust_decimal::Decimal;
 use serde_json::Value;
 use shared::redis::replies::DURATIONS_HOURS;
 
-use super::Scalar;
+use super::{Fault, Scalar};
 
-openapi_types!(Percent, SoldHours, TokenCount);
-
-const TOKENS_MAX: i32 = 100;
-const TOKEN_COUNT: &str = "must be an integer from 1 to 100";
-
+pub const TOKENS_MAX: i32 = 100;
 /// How many tokens are sold at once.
 #[derive(Clone, Copy)]
 pub struct TokenCount(pub i32);
 
 impl Scalar for TokenCount {
-    fn schema() -> MetaSchema {
-        let integer = MetaSchema::new_with_format("integer", "int32");
-        MetaSchema { minimum: Some(1.0), maximum: Some(TOKENS_MAX.into()), ..integer }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         let count = value.as_i64().and_then(|count| i32::try_from(count).ok());
-        count.filter(|count| (1..=TOKENS_MAX).contains(count)).map(Self).ok_or(TOKEN_COUNT)
+        count.filter(|count| (1..=TOKENS_MAX).contains(count)).map(Self).ok_or(Fault::TokenCount)
     }
 
     fn render(&self) -> Value {
@@ -37,15 +27,10 @@ impl Scalar for TokenCount {
 pub struct SoldHours(pub i32);
 
 impl Scalar for SoldHours {
-    fn schema() -> MetaSchema {
-        let integer = MetaSchema::new_with_format("integer", "int32");
-        MetaSchema { enum_items: DURATIONS_HOURS.map(Value::from).to_vec(), ..integer }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         let sold = value.as_i64().filter(|&hours| DURATIONS_HOURS.iter().any(|&sold| i64::from(sold) == hours));
         let hours = sold.and_then(|hours| i32::try_from(hours).ok());
-        hours.map(Self).ok_or("must be one of 1, 12, 24, 168, 720")
+        hours.map(Self).ok_or(Fault::Duration)
     }
 
     fn render(&self) -> Value {
@@ -58,25 +43,18 @@ impl Scalar for SoldHours {
 pub struct Percent(pub Decimal);
 
 impl Scalar for Percent {
-    fn schema() -> MetaSchema {
-        let decimal = MetaSchema::new_with_format("string", "decimal");
-        let pattern = r"^(100(\.00?)?|\d{1,2}(\.\d{1,2})?)$".to_owned();
-        MetaSchema { pattern: Some(pattern), example: Some("15.00".into()), ..decimal }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
-        const PERCENT: &str = "must be a percentage from 0 to 100 such as \"15.00\"";
+    fn read(value: Value) -> Result<Self, Fault> {
         let text = match value {
             Value::String(text) => text,
             Value::Number(number) => number.to_string(),
-            _ => return Err(PERCENT),
+            _ => return Err(Fault::Percent),
         };
         let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        let percent: Decimal = text.parse().ok().filter(|_| is_plain).ok_or(PERCENT)?;
+        let percent: Decimal = text.parse().ok().filter(|_| is_plain).ok_or(Fault::Percent)?;
         if percent.normalize().scale() > 2 {
-            Err("must have at most two decimals")
+            Err(Fault::TooManyDecimals)
         } else if percent > Decimal::ONE_HUNDRED {
-            Err(PERCENT)
+            Err(Fault::Percent)
         } else {
             Ok(Self(percent))
         }

@@ -1,55 +1,25 @@
 //! Texts, each with its bounds. Postgres takes no NUL, and a log no line break, so none holds a control character.
 
-use poem_openapi::registry::MetaSchema;
+use std::ops::RangeInclusive;
+
 use serde_json::Value;
 use url::Url;
 
-use super::Scalar;
+use super::{Fault, Parameter, Scalar};
 
-openapi_types!(
-    BundleName,
-    Description,
-    Email,
-    FullName,
-    IdempotencyKey,
-    Method,
-    Name,
-    NewPassword,
-    Password,
-    Reason,
-    ReferralCode,
-    RequestPath,
-    ReturnUrl,
-    Search,
-    Username
-);
-
-parameter_types!(
-    Method: |text| Self::read(Value::from(text)),
-    ReferralCode: |text| Self::read(Value::from(text)),
-    RequestPath: |text| Self::read(Value::from(text)),
-    IdempotencyKey: |text| Self::read(Value::from(text)),
-    Search: |text| Self::read(Value::from(text)),
-Name: |text| Self::read(Value::from(text)),
-);
-
-fn text_schema(min: usize, max: usize) -> MetaSchema {
-    MetaSchema { min_length: Some(min), max_length: Some(max), ..MetaSchema::new("string") }
-}
-
-fn text_within(text: String, min: usize, max: usize) -> Result<String, &'static str> {
+fn text_within(text: String, min: usize, max: usize) -> Result<String, Fault> {
     match text.chars().count() {
-        count if count < min => Err("is too short"),
-        count if count > max => Err("is too long"),
-        _ if text.chars().any(char::is_control) => Err("must not hold control characters"),
+        count if count < min => Err(Fault::TooShort),
+        count if count > max => Err(Fault::TooLong),
+        _ if text.chars().any(char::is_control) => Err(Fault::ControlCharacters),
         _ => Ok(text),
     }
 }
 
-fn read_text(value: Value, min: usize, max: usize) -> Result<String, &'static str> {
+fn read_text(value: Value, min: usize, max: usize) -> Result<String, Fault> {
     match value {
         Value::String(text) => text_within(text, min, max),
-        _ => Err("must be a text"),
+        _ => Err(Fault::NotText),
     }
 }
 
@@ -59,12 +29,13 @@ macro_rules! texts {
         #[derive(Clone)]
         pub struct $type(pub String);
 
-        impl Scalar for $type {
-            fn schema() -> MetaSchema {
-                text_schema($min, $max)
-            }
+        impl $type {
+            /// How many characters it may have.
+            pub const CHARS: RangeInclusive<usize> = $min..=$max;
+        }
 
-            fn read(value: Value) -> Result<Self, &'static str> {
+        impl Scalar for $type {
+            fn read(value: Value) -> Result<Self, Fault> {
                 read_text(value, $min, $max).map(Self)
             }
 
@@ -94,13 +65,9 @@ texts!(
 pub struct IdempotencyKey(pub String);
 
 impl Scalar for IdempotencyKey {
-    fn schema() -> MetaSchema {
-        MetaSchema { pattern: Some("^[!-~]{1,255}$".to_owned()), ..text_schema(1, 255) }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
-        let text = read_text(value, 1, 255).map_err(|_| IDEMPOTENCY_KEY)?;
-        if text.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(Self(text)) } else { Err(IDEMPOTENCY_KEY) }
+    fn read(value: Value) -> Result<Self, Fault> {
+        let text = read_text(value, 1, 255).map_err(|_| Fault::IdempotencyKey)?;
+        if text.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(Self(text)) } else { Err(Fault::IdempotencyKey) }
     }
 
     fn render(&self) -> Value {
@@ -108,23 +75,17 @@ impl Scalar for IdempotencyKey {
     }
 }
 
-const IDEMPOTENCY_KEY: &str = "must have 1 to 255 visible ASCII characters";
-
 /// The method of a request.
 #[derive(Clone)]
 pub struct Method(pub String);
 
-const METHOD_CHARS: usize = 32;
+pub const METHOD_CHARS: usize = 32;
 
 impl Scalar for Method {
-    fn schema() -> MetaSchema {
-        MetaSchema { pattern: Some("^[A-Za-z-]+$".to_owned()), ..text_schema(1, METHOD_CHARS) }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         let text = read_text(value, 1, METHOD_CHARS)?;
         let is_name = text.chars().all(|char| char.is_ascii_alphabetic() || char == '-');
-        if is_name { Ok(Self(text)) } else { Err("must be the name of a method") }
+        if is_name { Ok(Self(text)) } else { Err(Fault::Method) }
     }
 
     fn render(&self) -> Value {
@@ -136,19 +97,15 @@ impl Scalar for Method {
 #[derive(Clone)]
 pub struct RequestPath(pub String);
 
-const PATH_CHARS: usize = 4_096;
+pub const PATH_CHARS: usize = 4_096;
 
 impl Scalar for RequestPath {
-    fn schema() -> MetaSchema {
-        text_schema(1, PATH_CHARS)
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         match value {
-            Value::String(text) if text.is_empty() => Err("is too short"),
-            Value::String(text) if text.chars().count() > PATH_CHARS => Err("is too long"),
+            Value::String(text) if text.is_empty() => Err(Fault::TooShort),
+            Value::String(text) if text.chars().count() > PATH_CHARS => Err(Fault::TooLong),
             Value::String(text) => Ok(Self(text)),
-            _ => Err("must be a text"),
+            _ => Err(Fault::NotText),
         }
     }
 
@@ -162,13 +119,9 @@ impl Scalar for RequestPath {
 pub struct Email(pub String);
 
 impl Scalar for Email {
-    fn schema() -> MetaSchema {
-        MetaSchema { format: Some("email"), ..text_schema(3, 254) }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         let text = read_text(value, 3, 254)?;
-        if is_email(&text) { Ok(Self(text)) } else { Err("must be an e-mail address") }
+        if is_email(&text) { Ok(Self(text)) } else { Err(Fault::Email) }
     }
 
     fn render(&self) -> Value {
@@ -198,15 +151,11 @@ fn is_email(text: &str) -> bool {
 pub struct ReturnUrl(pub Url);
 
 impl Scalar for ReturnUrl {
-    fn schema() -> MetaSchema {
-        MetaSchema { format: Some("uri"), ..text_schema(8, 2_048) }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         let text = read_text(value, 8, 2_048)?;
         let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let url = url.filter(|url| url.username().is_empty() && url.password().is_none());
-        url.map(Self).ok_or("must be an http:// or https:// URL")
+        url.map(Self).ok_or(Fault::Url)
     }
 
     fn render(&self) -> Value {
@@ -214,9 +163,9 @@ impl Scalar for ReturnUrl {
     }
 }
 
-const PASSWORD_CHARS: usize = 8;
+pub const PASSWORD_CHARS: usize = 8;
 /// argon2 takes more; the limit is the one that clients were always given.
-const PASSWORD_BYTES: usize = 72;
+pub const PASSWORD_BYTES: usize = 72;
 
 /// A password to be set.
 #[derive(Clone)]
@@ -224,13 +173,13 @@ pub struct NewPassword(pub String);
 
 impl NewPassword {
     /// Checks a password that came another way than JSON.
-    pub fn check(text: String) -> Result<Self, &'static str> {
+    pub fn check(text: String) -> Result<Self, Fault> {
         if text.chars().count() < PASSWORD_CHARS {
-            Err("must have at least 8 characters")
+            Err(Fault::PasswordTooShort)
         } else if text.len() > PASSWORD_BYTES {
-            Err("must have at most 72 bytes")
+            Err(Fault::PasswordTooLong)
         } else if text.contains('\0') {
-            Err("must not hold a NUL")
+            Err(Fault::Nul)
         } else {
             Ok(Self(text))
         }
@@ -238,14 +187,10 @@ impl NewPassword {
 }
 
 impl Scalar for NewPassword {
-    fn schema() -> MetaSchema {
-        MetaSchema { format: Some("password"), ..text_schema(PASSWORD_CHARS, PASSWORD_BYTES) }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         match value {
             Value::String(text) => Self::check(text),
-            _ => Err("must be a text"),
+            _ => Err(Fault::NotText),
         }
     }
 
@@ -259,15 +204,11 @@ impl Scalar for NewPassword {
 pub struct Password(pub String);
 
 impl Scalar for Password {
-    fn schema() -> MetaSchema {
-        MetaSchema { format: Some("password"), ..text_schema(0, 1024) }
-    }
-
-    fn read(value: Value) -> Result<Self, &'static str> {
+    fn read(value: Value) -> Result<Self, Fault> {
         match value {
             Value::String(text) if text.len() <= 1024 => Ok(Self(text)),
-            Value::String(_) => Err("is too long"),
-            _ => Err("must be a text"),
+            Value::String(_) => Err(Fault::TooLong),
+            _ => Err(Fault::NotText),
         }
     }
 
@@ -275,6 +216,13 @@ impl Scalar for Password {
         Value::Null
     }
 }
+
+impl Parameter for Method {}
+impl Parameter for ReferralCode {}
+impl Parameter for RequestPath {}
+impl Parameter for IdempotencyKey {}
+impl Parameter for Search {}
+impl Parameter for Name {}
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::{super::components::Confirm, is_confirmed, user::page_of, user_of_path};
 use crate::{
     App,
-    api::{Reason, Znc, znc},
     console::{
         form::{Faults, Fields},
         layout::{Frame, Here},
@@ -20,6 +19,7 @@ use crate::{
     },
     db::user,
     domain::{self, administration, idempotency::Once},
+    input::{Fault, Reason, Znc, znc},
 };
 
 /// Names the form among the calls that may be repeated.
@@ -52,7 +52,7 @@ impl Movement {
     fn read(fields: &Fields, lang: Language, faults: &mut Faults) -> Option<Self> {
         let amount = fields.read_amount::<Znc>("amount", lang, faults);
         if amount.as_ref().is_some_and(|amount| amount.0.is_zero()) {
-            faults.add("amount", words::fault(lang, "must be more than 0"));
+            faults.add("amount", words::fault(lang, Fault::NotPositive));
         }
         let reason = fields.read::<Reason>("reason", lang, faults);
         if reason.as_ref().is_some_and(|reason| reason.0.is_empty()) {

@@ -11,7 +11,6 @@ use super::{
     is_confirmed, read,
 };
 use crate::{
-    api::{BundleName, Description, Percent, Scalar, Scope, SoldHours, TokenCount},
     console::{
         form::{Faults, Fields},
         layout::{Frame, Here},
@@ -21,6 +20,7 @@ use crate::{
     },
     db::bundle::{self, Change, NewBundle},
     domain::{self, bundles},
+    input::{BundleName, Description, Percent, Scalar, Scope, SoldHours, TokenCount},
 };
 
 const PATH: &str = "/console/admin/bundles";

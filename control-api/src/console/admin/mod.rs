@@ -31,10 +31,9 @@ use super::{
     text as words,
 };
 use crate::{
-    App,
-    api::Scalar,
-    db,
+    App, db,
     domain::{self, accounts},
+    input::Scalar,
 };
 
 /// The pages that take a form.

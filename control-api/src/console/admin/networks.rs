@@ -7,7 +7,6 @@ use shared::web::language::Language;
 use super::{user::page_of, user_of_path};
 use crate::{
     App,
-    api::{Networks, Scalar},
     console::{
         form::Faults,
         layout::{Frame, Here},
@@ -16,6 +15,7 @@ use crate::{
     },
     db::user,
     domain::administration,
+    input::{Networks, Scalar},
 };
 
 #[derive(Template)]

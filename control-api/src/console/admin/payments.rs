@@ -9,7 +9,6 @@ use super::{
     text, whom,
 };
 use crate::{
-    api::znc,
     console::{
         layout::{Frame, Here},
         request::Admin,
@@ -17,6 +16,7 @@ use crate::{
         text as words,
     },
     db::{payment, user},
+    input::znc,
 };
 
 const PATH: &str = "/console/admin/payments";

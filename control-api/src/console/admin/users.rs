@@ -9,7 +9,6 @@ use super::{
     text,
 };
 use crate::{
-    api::{Scalar, Search},
     console::{
         layout::{Frame, Here},
         request::Admin,
@@ -17,6 +16,7 @@ use crate::{
         text as words,
     },
     db::user,
+    input::{Scalar, Search},
 };
 
 struct Row {
