@@ -5,6 +5,7 @@ use std::{io, sync::Arc};
 use bytes::Bytes;
 
 use super::{
+    carry::after_held,
     html::{integrity::Integrity, script::Notice},
     origins::{CONTEXT, OriginPatterns, Passed},
 };
@@ -46,16 +47,6 @@ impl Rewriter {
     }
 }
 
-/// What was held with what came after it; the chunk itself, uncopied, where nothing was held.
-pub(super) fn after_held(held: &mut Vec<u8>, chunk: Bytes) -> Bytes {
-    if held.is_empty() {
-        return chunk;
-    }
-    let mut text = std::mem::take(held);
-    text.extend_from_slice(&chunk);
-    Bytes::from(text)
-}
-
 /// What is done to a body's text; nothing where it is only decoded.
 #[derive(Debug, Default)]
 pub struct Transforms {
@@ -94,15 +85,16 @@ impl Transforms {
 /// What was done to a body's text so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Done {
-    /// OriginPatterns of an origin that were replaced.
+    /// Spellings of an origin that were replaced.
     pub replaced: u64,
     /// `integrity` attributes that were taken off.
     pub integrities: u64,
 }
 
 #[cfg(test)]
-pub(in crate::rewrite) mod tests {
+mod tests {
     use super::*;
+    use crate::rewrite::draws::Draws;
 
     /// Pieces of which texts are made that have much that is nearly a spelling.
     const PIECES: [&str; 35] = [
@@ -153,19 +145,6 @@ pub(in crate::rewrite) mod tests {
 
     fn rewriter(spellings: &Arc<OriginPatterns>) -> Rewriter {
         Rewriter::new(Arc::clone(spellings), origin("https://gateway.example:8000"))
-    }
-
-    /// Numbers that look drawn, the same ones each time (SplitMix64).
-    pub struct Draws(pub u64);
-
-    impl Draws {
-        pub fn below(&mut self, bound: usize) -> usize {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut mixed = self.0;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).expect("it is below a usize")
-        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::origin::Origin;
 use crate::rewrite::{
-    body::after_held,
+    carry::after_held,
     escapes,
     html::scanner::{LONGEST_TAG, Look, Scanner},
     origins::OriginPatterns,
@@ -148,7 +148,7 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::rewrite::body::tests::Draws;
+    use crate::rewrite::draws::Draws;
 
     fn origin(text: &str) -> Origin {
         text.parse().expect("an origin")

@@ -5,7 +5,10 @@ use std::ops::{ControlFlow, Range};
 
 use ControlFlow::{Break, Continue};
 
-use crate::rewrite::html::skip;
+use crate::rewrite::html::{
+    markup::{At, end_of_tag, find, is_space},
+    skip,
+};
 
 /// A longer tag is passed on without a look, so that no page decides how much is held. In bytes.
 pub const LONGEST_TAG: usize = 16 * 1024;
@@ -56,19 +59,6 @@ struct Open {
     start: Option<usize>,
     at: At,
     then: Then,
-}
-
-/// A place within a tag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
-    TagName,
-    BeforeName,
-    Name,
-    AfterName,
-    BeforeValue,
-    Quoted(u8),
-    Unquoted,
-    Slash,
 }
 
 /// What comes of a tag when it ends.
@@ -336,56 +326,6 @@ impl Scanner {
             _ => Continue(found + 1),
         }
     }
-}
-
-/// Reads on in a tag: what is after its `>` and whether a slash is before that, or where in it the text ends.
-pub(super) fn end_of_tag(mut at: At, text: &[u8], from: usize) -> ControlFlow<At, (usize, bool)> {
-    let mut next = from;
-    loop {
-        let Some(&byte) = text.get(next) else { return Break(at) };
-        if let At::Quoted(quote) = at {
-            let Some(end) = find(quote, text, next) else { return Break(at) };
-            (at, next) = (At::BeforeName, end + 1);
-            continue;
-        }
-        next += 1;
-        at = match (at, byte) {
-            (_, b'>') => return Continue((next, matches!(at, At::Slash))),
-            (At::TagName | At::BeforeName | At::Name | At::AfterName | At::Slash, b'/') => At::Slash,
-            (At::Name | At::AfterName, b'=') => At::BeforeValue,
-            (At::BeforeValue, b'"' | b'\'') => At::Quoted(byte),
-            (At::TagName | At::BeforeName | At::Slash | At::Unquoted, byte) if is_space(byte) => At::BeforeName,
-            (At::Name | At::AfterName, byte) if is_space(byte) => At::AfterName,
-            (At::BeforeValue, byte) if is_space(byte) => At::BeforeValue,
-            (At::TagName, _) => At::TagName,
-            (At::BeforeName | At::Name | At::AfterName | At::Slash, _) => {
-                let rest = &text[next..];
-                let is_end = |&byte: &u8| is_space(byte) || matches!(byte, b'=' | b'>' | b'/');
-                next += rest.iter().position(is_end).unwrap_or(rest.len());
-                match text.get(next..) {
-                    Some([b'=', quote @ (b'"' | b'\''), ..]) => {
-                        next += 2;
-                        At::Quoted(*quote)
-                    }
-                    _ => At::Name,
-                }
-            }
-            (At::BeforeValue | At::Unquoted, _) => {
-                let rest = &text[next..];
-                next += rest.iter().position(|&byte| is_space(byte) || byte == b'>').unwrap_or(rest.len());
-                At::Unquoted
-            }
-            (At::Quoted(_), _) => at,
-        };
-    }
-}
-
-pub(super) fn find(byte: u8, text: &[u8], from: usize) -> Option<usize> {
-    memchr::memchr(byte, &text[from..]).map(|offset| from + offset)
-}
-
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b'\x0c')
 }
 
 /// Whether these bytes stand there; `None` if the text ends before that can be said.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::origin::Origin;
 use crate::rewrite::{
-    body::after_held,
-    html::scanner::{At, end_of_tag, find},
+    carry::after_held,
+    html::markup::{At, end_of_tag, find},
 };
 
 /// Where the script is, and what it asks for.

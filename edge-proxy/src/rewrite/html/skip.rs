@@ -1,4 +1,4 @@
-//! Skips what of a page cannot matter to the [`Scanner`](super::tags::Scanner), several times faster than it reads.
+//! Skips what of a page cannot matter to the [`Scanner`](super::scanner::Scanner), several times faster than it reads.
 //!
 //! Between two places at which an element that matters may begin there are only tags that do not. Where the last of those tags
 //! has come to is all that must be known at the second place, and that is soon the same wherever one begins to read: so the
@@ -8,7 +8,7 @@ use std::{ops::ControlFlow, sync::LazyLock};
 
 use crate::rewrite::{
     finder::Finder,
-    html::scanner::{At, end_of_tag, find},
+    html::markup::{At, end_of_tag, find},
     origins::cases,
 };
 
@@ -97,7 +97,7 @@ fn follow(mut place: Place, text: &[u8], mut at: usize, to: usize) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rewrite::body::tests::Draws;
+    use crate::rewrite::draws::Draws;
 
     const PIECES: [&str; 18] = [
         "<p>", "</p>", "<a b='", "<a b=\"", "\"", "'", ">", "<", "</", "=", " ", "<!d", "<?", "a", "text ", "it's ",
