@@ -290,7 +290,7 @@ fn comments_and_text_are_no_code_and_every_spelling_of_use_is() {
 #[test]
 fn every_test_and_metric_that_the_architecture_names_exists() {
     let root = root();
-    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("the page");
+    let page = documents(&root);
     let sources: Vec<String> = files(&root).iter().map(|file| fs::read_to_string(file).expect("a source")).collect();
     let is_in_source = |text: &str| sources.iter().any(|source| source.contains(text));
     let is_name = |word: &&str| {
@@ -307,7 +307,7 @@ fn every_test_and_metric_that_the_architecture_names_exists() {
 #[test]
 fn the_architecture_names_every_metric() {
     let root = root();
-    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("the page");
+    let page = documents(&root);
     for (file, prefix) in [("edge-proxy/src/telemetry/mod.rs", "edge_"), ("control-api/src/telemetry.rs", "control_")] {
         let source = fs::read_to_string(root.join(file)).expect("a source");
         let is_metric = |word: &&str| word.starts_with(prefix) && !word.contains([' ', '=']);
@@ -317,6 +317,14 @@ fn the_architecture_names_every_metric() {
             assert!(page.contains(&format!("| `{metric}` |")), "{metric} is not in the table");
         }
     }
+}
+
+/// The text of ARCHITECTURE.md and of every document in `docs/`.
+fn documents(root: &Path) -> String {
+    let listed = fs::read_dir(root.join("docs")).expect("the folder of documents");
+    let mut paths: Vec<PathBuf> = listed.map(|entry| entry.expect("an entry of the folder").path()).collect();
+    paths.push(root.join("ARCHITECTURE.md"));
+    paths.iter().map(|path| fs::read_to_string(path).expect("a document") + "\n").collect()
 }
 
 /// What breaks a boundary in one file: where, what, and which.
