@@ -48,7 +48,7 @@ struct Page {
 impl Integrity {
     /// For a page in which the origins of `spellings` will become `shown`, but have not yet.
     pub fn new(spellings: Arc<OriginPatterns>, shown: Origin) -> Self {
-        Self { scanner: Scanner::new(), page: Page::new(spellings, shown), held: Vec::new(), read: 0 }
+        Self { scanner: Scanner::default(), page: Page::new(spellings, shown), held: Vec::new(), read: 0 }
     }
 
     /// How many attributes were taken off.

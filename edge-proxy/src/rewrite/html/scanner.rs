@@ -29,15 +29,16 @@ pub enum Look {
 ///
 /// It follows what opens and closes drawings and formulas by their tags alone. Where the tree of a page that is not well formed
 /// would say otherwise, it can be wrong; a `<noscript>` is text to it, as it is where scripts run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Scanner {
     place: Place,
     /// What the elements around it belong to; HTML itself left out.
     within: Vec<Space>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 enum Place {
+    #[default]
     Text,
     Tag(Open),
     /// After `<!--`.
@@ -101,10 +102,6 @@ impl From<skip::Place> for Place {
 type Step = ControlFlow<usize, usize>;
 
 impl Scanner {
-    pub fn new() -> Self {
-        Self { place: Place::Text, within: Vec::new() }
-    }
-
     /// Reads on in `text`, from `from`. The next text begins where this one's [`Look::Nothing`] has `until`.
     pub fn look(&mut self, text: &[u8], from: usize) -> Look {
         let (mut at, mut next) = (from, from);
