@@ -9,8 +9,8 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 use edge_proxy::{
-    Edge,
     config::{Cli, Command, Config},
+    edge::Edge,
     process::{
         listeners::Listeners,
         reload::{self, Reload},

@@ -3,12 +3,14 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
 };
 
 use uuid::Uuid;
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// What is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +73,7 @@ impl Concurrency {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Open>> {
-        self.tokens.lock().expect("nothing panics while it holds this lock")
+        self.tokens.lock()
     }
 }
 

@@ -13,9 +13,9 @@ use chrono::DateTime;
 use shared::token::credential::{Credential, Digest};
 
 use crate::{
-    Edge,
     admission::{credential::Candidate, permit::Permit, policy::Caller},
     config::DevicePolicy,
+    edge::Edge,
     grants::{
         evaluate::{GrantError, Refusal},
         live::LiveGrant,

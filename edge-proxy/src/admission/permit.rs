@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU8, Ordering},
     },
     time::{Duration, Instant},
@@ -30,6 +30,7 @@ use crate::{
     },
     redis::Redis,
     rejection::{EndReason, InvalidCredential, Rejection},
+    sync::{Mutex, MutexGuard},
     usage::{OpenRequest, UsageMeter},
 };
 
@@ -258,6 +259,6 @@ impl OutcomeWorker {
     }
 
     fn lock_owed(&self) -> MutexGuard<'_, HashMap<Uuid, Owed>> {
-        self.owed.lock().expect("nothing panics while it holds this lock")
+        self.owed.lock()
     }
 }

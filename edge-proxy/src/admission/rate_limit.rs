@@ -5,7 +5,7 @@
 use std::{
     convert::Infallible,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -17,7 +17,10 @@ use quick_cache::sync::Cache;
 use shared::rate::{Exceeded, Rate, Used};
 use uuid::Uuid;
 
-use crate::redis::Redis;
+use crate::{
+    redis::Redis,
+    sync::{Mutex, MutexGuard},
+};
 
 /// How often edges tell each other what they counted.
 pub const EXCHANGED_EVERY: Duration = Duration::from_secs(1);
@@ -110,7 +113,7 @@ impl RateLimiter {
     }
 
     fn lock_untold(&self) -> MutexGuard<'_, Vec<(Uuid, Shared)>> {
-        self.untold.lock().expect("nothing panics while it holds this lock")
+        self.untold.lock()
     }
 }
 
@@ -121,7 +124,7 @@ fn take_untold(count: &mut Count, now: Instant) -> Option<Duration> {
 }
 
 fn lock(count: &Mutex<Count>) -> MutexGuard<'_, Count> {
-    count.lock().expect("nothing panics while it holds this lock")
+    count.lock()
 }
 
 #[cfg(test)]

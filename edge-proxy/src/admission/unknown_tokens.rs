@@ -5,7 +5,7 @@
 use std::{
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -13,6 +13,8 @@ use std::{
 
 use quick_cache::sync::Cache;
 use shared::{net::address::household, token::credential::Digest};
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// How many addresses, and how many good and bad credentials, are remembered; the oldest give way.
 const ADDRESSES: usize = 50_000;
@@ -138,7 +140,7 @@ impl Drop for Attempt<'_> {
 }
 
 fn lock(bucket: &Mutex<Bucket>) -> MutexGuard<'_, Bucket> {
-    bucket.lock().expect("nothing panics while it holds this lock")
+    bucket.lock()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod key;
 pub mod rotation;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,12 @@ use serde_json::{Value, json};
 use shared::token::scope::Scope;
 use uuid::Uuid;
 
-use crate::{clock::Clock, grants::live::LiveGrant, redis::Redis};
+use crate::{
+    clock::Clock,
+    grants::live::LiveGrant,
+    redis::Redis,
+    sync::{Mutex, MutexGuard},
+};
 pub use key::PublicKey;
 use rotation::{Rotation, Spans};
 
@@ -69,7 +74,7 @@ pub struct CachedAssertion(Mutex<Option<Assertion>>);
 impl CachedAssertion {
     /// What was made, if it is still fresh and does not outlast the grant, which ends then; else what is made now.
     fn get_or_make(&self, now: Instant, grant_ends: Instant, make: impl FnOnce() -> Assertion) -> HeaderValue {
-        let mut made = self.0.lock().expect("nothing panics while it holds this lock");
+        let mut made = self.0.lock();
         let kept = made.take().filter(|made| now < made.fresh_until && made.ends <= grant_ends);
         made.insert(kept.unwrap_or_else(make)).header.clone()
     }
@@ -167,11 +172,11 @@ impl Assertions {
     }
 
     fn lock_ring(&self) -> MutexGuard<'_, Rotation> {
-        self.ring.lock().expect("nothing panics while it holds this lock")
+        self.ring.lock()
     }
 
     fn lock_key_set(&self) -> MutexGuard<'_, Bytes> {
-        self.key_set.lock().expect("nothing panics while it holds this lock")
+        self.key_set.lock()
     }
 }
 

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::connection::http1::{HeadTimeouts, head::Limits};
-
 /// The highest limit that is one: beyond it what a request costs could not be told in microseconds.
 const MOST_PER_MINUTE: i64 = 1_000_000;
 
@@ -72,21 +70,6 @@ impl LimitOptions {
             return Err("MAX_REQUEST_LINE_BYTES is part of MAX_HEAD_BYTES, and cannot be more".into());
         }
         Ok(())
-    }
-
-    /// How long and how many the parts of a request's head may be.
-    pub fn head_limits(&self) -> Limits {
-        Limits {
-            line_bytes: usize::try_from(self.max_request_line_bytes).expect("a u32 fits"),
-            head_bytes: usize::try_from(self.max_head_bytes).expect("a u32 fits"),
-            headers: usize::from(self.max_headers),
-        }
-    }
-
-    /// How long a client may take over a request's head, and between two requests.
-    pub fn patience(&self) -> HeadTimeouts {
-        let (head, idle) = (self.header_timeout_seconds, self.idle_timeout_seconds);
-        HeadTimeouts { head: Duration::from_secs(head), idle: Duration::from_secs(idle) }
     }
 
     /// How long a client may take over the next piece of a body.

@@ -14,25 +14,17 @@ use shared::{
     process::trace::TraceOptions,
 };
 
-use crate::{
-    assertion::Settings as AssertionSettings,
-    connection::proxy_protocol::Introduction,
-    origin::Origin,
-    tls::certificates::{Files, Need},
-    upstream::pool::Settings,
-};
+use crate::{origin::Origin, route::RESERVED};
 pub use limits::LimitOptions;
 pub use portal::PortalOptions;
 pub use tls::TlsOptions;
 pub use value::{Balance, DevicePolicy, LogFormat, Rewrite, SameSite, Secret, SecretUrl};
-use value::{basic_auth, networks, path, redis_url, trusted_proxies};
+use value::{basic_auth, log_filter, networks, path, redis_url, trusted_proxies};
 
 /// How long a device holds a token after its last request.
 const LEASE_SECONDS: u64 = shared::redis::LEASE_MS / 1_000;
 /// How long an hour of a token lasts.
 const TOKEN_HOUR_SECONDS: u64 = 3_600;
-/// What issues assertions where no public origin is set.
-const NAMELESS: &str = "zenzefi-gateway";
 /// Times in an assertion are whole seconds, and it goes with requests for half of its life.
 const SHORTEST_ASSERTION_SECONDS: u64 = 10;
 
@@ -230,7 +222,7 @@ pub struct Config {
     pub log_format: LogFormat,
 
     /// Which log lines are written: a level, or a tracing filter such as info,edge_proxy=debug
-    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = crate::telemetry::parse_filter)]
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = log_filter)]
     pub log_level: String,
 
     #[command(flatten)]
@@ -281,7 +273,7 @@ impl Config {
         if self.assertion_rotate_seconds < self.assertion_seconds {
             return Err("ASSERTION_ROTATE_SECONDS must not be less than ASSERTION_SECONDS".into());
         }
-        let known: BTreeSet<&str> = crate::route::RESERVED.into_iter().collect();
+        let known: BTreeSet<&str> = RESERVED.into_iter().collect();
         if let Some(unknown) = self.reserved_prefix_off.iter().find(|path| !known.contains(path.as_str())) {
             return Err(format!("RESERVED_PREFIX_OFF: {unknown:?} is not a reserved path; those are {known:?}"));
         }
@@ -303,43 +295,9 @@ impl Config {
         Visitors { allowed: self.allowed_addresses.clone(), denied: self.denied_addresses.clone() }
     }
 
-    /// Who says whom connections are from, where anybody does.
-    pub fn introduction(&self) -> Option<Introduction> {
-        self.proxy_protocol.then(|| Introduction::by(self.trusted_proxies.clone()))
-    }
-
     /// How long the upstream may stay silent.
     pub fn upstream_timeout(&self) -> Duration {
         Duration::from_secs(self.upstream_timeout_seconds)
-    }
-
-    /// The certificate that Zenzefi is shown, if there is one.
-    pub fn zenzefi_client_files(&self) -> Vec<Files> {
-        let pair = self.zenzefi_client_cert_file.clone().zip(self.zenzefi_client_key_file.clone());
-        pair.map(|(certificates, key)| Files { certificates, key, need: Need::Required }).into_iter().collect()
-    }
-
-    /// How requests are shared out among Zenzefi's addresses.
-    pub fn zenzefi_rules(&self) -> Settings {
-        Settings {
-            balance: self.zenzefi_balance,
-            failures: self.zenzefi_eject_after,
-            out_for: Duration::from_secs(self.zenzefi_eject_seconds),
-            look_every: Duration::from_secs(self.zenzefi_health_seconds),
-            look_at: self.zenzefi_health_path.clone(),
-        }
-    }
-
-    /// What is to be signed for Zenzefi, and for how long it is good; `None` if nothing is.
-    pub fn assertions(&self) -> Option<AssertionSettings> {
-        let issuer = self.public_origin.first().map_or_else(|| NAMELESS.to_owned(), Origin::to_string);
-        (self.assertion_seconds > 0).then(|| AssertionSettings {
-            issuer,
-            audience: self.zenzefi_url.iter().map(Origin::to_string).collect(),
-            lifetime: Duration::from_secs(self.assertion_seconds),
-            rotated_every: Duration::from_secs(self.assertion_rotate_seconds),
-            outage_grace: Duration::from_secs(self.redis_outage_grace_seconds),
-        })
     }
 
     /// How long a device holds a token after its last request.
@@ -411,8 +369,7 @@ mod tests {
             &folder,
         ]);
         assert_eq!(config.validate(), Ok(()));
-        let acme = config.tls.acme(&config.served_origins()).expect("an authority");
-        assert_eq!(acme.domains, ["console.test", "gateway.test"]);
+        assert_eq!(config.tls.acme_domains(&config.served_origins()), ["console.test", "gateway.test"]);
     }
 
     #[test]

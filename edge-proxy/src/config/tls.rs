@@ -1,17 +1,15 @@
 //! TLS towards clients: where it is spoken, with which certificates, and who is sent there.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
 use super::value::https_url;
-use crate::{
-    origin::Origin,
-    tls::{
-        acme::{Acme, Folder},
-        certificates::{Files, Need},
-    },
-};
+use crate::origin::Origin;
 
 /// The options of TLS.
 #[derive(Args, Clone, Debug)]
@@ -59,15 +57,15 @@ impl TlsOptions {
         if self.edge_tls_cert_file.len() != self.edge_tls_key_file.len() {
             return Err("EDGE_TLS_CERT_FILE, EDGE_TLS_KEY_FILE: each certificate needs one key".into());
         }
-        if self.edge_tls_listen.is_some() && self.files(origins).is_empty() {
+        if self.edge_tls_listen.is_some() && self.edge_tls_cert_file.is_empty() && self.acme_options().is_none() {
             return Err("EDGE_TLS_LISTEN needs EDGE_TLS_CERT_FILE and EDGE_TLS_KEY_FILE, or ACME_DIRECTORY".into());
         }
-        if let Some(acme) = self.acme(origins) {
-            if self.edge_tls_listen.is_none() || acme.domains.is_empty() {
+        if let Some((_, folder)) = self.acme_options() {
+            if self.edge_tls_listen.is_none() || self.acme_domains(origins).is_empty() {
                 return Err("ACME_DIRECTORY needs EDGE_TLS_LISTEN, and an https name in PUBLIC_ORIGIN".into());
             }
-            if !acme.folder.path.is_dir() {
-                return Err(format!("ACME_FOLDER: {} is no folder", acme.folder.path.display()));
+            if !folder.is_dir() {
+                return Err(format!("ACME_FOLDER: {} is no folder", folder.display()));
             }
         }
         if self.https_redirect {
@@ -81,25 +79,14 @@ impl TlsOptions {
         Ok(())
     }
 
-    /// The certificates of the TLS listener, if there is one.
-    pub fn files(&self, origins: &[Origin]) -> Vec<Files> {
-        let pairs = self.edge_tls_cert_file.iter().zip(&self.edge_tls_key_file);
-        let files = pairs.map(|(certificates, key)| Files {
-            certificates: certificates.clone(),
-            key: key.clone(),
-            need: Need::Required,
-        });
-        let files = files.chain(self.acme(origins).into_iter().flat_map(|acme| acme.files_with_fallbacks()));
-        if self.edge_tls_listen.is_some() { files.collect() } else { Vec::new() }
+    /// The directory of the ACME authority and the folder of its account, where one orders certificates.
+    pub fn acme_options(&self) -> Option<(&str, &Path)> {
+        self.acme_directory.as_deref().zip(self.acme_folder.as_deref())
     }
 
-    /// The ACME authority for the names in these origins, if there is one.
-    pub fn acme(&self, origins: &[Origin]) -> Option<Acme> {
-        let (directory, folder) = self.acme_directory.clone().zip(self.acme_folder.as_ref())?;
+    /// The names that certificates are ordered for: the hosts of these origins that are https, in lower case, sorted.
+    pub fn acme_domains(&self, origins: &[Origin]) -> Vec<String> {
         let named = origins.iter().filter(|origin| origin.is_https() && !origin.is_address());
-        let domains: Vec<String> = named.map(Origin::host).collect::<BTreeSet<_>>().into_iter().collect();
-        let folder = Folder::new(folder, &directory, &domains);
-        let (contact, ca_file) = (self.acme_contact.clone(), self.acme_ca_file.clone());
-        Some(Acme { directory, domains, contact, ca_file, folder })
+        named.map(Origin::host).collect::<BTreeSet<_>>().into_iter().collect()
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use clap::ValueEnum;
 use shared::net::address::{Networks, NotANetwork, TrustedProxies};
 
+use tracing_subscriber::EnvFilter;
+
 use crate::origin::Origin;
 
 /// When a request must say which device it comes from.
@@ -76,6 +78,12 @@ impl fmt::Debug for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.0.scheme(), self.0.host_str().unwrap_or_default())
     }
+}
+
+/// Checks a log filter; returns it unchanged.
+pub fn log_filter(text: &str) -> Result<String, String> {
+    EnvFilter::builder().parse(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 pub fn redis_url(text: &str) -> Result<SecretUrl, String> {

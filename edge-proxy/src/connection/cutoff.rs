@@ -6,7 +6,7 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -26,6 +26,7 @@ use crate::{
     connection::http1,
     grants::live::{Ended, LiveGrant},
     rejection::Rejection,
+    sync::Mutex,
     telemetry::Metrics,
 };
 
@@ -56,7 +57,7 @@ struct Armed {
 pub fn arm(permit: &Permit, grace: Duration) {
     let armed = Armed { held: Arc::clone(&permit.held), address: permit.address, grace };
     CUT.with(|cut| {
-        *cut.armed.lock().expect("nothing panics while it holds this lock") = Some(armed);
+        *cut.armed.lock() = Some(armed);
         cut.changed.notify_one();
     });
 }
@@ -65,7 +66,7 @@ pub fn arm(permit: &Permit, grace: Duration) {
 pub fn expect_body(within: Option<Duration>) {
     CUT.with(|cut| {
         let by = within.map(|within| Instant::now() + within);
-        let before = std::mem::replace(&mut *cut.body_by.lock().expect("nothing panics while it holds this lock"), by);
+        let before = std::mem::replace(&mut *cut.body_by.lock(), by);
         if before.is_none() && by.is_some() {
             cut.body_awaited.notify_one();
         }
@@ -76,7 +77,7 @@ impl Cut {
     /// Waits until a piece of the request's body is overdue.
     async fn overdue(&self) {
         loop {
-            let by = *self.body_by.lock().expect("nothing panics while it holds this lock");
+            let by = *self.body_by.lock();
             match by {
                 None => self.body_awaited.notified().await,
                 Some(by) if by <= Instant::now() => return,
@@ -87,7 +88,7 @@ impl Cut {
 
     /// How much time a gentler end gets.
     fn grace(&self) -> Duration {
-        let armed = self.armed.lock().expect("nothing panics while it holds this lock");
+        let armed = self.armed.lock();
         armed.as_ref().map_or(Duration::ZERO, |armed| armed.grace)
     }
 
@@ -95,7 +96,7 @@ impl Cut {
     async fn fired(&self) -> Ended {
         loop {
             let changed = self.changed.notified();
-            let armed = self.armed.lock().expect("nothing panics while it holds this lock").clone();
+            let armed = self.armed.lock().clone();
             match armed {
                 None => changed.await,
                 Some(Armed { held, address, grace }) => {

@@ -14,12 +14,12 @@ use shared::{
 };
 
 use crate::{
-    Edge,
     admission::{
         credential::{self, with_query},
         policy::{self, ClientDevice},
     },
     config::DevicePolicy,
+    edge::Edge,
     endpoints::session::{
         self, check_cross_site, form_field, language_cookie, read_body, redirect, require, signed_in_as,
     },

@@ -15,12 +15,12 @@ use shared::{
 use uuid::Uuid;
 
 use crate::{
-    Edge,
     admission::{
         credential::{self, Candidate, Source},
         policy,
     },
     config::SameSite,
+    edge::Edge,
     grants::live::LiveGrant,
     pages::{PageContext, SignInReason},
     proxy::{context::Request, dispatch},

@@ -3,13 +3,15 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use uuid::Uuid;
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// How many changes are noted; an answer that took longer than these is not kept.
 const NOTED_CHANGES: usize = 4_096;
@@ -122,7 +124,7 @@ impl FeedHealth {
     }
 
     fn lock_filled_by(&self) -> MutexGuard<'_, Option<Arc<str>>> {
-        self.filled_by.lock().expect("nothing panics while it holds this lock")
+        self.filled_by.lock()
     }
 
     /// How long the feed has been silent; `None` if it was never heard.

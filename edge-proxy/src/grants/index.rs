@@ -2,12 +2,15 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, Weak},
+    sync::{Arc, Weak},
 };
 
 use uuid::Uuid;
 
-use crate::grants::live::LiveGrant;
+use crate::{
+    grants::live::LiveGrant,
+    sync::{Mutex, MutexGuard},
+};
 
 /// Those that only a request still holds are found, too.
 #[derive(Debug, Default)]
@@ -41,6 +44,6 @@ impl Index {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Vec<Weak<LiveGrant>>>> {
-        self.0.lock().expect("nothing panics while it holds this lock")
+        self.0.lock()
     }
 }

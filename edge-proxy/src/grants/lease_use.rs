@@ -1,10 +1,11 @@
 //! How a grant is used: by how many requests now, and whether its lease is for something.
 
-use std::sync::{Mutex, MutexGuard};
-
 use shared::redis::replies::Lease;
 
-use crate::grants::release::AdmissionGuard;
+use crate::{
+    grants::release::AdmissionGuard,
+    sync::{Mutex, MutexGuard},
+};
 
 /// What holds a grant now, and held it.
 #[derive(Debug)]
@@ -106,7 +107,7 @@ impl LeaseUse {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics while it holds this lock")
+        self.state.lock()
     }
 }
 

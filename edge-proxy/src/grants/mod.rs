@@ -19,7 +19,7 @@ pub mod single_flight;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -48,6 +48,7 @@ use crate::{
     ids,
     redis::{Redis, Taking},
     rejection::{EndReason, InvalidCredential},
+    sync::{Mutex, MutexGuard},
     telemetry::Metrics,
 };
 
@@ -79,11 +80,11 @@ pub struct LookedUp(Mutex<Option<&'static str>>);
 
 impl LookedUp {
     pub fn outcome(&self) -> Option<&'static str> {
-        *self.0.lock().expect("nothing panics while it holds this lock")
+        *self.0.lock()
     }
 
     fn note(&self, outcome: &'static str) {
-        *self.0.lock().expect("nothing panics while it holds this lock") = Some(outcome);
+        *self.0.lock() = Some(outcome);
     }
 }
 
@@ -289,7 +290,7 @@ impl Grants {
     /// Takes in that changes may have been missed: everything that is held is asked for again, at its next use or, by
     /// [`Grants::look_at_all`], at once. Until Redis can say, it goes on within the grace of an outage.
     pub fn lost_track(&self) {
-        *self.doubted.lock().expect("nothing panics while it holds this lock") = Instant::now();
+        *self.doubted.lock() = Instant::now();
         self.negatives.clear();
         // Another Redis has other ids.
         self.index.all().iter().for_each(|held| held.forget_start());
@@ -361,7 +362,7 @@ impl Grants {
 
     /// Since when what is known of it may be wrong: a change was told, or some may have been missed, since Redis was asked.
     fn doubted(&self, held: &LiveGrant) -> Option<Instant> {
-        let all = *self.doubted.lock().expect("nothing panics while it holds this lock");
+        let all = *self.doubted.lock();
         held.doubted().or((held.asked() < all).then_some(all))
     }
 
@@ -389,7 +390,7 @@ impl Grants {
     }
 
     fn lock_recent(&self) -> MutexGuard<'_, RecentChanges> {
-        self.recent.lock().expect("nothing panics while it holds this lock")
+        self.recent.lock()
     }
 
     async fn ask(&self, question: &Query) -> LookupResult {

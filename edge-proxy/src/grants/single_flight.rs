@@ -1,17 +1,16 @@
 //! Questions that are on their way to Redis, so that those who ask the same at the same time share one answer.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard},
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use shared::token::scope::Scope;
 use tokio::sync::OnceCell;
 
-use crate::grants::{
-    evaluate::GrantError,
-    live::{GrantKey, LiveGrant},
+use crate::{
+    grants::{
+        evaluate::GrantError,
+        live::{GrantKey, LiveGrant},
+    },
+    sync::{Mutex, MutexGuard},
 };
 
 pub type LookupResult = Result<Arc<LiveGrant>, GrantError>;
@@ -43,7 +42,7 @@ impl SingleFlight {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Query, Arc<OnceCell<LookupResult>>>> {
-        self.0.lock().expect("nothing panics while it holds this lock")
+        self.0.lock()
     }
 }
 

@@ -12,9 +12,9 @@ use pingora::{
 };
 
 use crate::{
-    Edge, Known,
     admission::{permit::OutcomeWorker, rate_limit::EXCHANGED_EVERY},
     config::DevicePolicy,
+    edge::{Edge, Known},
     grants::{Grants, feed::Follower, freshness::StalenessPolicy, release::Settlements},
     process::{reload::Reload, shutdown::vital},
     redis::Redis,

@@ -5,7 +5,7 @@ use std::{
     io,
     os::fd::RawFd,
     path::Path,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
 };
 
 use async_trait::async_trait;
@@ -18,8 +18,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Edge,
+    edge::Edge,
     process::socket_handoff::{self, Predecessor, Sockets},
+    sync::Mutex,
 };
 
 /// The listening sockets of this process.
@@ -52,7 +53,7 @@ impl Listeners {
 
     /// Whether this address is listened on already, by the process that served before.
     pub fn inherits(&self, address: &str) -> bool {
-        let inherited = self.inherited.lock().expect("nothing panics while it holds this lock");
+        let inherited = self.inherited.lock();
         inherited.as_ref().is_some_and(|(_, sockets)| sockets.iter().any(|(name, _)| name == address))
     }
 
@@ -61,7 +62,7 @@ impl Listeners {
     }
 
     fn adopt(&self, table: ListenFds) {
-        let inherited = self.inherited.lock().expect("nothing panics while it holds this lock");
+        let inherited = self.inherited.lock();
         if let (Ok(()), Some((_, sockets))) = (self.table.set(Arc::clone(&table)), inherited.as_ref()) {
             let mut table = table.lock();
             for (address, socket) in sockets {
@@ -72,7 +73,7 @@ impl Listeners {
 
     /// Tells the process that served before that this one does now.
     fn relieve(&self) {
-        let inherited = self.inherited.lock().expect("nothing panics while it holds this lock").take();
+        let inherited = self.inherited.lock().take();
         if let Some((predecessor, _)) = inherited {
             predecessor.relieve();
         }

@@ -7,7 +7,7 @@ use http::{Response, StatusCode, header};
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 use serde_json::json;
 
-use crate::Edge;
+use crate::edge::Edge;
 
 /// Serves `/metrics`, `/livez` and `/readyz`.
 pub struct Ops {

@@ -7,8 +7,8 @@ use shared::process::settings::{Rereading, SettingsError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    Edge,
     config::{Cli, Command, Config},
+    edge::Edge,
     telemetry::LogFilter,
 };
 

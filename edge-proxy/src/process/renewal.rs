@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use pingora::{server::ShutdownWatch, services::background::BackgroundService};
 
 use crate::{
-    Edge,
+    edge::Edge,
     process::shutdown::vital,
     tls::{acme, certificates::LOOK_EVERY},
 };

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Edge, proxy::websocket::CLOSE_WITHIN};
+use crate::{edge::Edge, proxy::websocket::CLOSE_WITHIN};
 
 /// How often a shutdown looks whether the last request has ended.
 const DRAIN_LOOKS_EVERY: Duration = Duration::from_millis(20);

@@ -12,13 +12,13 @@ use pingora::{
 };
 
 use crate::{
-    Edge,
     config::Config,
     connection::{
         cutoff::Cuttable,
         http1::{Settings, StrictHttp1},
         proxy_protocol::{HandshakeTimeout, WithProxyProtocol},
     },
+    edge::Edge,
     origin::Origin,
     process::{
         background::Background,
@@ -150,7 +150,7 @@ fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<ProxyService, Stri
     let cuttable = Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone());
     let (limits, patience) = (edge.config.limits.head_limits(), edge.config.limits.patience());
     let gated = StrictHttp1::new(cuttable, Settings { limits, patience, metrics: Arc::clone(&edge.metrics) });
-    let introduction = edge.config.introduction();
+    let introduction = edge.config.proxy_protocol();
     let [begun, established] = ["begun", "established"].map(|to| edge.metrics.tls_handshakes.with_label_values(&[to]));
     let mut service =
         Service::new("proxy".to_owned(), WithProxyProtocol::new(gated, introduction.clone(), established));

@@ -8,13 +8,16 @@ use pingora::{http::RequestHeader, proxy::Session};
 use shared::{net::upstream_path::PathFault, token::scope::Scope};
 
 use crate::{
-    Edge,
     admission::{
         concurrency::RequestKind,
         credential::{self, Candidate, Source, with_query},
         policy::{self, Caller, ClientDevice, DEVICE_HEADER},
     },
-    connection::http1::head::{Limits, is_not_for_gateways},
+    connection::{
+        http1::head::{Limits, is_not_for_gateways},
+        is_tls,
+    },
+    edge::Edge,
     endpoints::{browser, session},
     grants::{LookedUp, live::LiveGrant},
     origin::Origin,
@@ -116,11 +119,6 @@ fn note_target(session: &Session, ctx: &mut RequestCtx) -> Result<(), Rejection>
         head.uri.path_and_query().filter(|_| head.raw_path_is_utf8()).ok_or(Rejection::Path(PathFault::NotAbsolute))?;
     ctx.path = target.path().into();
     Ok(())
-}
-
-/// Whether a request came by the TLS listener.
-pub fn is_tls(session: &Session) -> bool {
-    session.digest().is_some_and(|digest| digest.ssl_digest.is_some())
 }
 
 /// Sends a request that came without TLS to the same host and path by https. A WebSocket follows no redirect.

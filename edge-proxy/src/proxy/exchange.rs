@@ -8,8 +8,8 @@ use pingora::{
 };
 
 use crate::{
-    Edge,
     admission::permit::Permit,
+    edge::Edge,
     proxy::{context::RequestCtx, headers, response_body::Rewriting},
     rejection::Rejection,
     upstream::server::ConnectionKind,
@@ -85,7 +85,7 @@ pub async fn answer(
         head.insert_header(header::TRANSFER_ENCODING, "chunked").map_err(|_| Rejection::Fault)?;
     }
     headers::from_upstream(&mut head, asked, request, admitted, &edge.spellings).map_err(|_| Rejection::Fault)?;
-    if let Some(strict) = edge.strict_transport(session) {
+    if let Some(strict) = headers::strict_transport(edge, session) {
         head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict).map_err(|_| Rejection::Fault)?;
     }
     ctx.rewriting = rewriting;

@@ -27,8 +27,8 @@ use pingora::{
 };
 
 use crate::{
-    Edge,
     connection::cutoff,
+    edge::Edge,
     endpoints::browser,
     proxy::{
         context::{RequestCtx, Target},
@@ -90,7 +90,7 @@ impl Proxy {
 
     async fn send(&self, session: &mut Session, ctx: &mut RequestCtx, answer: LocalResponse) -> pingora::Result<()> {
         ctx.answered(&answer);
-        let answer = match self.edge.strict_transport(session) {
+        let answer = match headers::strict_transport(&self.edge, session) {
             Some(strict) => answer.with(header::STRICT_TRANSPORT_SECURITY, strict),
             None => answer,
         };
@@ -252,7 +252,7 @@ impl ProxyHttp for Proxy {
         }
         ctx.status = Some(head.status);
         ctx.journey.answered();
-        let strict = self.edge.strict_transport(session);
+        let strict = headers::strict_transport(&self.edge, session);
         let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else {
             return strict.map_or(Ok(()), |strict| head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict));
         };

@@ -14,8 +14,8 @@ use pingora::{
 };
 
 use crate::{
-    Edge,
     config::Rewrite,
+    edge::Edge,
     origin::Origin,
     proxy::{context::Admitted, headers},
     rewrite::{

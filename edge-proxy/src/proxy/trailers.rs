@@ -14,7 +14,7 @@ use pingora::{
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::{
-    Edge,
+    edge::Edge,
     proxy::{
         context::RequestCtx,
         exchange::{self, Failure},

@@ -1,10 +1,6 @@
 //! The edge's questions to Redis. Each has a bounded wait; none is asked twice on its own.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use fred::{
     bytes_utils::Str,
@@ -43,6 +39,7 @@ use crate::{
         live::LiveGrant,
         release::{AdmissionOutcome, LeaseFate},
     },
+    sync::Mutex,
 };
 
 /// How long one question may take before Redis counts as down.
@@ -262,7 +259,7 @@ impl Redis {
     /// How often this client has connected: where it is the same before a question and after its answer, and after another's, one server
     /// has answered both.
     pub fn connections(&self) -> u64 {
-        self.connections.lock().expect("nothing panics while it holds this lock").count()
+        self.connections.lock().count()
     }
 
     /// What a credential names, if it is there; what that is worth is not told.

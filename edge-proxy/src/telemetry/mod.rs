@@ -38,17 +38,11 @@ const QUIET: [(&str, LevelFilter); 6] = [
 /// The bounds of the histogram of cuts, in seconds; the promise is one second.
 const REVOCATION_BUCKETS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
-/// Checks a log filter; gives it back as it came.
-pub fn parse_filter(text: &str) -> Result<String, String> {
-    EnvFilter::builder().parse(text).map_err(|error| error.to_string())?;
-    Ok(text.to_owned())
-}
-
 /// Which log lines are written.
 pub struct LogFilter(reload::Handle<EnvFilter, tracing_subscriber::Registry>);
 
 impl LogFilter {
-    /// From now on these; `filter` is one that [`parse_filter`] took.
+    /// From now on these; `filter` is one that [`log_filter`](crate::config) took.
     pub fn set(&self, filter: &str) {
         let filter = EnvFilter::new(filter);
         let loudest = loudest(&filter);

@@ -21,7 +21,7 @@ use uuid::Uuid;
 pub use crate::tls::acme_store::Folder;
 
 use crate::{
-    Edge,
+    edge::Edge,
     redis::Redis,
     tls::certificates::{Certified, Files, Need},
 };

@@ -7,7 +7,7 @@
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     path::PathBuf,
-    sync::{Arc, Mutex, RwLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,6 +19,8 @@ use pingora::{
     tls::{error::ErrorStack, ext, pkey::PKey, ssl::NameType, x509::X509},
     utils::tls::CertKey,
 };
+
+use crate::sync::{Mutex, RwLock};
 
 /// How often files are looked at.
 pub const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -136,7 +138,7 @@ impl Certificates {
 
     /// Reads the files whose content has changed. What is wrong with them is logged, and what was good is kept.
     pub fn reload(&self) {
-        let mut read = self.read.lock().expect("nothing panics while it holds this lock");
+        let mut read = self.read.lock();
         for (index, files) in self.files.iter().enumerate() {
             let found = fingerprint(files);
             if std::mem::replace(&mut read[index], found) == found {
@@ -145,8 +147,7 @@ impl Certificates {
             match Certified::of_files(files) {
                 Ok(certified) => {
                     let (names, ends) = (certified.names.join(", "), certified.parts.leaf().not_after().to_string());
-                    self.shown.write().expect("nothing panics while it holds this lock")[index] =
-                        Some(Arc::new(certified));
+                    self.shown.write()[index] = Some(Arc::new(certified));
                     tracing::info!(names, ends, "a certificate was replaced");
                 }
                 Err(error) => tracing::error!(error, "a certificate cannot be used; the one before it is kept"),
@@ -156,7 +157,7 @@ impl Certificates {
 
     /// How long all of them are good but those that are fallbacks; nothing where one is missing. `now` in seconds since 1970.
     pub fn rest(&self, now: i64) -> Duration {
-        let shown = self.shown.read().expect("nothing panics while it holds this lock");
+        let shown = self.shown.read();
         let needed = self.files.iter().zip(shown.iter()).filter(|(files, _)| files.need != Need::Fallback);
         let rests = needed.map(|(_, shown)| shown.as_ref().map_or(Duration::ZERO, |certified| certified.rest(now)));
         rests.min().unwrap_or_default()
@@ -164,19 +165,19 @@ impl Certificates {
 
     /// Whether one of them is good for one of these hosts, in lower case.
     pub fn are_for_any(&self, hosts: &[String]) -> bool {
-        let shown = self.shown.read().expect("nothing panics while it holds this lock");
+        let shown = self.shown.read();
         shown.iter().flatten().any(|certified| hosts.iter().any(|host| certified.is_for(host).is_some()))
     }
 
     /// The first of them.
     pub fn first(&self) -> Option<Arc<CertKey>> {
-        let shown = self.shown.read().expect("nothing panics while it holds this lock");
+        let shown = self.shown.read();
         shown.iter().flatten().next().map(|certified| Arc::clone(&certified.parts))
     }
 
     /// The certificate for a host name; `None` while there is none at all.
     fn choose(&self, host: Option<&str>) -> Option<Arc<Certified>> {
-        let shown = self.shown.read().expect("nothing panics while it holds this lock");
+        let shown = self.shown.read();
         let host = host.unwrap_or_default().to_ascii_lowercase();
         let of = |is_fallback| {
             let all = self.files.iter().zip(shown.iter());

@@ -6,7 +6,7 @@
 use std::{
     io,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -19,6 +19,7 @@ use pingora::{connectors::http::v1::Connector, http::RequestHeader, upstreams::p
 use crate::{
     config::Balance,
     origin::Origin,
+    sync::{Mutex, MutexGuard},
     telemetry::Metrics,
     upstream::server::{ConnectionKind, Upstream},
 };
@@ -234,7 +235,7 @@ impl Address {
     }
 
     fn lock(&self) -> MutexGuard<'_, Health> {
-        self.standing.lock().expect("nothing panics while it holds this lock")
+        self.standing.lock()
     }
 }
 

@@ -4,14 +4,14 @@ use std::{
     io,
     net::SocketAddr,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use pingora::{protocols::ALPN, tls::x509::X509, upstreams::peer::HttpPeer};
 use tokio::net::{TcpStream, lookup_host};
 
-use crate::{origin::Origin, tls::certificates::Certificates};
+use crate::{origin::Origin, sync::Mutex, tls::certificates::Certificates};
 
 /// How long a resolved address is used before its name is looked up again.
 const RESOLVED_FOR: Duration = Duration::from_secs(30);
@@ -129,7 +129,7 @@ impl Upstream {
         }
     }
 
-    fn lock_resolved(&self) -> std::sync::MutexGuard<'_, Option<(SocketAddr, Instant)>> {
-        self.resolved.lock().expect("nothing panics while it holds this lock")
+    fn lock_resolved(&self) -> crate::sync::MutexGuard<'_, Option<(SocketAddr, Instant)>> {
+        self.resolved.lock()
     }
 }

@@ -6,7 +6,7 @@ pub mod session;
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,11 @@ use shared::redis::events::{SessionFigures, Usage};
 use uuid::Uuid;
 
 pub use self::session::{OpenRequest, SessionInfo, SessionUsage, agent_told};
-use crate::{clock::Clock, redis::Redis};
+use crate::{
+    clock::Clock,
+    redis::Redis,
+    sync::{Mutex, MutexGuard},
+};
 
 /// How long the figures of a session are kept after its lease has lapsed: a Redis that lost them is told again.
 const KEPT_FOR: Duration = Duration::from_secs(600);
@@ -177,11 +181,11 @@ impl UsageMeter {
     }
 
     fn lock_sessions(&self) -> MutexGuard<'_, Sessions> {
-        self.sessions.lock().expect("nothing panics while it holds this lock")
+        self.sessions.lock()
     }
 
     fn lock_activations(&self) -> MutexGuard<'_, Activations> {
-        self.activations.lock().expect("nothing panics while it holds this lock")
+        self.activations.lock()
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -14,7 +14,10 @@ use http::HeaderValue;
 use shared::{redis::events::SessionFigures, token::device::Device};
 use uuid::Uuid;
 
-use crate::clock::Clock;
+use crate::{
+    clock::Clock,
+    sync::{Mutex, MutexGuard},
+};
 
 /// How much is told of what a client calls itself.
 const AGENT_BYTES: usize = 512;
@@ -164,7 +167,7 @@ impl SessionUsage {
     }
 
     fn lock_taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().expect("nothing panics while it holds this lock")
+        self.taken.lock()
     }
 }
 

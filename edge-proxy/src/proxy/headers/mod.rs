@@ -7,6 +7,6 @@ pub mod response;
 use http::HeaderName;
 
 pub use request::{destination, may_trail, strip_hop_by_hop, to_control, to_upstream};
-pub use response::{admit_script, fit_body, from_upstream};
+pub use response::{admit_script, fit_body, from_upstream, strict_transport};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use super::REQUEST_ID;
 use crate::{
-    Edge,
     admission::credential::{self, Source},
     config::Rewrite,
+    edge::Edge,
     origin::Origin,
     proxy::context::{Admitted, Request},
     rewrite::http::{headers as rewrite, negotiation, plan::joined, validators},

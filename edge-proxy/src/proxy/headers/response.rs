@@ -3,11 +3,16 @@
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::{
+    http::{RequestHeader, ResponseHeader},
+    proxy::Session,
+};
 use uuid::Uuid;
 
 use super::REQUEST_ID;
 use crate::{
+    connection::is_tls,
+    edge::Edge,
     origin::Origin,
     proxy::context::{Admitted, Request},
     rewrite::{
@@ -181,4 +186,11 @@ fn vary(head: &mut ResponseHeader, names: &'static str) -> pingora::Result<()> {
 fn keep_weak(head: &mut ResponseHeader, asked: &HeaderMap) -> pingora::Result<()> {
     let Some(known) = joined(asked, &header::IF_NONE_MATCH) else { return Ok(()) };
     map(head, &header::ETAG, &|tag| validators::is_known_as_weak(&known, tag).then(|| validators::weak(tag)))
+}
+
+/// The `Strict-Transport-Security` that browsers get on this connection (RFC 6797 §7.2): over TLS alone.
+pub fn strict_transport(edge: &Edge, session: &Session) -> Option<HeaderValue> {
+    let seconds = edge.config.tls.hsts_seconds;
+    let value = || HeaderValue::try_from(format!("max-age={seconds}")).expect("a number is visible ASCII");
+    (seconds > 0 && is_tls(session)).then(value)
 }

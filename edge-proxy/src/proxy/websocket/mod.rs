@@ -30,9 +30,9 @@ use prometheus::IntGauge;
 use uuid::Uuid;
 
 use crate::{
-    Edge,
     admission::permit::Permit,
     connection::http1,
+    edge::Edge,
     origin::Origin,
     proxy::{
         context::{Admitted, Request, RequestCtx},
