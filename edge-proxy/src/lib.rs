@@ -16,13 +16,14 @@
 //! - [`telemetry`]: logs and metrics. [`redis`]: the connection and every call. [`rewrite`]: origins in headers and
 //!   bodies, pure
 //! - [`config`]: options and their checks
-//! - [`rejection`]: every "no". [`route`], [`origin`], [`clock`], [`ids`], [`sync`]: small things, below all
+//! - [`rejection`]: every "no". [`route`], [`origin`], [`cookies`], [`clock`], [`ids`], [`sync`]: small things, below all
 
 pub mod admission;
 pub mod assertion;
 pub mod clock;
 pub mod config;
 pub mod connection;
+pub mod cookies;
 pub mod edge;
 pub mod endpoints;
 pub mod grants;

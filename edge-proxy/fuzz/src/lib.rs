@@ -8,15 +8,17 @@
 pub mod admission {
     pub mod credential;
 }
+#[path = "../../src/cookies.rs"]
+pub mod cookies;
 #[path = "../../src/origin.rs"]
 pub mod origin;
 #[path = "../../src/rewrite/mod.rs"]
 pub mod rewrite;
 
 mod bodies;
-mod cookies;
 mod headers;
 mod input;
+mod set_cookie;
 
 use input::Input;
 
@@ -31,7 +33,7 @@ pub fn check(input: &[u8]) {
         headers::what_comes_from_us_goes_to_the_upstream,
         headers::a_policy_names_what_is_shown,
         headers::an_answer_is_private,
-        cookies::a_cookie_is_never_ours_and_stays_on_its_host,
+        set_cookie::a_cookie_is_never_ours_and_stays_on_its_host,
         bodies::the_stream_loses_the_integrity_that_the_whole_loses,
         bodies::the_stream_gets_its_script_where_the_whole_does,
     ] as &[fn(Input<'_>)]);

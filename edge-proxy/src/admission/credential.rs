@@ -3,8 +3,10 @@
 //! A request can carry several: in the query (first on a GET or an upgrade), in our cookie, in `X-Access-Token`. All are
 //! candidates in that order, so that a dead cookie does not hide a good header.
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, Method};
 use shared::{token::credential::Credential, web::cookie};
+
+use crate::cookies;
 
 /// The header that desktop and API clients send.
 pub const HEADER: &str = "x-access-token";
@@ -29,7 +31,7 @@ pub fn candidates(method: &Method, headers: &HeaderMap, query: Option<&str>) -> 
     let query_comes_first = *method == Method::GET;
     let from_query = query_tokens(query).next().filter(|_| query_comes_first);
     let query = from_query.map(|credential| Candidate { source: Source::Query, credential: Some(credential) });
-    let cookie = cookie(headers, cookie::ACCESS_TOKEN);
+    let cookie = cookies::get(headers, cookie::ACCESS_TOKEN);
     let cookie = cookie.map(|text| Candidate { source: Source::Cookie, credential: Credential::parse(text) });
     let header = headers.get(HEADER).map(|value| Candidate {
         source: Source::Header,
@@ -51,66 +53,12 @@ pub fn with_query(path: &str, query: Option<&str>) -> String {
     query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
 }
 
-/// The value of the first cookie of that name.
-pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let value = cookie_pairs(headers).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
-    std::str::from_utf8(value).ok()
-}
-
-/// The request's cookies in one line, without the gateway's own; `None` if none is left. Lines that hold none of them stay byte
-/// for byte; that there may be several is HTTP/2's way (RFC 9113 §8.2.3), which HTTP/1.1 does not know.
-pub fn strip_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
-    strip(headers, is_ours)
-}
-
-/// The same, without those alone that are for the edge.
-pub fn strip_edges_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
-    strip(headers, |name| [cookie::ACCESS_TOKEN, cookie::DEVICE].contains(&name))
-}
-
-fn strip(headers: &HeaderMap, leaves: fn(&str) -> bool) -> Option<HeaderValue> {
-    let lines = headers.get_all(header::COOKIE).iter();
-    let lines: Vec<HeaderValue> = lines.filter_map(|line| strip_cookie_line(line, leaves)).collect();
-    match &lines[..] {
-        [] => None,
-        [line] => Some(line.clone()),
-        lines => {
-            let lines: Vec<&[u8]> = lines.iter().map(HeaderValue::as_bytes).collect();
-            HeaderValue::from_bytes(&lines.join(&b"; "[..])).ok()
-        }
-    }
-}
-
-fn strip_cookie_line(line: &HeaderValue, leaves: fn(&str) -> bool) -> Option<HeaderValue> {
-    let pairs = || line.as_bytes().split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-    let goes = |pair: &[u8]| {
-        let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
-        std::str::from_utf8(name).is_ok_and(leaves)
-    };
-    if !pairs().any(goes) {
-        return Some(line.clone());
-    }
-    let kept: Vec<&[u8]> = pairs().filter(|pair| !goes(pair)).collect();
-    if kept.is_empty() { None } else { HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok() }
-}
-
-/// Whether a cookie of that name belongs to the gateway.
-pub fn is_ours(cookie_name: &str) -> bool {
-    cookie::ALL.contains(&cookie_name)
-}
-
 /// A `Referer` without the query parameters that are secrets of ours.
 pub fn clean_referer(referer: &str) -> String {
     let Some((url, query)) = referer.split_once('?') else { return referer.to_owned() };
     let secret = |pair: &&str| matches!(pair.split_once('='), Some(("token" | "code", _)));
     let kept: Vec<&str> = query.split('&').filter(|pair| !secret(pair)).collect();
     if kept.is_empty() { url.to_owned() } else { format!("{url}?{}", kept.join("&")) }
-}
-
-/// Bytes, not text: a browser puts all cookies into one line, and some other page's may hold anything.
-fn cookie_pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let lines = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
-    lines.flat_map(|line| line.split(|&byte| byte == b';').map(<[u8]>::trim_ascii))
 }
 
 fn query_tokens(query: Option<&str>) -> impl Iterator<Item = Credential> {
@@ -159,31 +107,6 @@ mod tests {
         assert_eq!(strip_query(&format!("token={TEXT}")), None);
         assert_eq!(strip_query(&format!("token={TEXT}&")).as_deref(), Some(""));
         assert_eq!(strip_query("token=theirs&&x").as_deref(), Some("token=theirs&&x"));
-    }
-
-    #[test]
-    fn a_cookie_of_others_that_is_no_text_hides_none_of_ours() {
-        let line = HeaderValue::from_bytes(format!("name=Иван; {COOKIE}={TEXT}").as_bytes()).expect("a value");
-        let headers = HeaderMap::from_iter([(header::COOKIE, line)]);
-        assert_eq!(cookie(&headers, COOKIE), Some(TEXT));
-        assert_eq!(strip_cookies(&headers).expect("one is left").as_bytes(), "name=Иван".as_bytes());
-    }
-
-    #[test]
-    fn our_cookies_do_not_reach_the_upstream_and_theirs_do_as_they_came() {
-        for ours in cookie::ALL {
-            let line = format!("a=1; {COOKIE}=x;  b=\"2; {ours}=y");
-            assert_eq!(strip_cookies(&headers(&[("cookie", &line)])).expect("two are left"), "a=1; b=\"2", "{ours}");
-        }
-        assert_eq!(strip_cookies(&headers(&[("cookie", &format!("{COOKIE}=x"))])), None);
-        let console = format!("{COOKIE}=x; {}=y; {}=z", cookie::CONSOLE, cookie::DEVICE);
-        let for_control = strip_edges_cookies(&headers(&[("cookie", &console)]));
-        assert_eq!(for_control.expect("one is left"), format!("{}=y", cookie::CONSOLE));
-        let mut crumbs = HeaderMap::new();
-        for crumb in ["a=1", &format!("{COOKIE}=x"), "b=2;  c"] {
-            crumbs.append("cookie", crumb.parse().expect("a value"));
-        }
-        assert_eq!(strip_cookies(&crumbs).expect("three are left"), "a=1; b=2;  c");
     }
 
     #[test]

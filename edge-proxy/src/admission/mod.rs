@@ -2,6 +2,7 @@
 
 pub mod concurrency;
 pub mod credential;
+pub mod facts;
 pub mod permit;
 pub mod policy;
 pub mod rate_limit;
@@ -13,14 +14,13 @@ use chrono::DateTime;
 use shared::token::credential::{Credential, Digest};
 
 use crate::{
-    admission::{credential::Candidate, permit::Permit, policy::Caller},
+    admission::{credential::Candidate, facts::Facts, permit::Permit, policy::Caller},
     config::DevicePolicy,
     edge::Edge,
     grants::{
         evaluate::{GrantError, Refusal},
         live::LiveGrant,
     },
-    proxy::context::Request,
     rejection::{EndReason, InvalidCredential, Rejection},
     usage::{self, SessionInfo},
 };
@@ -62,7 +62,7 @@ impl Edge {
     pub async fn choose(
         &self,
         candidates: Vec<Candidate>,
-        request: &Request,
+        request: &Facts,
     ) -> Result<(Arc<LiveGrant>, Candidate), Rejection> {
         let (held, candidate) = self.recognise(candidates, request).await?;
         if held.may_be_used_from(request.client) { Ok((held, candidate)) } else { Err(Rejection::NetworkNotAllowed) }
@@ -72,7 +72,7 @@ impl Edge {
     pub async fn recognise(
         &self,
         candidates: Vec<Candidate>,
-        request: &Request,
+        request: &Facts,
     ) -> Result<(Arc<LiveGrant>, Candidate), Rejection> {
         let mut denied = refusal_of_none(&candidates);
         for candidate in candidates {
@@ -86,7 +86,7 @@ impl Edge {
     }
 
     /// What one credential opens, without using it.
-    pub async fn inspect(&self, credential: &Credential, request: &Request) -> Result<Arc<LiveGrant>, Rejection> {
+    pub async fn inspect(&self, credential: &Credential, request: &Facts) -> Result<Arc<LiveGrant>, Rejection> {
         let mut denied = Rejection::BadCredential(InvalidCredential::Unknown);
         match self.find(credential, request).await {
             Ok(held) if held.may_be_used_from(request.client) => Ok(held),
@@ -98,7 +98,7 @@ impl Edge {
         }
     }
 
-    async fn find(&self, credential: &Credential, request: &Request) -> Result<Arc<LiveGrant>, GrantError> {
+    async fn find(&self, credential: &Credential, request: &Facts) -> Result<Arc<LiveGrant>, GrantError> {
         let digest = credential.digest();
         self.bounded(digest, request.client, self.grants().find(digest, &request.looked_up)).await
     }

@@ -1,35 +1,18 @@
 //! The check of a request against what it carries and what is known of its token. Everything here is pure: the effects (asking
 //! Redis, answering) are the callers'.
 
-use std::net::IpAddr;
-
 use http::{HeaderMap, HeaderValue, Method, header};
-use shared::{
-    token::{
-        device::Device,
-        scope::{Closed, Scope},
-    },
-    web::cookie,
-};
+use shared::token::scope::{Closed, Scope};
 
 use crate::{
-    admission::{concurrency::RequestKind, credential},
+    admission::{
+        concurrency::RequestKind,
+        facts::{ClientDevice, Facts},
+    },
     config::DevicePolicy,
     origin::Origin,
-    proxy::context::Request,
     rejection::Rejection,
 };
-
-/// The header by which a client names its device.
-pub const DEVICE_HEADER: &str = "x-device-id";
-
-/// Where a request comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientDevice {
-    pub device: Device,
-    /// It said so itself, by header or by our cookie.
-    pub is_named: bool,
-}
 
 /// A request that asks to be let through.
 pub struct Caller<'a> {
@@ -38,24 +21,10 @@ pub struct Caller<'a> {
     pub scopes: Vec<Scope>,
     /// The path that it asks for, and where it would copy that to.
     pub paths: &'a [&'a str],
-    pub request: &'a Request,
+    pub request: &'a Facts,
     pub agent: Option<&'a HeaderValue>,
     /// What it opens.
     pub opens: RequestKind,
-}
-
-/// Reads the device that a request comes from: its header, else our cookie, else its address and agent.
-pub fn origination(headers: &HeaderMap, client: Option<IpAddr>) -> Result<ClientDevice, Rejection> {
-    if let Some(value) = headers.get(DEVICE_HEADER) {
-        let name = value.to_str().map_err(|_| Rejection::MalformedDevice)?.trim();
-        let device = Device::named(name).ok_or(Rejection::MalformedDevice)?;
-        return Ok(ClientDevice { device, is_named: true });
-    }
-    if let Some(browser) = credential::cookie(headers, cookie::DEVICE) {
-        return Ok(ClientDevice { device: Device::of_cookie(browser), is_named: true });
-    }
-    let agent = headers.get(header::USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
-    Ok(ClientDevice { device: Device::of_address(client, agent.as_deref().unwrap_or_default()), is_named: false })
 }
 
 /// Checks what does not depend on Redis' answer, in the contract's order: device, path, scope.
@@ -126,26 +95,6 @@ mod tests {
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         lines.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value"))).collect()
-    }
-
-    #[test]
-    fn a_device_id_has_8_to_255_characters() {
-        let named = ClientDevice { device: Device::known("12345678"), is_named: true };
-        assert_eq!(origination(&headers(&[(DEVICE_HEADER, "12345678")]), None), Ok(named));
-        for id in ["", "1234567", &"x".repeat(256)] {
-            assert_eq!(origination(&headers(&[(DEVICE_HEADER, id)]), None), Err(Rejection::MalformedDevice), "{id}");
-        }
-    }
-
-    #[test]
-    fn a_device_is_known_by_its_header_then_its_cookie_then_its_address() {
-        let cookie = format!("{}=a-cookie", cookie::DEVICE);
-        let both = headers(&[(DEVICE_HEADER, "12345678"), ("cookie", &cookie)]);
-        let device = |headers: &HeaderMap| origination(headers, None).expect("a device");
-        assert_eq!(device(&both).device, Device::known("12345678"));
-        let browser = device(&headers(&[("cookie", &cookie)]));
-        assert_eq!(browser, ClientDevice { device: Device::of_cookie("a-cookie"), is_named: true });
-        assert!(!device(&headers(&[("user-agent", "curl")])).is_named);
     }
 
     #[test]

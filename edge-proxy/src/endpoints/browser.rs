@@ -16,9 +16,11 @@ use shared::{
 use crate::{
     admission::{
         credential::{self, with_query},
-        policy::{self, ClientDevice},
+        facts::{self, ClientDevice, Facts},
+        policy,
     },
     config::DevicePolicy,
+    cookies,
     edge::Edge,
     endpoints::session::{
         self, check_cross_site, form_field, language_cookie, read_body, redirect, require, signed_in_as,
@@ -30,10 +32,7 @@ use crate::{
     ids,
     origin::Origin,
     pages::{PageContext, SignInReason, assets::Asset},
-    proxy::{
-        context::{Request, RequestCtx},
-        dispatch,
-    },
+    proxy::context::RequestCtx,
     rejection::{InvalidCredential, Rejection},
     response::LocalResponse,
     route::Route,
@@ -41,7 +40,7 @@ use crate::{
 };
 
 /// `/_gateway/sign-in`: the page, and the form that it posts.
-pub async fn sign_in(edge: &Edge, session: &mut Session, request: &Request) -> Result<LocalResponse, Rejection> {
+pub async fn sign_in(edge: &Edge, session: &mut Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     match session.req_header().method {
         Method::GET | Method::HEAD => {
             let head = session.req_header();
@@ -72,7 +71,7 @@ pub async fn sign_in(edge: &Edge, session: &mut Session, request: &Request) -> R
 async fn signed_in(
     edge: &Edge,
     headers: &HeaderMap,
-    request: &Request,
+    request: &Facts,
     token: &str,
     next: &str,
 ) -> Result<LocalResponse, Rejection> {
@@ -82,7 +81,7 @@ async fn signed_in(
 }
 
 /// `GET /_gateway/enter?code=…`: a browser takes the credential that `POST /tokens/{id}/open` made for it, once.
-pub async fn enter(edge: &Edge, session: &Session, request: &Request) -> Result<LocalResponse, Rejection> {
+pub async fn enter(edge: &Edge, session: &Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
     let query = session.req_header().uri.query().unwrap_or_default();
     let code = form_field(query.as_bytes(), "code").ok_or(Rejection::HandoverGone)?;
@@ -103,7 +102,7 @@ pub async fn enter(edge: &Edge, session: &Session, request: &Request) -> Result<
 
 /// `POST /_gateway/take-over`: whoever holds a good credential goes on here, on the device that asks; what another has open ends. Does not
 /// activate.
-pub async fn take_over(edge: &Edge, session: &mut Session, request: &Request) -> Result<LocalResponse, Rejection> {
+pub async fn take_over(edge: &Edge, session: &mut Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::POST, "POST")?;
     check_cross_site(session, request)?;
     let next = next_in(&read_body(session).await?);
@@ -118,8 +117,8 @@ pub async fn take_over(edge: &Edge, session: &mut Session, request: &Request) ->
     }
 }
 
-async fn taken_over(edge: &Edge, head: &RequestHeader, request: &Request) -> Result<(), Rejection> {
-    let from = policy::origination(&head.headers, request.client)?;
+async fn taken_over(edge: &Edge, head: &RequestHeader, request: &Facts) -> Result<(), Rejection> {
+    let from = facts::origination(&head.headers, request.client)?;
     let candidates = credential::candidates(&head.method, &head.headers, None);
     let (held, _) = edge.choose(candidates, request).await?;
     if edge.config.device_policy == DevicePolicy::Required && !from.is_named {
@@ -141,7 +140,7 @@ async fn taken_over(edge: &Edge, head: &RequestHeader, request: &Request) -> Res
 async fn ask_to_take_over(
     edge: &Edge,
     head: &RequestHeader,
-    request: &Request,
+    request: &Facts,
     from: &ClientDevice,
     held: &LiveGrant,
 ) -> Result<TakeOver, Rejection> {
@@ -161,7 +160,7 @@ async fn ask_to_take_over(
 }
 
 /// `GET /_gateway/language?to=ru&next=/…`: pages are in that language from here on.
-pub fn language(edge: &Edge, session: &Session, request: &Request) -> Result<LocalResponse, Rejection> {
+pub fn language(edge: &Edge, session: &Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
     let query = session.req_header().uri.query().unwrap_or_default().as_bytes();
     let answer = redirect(request, &next_in(query))?;
@@ -202,14 +201,13 @@ fn wants_page(head: &RequestHeader, is_form: bool) -> bool {
         let accept = head.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
         accept.is_some_and(|accept| accept.contains("text/html"))
     };
-    !dispatch::is_client(&head.headers)
-        && (policy::shows_answer(&head.method, &head.headers) || is_form && takes_html())
+    !facts::is_client(&head.headers) && (policy::shows_answer(&head.method, &head.headers) || is_form && takes_html())
 }
 
 fn refusal_page(
     edge: &Edge,
     head: &RequestHeader,
-    request: Option<&Request>,
+    request: Option<&Facts>,
     denied: &Rejection,
     next: String,
     request_id: &str,
@@ -238,10 +236,10 @@ fn forgetting(
     answer: LocalResponse,
     edge: &Edge,
     head: &RequestHeader,
-    request: Option<&Request>,
+    request: Option<&Facts>,
     denied: &Rejection,
 ) -> LocalResponse {
-    let has_cookie = credential::cookie(&head.headers, cookie::ACCESS_TOKEN).is_some();
+    let has_cookie = cookies::get(&head.headers, cookie::ACCESS_TOKEN).is_some();
     let (Some(request), Rejection::BadCredential(bad), true) = (request, denied, has_cookie) else { return answer };
     match bad {
         // What was remembered of it at the sign-in is for when its time is over, and that is not known.
@@ -252,11 +250,11 @@ fn forgetting(
 
 /// Why somebody is asked to sign in: what is said of their credential, or what became of the last one that they had.
 fn why(headers: &HeaderMap, denied: &Rejection) -> Option<SignInReason> {
-    let told = || credential::cookie(headers, cookie::ENDED).and_then(SignInReason::by_name);
+    let told = || cookies::get(headers, cookie::ENDED).and_then(SignInReason::by_name);
     SignInReason::of(denied).or_else(|| told().filter(|_| *denied == Rejection::NoCredential))
 }
 
-fn reader(edge: &Edge, headers: &HeaderMap, request: &Request, next: String) -> PageContext {
+fn reader(edge: &Edge, headers: &HeaderMap, request: &Facts, next: String) -> PageContext {
     PageContext {
         language: PageContext::language_of(headers),
         next,
@@ -275,7 +273,7 @@ fn next_in(fields: &[u8]) -> String {
 }
 
 /// Where whoever was refused was going, as a path to come back to: what they asked for, or the page from which they posted.
-fn destination(head: &RequestHeader, request: Option<&Request>, path: &str) -> String {
+fn destination(head: &RequestHeader, request: Option<&Facts>, path: &str) -> String {
     let is_page = matches!(head.method, Method::GET | Method::HEAD);
     let query = head.uri.query();
     let asked = with_query(path, query.map(credential::strip_query).unwrap_or_default().as_deref());
@@ -290,7 +288,7 @@ fn destination(head: &RequestHeader, request: Option<&Request>, path: &str) -> S
 }
 
 /// The page of this origin that a request was sent from.
-fn posted_from(head: &RequestHeader, request: &Request) -> Option<String> {
+fn posted_from(head: &RequestHeader, request: &Facts) -> Option<String> {
     let referer = url::Url::parse(head.headers.get(header::REFERER)?.to_str().ok()?).ok()?;
     let is_own = Origin::of_url(&referer).as_ref() == Some(&request.public);
     let is_page = is_own && !referer.path().starts_with("/_gateway/");

@@ -17,13 +17,14 @@ use uuid::Uuid;
 use crate::{
     admission::{
         credential::{self, Candidate, Source},
+        facts::{self, Facts},
         policy,
     },
     config::SameSite,
+    connection, cookies,
     edge::Edge,
     grants::live::LiveGrant,
     pages::{PageContext, SignInReason},
-    proxy::{context::Request, dispatch},
     rejection::{InvalidCredential, Rejection},
     response::LocalResponse,
 };
@@ -59,7 +60,8 @@ pub async fn acme_challenge(edge: &Edge, session: &Session, challenge: &str) -> 
     if edge.strangers.is_bad(&digest) {
         return Err(Rejection::NotFound);
     }
-    let tried = edge.strangers.begin(dispatch::client_address(edge, session), digest, Instant::now());
+    let tried =
+        edge.strangers.begin(connection::client_address(session, &edge.config.trusted_proxies), digest, Instant::now());
     let tried = tried.map_err(|retry_after| Rejection::TooManyUnknown { retry_after })?;
     let found = edge.redis().challenge(challenge).await.map_err(|error| {
         tracing::warn!(%error, "a challenge could not be looked up");
@@ -74,7 +76,7 @@ pub async fn acme_challenge(edge: &Edge, session: &Session, challenge: &str) -> 
 }
 
 /// `POST /api/v1/proxy/authenticate`: a token's text for a cookie. Does not activate.
-pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Request) -> Result<LocalResponse, Rejection> {
+pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::POST, "POST")?;
     check_cross_site(session, request)?;
     let content_type = content_type(&session.req_header().headers);
@@ -112,7 +114,7 @@ pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Request)
 }
 
 /// `GET /api/v1/proxy/status`: a token's state, by cookie or header. Does not activate.
-pub async fn status(edge: &Edge, session: &Session, request: &Request) -> Result<LocalResponse, Rejection> {
+pub async fn status(edge: &Edge, session: &Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
@@ -121,7 +123,7 @@ pub async fn status(edge: &Edge, session: &Session, request: &Request) -> Result
 }
 
 /// `GET /_gateway/time-left`: how long a token lasts, and what a page needs to tell of it. Does not activate, and keeps no device's lease.
-pub async fn time_left(edge: &Edge, session: &Session, request: &Request) -> Result<LocalResponse, Rejection> {
+pub async fn time_left(edge: &Edge, session: &Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
@@ -163,7 +165,7 @@ fn state(held: &LiveGrant, source: Source, hour: Duration) -> LocalResponse {
 }
 
 /// `DELETE /api/v1/proxy/logout`: the browser forgets its credential, and its device is free.
-pub async fn logout(edge: &Edge, session: &Session, request: &Request) -> Result<LocalResponse, Rejection> {
+pub async fn logout(edge: &Edge, session: &Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::DELETE, "DELETE")?;
     check_cross_site(session, request)?;
     if let Err(denied) = free(edge, session, request).await {
@@ -175,7 +177,7 @@ pub async fn logout(edge: &Edge, session: &Session, request: &Request) -> Result
 }
 
 /// `POST /api/v1/proxy/session/release`: frees the device that asks.
-pub async fn release(edge: &Edge, session: &Session, request: &Request) -> Result<LocalResponse, Rejection> {
+pub async fn release(edge: &Edge, session: &Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::POST, "POST")?;
     check_cross_site(session, request)?;
     let is_released = free(edge, session, request).await?;
@@ -183,9 +185,9 @@ pub async fn release(edge: &Edge, session: &Session, request: &Request) -> Resul
 }
 
 /// Frees the device that a request comes from, if it holds the token; whether it did.
-async fn free(edge: &Edge, session: &Session, request: &Request) -> Result<bool, Rejection> {
+async fn free(edge: &Edge, session: &Session, request: &Facts) -> Result<bool, Rejection> {
     let head = session.req_header();
-    let from = policy::origination(&head.headers, request.client)?;
+    let from = facts::origination(&head.headers, request.client)?;
     let candidates = credential::candidates(&head.method, &head.headers, None);
     // From wherever the token may be used: whoever is kept out may still give it up.
     let (held, _) = edge.recognise(candidates, request).await?;
@@ -197,7 +199,7 @@ async fn free(edge: &Edge, session: &Session, request: &Request) -> Result<bool,
 
 /// `GET /_gateway/whoami`: what the gateway believes of whoever asks, for operators who set up what stands before it. Of a credential
 /// it tells ids alone.
-pub async fn whoami(edge: &Edge, session: &Session, request: &Request) -> Result<LocalResponse, Rejection> {
+pub async fn whoami(edge: &Edge, session: &Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
@@ -232,12 +234,12 @@ pub fn signed_in_as(
     answer: LocalResponse,
     edge: &Edge,
     headers: &HeaderMap,
-    request: &Request,
+    request: &Facts,
     credential: &Credential,
     held: &LiveGrant,
 ) -> LocalResponse {
     let answer = keeping_credential(answer, edge, request, credential, held);
-    if credential::cookie(headers, cookie::DEVICE).is_some() {
+    if cookies::get(headers, cookie::DEVICE).is_some() {
         return answer;
     }
     let device = Uuid::new_v4().simple().to_string();
@@ -247,7 +249,7 @@ pub fn signed_in_as(
 fn keeping_credential(
     answer: LocalResponse,
     edge: &Edge,
-    request: &Request,
+    request: &Facts,
     credential: &Credential,
     held: &LiveGrant,
 ) -> LocalResponse {
@@ -260,14 +262,14 @@ fn keeping_credential(
 }
 
 /// Makes a browser forget its credential, and that it had one.
-pub fn signed_out(answer: LocalResponse, edge: &Edge, request: &Request) -> LocalResponse {
+pub fn signed_out(answer: LocalResponse, edge: &Edge, request: &Facts) -> LocalResponse {
     let answer = answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ACCESS_TOKEN, "", 0));
     answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ENDED, "", 0))
 }
 
 /// Makes a browser forget its credential, and remember for a while why it lost it: a script of the page mostly hears of it first, and whoever
 /// looks at the page is to be told as well.
-pub fn ended_by(answer: LocalResponse, edge: &Edge, request: &Request, bad: InvalidCredential) -> LocalResponse {
+pub fn ended_by(answer: LocalResponse, edge: &Edge, request: &Facts, bad: InvalidCredential) -> LocalResponse {
     let for_seconds = if bad == InvalidCredential::Suspended { SUSPENDED_TOLD_SECONDS } else { ENDED_TOLD_SECONDS };
     let answer = answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ACCESS_TOKEN, "", 0));
     answer.with(
@@ -277,17 +279,17 @@ pub fn ended_by(answer: LocalResponse, edge: &Edge, request: &Request, bad: Inva
 }
 
 /// The line that makes a browser keep the language that was chosen: no secret, and the same whoever leads here.
-pub fn language_cookie(edge: &Edge, request: &Request, tag: &str) -> HeaderValue {
+pub fn language_cookie(edge: &Edge, request: &Facts, tag: &str) -> HeaderValue {
     let secure = secure(edge, request);
     let line = format!("{}={tag}; HttpOnly; Path=/; Max-Age={KEPT_SECONDS}{secure}; SameSite=Lax", cookie::LANGUAGE);
     HeaderValue::from_str(&line).expect("a tag is visible ASCII")
 }
 
-fn secure(edge: &Edge, request: &Request) -> &'static str {
+fn secure(edge: &Edge, request: &Facts) -> &'static str {
     if edge.config.cookie_secure.unwrap_or(request.shown().is_https()) { "; Secure" } else { "" }
 }
 
-fn cookie(edge: &Edge, request: &Request, name: &str, value: &str, max_age_seconds: u64) -> HeaderValue {
+fn cookie(edge: &Edge, request: &Facts, name: &str, value: &str, max_age_seconds: u64) -> HeaderValue {
     let secure = secure(edge, request);
     let same_site = match edge.config.cookie_samesite {
         SameSite::Lax => "Lax",
@@ -301,7 +303,7 @@ fn cookie(edge: &Edge, request: &Request, name: &str, value: &str, max_age_secon
 }
 
 /// Sends a browser to a path of the gateway as it sees it.
-pub fn redirect(request: &Request, path: &str) -> Result<LocalResponse, Rejection> {
+pub fn redirect(request: &Facts, path: &str) -> Result<LocalResponse, Rejection> {
     LocalResponse::see_other(&format!("{}{path}", request.shown())).ok_or(Rejection::Fault)
 }
 
@@ -309,7 +311,7 @@ pub fn require(session: &Session, method: &Method, allow: &'static str) -> Resul
     if session.req_header().method == *method { Ok(()) } else { Err(Rejection::MethodNotAllowed { allow }) }
 }
 
-pub fn check_cross_site(session: &Session, request: &Request) -> Result<(), Rejection> {
+pub fn check_cross_site(session: &Session, request: &Facts) -> Result<(), Rejection> {
     let head = session.req_header();
     policy::check_cross_site(&head.method, false, &head.headers, &request.own_origins())
 }

@@ -12,7 +12,7 @@ use shared::web::{cookie, language::Language};
 use url::form_urlencoded;
 
 use crate::{
-    admission::credential,
+    cookies,
     origin::Origin,
     rejection::{InvalidCredential, Rejection},
 };
@@ -50,7 +50,7 @@ impl PageContext {
     /// The language that this browser chose, or likes.
     pub fn language_of(headers: &HeaderMap) -> Language {
         let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|accepted| accepted.to_str().ok());
-        Language::of(credential::cookie(headers, cookie::LANGUAGE), accepted)
+        Language::of(cookies::get(headers, cookie::LANGUAGE), accepted)
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::{
     mem,
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,8 +14,7 @@ use shared::process::trace::{self, Span};
 use uuid::Uuid;
 
 use crate::{
-    admission::{credential::Source, permit::Permit},
-    grants::LookedUp,
+    admission::{credential::Source, facts::Facts, permit::Permit},
     ids,
     origin::Origin,
     proxy::{request_body::Upload, response_body::Rewriting},
@@ -30,42 +28,6 @@ use crate::{
 const KNOWN_METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 /// The most characters of a path that a span tells, so that spans that wait take no more memory than they may.
 const PATH_CHARS: usize = 512;
-
-/// Facts of a request's head that no client can choose: what it may name is checked.
-#[derive(Debug)]
-pub struct Request {
-    /// See [`RequestCtx::id`].
-    pub id: Uuid,
-    /// The address of whoever asks, past the proxies that are trusted.
-    pub client: Option<IpAddr>,
-    /// The origin by which this request came: public, or the console's.
-    pub public: Origin,
-    /// Whether it is the console's, at which there is nothing else.
-    pub is_console: bool,
-    /// Every public origin.
-    pub publics: Arc<[Origin]>,
-    /// The origin of a desktop client's local proxy.
-    pub local: Option<Origin>,
-    /// How the grant of its credential was found.
-    pub looked_up: LookedUp,
-}
-
-impl Request {
-    /// The origin under which its browser sees this gateway.
-    pub fn shown(&self) -> &Origin {
-        self.local.as_ref().unwrap_or(&self.public)
-    }
-
-    /// Whether pages of that origin are shown by this gateway, or by the local proxy that sent this request.
-    pub fn is_own(&self, origin: &Origin) -> bool {
-        self.own_origins().contains(&origin)
-    }
-
-    /// The origins of which [`Request::is_own`] holds.
-    pub fn own_origins(&self) -> Vec<&Origin> {
-        self.publics.iter().chain([&self.public]).chain(&self.local).collect()
-    }
-}
 
 /// A request that is let through to the upstream.
 #[derive(Clone, Debug)]
@@ -98,7 +60,7 @@ struct Leg {
 
 /// A request from its first byte to its last.
 pub struct RequestCtx {
-    pub request: Option<Arc<Request>>,
+    pub request: Option<Arc<Facts>>,
     pub target: Option<Target>,
     /// A word for logs and metrics.
     pub route: &'static str,

@@ -1,9 +1,9 @@
 //! What becomes of a request, judged by its head: answered here, forwarded, or refused, in the contract's order of checks. It reads the
 //! request and asks the modules that know; what it decides the phases in `proxy.rs` carry out.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, Method, Version, header};
+use http::{HeaderMap, Method, Version, header};
 use pingora::{http::RequestHeader, proxy::Session};
 use shared::{net::upstream_path::PathFault, token::scope::Scope};
 
@@ -11,9 +11,11 @@ use crate::{
     admission::{
         concurrency::RequestKind,
         credential::{self, Candidate, Source, with_query},
-        policy::{self, Caller, ClientDevice, DEVICE_HEADER},
+        facts::{self, ClientDevice, Facts, is_client},
+        policy::{self, Caller},
     },
     connection::{
+        self,
         http1::head::{Limits, is_not_for_gateways},
         is_tls,
     },
@@ -22,15 +24,13 @@ use crate::{
     grants::{LookedUp, live::LiveGrant},
     origin::Origin,
     proxy::{
-        context::{Admitted, Request, RequestCtx, Target},
+        context::{Admitted, RequestCtx, Target},
         headers, trailers,
     },
     rejection::Rejection,
     response::LocalResponse,
     route::{self, Route},
 };
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What becomes of a request once its head was judged.
 pub enum Action {
@@ -87,7 +87,7 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
 async fn answer(
     edge: &Edge,
     session: &mut Session,
-    request: &Request,
+    request: &Facts,
     route: Route<'_>,
 ) -> Result<LocalResponse, Rejection> {
     match route {
@@ -135,13 +135,13 @@ fn to_https(edge: &Edge, head: &RequestHeader) -> Result<Action, Rejection> {
 }
 
 /// Reads what the head says.
-fn read_head(edge: &Edge, session: &Session, ctx: &RequestCtx) -> Result<Request, Rejection> {
+fn read_head(edge: &Edge, session: &Session, ctx: &RequestCtx) -> Result<Facts, Rejection> {
     let head = session.req_header();
     let public = public_origin(edge, is_tls(session), head).ok_or(Rejection::WrongHost)?;
     let local = head.headers.get("x-local-url").and_then(|url| url.to_str().ok()?.parse::<Origin>().ok());
-    Ok(Request {
+    Ok(Facts {
         id: ctx.id,
-        client: client_address(edge, session),
+        client: connection::client_address(session, &edge.config.trusted_proxies),
         is_console: edge.console.as_ref() == Some(&public),
         public,
         publics: Arc::clone(&edge.public_origins),
@@ -201,13 +201,13 @@ fn named_host(head: &RequestHeader) -> Option<&str> {
 async fn admit_upstream(
     edge: &Edge,
     session: &Session,
-    request: &Request,
+    request: &Facts,
     path: &str,
     prefixed: bool,
 ) -> Result<Action, Rejection> {
     let head = session.req_header();
     let query = head.uri.query();
-    let from = policy::origination(&head.headers, request.client)?;
+    let from = facts::origination(&head.headers, request.client)?;
     let candidates = credential::candidates(&head.method, &head.headers, query);
     let has_query_token = matches!(candidates.first(), Some(Candidate { source: Source::Query, .. }));
     if prefixed && !has_query_token && is_browsers_navigation(&head.method, &head.headers) {
@@ -230,7 +230,7 @@ async fn admit_upstream(
 async fn admit_with(
     edge: &Edge,
     session: &Session,
-    request: &Request,
+    request: &Facts,
     from: &ClientDevice,
     candidates: Vec<Candidate>,
     path: &str,
@@ -278,7 +278,7 @@ async fn admit_with(
 fn sign_in_by_query(
     edge: &Edge,
     headers: &HeaderMap,
-    request: &Request,
+    request: &Facts,
     candidate: &Candidate,
     held: &LiveGrant,
     path: &str,
@@ -294,11 +294,6 @@ fn is_browsers_navigation(method: &Method, headers: &HeaderMap) -> bool {
     !is_client(headers) && policy::is_navigation(method, headers)
 }
 
-/// Whether it is the desktop client, or an API client.
-pub fn is_client(headers: &HeaderMap) -> bool {
-    ["x-local-url", credential::HEADER, DEVICE_HEADER].iter().any(|name| headers.contains_key(*name))
-}
-
 /// A request that wants to become a WebSocket. `Upgrade` without `Connection: upgrade` is a plain request.
 fn is_websocket(head: &RequestHeader) -> bool {
     let lists = |name, token: &str| {
@@ -312,19 +307,6 @@ fn is_websocket(head: &RequestHeader) -> bool {
         && head.version == Version::HTTP_11
         && lists(header::UPGRADE, "websocket")
         && lists(header::CONNECTION, "upgrade")
-}
-
-/// Whether the peer itself is a proxy that is trusted.
-pub fn is_from_trusted_proxy(edge: &Edge, session: &Session) -> bool {
-    let peer = session.client_addr().and_then(|peer| peer.as_inet());
-    peer.is_some_and(|peer| edge.config.trusted_proxies.contains(peer.ip()))
-}
-
-/// The address of whoever asks, past the proxies that are trusted.
-pub fn client_address(edge: &Edge, session: &Session) -> Option<IpAddr> {
-    let peer = session.client_addr()?.as_inet()?.ip();
-    let lines = session.req_header().headers.get_all(FORWARDED_FOR).iter();
-    Some(edge.config.trusted_proxies.client(peer, lines.map(|line| line.to_str().unwrap_or_default())))
 }
 
 fn redirect(public: &Origin, path: &str, query: Option<&str>) -> Result<Action, Rejection> {

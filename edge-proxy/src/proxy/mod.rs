@@ -27,12 +27,12 @@ use pingora::{
 };
 
 use crate::{
-    connection::cutoff,
+    connection::{self, cutoff},
     edge::Edge,
     endpoints::browser,
     proxy::{
         context::{RequestCtx, Target},
-        dispatch::{Action, is_from_trusted_proxy, judge},
+        dispatch::{Action, judge},
         exchange::Failure,
         request_body::Upload,
         response_body::Rewriting,
@@ -127,7 +127,9 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<bool> {
-        ctx.begin_span(session.req_header(), || is_from_trusted_proxy(&self.edge, session));
+        ctx.begin_span(session.req_header(), || {
+            connection::is_from_trusted_proxy(session, &self.edge.config.trusted_proxies)
+        });
         let span = ctx.span.clone();
         let judging = judge(&self.edge, session, ctx);
         // A request's future is copied as often as it is wrapped.

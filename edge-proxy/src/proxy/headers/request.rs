@@ -7,11 +7,15 @@ use uuid::Uuid;
 
 use super::REQUEST_ID;
 use crate::{
-    admission::credential::{self, Source},
+    admission::{
+        credential::{self, Source},
+        facts::Facts,
+    },
     config::Rewrite,
+    cookies,
     edge::Edge,
     origin::Origin,
-    proxy::context::{Admitted, Request},
+    proxy::context::Admitted,
     rewrite::http::{headers as rewrite, negotiation, plan::joined, validators},
     route,
 };
@@ -85,14 +89,14 @@ pub fn may_trail(name: &HeaderName) -> bool {
 /// Makes a request's head ready for the upstream at that address, which is told its own name.
 pub fn to_upstream(
     head: &mut RequestHeader,
-    request: &Request,
+    request: &Facts,
     admitted: &Admitted,
     upstream: &Origin,
     edge: &Edge,
 ) -> pingora::Result<()> {
     let config = &edge.config;
     head.set_raw_path(admitted.target.as_bytes())?;
-    match credential::strip_cookies(&head.headers) {
+    match cookies::strip_ours(&head.headers) {
         Some(cookies) => head.insert_header(header::COOKIE, cookies)?,
         None => drop(head.remove_header(&header::COOKIE)),
     }
@@ -134,7 +138,7 @@ pub fn to_upstream(
 
 /// Makes a request's head ready for the control API: Bearer only, never cookies, and no secret of ours in an address. At the console's own
 /// host it gets that host and its cookies too, for it knows by them who is logged in, and whose page asked.
-pub fn to_control(head: &mut RequestHeader, request: &Request, control: &Origin) -> pingora::Result<()> {
+pub fn to_control(head: &mut RequestHeader, request: &Facts, control: &Origin) -> pingora::Result<()> {
     let query = head.uri.query().map(credential::strip_query);
     if let Some(stripped) = query {
         let target = credential::with_query(head.uri.path(), stripped.as_deref());
@@ -143,7 +147,7 @@ pub fn to_control(head: &mut RequestHeader, request: &Request, control: &Origin)
     if let Some(referer) = head.headers.get(header::REFERER).and_then(|value| value.to_str().ok()) {
         head.insert_header(header::REFERER, credential::clean_referer(referer))?;
     }
-    match credential::strip_edges_cookies(&head.headers).filter(|_| request.is_console) {
+    match cookies::strip_edges(&head.headers).filter(|_| request.is_console) {
         Some(cookies) => head.insert_header(header::COOKIE, cookies)?,
         None => drop(head.remove_header(&header::COOKIE)),
     }
@@ -199,7 +203,7 @@ fn is_alias(name: &HeaderName) -> bool {
     [&NOT_FROM_CLIENTS[..], &READ_HERE, &HOP_BY_HOP].into_iter().flatten().any(is_meant)
 }
 
-fn set_identity(head: &mut RequestHeader, request: &Request, server: &Origin) -> pingora::Result<()> {
+fn set_identity(head: &mut RequestHeader, request: &Facts, server: &Origin) -> pingora::Result<()> {
     let is_ours = |name: &&HeaderName| NOT_FROM_CLIENTS.contains(name) || is_alias(name);
     let ours: Vec<HeaderName> = head.headers.keys().filter(is_ours).cloned().collect();
     ours.iter().for_each(|name| drop(head.remove_header(name)));
@@ -214,7 +218,7 @@ fn set_identity(head: &mut RequestHeader, request: &Request, server: &Origin) ->
 }
 
 /// The origin of `value` if it is one that the upstream should take for its own.
-fn own_origin(value: &str, request: &Request, admitted: &Admitted) -> Option<Origin> {
+fn own_origin(value: &str, request: &Facts, admitted: &Admitted) -> Option<Origin> {
     let origin = Origin::of_url(&url::Url::parse(value).ok()?)?;
     let is_api_clients = admitted.source == Source::Header && origin.is_loopback();
     (is_api_clients || request.is_own(&origin)).then_some(origin)

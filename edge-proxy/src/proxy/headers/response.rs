@@ -11,10 +11,11 @@ use uuid::Uuid;
 
 use super::REQUEST_ID;
 use crate::{
+    admission::facts::Facts,
     connection::is_tls,
     edge::Edge,
     origin::Origin,
-    proxy::context::{Admitted, Request},
+    proxy::context::Admitted,
     rewrite::{
         html::script::policy_with_notice,
         http::{
@@ -73,7 +74,7 @@ const VARY_WITH_NOTICE: &str = "X-Local-Url, X-Access-Token, Sec-Fetch-Dest";
 pub fn from_upstream(
     head: &mut ResponseHeader,
     asked: &RequestHeader,
-    request: &Request,
+    request: &Facts,
     admitted: &Admitted,
     upstreams: &OriginPatterns,
 ) -> pingora::Result<()> {

@@ -30,12 +30,12 @@ use prometheus::IntGauge;
 use uuid::Uuid;
 
 use crate::{
-    admission::permit::Permit,
+    admission::{facts::Facts, permit::Permit},
     connection::http1,
     edge::Edge,
     origin::Origin,
     proxy::{
-        context::{Admitted, Request, RequestCtx},
+        context::{Admitted, RequestCtx},
         exchange::{self, Failure},
         headers,
         websocket::frames::FrameTracker,
@@ -106,7 +106,7 @@ pub async fn run(edge: &Arc<Edge>, session: &mut Session, ctx: &mut RequestCtx) 
 
 fn handshake(
     head: &RequestHeader,
-    request: &Request,
+    request: &Facts,
     admitted: &Admitted,
     origin: &Origin,
     edge: &Edge,

@@ -3,7 +3,7 @@
 use url::Url;
 
 use crate::rewrite::origins::OriginPatterns;
-use crate::{admission::credential, origin::Origin};
+use crate::{cookies, origin::Origin};
 
 /// Maps a `Location` that names the upstream: to `shown`, or, where nobody's origin is known, to a path. `None` leaves it as it is.
 pub fn location(value: &str, upstreams: &OriginPatterns, shown: Option<&Origin>) -> Option<String> {
@@ -44,7 +44,7 @@ pub fn set_cookie(line: &[u8], shown: Option<&Origin>) -> Option<Vec<u8>> {
     let named = line.trim_ascii_start();
     let named = named.strip_prefix(b"=").unwrap_or(named);
     let name = named.split(|byte| b"=;".contains(byte)).next().unwrap_or_default().trim_ascii();
-    if std::str::from_utf8(name).is_ok_and(credential::is_ours) {
+    if std::str::from_utf8(name).is_ok_and(cookies::is_ours) {
         return None;
     }
     let Some(shown) = shown else { return Some(line.to_owned()) };

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
-    admission::credential,
+    cookies,
     input::{Input, Parties},
     rewrite::http::headers::set_cookie,
 };
@@ -20,7 +20,7 @@ pub fn a_cookie_is_never_ours_and_stays_on_its_host(mut input: Input<'_>) {
         let mut headers = HeaderMap::new();
         headers.insert(header::COOKIE, HeaderValue::from_bytes(&sent_back).expect("a header"));
         for ours in shared::web::cookie::ALL {
-            assert_eq!(credential::cookie(&headers, ours), None, "{line:?}");
+            assert_eq!(cookies::get(&headers, ours), None, "{line:?}");
         }
         let Some(shown) = shown else { continue };
         for attribute in fitted.split(|&byte| byte == b';').skip(1) {
