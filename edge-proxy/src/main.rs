@@ -16,7 +16,7 @@ use edge_proxy::{
         reload::{self, Reload},
         start,
     },
-    telemetry,
+    telemetry::log,
 };
 use mimalloc::MiMalloc;
 use nix::sys::prctl::set_thp_disable;
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Serve(config) => {
-            let log_filter = telemetry::start(config.log_format, &config.log_level);
+            let log_filter = log::start(config.log_format, &config.log_level);
             if let Err(error) = set_thp_disable(true) {
                 tracing::warn!(%error, "idle connections will hold several times the memory that they need");
             }
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
 
 fn serve_traced(config: Config, reload: Reload) -> Result<ExitCode, String> {
     reload::survive_hangups().map_err(|error| format!("SIGHUP cannot be handled: {error}"))?;
-    let export = telemetry::start_tracing(&config.tracing)?;
+    let export = log::start_tracing(&config.tracing)?;
     let served = start::run(config, reload);
     export.into_iter().for_each(Export::stop);
     served

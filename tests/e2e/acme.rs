@@ -126,7 +126,7 @@ async fn each_of_two_edges_gets_a_certificate_whichever_the_authority_asks_and_a
     }
     assert!(ticks.chunk().await.expect("the stream goes on").is_some());
     drop(ticks);
-    assert!(first.plane.metric("edge_certificate_rest_seconds", "").await > 0.0);
+    assert!(first.plane.metric("edge_certificate_expires_in_seconds", "").await > 0.0);
 
     for edge in [&mut first, &mut second] {
         assert_eq!(edge.orders("failed").await, 0.0, "{}", edge.log());
@@ -283,7 +283,7 @@ async fn a_new_name_takes_the_certificate_of_no_other_away() {
     assert_eq!(edge.shown().await, had);
     eventually!(edge.orders("failed").await, |failed| *failed == 1.0);
     assert_eq!(edge.shown().await, had);
-    assert_eq!(edge.plane.metric("edge_certificate_rest_seconds", "").await, 0.0, "the one for both is missing");
+    assert_eq!(edge.plane.metric("edge_certificate_expires_in_seconds", "").await, 0.0, "the one for both is missing");
 
     pebble.start_again().await.expect("an authority");
     edge.removes("attempts");
@@ -335,7 +335,7 @@ async fn an_authority_that_is_away_or_refuses_ends_no_edge_and_is_not_asked_soon
     eventually!(edge.orders("failed").await, |failed| *failed == 1.0);
     assert!(edge.log().contains("Connection refused"), "{}", edge.log());
     assert_eq!(edge.shown().await, None);
-    assert_eq!(edge.plane.metric("edge_certificate_rest_seconds", "").await, 0.0);
+    assert_eq!(edge.plane.metric("edge_certificate_expires_in_seconds", "").await, 0.0);
     let handshakes = async |stage| edge.plane.metric("edge_tls_handshakes_total", &format!("\"{stage}\"")).await;
     assert!(handshakes("begun").await > handshakes("established").await, "who finds no certificate is counted");
     assert!(!edge.log().contains("handshake"), "and not logged: {}", edge.log());

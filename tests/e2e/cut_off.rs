@@ -93,7 +93,7 @@ async fn a_hundred_idle_websockets_on_two_edges_end_within_a_second_of_their_tok
     eventually!(stack.standin.sockets(), |seen| seen.open == 0 && seen.last_close == Some(1001));
     let (mut cuts, mut delays) = (0.0, 0.0);
     for edge in &stack.edge_planes {
-        cuts += edge.metric("edge_cuts_total", "reason=\"revoked\"").await;
+        cuts += edge.metric("edge_cutoffs_total", "reason=\"revoked\"").await;
         delays += edge.metric("edge_revocation_delay_seconds_count", "").await;
     }
     assert_eq!((cuts, delays >= 1.0), (SOCKETS as f64, true));
@@ -233,9 +233,9 @@ async fn a_change_of_networks_ends_everything_that_is_open_from_where_a_token_ma
     all_ended(&stack, open, answered, asked).await;
     assert_eq!(stack.edge().on(DEVICE, &token, Method::GET, "/").answer().await.status, 403);
     let edge = &stack.edge_planes[0];
-    assert!(edge.metric("edge_cuts_total", "reason=\"network_not_allowed\"").await >= 13.0);
+    assert!(edge.metric("edge_cutoffs_total", "reason=\"network_not_allowed\"").await >= 13.0);
     assert!(edge.metric("edge_revocation_delay_seconds_count", "").await >= 1.0);
-    assert_eq!(edge.metric("edge_refusals_total", "reason=\"network_not_allowed\"").await, 1.0);
+    assert_eq!(edge.metric("edge_rejections_total", "reason=\"network_not_allowed\"").await, 1.0);
     stack.finish().await;
 }
 

@@ -177,7 +177,7 @@ async fn an_outage(begin: impl AsyncFn(&mut Redis), end: impl AsyncFn(&mut Redis
     let refused = stack.edge().with(&held, Method::GET, "/").answer().await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
     refused.problem();
-    assert!(stack.edge_planes[0].metric("edge_cuts_total", "reason=\"redis_unavailable\"").await >= 2.0);
+    assert!(stack.edge_planes[0].metric("edge_cutoffs_total", "reason=\"redis_unavailable\"").await >= 2.0);
 
     end(&mut stack.redis).await;
     for token in [&held, &unseen] {

@@ -27,7 +27,7 @@ use crate::{
     grants::live::{Ended, LiveGrant},
     rejection::Rejection,
     sync::Mutex,
-    telemetry::Metrics,
+    telemetry::metrics::Metrics,
 };
 
 tokio::task_local! {
@@ -136,7 +136,7 @@ impl Cuts {
 
     /// Notes one cut: why, and how long after it was told.
     pub fn note(&self, ended: Ended) {
-        self.metrics.cuts.with_label_values(&[ended.ending.as_str()]).inc();
+        self.metrics.cutoffs.with_label_values(&[ended.ending.as_str()]).inc();
         let told_at_ms = ended.told_at_ms.and_then(|at| i64::try_from(at).ok());
         if let (Some(told_at_ms), Some(now_ms)) = (told_at_ms, self.clock.now_ms()) {
             let delay = Duration::from_millis(u64::try_from(now_ms - told_at_ms).unwrap_or_default());
@@ -155,7 +155,7 @@ impl<App> Cuttable<App> {
         tokio::select! {
             ended = cut.fired() => self.cuts.note(ended),
             () = cut.overdue() => {
-                self.cuts.metrics.refusals.with_label_values(&[Rejection::BodyTimeout.reason()]).inc();
+                self.cuts.metrics.rejections.with_label_values(&[Rejection::BodyTimeout.reason()]).inc();
             }
             // So that all of it has been counted when the last figures are told.
             () = async { self.ending.cancelled().await; tokio::time::sleep(cut.grace()).await } => {}

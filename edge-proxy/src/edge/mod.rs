@@ -31,7 +31,7 @@ use crate::{
     rewrite::origins::OriginPatterns,
     route::Routes,
     sync::RwLock,
-    telemetry::Metrics,
+    telemetry::metrics::Metrics,
     tls::{
         acme::Acme,
         certificates::{Certificates, Files},
@@ -199,7 +199,7 @@ impl Edge {
         metrics.upstreams_in_use.set(i64::try_from(self.zenzefi.in_use()).unwrap_or(i64::MAX));
         if let Some(now) = self.clock.now_seconds() {
             let rest = self.certificates.as_ref().map(|certificates| certificates.rest(now));
-            metrics.certificate_rest.set(rest.map_or(f64::INFINITY, |rest| rest.as_secs_f64()));
+            metrics.certificate_expires_in.set(rest.map_or(f64::INFINITY, |rest| rest.as_secs_f64()));
         }
         metrics.usage_pending.set(i64::try_from(self.meter.pending()).unwrap_or(i64::MAX));
     }

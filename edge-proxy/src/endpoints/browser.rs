@@ -32,10 +32,10 @@ use crate::{
     ids,
     origin::Origin,
     pages::{PageContext, SignInReason, assets::Asset},
-    proxy::context::RequestCtx,
     rejection::{InvalidCredential, Rejection},
     response::LocalResponse,
     route::Route,
+    telemetry::access_log::AccessRecord,
     usage,
 };
 
@@ -180,13 +180,18 @@ pub fn asset(asset: &Asset, session: &Session) -> Result<LocalResponse, Rejectio
 }
 
 /// A refusal as the caller can use it: a page for a browser that shows it, problem JSON for all others.
-pub fn refusal(edge: &Edge, head: &RequestHeader, ctx: &RequestCtx, denied: &Rejection) -> LocalResponse {
-    let route = edge.routes.of(&ctx.path);
+pub fn refusal(
+    edge: &Edge,
+    head: &RequestHeader,
+    record: &AccessRecord,
+    request: Option<&Facts>,
+    denied: &Rejection,
+) -> LocalResponse {
+    let route = edge.routes.of(&record.path);
     let is_form = matches!(route, Route::SignIn | Route::TakeOver);
-    let request = ctx.request.as_deref();
     let answer = if wants_page(head, is_form) {
-        let next = destination(head, request, &ctx.path);
-        refusal_page(edge, head, request, denied, next, &ctx.id_text())
+        let next = destination(head, request, &record.path);
+        refusal_page(edge, head, request, denied, next, &record.id_text())
     } else {
         LocalResponse::problem(denied)
     };

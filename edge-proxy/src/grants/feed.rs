@@ -14,7 +14,7 @@ use fred::error::{Error, ErrorKind};
 use shared::redis::feed::{Contents, Pulse, StreamId};
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::Clock, grants::Grants, redis::Redis, telemetry::Metrics, usage::UsageMeter};
+use crate::{clock::Clock, grants::Grants, redis::Redis, telemetry::metrics::Metrics, usage::UsageMeter};
 
 /// How long to wait before what failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);

@@ -49,7 +49,7 @@ use crate::{
     redis::{Redis, Taking},
     rejection::{EndReason, InvalidCredential},
     sync::{Mutex, MutexGuard},
-    telemetry::Metrics,
+    telemetry::metrics::Metrics,
 };
 
 /// How a grant was found; see [`LookedUp`].

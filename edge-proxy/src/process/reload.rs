@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     config::{Cli, Command, Config},
     edge::Edge,
-    telemetry::LogFilter,
+    telemetry::log::LogFilter,
 };
 
 /// The options that change at once. Files of certificates are read again whatever they are.

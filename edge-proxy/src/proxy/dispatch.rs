@@ -24,8 +24,10 @@ use crate::{
     grants::{LookedUp, live::LiveGrant},
     origin::Origin,
     proxy::{
-        context::{Admitted, RequestCtx, Target},
-        headers, trailers,
+        context::RequestCtx,
+        headers,
+        target::{Admitted, Target},
+        trailers,
     },
     rejection::Rejection,
     response::LocalResponse,
@@ -44,24 +46,24 @@ pub enum Action {
 pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<Action, Rejection> {
     note_target(session, ctx)?;
     check_size(session.req_header(), &edge.config.limits.head_limits(), edge.config.limits.max_body_bytes)?;
-    if let Some(challenge) = edge.acme.as_ref().and_then(|_| route::acme_challenge(&ctx.path)) {
+    if let Some(challenge) = edge.acme.as_ref().and_then(|_| route::acme_challenge(&ctx.record.path)) {
         // Whoever asks, by whatever port: authorities name no addresses, and look at port 80.
         let challenge = challenge.to_owned();
-        ctx.route = "challenge";
+        ctx.record.route = "challenge";
         return Box::pin(session::acme_challenge(edge, session, &challenge)).await.map(Action::LocalResponse);
     }
     if edge.config.tls.https_redirect && !is_tls(session) {
         let head = session.req_header();
-        let is_plain = || edge.routes.is_plain(&ctx.path) && !is_for_console(edge, head);
+        let is_plain = || edge.routes.is_plain(&ctx.record.path) && !is_for_console(edge, head);
         if !is_plain() {
             return to_https(edge, head);
         }
     }
     let request = Arc::new(read_head(edge, session, ctx)?);
-    ctx.request = Some(Arc::clone(&request));
-    let path = Arc::clone(&ctx.path);
+    ctx.facts = Some(Arc::clone(&request));
+    let path = Arc::clone(&ctx.record.path);
     let route = if request.is_console { Route::Console } else { edge.routes.of(&path) };
-    ctx.route = route.class();
+    ctx.record.route = route.class();
     // Whether this edge is well is told to everybody, at all times.
     if route != Route::Health {
         if request.client.is_some_and(|client| !edge.may_come(client)) {
@@ -114,10 +116,10 @@ async fn answer(
 /// Notes what the access line needs.
 fn note_target(session: &Session, ctx: &mut RequestCtx) -> Result<(), Rejection> {
     let head = session.req_header();
-    ctx.method = head.method.clone();
+    ctx.record.method = head.method.clone();
     let target =
         head.uri.path_and_query().filter(|_| head.raw_path_is_utf8()).ok_or(Rejection::Path(PathFault::NotAbsolute))?;
-    ctx.path = target.path().into();
+    ctx.record.path = target.path().into();
     Ok(())
 }
 
@@ -140,7 +142,7 @@ fn read_head(edge: &Edge, session: &Session, ctx: &RequestCtx) -> Result<Facts, 
     let public = public_origin(edge, is_tls(session), head).ok_or(Rejection::WrongHost)?;
     let local = head.headers.get("x-local-url").and_then(|url| url.to_str().ok()?.parse::<Origin>().ok());
     Ok(Facts {
-        id: ctx.id,
+        id: ctx.record.id,
         client: connection::client_address(session, &edge.config.trusted_proxies),
         is_console: edge.console.as_ref() == Some(&public),
         public,

@@ -10,7 +10,7 @@ use pingora::{
 use crate::{
     admission::permit::Permit,
     edge::Edge,
-    proxy::{context::RequestCtx, headers, response_body::Rewriting},
+    proxy::{context::RequestCtx, headers, response_body::ResponseBody},
     rejection::Rejection,
     upstream::server::ConnectionKind,
 };
@@ -32,13 +32,13 @@ impl From<Rejection> for Failure {
 /// Opens a connection to the upstream that nothing else uses; `ctx` then knows at which address.
 pub async fn connect(edge: &Edge, ctx: &mut RequestCtx) -> Result<UpstreamSession, Rejection> {
     loop {
-        if let Ok(peer) = edge.zenzefi.peer(&mut ctx.journey, ConnectionKind::Exchange).await {
+        if let Ok(peer) = edge.zenzefi.peer(&mut ctx.attempt, ConnectionKind::Exchange).await {
             if let Ok((session, _)) = edge.tunnels.get_http_session(&peer).await {
                 return Ok(session);
             }
-            ctx.journey.failed();
+            ctx.attempt.failed();
         }
-        if !edge.zenzefi.has_untried(&ctx.journey) {
+        if !edge.zenzefi.has_untried(&ctx.attempt) {
             return Err(broken(ctx, Rejection::UpstreamUnreachable));
         }
         edge.metrics.upstream_retries.inc();
@@ -47,7 +47,7 @@ pub async fn connect(edge: &Edge, ctx: &mut RequestCtx) -> Result<UpstreamSessio
 
 /// Notes that the upstream failed a request that was sent, and how the client is told.
 pub fn broken(ctx: &RequestCtx, denied: Rejection) -> Rejection {
-    ctx.journey.failed();
+    ctx.attempt.failed();
     match ctx.admitted() {
         Some(admitted) => failed(&admitted.permit, denied),
         None => denied,
@@ -72,14 +72,14 @@ pub async fn answer(
     let answer =
         answer.map_err(|_| Rejection::UpstreamSilent).and_then(|head| head.ok_or(Rejection::UpstreamUnreachable));
     let (mut head, ends) = answer.map_err(|denied| broken(ctx, denied))?;
-    ctx.journey.answered();
-    ctx.heard(head.status);
-    let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else { return Err(Rejection::Fault) };
-    ctx.span.around(admitted.permit.answered(head.status)).await?;
+    ctx.attempt.answered();
+    ctx.record.heard(head.status);
+    let (Some(request), Some(admitted)) = (&ctx.facts, ctx.admitted()) else { return Err(Rejection::Fault) };
+    ctx.record.span.around(admitted.permit.answered(head.status)).await?;
     let status = head.status;
     let is_open = status == StatusCode::SWITCHING_PROTOCOLS;
     let asked = session.req_header();
-    let rewriting = Rewriting::begin(edge, asked, admitted, &mut head).map_err(|_| Rejection::Fault)?;
+    let rewriting = ResponseBody::begin(edge, asked, admitted, &mut head).map_err(|_| Rejection::Fault)?;
     if rewriting.is_some() {
         // Its length is not known any more.
         head.insert_header(header::TRANSFER_ENCODING, "chunked").map_err(|_| Rejection::Fault)?;
@@ -88,8 +88,8 @@ pub async fn answer(
     if let Some(strict) = headers::strict_transport(edge, session) {
         head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict).map_err(|_| Rejection::Fault)?;
     }
-    ctx.rewriting = rewriting;
-    ctx.status = Some(status);
+    ctx.response_body = rewriting;
+    ctx.record.status = Some(status);
     if !is_open {
         // Such a connection is not used twice.
         session.set_keepalive(None);

@@ -2,11 +2,11 @@
 
 pub mod context;
 pub mod dispatch;
-pub mod download;
 pub mod exchange;
 pub mod headers;
 pub mod request_body;
 pub mod response_body;
+pub mod target;
 pub mod trailers;
 pub mod websocket;
 
@@ -31,11 +31,12 @@ use crate::{
     edge::Edge,
     endpoints::browser,
     proxy::{
-        context::{RequestCtx, Target},
+        context::RequestCtx,
         dispatch::{Action, judge},
         exchange::Failure,
-        request_body::Upload,
-        response_body::Rewriting,
+        request_body::RequestBody,
+        response_body::{ResponseBody, expect_taken},
+        target::Target,
     },
     rejection::{InvalidCredential, Rejection},
     response::LocalResponse,
@@ -70,7 +71,8 @@ impl Proxy {
     /// Bounds what comes of the request's body from here on.
     fn watch_body(&self, session: &mut Session, ctx: &mut RequestCtx) {
         let config = &self.edge.config;
-        ctx.upload = Some(Upload::new(config.limits.max_body_bytes, config.limits.body_timeout(), Instant::now()));
+        ctx.request_body =
+            Some(RequestBody::new(config.limits.max_body_bytes, config.limits.body_timeout(), Instant::now()));
         // Of HTTP/1; reading HTTP/2 has no timeout, so that silence there is noticed from outside.
         session.set_read_timeout(Some(config.limits.body_timeout()));
         if session.req_header().version == Version::HTTP_2 {
@@ -84,7 +86,7 @@ impl Proxy {
     }
 
     async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, denied: &Rejection) -> pingora::Result<()> {
-        let answer = browser::refusal(&self.edge, session.req_header(), ctx, denied);
+        let answer = browser::refusal(&self.edge, session.req_header(), &ctx.record, ctx.facts.as_deref(), denied);
         self.send(session, ctx, answer).await
     }
 
@@ -94,7 +96,7 @@ impl Proxy {
             Some(strict) => answer.with(header::STRICT_TRANSPORT_SECURITY, strict),
             None => answer,
         };
-        answer.send(session, &ctx.id_text()).await
+        answer.send(session, &ctx.record.id_text()).await
     }
 
     /// Decides whether a request that failed is sent once more.
@@ -122,15 +124,15 @@ impl ProxyHttp for Proxy {
         // Pingora keeps an idle connection for ever unless told; one that the client wants closed is closed.
         let keepalive = session.get_keepalive().map(|_| self.edge.config.limits.idle_timeout_seconds);
         session.set_keepalive(keepalive.filter(|_| !self.edge.draining.is_cancelled()));
-        download::expect_taken(session, self.edge.config.limits.send_timeout(), 0);
+        expect_taken(session, self.edge.config.limits.send_timeout(), 0);
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<bool> {
-        ctx.begin_span(session.req_header(), || {
+        ctx.record.begin_span(session.req_header(), || {
             connection::is_from_trusted_proxy(session, &self.edge.config.trusted_proxies)
         });
-        let span = ctx.span.clone();
+        let span = ctx.record.span.clone();
         let judging = judge(&self.edge, session, ctx);
         // A request's future is copied as often as it is wrapped.
         let judged = if span.is_told() { Box::pin(span.around(judging)).await } else { judging.await };
@@ -180,7 +182,7 @@ impl ProxyHttp for Proxy {
                 let control = self.edge.control.as_ref().expect("this route exists only where it is configured");
                 control.peer(purpose).await
             }
-            _ => self.edge.zenzefi.peer(&mut ctx.journey, purpose).await,
+            _ => self.edge.zenzefi.peer(&mut ctx.attempt, purpose).await,
         };
         peer.map(Box::new)
             .map_err(|error| Error::because(ErrorType::ConnectError, "resolving the upstream", error).into_up())
@@ -211,12 +213,12 @@ impl ProxyHttp for Proxy {
         head: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> pingora::Result<()> {
-        let request = ctx.request.as_ref().expect("a request that is forwarded was read");
+        let request = ctx.facts.as_ref().expect("a request that is forwarded was read");
         match &ctx.target {
             Some(Target::Upstream(admitted)) => {
                 // From here on Pingora writes it.
                 admitted.permit.sent();
-                let origin = ctx.journey.origin().expect("a request that is sent was given an address");
+                let origin = ctx.attempt.origin().expect("a request that is sent was given an address");
                 headers::to_upstream(head, request, admitted, origin, &self.edge)?;
             }
             _ => {
@@ -236,10 +238,9 @@ impl ProxyHttp for Proxy {
         if head.status.is_informational() {
             return Ok(());
         }
-        ctx.has_answer = true;
-        ctx.heard(head.status);
+        ctx.record.heard(head.status);
         let Some(admitted) = ctx.admitted() else { return Ok(()) };
-        ctx.rewriting = Rewriting::begin(&self.edge, session.req_header(), admitted, head)?;
+        ctx.response_body = ResponseBody::begin(&self.edge, session.req_header(), admitted, head)?;
         Ok(())
     }
 
@@ -252,13 +253,13 @@ impl ProxyHttp for Proxy {
         if head.status.is_informational() {
             return Ok(());
         }
-        ctx.status = Some(head.status);
-        ctx.journey.answered();
+        ctx.record.status = Some(head.status);
+        ctx.attempt.answered();
         let strict = headers::strict_transport(&self.edge, session);
-        let (Some(request), Some(admitted)) = (&ctx.request, ctx.admitted()) else {
+        let (Some(request), Some(admitted)) = (&ctx.facts, ctx.admitted()) else {
             return strict.map_or(Ok(()), |strict| head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict));
         };
-        ctx.span.around(admitted.permit.answered(head.status)).await.map_err(|denied| {
+        ctx.record.span.around(admitted.permit.answered(head.status)).await.map_err(|denied| {
             let status = denied.status().as_u16();
             Error::explain(ErrorType::HTTPStatus(status), "the token's clock could not be started")
         })?;
@@ -282,7 +283,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut RequestCtx,
     ) -> pingora::Result<Option<Duration>> {
         *body = ctx.pass_out(body.take(), end_of_stream)?;
-        download::expect_taken(session, self.edge.config.limits.send_timeout(), body.as_ref().map_or(0, Bytes::len));
+        expect_taken(session, self.edge.config.limits.send_timeout(), body.as_ref().map_or(0, Bytes::len));
         Ok(None)
     }
 
@@ -292,7 +293,7 @@ impl ProxyHttp for Proxy {
         _trailers: &mut HeaderMap,
         ctx: &mut RequestCtx,
     ) -> pingora::Result<Option<Bytes>> {
-        if ctx.rewriting.is_none() {
+        if ctx.response_body.is_none() {
             return Ok(None);
         }
         // Before trailers no piece of the body was called its last.
@@ -311,9 +312,9 @@ impl ProxyHttp for Proxy {
         ctx: &mut RequestCtx,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        ctx.journey.failed();
+        ctx.attempt.failed();
         // Nothing of it was sent, so any request may go elsewhere.
-        let goes_elsewhere = ctx.admitted().is_some() && self.edge.zenzefi.has_untried(&ctx.journey);
+        let goes_elsewhere = ctx.admitted().is_some() && self.edge.zenzefi.has_untried(&ctx.attempt);
         self.repeat(ctx, &mut error, goes_elsewhere);
         error
     }
@@ -327,12 +328,12 @@ impl ProxyHttp for Proxy {
         client_reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("peer: {peer}"));
-        let is_lost = *error.esource() == ErrorSource::Upstream && !ctx.has_answer;
+        let is_lost = *error.esource() == ErrorSource::Upstream && !ctx.record.has_response();
         // A pooled connection may have gone just then, which says nothing of its server.
         if is_lost && !client_reused {
-            ctx.journey.failed();
+            ctx.attempt.failed();
         }
-        let has_elsewhere = ctx.admitted().is_some() && self.edge.zenzefi.has_untried(&ctx.journey);
+        let has_elsewhere = ctx.admitted().is_some() && self.edge.zenzefi.has_untried(&ctx.attempt);
         let repeats = is_lost && (client_reused || has_elsewhere) && may_repeat(session, &error);
         self.repeat(ctx, &mut error, repeats);
         error
@@ -341,7 +342,7 @@ impl ProxyHttp for Proxy {
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
         let denied = fault(error, ctx);
         if *error.esource() == ErrorSource::Upstream {
-            ctx.unheard();
+            ctx.record.unheard();
         }
         if let (Some(admitted), ErrorSource::Upstream) = (ctx.admitted(), error.esource()) {
             exchange::failed(&admitted.permit, denied.clone());
@@ -353,9 +354,9 @@ impl ProxyHttp for Proxy {
         // The error's own text may hold a request's head; its type does not.
         let (kind, source) = (error.etype().as_str(), error.esource().as_str());
         if *error.esource() == ErrorSource::Downstream {
-            tracing::debug!(request_id = ctx.id_text(), kind, source, "a client left");
+            tracing::debug!(request_id = ctx.record.id_text(), kind, source, "a client left");
         } else {
-            tracing::warn!(request_id = ctx.id_text(), kind, source, "a request failed");
+            tracing::warn!(request_id = ctx.record.id_text(), kind, source, "a request failed");
         }
         if awaits_answer && can_hear(error) {
             // Pingora does not use the connection again after a failure behind it; the answer must say so.
@@ -371,7 +372,7 @@ impl ProxyHttp for Proxy {
     }
 
     fn request_summary(&self, _session: &Session, ctx: &RequestCtx) -> String {
-        ctx.id_text()
+        ctx.record.id_text()
     }
 }
 

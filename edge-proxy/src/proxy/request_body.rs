@@ -9,7 +9,7 @@ const LEAST_BYTES: u64 = 1024;
 
 /// A body on its way in.
 #[derive(Clone, Copy, Debug)]
-pub struct Upload {
+pub struct RequestBody {
     /// The most bytes that it may have; 0 for any number.
     most: u64,
     within: Duration,
@@ -19,7 +19,7 @@ pub struct Upload {
     fresh: u64,
 }
 
-impl Upload {
+impl RequestBody {
     pub fn new(most: u64, within: Duration, now: Instant) -> Self {
         Self { most, within, bytes: 0, since: now, fresh: 0 }
     }
@@ -57,11 +57,11 @@ mod tests {
     fn a_body_that_drips_ends_and_one_that_flows_does_not() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let mut flows = Upload::new(0, WITHIN, start);
+        let mut flows = RequestBody::new(0, WITHIN, start);
         for second in 1..1_000 {
             assert_eq!(flows.came(64, false, after(second)), Ok(()), "{second}");
         }
-        let mut drips = Upload::new(0, WITHIN, start);
+        let mut drips = RequestBody::new(0, WITHIN, start);
         for second in 1..=30 {
             assert_eq!(drips.came(1, false, after(second)), Ok(()), "{second}");
         }
@@ -72,8 +72,8 @@ mod tests {
     #[test]
     fn a_body_is_as_large_as_it_may_be_and_no_larger() {
         let now = Instant::now();
-        let mut upload = Upload::new(10, WITHIN, now);
-        assert_eq!(upload.came(10, false, now), Ok(()));
-        assert_eq!(upload.came(1, true, now), Err(Rejection::BodyTooLarge));
+        let mut body = RequestBody::new(10, WITHIN, now);
+        assert_eq!(body.came(10, false, now), Ok(()));
+        assert_eq!(body.came(1, true, now), Err(Rejection::BodyTooLarge));
     }
 }

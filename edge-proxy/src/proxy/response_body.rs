@@ -1,4 +1,4 @@
-//! The body of an answer while it is rewritten, and what that took.
+//! The body of a response: how it is rewritten, what that took, and how long a client may take nothing of it.
 
 use std::{
     io,
@@ -7,17 +7,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, header};
+use http::{Method, Version, header};
 use pingora::{
     Error, ErrorType,
     http::{RequestHeader, ResponseHeader},
+    proxy::Session,
 };
 
 use crate::{
     config::Rewrite,
     edge::Edge,
     origin::Origin,
-    proxy::{context::Admitted, headers},
+    proxy::{headers, target::Admitted},
     rewrite::{
         body::{Rewriter, Transforms},
         coding::{Coding, Transcoder},
@@ -28,14 +29,14 @@ use crate::{
         },
         origins::OriginPatterns,
     },
-    telemetry::Metrics,
+    telemetry::metrics::Metrics,
 };
 
 /// What is kept as a file begins so.
 const ATTACHMENT: &[u8] = b"attachment";
 
-/// One body on its way through.
-pub struct Rewriting {
+/// A response's body that is rewritten on its way through.
+pub struct ResponseBody {
     plan: Plan,
     passage: Transcoder,
     bytes_in: u64,
@@ -43,7 +44,7 @@ pub struct Rewriting {
     took: Duration,
 }
 
-impl Rewriting {
+impl ResponseBody {
     /// Decides what becomes of an answer's body, and fits its head to that; `None` if there is no body, or it passes untouched.
     pub fn begin(
         edge: &Edge,
@@ -132,4 +133,23 @@ fn is_shown_as_page(asked: &RequestHeader, head: &ResponseHeader) -> bool {
 fn broken(error: io::Error) -> Box<Error> {
     tracing::debug!(%error, "the body of an answer is broken");
     Error::explain(ErrorType::ReadError, "the body of an answer is broken").into_up()
+}
+
+/// What a client must take of a piece in each second beyond the time in which it need take nothing.
+const TAKEN_PER_SECOND: u64 = 16 * 1024;
+
+/// Ends a response by HTTP/2 whose next piece, of `bytes` bytes, the client does not take in time.
+///
+/// For whole connections the system does that (`TCP_USER_TIMEOUT`), which sees each byte that is taken. A stream of HTTP/2 can stand
+/// still while its connection moves, because the client lets no more of it come. There Pingora times each piece as a whole, mostly
+/// one of 64 KiB, so a large one is given more time.
+pub fn expect_taken(session: &mut Session, within: Duration, bytes: usize) {
+    if session.req_header().version != Version::HTTP_2 {
+        return;
+    }
+    let time = within + Duration::from_secs(bytes as u64 / TAKEN_PER_SECOND);
+    // Several pieces may wait to be written; the largest says how long each may take.
+    if session.get_write_timeout().is_none_or(|longest| longest < time) {
+        session.set_write_timeout(Some(time));
+    }
 }

@@ -73,7 +73,7 @@ pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Re
 
 /// The head for the upstream: chunked, and announcing the same trailers.
 fn announce(head: &RequestHeader, edge: &Edge, ctx: &RequestCtx) -> Result<RequestHeader, Rejection> {
-    let (Some(request), Some(admitted), Some(origin)) = (&ctx.request, ctx.admitted(), ctx.journey.origin()) else {
+    let (Some(request), Some(admitted), Some(origin)) = (&ctx.facts, ctx.admitted(), ctx.attempt.origin()) else {
         return Err(Rejection::Fault);
     };
     let announced: Vec<HeaderValue> = head.headers.get_all(header::TRAILER).iter().cloned().collect();

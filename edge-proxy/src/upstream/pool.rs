@@ -20,7 +20,7 @@ use crate::{
     config::Balance,
     origin::Origin,
     sync::{Mutex, MutexGuard},
-    telemetry::Metrics,
+    telemetry::metrics::Metrics,
     upstream::server::{ConnectionKind, Upstream},
 };
 

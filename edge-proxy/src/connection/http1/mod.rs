@@ -26,7 +26,11 @@ use pingora::{
     server::ShutdownWatch,
 };
 
-use crate::{proxy::context::RequestCtx, rejection::Rejection, response::LocalResponse, telemetry::Metrics};
+use crate::{
+    rejection::Rejection,
+    response::LocalResponse,
+    telemetry::{access_log::AccessRecord, metrics::Metrics},
+};
 use head::Limits;
 pub use stream::Raw;
 use stream::ValidatingStream;
@@ -80,10 +84,10 @@ pub struct Settings {
 impl Settings {
     /// The answer to what is refused at the gate, as it goes over the wire. It is logged and counted as any request is.
     fn refuse(&self, denied: &Rejection) -> Vec<u8> {
-        let mut ctx = RequestCtx::new(Arc::clone(&self.metrics));
+        let mut record = AccessRecord::begin(Arc::clone(&self.metrics));
         let answer = LocalResponse::problem(denied);
-        ctx.answered(&answer);
-        answer.last_on_wire(&ctx.id_text())
+        record.answered(answer.status(), answer.refused());
+        answer.last_on_wire(&record.id_text())
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     cookies,
     edge::Edge,
     origin::Origin,
-    proxy::context::Admitted,
+    proxy::target::Admitted,
     rewrite::http::{headers as rewrite, negotiation, plan::joined, validators},
     route,
 };

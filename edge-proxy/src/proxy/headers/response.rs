@@ -15,7 +15,7 @@ use crate::{
     connection::is_tls,
     edge::Edge,
     origin::Origin,
-    proxy::context::Admitted,
+    proxy::target::Admitted,
     rewrite::{
         html::script::policy_with_notice,
         http::{

@@ -35,9 +35,10 @@ use crate::{
     edge::Edge,
     origin::Origin,
     proxy::{
-        context::{Admitted, RequestCtx},
+        context::RequestCtx,
         exchange::{self, Failure},
         headers,
+        target::Admitted,
         websocket::frames::FrameTracker,
     },
     rejection::{EndReason, Rejection},
@@ -74,12 +75,12 @@ impl Close {
 
 /// Opens the WebSocket at the upstream, and leaves it to a task that carries it until either side, its grant or the edge ends it.
 pub async fn run(edge: &Arc<Edge>, session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
-    let (request, admitted) = match (&ctx.request, ctx.admitted()) {
+    let (request, admitted) = match (&ctx.facts, ctx.admitted()) {
         (Some(request), Some(admitted)) => (Arc::clone(request), admitted.clone()),
         _ => return Err(Rejection::Fault.into()),
     };
     let mut upstream = exchange::connect(edge, ctx).await?;
-    let origin = ctx.journey.origin().ok_or(Rejection::Fault)?;
+    let origin = ctx.attempt.origin().ok_or(Rejection::Fault)?;
     let head = handshake(session.req_header(), &request, &admitted, origin, edge);
     let mut head = head.map_err(|_| Rejection::Fault)?;
     ctx.sends(&mut head).map_err(|_| Rejection::Fault)?;
