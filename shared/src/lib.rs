@@ -5,6 +5,7 @@
 //! no runtime, no web framework and no database, and of I/O only what [`settings`] reads at the start. How options are read, traces
 //! told, and how pages look and which language they speak is here too: both planes must do it alike.
 
+pub mod malformed;
 pub mod net;
 pub mod process;
 pub mod rate;

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::redis::replies::Malformed;
+use crate::malformed::Malformed;
 
 /// So many times in a time, and so many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl Used {
     }
 }
 
-/// What [`crate::redis::SPEND`] replies.
+/// What [`crate::redis::calls::Spend`] replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spent {
     /// Whether it fitted, and so was counted.

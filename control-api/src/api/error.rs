@@ -13,7 +13,7 @@ use poem_openapi::{
     error::{AuthorizationError, ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError},
     payload::Json,
 };
-use shared::{rate::Exceeded, redis::replies::DURATIONS_HOURS};
+use shared::{rate::Exceeded, token::state::DURATIONS_HOURS};
 
 use crate::domain;
 use crate::input::znc;

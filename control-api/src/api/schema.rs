@@ -5,7 +5,10 @@ use poem_openapi::{
     types::MaybeUndefined,
 };
 use serde_json::Value;
-use shared::{net::address::NETWORKS_MAX, redis::replies::DURATIONS_HOURS, token::scope};
+use shared::{
+    net::address::NETWORKS_MAX,
+    token::{scope, state::DURATIONS_HOURS},
+};
 
 use crate::{
     domain::ledger,

@@ -11,7 +11,7 @@ use poem_openapi::{
     types::ToJSON,
 };
 use serde_json::json;
-use shared::{redis::replies::State, token::scope};
+use shared::token::{scope, state::State};
 
 use super::{
     Tag,

@@ -3,7 +3,10 @@
 use askama::Template;
 use rust_decimal::Decimal;
 use serde_json::json;
-use shared::{redis::replies::DURATIONS_HOURS, token::scope::Scope, web::language::Language};
+use shared::{
+    token::{scope::Scope, state::DURATIONS_HOURS},
+    web::language::Language,
+};
 use uuid::Uuid;
 
 use super::{

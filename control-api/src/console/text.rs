@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 use shared::{
-    redis::replies::{DURATIONS_HOURS, State},
+    token::state::{DURATIONS_HOURS, State},
     web::language::Language,
 };
 

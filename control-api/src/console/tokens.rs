@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use poem::{Response, http::StatusCode};
 use rust_decimal::Decimal;
 use shared::{
-    redis::replies::{DURATIONS_HOURS, State},
+    token::state::{DURATIONS_HOURS, State},
     web::language::Language,
 };
 use uuid::Uuid;

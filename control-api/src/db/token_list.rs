@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{FromQueryResult, Value, prelude::Uuid};
-use shared::redis::replies::State;
+use shared::token::state::State;
 
 use super::{
     Connection, Error,

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
-use shared::{
-    redis::replies::State,
-    token::scope::{Closed, Scope},
+use shared::token::{
+    scope::{Closed, Scope},
+    state::State,
 };
 
 use super::{Error, tokens};

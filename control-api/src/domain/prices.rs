@@ -1,7 +1,7 @@
 //! What tokens and bundles cost, and how an amount is shared out.
 
 use rust_decimal::{Decimal, RoundingStrategy};
-use shared::redis::replies::DURATIONS_HOURS;
+use shared::token::state::DURATIONS_HOURS;
 
 /// The price of each duration that is sold, in ZNC. All zero makes tokens free.
 #[derive(Clone, Debug)]

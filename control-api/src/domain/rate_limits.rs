@@ -63,7 +63,7 @@ impl Limits {
     /// Counts a call of a user, unless it is one too many.
     pub async fn call(&self, user_id: Uuid) -> Result<(), Exceeded> {
         match Rate::per_minute(self.calls_per_minute.load(Ordering::Relaxed)) {
-            Some(rate) => self.spend(rate, rate_key(Limited::User(user_id))).await,
+            Some(rate) => self.spend(rate, Limited::User(user_id)).await,
             None => Ok(()),
         }
     }
@@ -75,15 +75,16 @@ impl Limits {
         let Some(rate) = rate else { return Ok(()) };
         let address = address.map(|address| household(address.to_canonical()).to_string()).unwrap_or_default();
         let digest = keyed_digest(&self.secret_key, &format!("registrations {address}"));
-        self.spend(rate, rate_key(Limited::Registrations(&digest))).await
+        self.spend(rate, Limited::Registrations(&digest)).await
     }
 
-    async fn spend(&self, rate: Rate, key: String) -> Result<(), Exceeded> {
+    async fn spend(&self, rate: Rate, limited: Limited<'_>) -> Result<(), Exceeded> {
+        let key = rate_key(limited);
         self.spend_here(rate, &key)?;
         if !self.publisher.is_connected() {
             return Ok(());
         }
-        match self.publisher.spend(&key, rate).await {
+        match self.publisher.spend(limited, rate).await {
             Ok(spent) => {
                 self.raise_here(&key, spent.used);
                 if spent.is_counted { Ok(()) } else { Err(rate.exceeded(spent.used)) }

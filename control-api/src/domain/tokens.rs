@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::{
     net::address::{Networks, Visitors},
-    redis::replies::{CutReason, Standing, State},
+    redis::replies::CutReason,
     token::{
         credential::{Credential, Handover},
         scope::Scope,
+        state::{Standing, State},
     },
 };
 use uuid::Uuid;

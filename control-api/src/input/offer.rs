@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 use serde_json::Value;
-use shared::redis::replies::DURATIONS_HOURS;
+use shared::token::state::DURATIONS_HOURS;
 
 use super::{Fault, Scalar};
 

@@ -11,7 +11,8 @@ use uuid::Uuid;
 use crate::{
     ROUND_WITHIN,
     db::{self, access_token, outbox},
-    redis::{Learned, PublishError, Publisher},
+    publish::put::LearnedActivation,
+    redis::{PublishError, Publisher},
     telemetry::Metrics,
 };
 
@@ -85,10 +86,10 @@ fn changes_of(rows: &[outbox::Row], is_traced: bool) -> BTreeMap<Uuid, Span> {
 }
 
 /// Records activations that only Redis knew, and has them published: a hash could be lost any time.
-pub async fn learn(tx: &db::Tx, mut learned: Vec<Learned>) -> Result<(), db::Error> {
+pub async fn learn(tx: &db::Tx, mut learned: Vec<LearnedActivation>) -> Result<(), db::Error> {
     // Tokens are locked in the order of their ids, as everywhere.
     learned.sort_unstable_by_key(|learned| learned.token_id);
-    for Learned { token_id, activated_at } in learned {
+    for LearnedActivation { token_id, activated_at } in learned {
         if access_token::record_activation(tx, token_id, activated_at).await?.is_some() {
             push(tx, &[token_id]).await?;
         }

@@ -20,8 +20,11 @@ use crate::{
         credential, outbox, settings,
     },
     jobs::outbox_relay::learn,
-    publish::batch::{Batch, TOMBSTONE},
-    redis::{Learned, PublishError, Publisher},
+    publish::{
+        batch::{Batch, TOMBSTONE},
+        put::LearnedActivation,
+    },
+    redis::{PublishError, Publisher},
     telemetry::Metrics,
 };
 
@@ -165,7 +168,7 @@ impl Watch {
     }
 
     /// In a transaction of its own: this one lasts as long as the rebuild.
-    async fn record(&self, learned: Vec<Learned>) -> Result<(), db::Error> {
+    async fn record(&self, learned: Vec<LearnedActivation>) -> Result<(), db::Error> {
         let tx = db::begin(&self.db).await?;
         learn(&tx, learned).await?;
         tx.commit().await

@@ -1,14 +1,21 @@
 //! One control plane for one test, and the people who use it.
 
+use std::time::Duration;
+
 use http::Method;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 use shared::{
     redis::{
         self,
+        calls::{Activate, Admit, Call, LeasePolicy, Mode, Taking},
         replies::{Activation, Lookup},
     },
-    token::credential::{Credential, Digest},
+    token::{
+        credential::{Credential, Digest},
+        device::Device,
+        scope::Scope,
+    },
 };
 use testbed::{
     client::{Answer, Ask, client},
@@ -28,6 +35,8 @@ pub const MOCK_PAYMENTS: [(&str, &str); 3] =
     [("DEBUG", "true"), ("PAYMENT_PROVIDER", "mock"), ("PAYMENT_WEBHOOK_SECRET", WEBHOOK_SECRET)];
 pub const PUBLIC_ORIGIN: &str = "https://gateway.example:8443";
 
+/// As edges hold tokens by default.
+const LEASES: LeasePolicy = LeasePolicy { lasts: Duration::from_millis(redis::LEASE_MS), is_per_device: false };
 const ADMIN_EMAIL: &str = "admin@example.com";
 const ADMIN_PASSWORD: &str = "operator's password";
 
@@ -175,7 +184,7 @@ impl Control {
 
     /// What an edge finds for a credential, without asking to use it.
     pub async fn lookup(&self, credential: &Digest) -> Lookup {
-        self.admit(credential, "look", None).await
+        self.admit(credential, Mode::Look).await
     }
 
     /// Whether an edge would let a credential through.
@@ -185,57 +194,47 @@ impl Control {
 
     /// Admits a request of this device as an edge does: it takes the lease, and claims a token that is ready.
     pub async fn takes(&self, token: &Token, device: &str) -> Lookup {
-        self.admit(&token.digest(), "take", Some(device)).await
+        let (session_id, claim) = (Uuid::new_v4(), Uuid::new_v4());
+        let taking = Taking { device: &Device::known(device), scopes: &Scope::ALL, networks: "", session_id, claim };
+        self.admit(&token.digest(), Mode::Take(taking)).await
     }
 
-    async fn admit(&self, credential: &Digest, mode: &str, device: Option<&str>) -> Lookup {
+    async fn admit(&self, credential: &Digest, mode: Mode<'_>) -> Lookup {
         let named = self.redis.command(&["GET", &redis::credential_key(credential)]).await.expect("a reply");
         let Some((token_id, generation)) = redis::parse_credential_value(&named) else { return Lookup::Unknown };
-        let keys = [redis::token_key(token_id), redis::lease_key(token_id, None), redis::SNAPSHOT.to_owned()];
-        let (session, claim) = match device {
-            Some(_) => (Uuid::new_v4().to_string(), "a-claim"),
-            None => (String::new(), ""),
-        };
-        let arguments = [
-            generation.to_string(),
-            mode.to_owned(),
-            "*".to_owned(),
-            device.unwrap_or_default().to_owned(),
-            session,
-            redis::LEASE_MS.to_string(),
-            claim.to_owned(),
-            redis::CLAIM_MS.to_string(),
-            String::new(),
-            "0".to_owned(),
-        ];
-        let reply = self.eval(redis::ADMIT, &keys, &arguments).await;
+        let reply = self.run(&Admit { token_id, generation, leases: LEASES, mode, build: "" }).await;
         Lookup::parse(token_id, &reply).expect("a reply of the contract's shape")
     }
 
     /// Starts a token's clock in Redis as an edge does; what it tells of that on the way is lost.
     pub async fn activate(&self, token: &Token) -> Activation {
-        let keys = [
-            redis::token_key(token.id),
-            redis::lease_key(token.id, None),
-            "lost-changes".to_owned(),
-            "lost-usage".to_owned(),
-        ];
-        let arguments = [
-            token.id.to_string(),
-            self.field(token, "credential_gen").await,
-            redis::TOMBSTONE_MS.to_string(),
-            String::new(),
-            redis::CHANGES_LENGTH.to_string(),
-            String::new(),
-        ];
-        let reply = self.eval(redis::ACTIVATE, &keys, &arguments).await;
+        let activate = Activate {
+            token_id: token.id,
+            // None where Redis has lost the token.
+            generation: self.field(token, "credential_gen").await.parse().unwrap_or_default(),
+            leases: LEASES,
+            device: None,
+            session_id: None,
+            used_at_ms: None,
+            traceparent: None,
+        };
+        let lost = |key: String| {
+            if [redis::CHANGES, redis::USAGE].contains(&key.as_str()) { format!("lost:{key}") } else { key }
+        };
+        let reply = self.eval(&activate, lost).await;
         Activation::parse(&reply).expect("a reply of the contract's shape")
     }
 
-    async fn eval(&self, script: &str, keys: &[String], arguments: &[String]) -> Vec<String> {
+    /// Calls a script as the planes do; its reply as texts.
+    pub async fn run<C: Call>(&self, call: &C) -> Vec<String> {
+        self.eval(call, |key| key).await
+    }
+
+    async fn eval<C: Call>(&self, call: &C, key: impl Fn(String) -> String) -> Vec<String> {
+        let (keys, args): (Vec<String>, _) = (call.keys().into_iter().map(key).collect(), call.args());
         let count = keys.len().to_string();
-        let words = ["EVAL", script, &count].into_iter().chain(keys.iter().chain(arguments).map(String::as_str));
-        let words: Vec<&str> = words.collect();
+        let given = keys.iter().map(String::as_str).chain(args.iter().map(|arg| &**arg));
+        let words: Vec<&str> = ["EVAL", C::SCRIPT.lua(), &count].into_iter().chain(given).collect();
         let reply = self.redis.command(&words).await.expect("a reply");
         reply.split('\n').map(str::to_owned).collect()
     }

@@ -3,6 +3,7 @@
 use serde_json::json;
 use shared::redis::{
     self,
+    calls::{Credential, Lifetime, PutCredentials},
     events::Usage,
     replies::{Activation, Lookup},
 };
@@ -111,9 +112,9 @@ async fn a_credential_that_was_ended_stays_so_whatever_is_written_late() {
     control.post(&alice, &format!("/tokens/{}/rotate", token.id)).answer().await.expect(200);
     let key = redis::credential_key(&token.digest());
     assert_eq!(control.redis.command(&["GET", &key]).await.unwrap(), redis::credential_value(token.id, 0));
-    let late = redis::credential_value(token.id, 1);
-    let script = ["EVAL", redis::PUT_CREDENTIALS, "1", &key, redis::ENDED_SUFFIX, &late];
-    assert_eq!(control.redis.command(&script).await.unwrap(), "0");
+    let digest = &token.digest();
+    let late = Credential { digest, token_id: token.id, generation: 1, lasts: Lifetime::WhileReady };
+    assert_eq!(control.run(&PutCredentials { credentials: &[late] }).await, ["0"]);
     assert_eq!(control.lookup(&token.digest()).await, Lookup::Revoked);
 }
 
@@ -123,11 +124,12 @@ async fn a_late_write_does_not_shorten_how_long_a_credential_stands() {
     let alice = control.person_with("alice", "100").await;
     let token = control.buys(&alice, 24).await;
     let key = redis::credential_key(&token.digest());
-    let value = redis::credential_value(token.id, 1);
-    let (sooner, later) = ("4000000000000", "5000000000000");
+    let (sooner, later) = (4_000_000_000_000, 5_000_000_000_000);
     for (ends, stands) in [(later, later), (sooner, later)] {
-        let put = format!("{value}|PXAT|{ends}");
-        control.redis.command(&["EVAL", redis::PUT_CREDENTIALS, "1", &key, redis::ENDED_SUFFIX, &put]).await.unwrap();
+        let lasts = Lifetime::PastEnd(ends);
+        let put = Credential { digest: &token.digest(), token_id: token.id, generation: 1, lasts };
+        control.run(&PutCredentials { credentials: &[put] }).await;
+        let stands = (stands + redis::TOMBSTONE_MS).to_string();
         assert_eq!(control.redis.command(&["PEXPIRETIME", &key]).await.unwrap(), stands);
     }
 }

@@ -16,6 +16,7 @@ use std::{
 
 use futures_util::future::join_all;
 use http::StatusCode;
+use shared::redis::calls::LeaseOutcome;
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
@@ -26,9 +27,9 @@ use crate::{
         Grants,
         evaluate::GrantError,
         live::{Ended, LiveGrant},
-        release::{AdmissionOutcome, LeaseFate, Settlements},
+        release::Settlements,
     },
-    redis::Redis,
+    redis::{AdmissionOutcome, Redis},
     rejection::{EndReason, InvalidCredential, Rejection},
     sync::{Mutex, MutexGuard},
     usage::{OpenRequest, UsageMeter},
@@ -106,7 +107,7 @@ impl Permit {
     pub fn sent(&self) {
         self.set(Stage::Sent);
         if self.held.uses.reach() {
-            self.settler.settle(&self.held, None, false, LeaseFate::Keep);
+            self.settler.settle(&self.held, None, false, LeaseOutcome::Keep);
         }
     }
 
@@ -145,7 +146,7 @@ impl Permit {
 
     fn settle_fault(&self) {
         if self.held.activated_at_ms().is_none() {
-            self.settler.settle(&self.held, None, true, LeaseFate::Unsettled);
+            self.settler.settle(&self.held, None, true, LeaseOutcome::Unsettled);
         }
     }
 
@@ -166,7 +167,7 @@ impl Drop for Permit {
             self.settler.owe_activation(Arc::clone(held));
         }
         let leaving = held.uses.leave();
-        let lease = if leaving.lets_go { LeaseFate::LetGo } else { LeaseFate::Unsettled };
+        let lease = if leaving.lets_go { LeaseOutcome::Release } else { LeaseOutcome::Unsettled };
         if leaving.lets_go {
             self.settler.grants.forget(held);
         }
@@ -249,7 +250,7 @@ impl OutcomeWorker {
         self.is_owing.notify_one();
     }
 
-    fn settle(&self, held: &LiveGrant, claim: Option<Uuid>, is_fault: bool, lease: LeaseFate) {
+    fn settle(&self, held: &LiveGrant, claim: Option<Uuid>, is_fault: bool, lease: LeaseOutcome) {
         let (Some(device), Some(session)) = (&held.key.device, held.lease) else { return };
         // What an owed activation needs stands until it is recorded, which ends it too.
         let claim = claim.filter(|_| !self.lock_owed().contains_key(&held.token_id));

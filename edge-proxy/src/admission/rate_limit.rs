@@ -11,14 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fred::error::Error;
 use futures_util::future::join_all;
 use quick_cache::sync::Cache;
 use shared::rate::{Exceeded, Rate, Used};
 use uuid::Uuid;
 
 use crate::{
-    redis::Redis,
+    redis::{Error, Redis},
     sync::{Mutex, MutexGuard},
 };
 

@@ -17,12 +17,11 @@ use bytes::Bytes;
 use http::HeaderValue;
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared::token::scope::Scope;
+use shared::{redis::MOST_ASSERTION_KEYS, token::scope::Scope};
 use uuid::Uuid;
 
 use crate::{
     clock::Clock,
-    grants::live::LiveGrant,
     redis::Redis,
     sync::{Mutex, MutexGuard},
 };
@@ -56,6 +55,14 @@ struct Claims<'a> {
     scope: Scope,
     iat: i64,
     exp: i64,
+}
+
+/// Of whom an assertion tells the upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    pub user_id: Uuid,
+    pub token_id: Uuid,
+    pub scope: Scope,
 }
 
 /// An assertion that goes with requests for a while.
@@ -107,22 +114,20 @@ impl Assertions {
 
     /// The assertion for a request that was let through. Requests share one for half of its life; it ends with the token at the latest, but a
     /// token that is revoked it outlives.
-    pub fn header(&self, held: &LiveGrant) -> HeaderValue {
-        let now = Instant::now();
-        let left = held.left(now);
-        held.assertion.get_or_make(now, now + left, || self.make(held, now, left))
+    pub fn header(&self, subject: Subject, now: Instant, left: Duration, cached: &CachedAssertion) -> HeaderValue {
+        cached.get_or_make(now, now + left, || self.make(subject, now, left))
     }
 
-    fn make(&self, held: &LiveGrant, now: Instant, left: Duration) -> Assertion {
+    fn make(&self, subject: Subject, now: Instant, left: Duration) -> Assertion {
         let lasts = self.spans.lifetime.min(left);
         let now_ms = self.clock.told_ms();
         let lasts_ms = i64::try_from(lasts.as_millis()).expect("it is no longer than an hour");
         let claims = Claims {
             iss: &self.issuer,
-            sub: held.user_id,
+            sub: subject.user_id,
             aud: &self.audience,
-            token_id: held.token_id,
-            scope: held.scope,
+            token_id: subject.token_id,
+            scope: subject.scope,
             iat: now_ms.div_euclid(1_000),
             exp: (now_ms + lasts_ms).div_euclid(1_000),
         };
@@ -157,13 +162,13 @@ impl Assertions {
             }
             let asked = Instant::now();
             let telling = self.lock_ring().telling(asked);
-            let told = redis.publish_keys(&telling).await;
+            let told = redis.publish_keys(&texts(&telling)).await;
             if let (Err(error), true) = (&told, are_told) {
                 tracing::warn!(%error, "other edges are not told the keys of assertions; the same ones sign on");
             }
             are_told = told.is_ok();
             if let Ok(published) = told {
-                self.lock_ring().told(asked, published, Instant::now());
+                self.lock_ring().told(asked, keys(published), Instant::now());
             }
             let document = document(&self.lock_ring());
             *self.lock_key_set() = document;
@@ -178,6 +183,17 @@ impl Assertions {
     fn lock_key_set(&self) -> MutexGuard<'_, Bytes> {
         self.key_set.lock()
     }
+}
+
+/// Keys as Redis keeps them.
+fn texts(keys: &[(PublicKey, Duration)]) -> Vec<(String, Duration)> {
+    keys.iter().map(|(key, lasts)| (key.to_string(), *lasts)).collect()
+}
+
+/// The keys that stand in Redis. What is no key is left out, as is what is more than [`MOST_ASSERTION_KEYS`].
+fn keys(published: Vec<(String, Duration)>) -> Vec<(PublicKey, Duration)> {
+    let keys = published.iter().filter_map(|(text, lasts)| Some((text.parse().ok()?, *lasts)));
+    keys.take(MOST_ASSERTION_KEYS).collect()
 }
 
 fn document(ring: &Rotation) -> Bytes {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use shared::redis::calls::LeasePolicy;
+
 use crate::{
     assertion,
-    config::{Config, LimitOptions, TlsOptions},
+    config::{Config, DevicePolicy, LimitOptions, TlsOptions},
     connection::{
         http1::{HeadTimeouts, head::Limits},
         proxy_protocol::Introduction,
@@ -22,6 +24,11 @@ use crate::{
 const NAMELESS: &str = "zenzefi-gateway";
 
 impl Config {
+    /// How devices hold tokens.
+    pub fn lease_policy(&self) -> LeasePolicy {
+        LeasePolicy { lasts: self.lease(), is_per_device: self.device_policy == DevicePolicy::Off }
+    }
+
     /// Who says whom connections are from, where anybody does.
     pub fn proxy_protocol(&self) -> Option<Introduction> {
         self.proxy_protocol.then(|| Introduction::by(self.trusted_proxies.clone()))

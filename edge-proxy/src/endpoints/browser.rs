@@ -91,7 +91,7 @@ pub async fn enter(edge: &Edge, session: &Session, request: &Facts) -> Result<Lo
     })?;
     let credential = redeemed.ok_or(Rejection::HandoverGone)?.secret();
     let held = edge.inspect(&credential, request).await?;
-    if let Err(error) = edge.redis().tell(&Usage::Redeemed { digest: credential.digest() }).await {
+    if let Err(error) = edge.redis().report(&Usage::Redeemed { digest: credential.digest() }).await {
         // Untold, the credential would be taken for one that nobody fetched, and removed.
         tracing::warn!(%error, "a hand-over could not be told");
         return Err(Rejection::Unavailable);
@@ -145,14 +145,15 @@ async fn ask_to_take_over(
     held: &LiveGrant,
 ) -> Result<TakeOver, Rejection> {
     let agent = head.headers.get(header::USER_AGENT);
-    let told = Usage::TakenOver(TakingOver {
+    let report = Usage::TakenOver(TakingOver {
         token_id: held.token_id,
         user_id: held.user_id,
         request_id: request.id,
         address: request.client,
         agent: agent.map(usage::agent_told),
     });
-    let taken = edge.redis().take_over(held, &from.device, request.client, ids::draw(), &told).await;
+    let (token_id, generation) = (held.token_id, held.generation);
+    let taken = edge.redis().take_over(token_id, generation, &from.device, request.client, ids::draw(), &report).await;
     taken.map_err(|error| {
         tracing::warn!(%error, "a token could not be taken over");
         Rejection::Unavailable

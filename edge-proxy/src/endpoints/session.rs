@@ -8,8 +8,10 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use pingora::proxy::Session;
 use serde_json::{Value, json};
 use shared::{
-    redis::replies::State,
-    token::credential::{Credential, Digest},
+    token::{
+        credential::{Credential, Digest},
+        state::State,
+    },
     web::cookie,
 };
 use uuid::Uuid;

@@ -10,11 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fred::error::{Error, ErrorKind};
 use shared::redis::feed::{Contents, Pulse, StreamId};
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::Clock, grants::Grants, redis::Redis, telemetry::metrics::Metrics, usage::UsageMeter};
+use crate::{
+    clock::Clock,
+    grants::Grants,
+    redis::{Error, Redis},
+    telemetry::metrics::Metrics,
+    usage::UsageMeter,
+};
 
 /// How long to wait before what failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -69,7 +74,7 @@ impl Follower {
         if !self.allow_eviction
             && let Some(why) = self.redis.may_evict().await?
         {
-            return Err(Error::new(ErrorKind::Config, why));
+            return Err(Error::MayEvict(why));
         }
         let pulse = self.pulse().await?;
         self.grants.hearing.connected(pulse.now_ms);
@@ -87,7 +92,7 @@ impl Follower {
             let changes = self.redis.changes_after(place.last, place.was_read).await?;
             // Another connection may be another server: what it knows is not what was followed.
             if reconnections.try_recv().is_ok() {
-                return Err(Error::new(ErrorKind::Canceled, "reconnected"));
+                return Err(Error::Reconnected);
             }
             place.is_sure = self.grants.changed(&changes.of).await;
             (place.before, place.was_read) = (place.last, true);

@@ -7,28 +7,31 @@ use std::{
 
 use uuid::Uuid;
 
-use crate::{
-    grants::live::LiveGrant,
-    sync::{Mutex, MutexGuard},
-};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Those that only a request still holds are found, too.
-#[derive(Debug, Default)]
-pub struct Index(Mutex<HashMap<Uuid, Vec<Weak<LiveGrant>>>>);
+#[derive(Debug)]
+pub struct Index<T>(Mutex<HashMap<Uuid, Vec<Weak<T>>>>);
 
-impl Index {
+impl<T> Default for Index<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Index<T> {
     /// Called as a grant comes.
-    pub fn add(&self, held: &Arc<LiveGrant>) {
-        self.lock().entry(held.token_id).or_default().push(Arc::downgrade(held));
+    pub fn add(&self, token_id: Uuid, held: &Arc<T>) {
+        self.lock().entry(token_id).or_default().push(Arc::downgrade(held));
     }
 
     /// The grants of a token.
-    pub fn of(&self, token_id: Uuid) -> Vec<Arc<LiveGrant>> {
+    pub fn of(&self, token_id: Uuid) -> Vec<Arc<T>> {
         self.lock().get(&token_id).into_iter().flatten().filter_map(Weak::upgrade).collect()
     }
 
     /// Every grant that is held here.
-    pub fn all(&self) -> Vec<Arc<LiveGrant>> {
+    pub fn all(&self) -> Vec<Arc<T>> {
         self.lock().values().flatten().filter_map(Weak::upgrade).collect()
     }
 
@@ -43,7 +46,7 @@ impl Index {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Vec<Weak<LiveGrant>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Vec<Weak<T>>>> {
         self.0.lock()
     }
 }

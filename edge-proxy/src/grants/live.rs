@@ -13,6 +13,7 @@ use std::{
 use shared::{
     net::address::Whereabouts,
     redis::{
+        calls::Renewal,
         feed::StreamId,
         replies::{Cut, CutReason, Grant, Lease},
     },
@@ -147,7 +148,7 @@ pub struct LiveGrant {
     pub uses: LeaseUse,
     /// Goes with it, and ends with it at the latest.
     pub assertion: CachedAssertion,
-    index: Arc<Index>,
+    index: Arc<Index<LiveGrant>>,
 }
 
 impl LiveGrant {
@@ -158,7 +159,7 @@ impl LiveGrant {
         taken: Option<AdmissionGuard>,
         asked: Instant,
         grant: &Grant,
-        index: &Arc<Index>,
+        index: &Arc<Index<LiveGrant>>,
     ) -> Arc<Self> {
         let claim = taken.as_ref().and_then(AdmissionGuard::claim);
         let held = Arc::new(Self {
@@ -175,7 +176,7 @@ impl LiveGrant {
             assertion: CachedAssertion::default(),
             index: Arc::clone(index),
         });
-        index.add(&held);
+        index.add(held.token_id, &held);
         held
     }
 
@@ -324,6 +325,19 @@ impl LiveGrant {
         });
     }
 
+    /// What keeps its lease; `None` without a device.
+    pub fn renewal(&self) -> Option<Renewal<'_>> {
+        let (device, lease) = (self.key.device.as_ref()?, self.lease?);
+        Some(Renewal {
+            device,
+            session_id: lease.session_id,
+            started_at_ms: lease.started_at_ms,
+            claim: self.open_claim(),
+            cut_generation: self.cut_generation(),
+            has_reached: self.uses.has_reached(),
+        })
+    }
+
     /// Names the claim for as long as it matters: until the token's clock runs.
     pub fn open_claim(&self) -> Option<Uuid> {
         self.claim.filter(|_| self.activated_at_ms().is_none())
@@ -420,7 +434,7 @@ mod tests {
         }
     }
 
-    fn held(grant: &Grant, index: &Arc<Index>) -> Arc<LiveGrant> {
+    fn held(grant: &Grant, index: &Arc<Index<LiveGrant>>) -> Arc<LiveGrant> {
         let key = GrantKey { digest: Digest::of(b"a secret"), device: Some(Device::known("a-device")) };
         LiveGrant::new(key, 1, None, Instant::now(), grant, index)
     }
@@ -545,7 +559,7 @@ mod tests {
 
     #[test]
     fn the_index_finds_a_grant_for_as_long_as_anybody_holds_it() {
-        let index = Arc::<Index>::default();
+        let index = Arc::<Index<LiveGrant>>::default();
         let (one, other) = (held(&grant(false), &index), held(&grant(false), &index));
         assert_eq!(index.of(one.token_id).len(), 2);
         drop(other);

@@ -46,7 +46,7 @@ use crate::{
         single_flight::{LookupResult, Query, SingleFlight},
     },
     ids,
-    redis::{Redis, Taking},
+    redis::{Error, Redis, Taking},
     rejection::{EndReason, InvalidCredential},
     sync::{Mutex, MutexGuard},
     telemetry::metrics::Metrics,
@@ -104,7 +104,7 @@ pub struct Grants {
     /// Credentials that open nothing, why, and until when that is believed.
     negatives: Cache<Digest, (InvalidCredential, Instant)>,
     flights: SingleFlight,
-    index: Arc<Index>,
+    index: Arc<Index<LiveGrant>>,
     recent: Mutex<RecentChanges>,
     settlements: Settlements,
     /// What Redis said before this instant may have been overtaken unheard.
@@ -217,7 +217,8 @@ impl Grants {
     /// was left. `Err(Invalid(_))` if it ended before that.
     pub async fn activate(&self, held: &LiveGrant, used_at_ms: Option<i64>) -> Result<i64, GrantError> {
         let starting = held.starting();
-        match self.redis.activate(held, used_at_ms).await {
+        let (device, session_id) = (held.key.device.as_ref(), held.lease.map(|lease| lease.session_id));
+        match self.redis.activate(held.token_id, held.generation, device, session_id, used_at_ms).await {
             Ok(Activation::Active { activated_at_ms, left, change }) => {
                 starting.started(activated_at_ms, left, change);
                 Ok(activated_at_ms)
@@ -431,7 +432,7 @@ impl Grants {
         Err(GrantError::Unavailable)
     }
 
-    async fn ask_redis(&self, question: &Query) -> Result<LookupResult, fred::error::Error> {
+    async fn ask_redis(&self, question: &Query) -> Result<LookupResult, Error> {
         if let Some(outcome) = self.ask_in_brief(question).await? {
             return Ok(outcome);
         }
@@ -453,7 +454,7 @@ impl Grants {
     /// What the credential names is read without a word about what that is worth. But the script knows the build by which Redis was whole
     /// before the look, as the feed has told, and answers only while Redis is whole by that build still. No build comes twice, so
     /// Redis was whole in between. That both were asked of one server the connections tell.
-    async fn ask_in_brief(&self, question: &Query) -> Result<Option<LookupResult>, fred::error::Error> {
+    async fn ask_in_brief(&self, question: &Query) -> Result<Option<LookupResult>, Error> {
         let Some(build) = self.hearing.filled_by() else { return Ok(None) };
         let connections = self.redis.connections();
         let named = self.redis.named(&question.key.digest).await?;
@@ -472,7 +473,7 @@ impl Grants {
         question: &Query,
         (token_id, generation): (Uuid, i64),
         build: &str,
-    ) -> Result<Answer, fred::error::Error> {
+    ) -> Result<Answer, Error> {
         let Query { key, scopes, address } = question;
         let (asked, mut taken) = (Instant::now(), None);
         let lookup = match &key.device {
@@ -509,7 +510,7 @@ impl Grants {
     }
 
     /// What a credential names in a Redis that is whole, if it is or becomes so in a moment.
-    async fn find_in_whole(&self, key: &GrantKey) -> Result<Finding, fred::error::Error> {
+    async fn find_in_whole(&self, key: &GrantKey) -> Result<Finding, Error> {
         let until = Instant::now() + FILLED_WITHIN;
         loop {
             let finding = self.redis.find(&key.digest).await?;
@@ -539,7 +540,11 @@ impl Grants {
             return true;
         }
         let asked = Instant::now();
-        let Ok(lookup) = self.redis.renew(held).await else { return false };
+        let lookup = match held.renewal() {
+            Some(renewal) => self.redis.renew(held.token_id, held.generation, renewal).await,
+            None => self.redis.look(held.token_id, held.generation, "").await,
+        };
+        let Ok(lookup) = lookup else { return false };
         let ending = match Evaluation::of(lookup, Some(held)) {
             Evaluation::Live(grant) => {
                 held.renew(asked, &grant, told_at_ms);

@@ -1,35 +1,13 @@
 //! What admissions held in Redis and what becomes of it, settled in the background once it is known.
 
-use shared::token::device::Device;
+use shared::redis::calls::LeaseOutcome;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::redis::Taking;
+use crate::redis::{AdmissionOutcome, Taking};
 
 /// How many settlements may wait; what does not fit lapses by itself, within minutes.
 const QUEUED: usize = 10_000;
-
-/// What an admission held, and what becomes of it; see [`shared::redis::SETTLE`].
-#[derive(Debug)]
-pub struct AdmissionOutcome {
-    pub token_id: Uuid,
-    pub device: Device,
-    pub session_id: Uuid,
-    /// The claim that ends.
-    pub claim: Option<Uuid>,
-    /// The upstream failed a request that cost nothing.
-    pub is_fault: bool,
-    pub lease: LeaseFate,
-}
-
-/// What becomes of a tentative lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseFate {
-    Keep,
-    LetGo,
-    /// As it is.
-    Unsettled,
-}
 
 /// Where settlements wait for whoever works them off.
 #[derive(Clone, Debug)]
@@ -68,7 +46,7 @@ impl AdmissionGuard {
             session_id: taking.session_id,
             claim: Some(taking.claim),
             is_fault: false,
-            lease: LeaseFate::LetGo,
+            lease: LeaseOutcome::Release,
         };
         Self { settlement: Some(settlement), settlements: settlements.clone() }
     }
@@ -99,6 +77,8 @@ impl Drop for AdmissionGuard {
 
 #[cfg(test)]
 mod tests {
+    use shared::token::device::Device;
+
     use super::*;
 
     #[test]
@@ -117,6 +97,6 @@ mod tests {
         drop(unused);
         let settlement = queued.try_recv().expect("it is given back");
         assert_eq!((settlement.session_id, settlement.claim), (Uuid::from_u128(3), Some(Uuid::from_u128(2))));
-        assert_eq!(settlement.lease, LeaseFate::LetGo);
+        assert_eq!(settlement.lease, LeaseOutcome::Release);
     }
 }

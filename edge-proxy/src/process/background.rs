@@ -13,7 +13,6 @@ use pingora::{
 
 use crate::{
     admission::{permit::OutcomeWorker, rate_limit::EXCHANGED_EVERY},
-    config::DevicePolicy,
     edge::{Edge, Known},
     grants::{Grants, feed::Follower, freshness::StalenessPolicy, release::Settlements},
     process::{reload::Reload, shutdown::vital},
@@ -41,10 +40,11 @@ impl Background {
         let reload = reload.expect("Pingora starts a service once");
         let config = &edge.config;
         let url = config.redis_url.expose();
-        let (lease, shares_tokens) = (config.lease(), config.device_policy == DevicePolicy::Off);
-        let connections = Redis::start(url, lease, shares_tokens)
-            .and_then(|questions| Ok((questions, Redis::start_feed(url, lease, shares_tokens)?)));
+        let (lease, leases) = (config.lease(), config.lease_policy());
+        let connections = Redis::new(url, leases).and_then(|questions| Ok((questions, Redis::for_feed(url, leases)?)));
         let (questions, feed) = connections.expect("the URL was checked at start");
+        questions.connect();
+        feed.connect();
         let trust = StalenessPolicy {
             staleness: Duration::from_secs(config.revocation_staleness_seconds),
             outage_grace: Duration::from_secs(config.redis_outage_grace_seconds),

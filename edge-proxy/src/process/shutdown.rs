@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{edge::Edge, proxy::websocket::CLOSE_WITHIN};
+use crate::{edge::Edge, proxy::websocket::CLOSE_WITHIN, redis::Error};
 
 /// How often a shutdown looks whether the last request has ended.
 const DRAIN_LOOKS_EVERY: Duration = Duration::from_millis(20);
@@ -97,7 +97,7 @@ impl Shutdown {
 }
 
 /// What only this process knows goes out before it ends.
-async fn tell_the_rest(edge: &Edge) -> Result<(), fred::error::Error> {
+async fn tell_the_rest(edge: &Edge) -> Result<(), Error> {
     let Some(known) = edge.knowledge.get() else { return Ok(()) };
     while known.settler.activate_owed().await > 0 {
         tokio::time::sleep(DRAIN_LOOKS_EVERY).await;

@@ -106,7 +106,8 @@ fn refuse_eviction(config: &Config) -> Result<(), String> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let why = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?.block_on(async {
-        let redis = Redis::start(config.redis_url.expose(), config.lease(), false).ok()?;
+        let redis = Redis::new(config.redis_url.expose(), config.lease_policy()).ok()?;
+        redis.connect();
         let asked = async {
             redis.wait_until_connected().await;
             redis.may_evict().await.ok().flatten()

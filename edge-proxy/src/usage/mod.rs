@@ -10,14 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fred::error::Error;
 use shared::redis::events::{SessionFigures, Usage};
 use uuid::Uuid;
 
 pub use self::session::{OpenRequest, SessionInfo, SessionUsage, agent_told};
 use crate::{
     clock::Clock,
-    redis::Redis,
+    redis::{Error, Redis},
     sync::{Mutex, MutexGuard},
 };
 
@@ -159,7 +158,7 @@ impl UsageMeter {
         let activations = self.activations_to_retell();
         let mut untold = PutBack { meter: self, figures: &[], with_activations: !activations.is_empty() };
         for batch in activations.chunks(BATCH) {
-            redis.tell_all(batch).await?;
+            redis.report_all(batch).await?;
         }
         untold.with_activations = false;
         if !is_last && redis.usage_backlog().await? > MAX_BACKLOG {
@@ -170,7 +169,7 @@ impl UsageMeter {
         while !untold.figures.is_empty() {
             let (batch, rest) = untold.figures.split_at(untold.figures.len().min(BATCH));
             let events: Vec<Usage> = batch.iter().cloned().map(Usage::Session).collect();
-            redis.tell_all(&events).await?;
+            redis.report_all(&events).await?;
             untold.figures = rest;
         }
         Ok(())

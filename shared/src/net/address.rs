@@ -8,7 +8,7 @@ use std::{
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
-use crate::redis::replies::Malformed;
+use crate::malformed::Malformed;
 
 /// How many networks a list of a user or a token names at most.
 pub const NETWORKS_MAX: usize = 64;

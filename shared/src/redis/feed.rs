@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::redis::replies::{Malformed, number, optional};
+use crate::malformed::{Malformed, number, optional};
 
 /// Which contents Redis has, and how far the change feed reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Contents {
 }
 
 impl Pulse {
-    /// Reads the reply of [`crate::redis::PULSE`].
+    /// Reads the reply of [`crate::redis::calls::Pulse`].
     pub fn parse(reply: &[String]) -> Result<Self, Malformed> {
         let [whole, run_id, epoch, build, caught_up_at, now, first, last, removed] = reply else {
             return Err(Malformed);

@@ -1,25 +1,27 @@
-//! Every key, stream and script that the planes share. No key is spelled anywhere else.
+//! Every key, stream and script that the planes share. No key is spelled anywhere else, and no script is called but by
+//! [`calls`].
 //!
 //! | key | type | written by | read by | ends |
 //! | --- | --- | --- | --- | --- |
 //! | [`credential_key`] | string `token_id:gen` | control | edge | with its token's hash |
-//! | [`token_key`] | hash | control ([`PUT`], [`BAR`]), edge ([`ADMIT`], [`SETTLE`], [`ACTIVATE`], [`RELEASE`], [`TAKE_OVER`]) | edge ([`ADMIT`]) | 24 h after its token does |
-//! | [`lease_key`] | string `session\|started_at\|pending\|device` | edge, control ([`PUT`]) | edge | [`LEASE_MS`] after the last request |
+//! | [`token_key`] | hash | control ([`Put`](calls::Put), [`Bar`](calls::Bar)), edge ([`Admit`](calls::Admit), [`Settle`](calls::Settle), [`Activate`](calls::Activate), [`Release`](calls::Release), [`TakeOver`](calls::TakeOver)) | edge ([`Admit`](calls::Admit)) | 24 h after its token does |
+//! | [`lease_key`] | string `session\|started_at\|pending\|device` | edge, control ([`Put`](calls::Put)) | edge | [`LEASE_MS`] after the last request |
 //! | [`CHANGES`] | stream, field [`CHANGES_FIELD`] | control, edge | edge | trimmed to about [`CHANGES_LENGTH`] |
-//! | [`USAGE`] | stream of [`crate::redis::events::Usage`] | edge ([`TELL`], [`ACTIVATE`], [`TAKE_OVER`]) | control | trimmed by its reader |
+//! | [`USAGE`] | stream of [`crate::redis::events::Usage`] | edge ([`ReportUsage`](calls::ReportUsage), [`Activate`](calls::Activate), [`TakeOver`](calls::TakeOver)) | control | trimmed by its reader |
 //! | [`SNAPSHOT`] | hash `epoch`, `run_id`, `build`, `built_at`, `caught_up_at`; `building` alone while it is filled | control | both | never |
 //! | [`handover_key`] | string, a salt | control | edge (`GETDEL`) | after [`HANDOVER_SECONDS`] |
 //! | [`acme_challenge_key`] | string, what the authority is to be answered | edge | edge | after [`ACME_CHALLENGE_SECONDS`] |
-//! | [`ACME_TURN`] | string, a UUID | edge (and [`END_ACME_TURN`]) | edge | after [`ACME_TURN_SECONDS`] at the latest |
-//! | [`attempts_key`] | string, JSON of control-api's own | control ([`REPLACE_ATTEMPTS`]) | control ([`READ_ATTEMPTS`]) | always: once what it counts is forgotten |
-//! | [`ASSERTION_KEYS`] | sorted set of public keys, by when each ends | edge ([`PUBLISH_KEYS`]) | edge ([`PUBLISH_KEYS`]) | with its last key |
-//! | [`rate_key`] | string, a time | edge, control ([`SPEND`]) | both ([`SPEND`]) | always: once its limit is unused again |
+//! | [`ACME_TURN`] | string, a UUID | edge (and [`EndAcmeTurn`](calls::EndAcmeTurn)) | edge | after [`ACME_TURN_SECONDS`] at the latest |
+//! | [`attempts_key`] | string, JSON of control-api's own | control ([`ReplaceAttempts`](calls::ReplaceAttempts)) | control ([`ReadAttempts`](calls::ReadAttempts)) | always: once what it counts is forgotten |
+//! | [`ASSERTION_KEYS`] | sorted set of public keys, by when each ends | edge ([`PublishKeys`](calls::PublishKeys)) | edge ([`PublishKeys`](calls::PublishKeys)) | with its last key |
+//! | [`rate_key`] | string, a time | edge, control ([`Spend`](calls::Spend)) | both ([`Spend`](calls::Spend)) | always: once its limit is unused again |
 //!
-//! The braces in a key are a hash tag: keys of one token that one script touches share it. Beside those, [`FIND`], [`ADMIT`]
-//! and [`TAKE_OVER`] read the snapshot, for an answer is worth nothing unless it is whole in that very instant; [`ACTIVATE`], [`RELEASE`]
-//! and [`TAKE_OVER`] append to the streams, for what only the hash held could be lost. Times are milliseconds of Redis' own clock since
+//! The braces in a key are a hash tag: keys of one token that one script touches share it. Beside those, [`Find`](calls::Find), [`Admit`](calls::Admit)
+//! and [`TakeOver`](calls::TakeOver) read the snapshot, for an answer is worth nothing unless it is whole in that very instant; [`Activate`](calls::Activate), [`Release`](calls::Release)
+//! and [`TakeOver`](calls::TakeOver) append to the streams, for what only the hash held could be lost. Times are milliseconds of Redis' own clock since
 //! 1970, the only clock that both planes trust.
 
+pub mod calls;
 pub mod events;
 pub mod feed;
 pub mod replies;
@@ -76,7 +78,7 @@ pub const FAULTS_PER_MINUTE: u32 = 20;
 pub const ACTIVATIONS_RETOLD_WITHIN_MS: i64 = 30_000;
 /// The generation of a credential that was ended: no token has it.
 pub const ENDED_GENERATION: i64 = 0;
-/// How the value of an ended credential ends, as [`PUT_CREDENTIALS`] asks.
+/// How the value of an ended credential ends, as [`calls::PutCredentials`] asks.
 pub const ENDED_SUFFIX: &str = ":0";
 
 /// What a credential names: `token_id:gen`.
@@ -156,43 +158,6 @@ pub fn parse_credential_value(value: &str) -> Option<(Uuid, i64)> {
     let (token_id, generation) = value.split_once(':')?;
     Some((token_id.parse().ok()?, generation.parse().ok()?))
 }
-
-/// Puts the states of tokens as Postgres has them now; see the script's own head for its keys, arguments and reply, as for all below.
-pub const PUT: &str = include_str!("scripts/put.lua");
-/// Puts what credentials name.
-pub const PUT_CREDENTIALS: &str = include_str!("scripts/put_credentials.lua");
-/// Tells what a credential names, and what that answer is worth.
-pub const FIND: &str = include_str!("scripts/find.lua");
-/// Decides what a credential may do now.
-pub const ADMIT: &str = include_str!("scripts/admit.lua");
-/// Ends what an admission held until its request was settled.
-pub const SETTLE: &str = include_str!("scripts/settle.lua");
-/// Starts a token's clock, and tells both planes.
-pub const ACTIVATE: &str = include_str!("scripts/activate.lua");
-/// Frees a token for other devices.
-pub const RELEASE: &str = include_str!("scripts/release.lua");
-/// Moves a token to another device.
-pub const TAKE_OVER: &str = include_str!("scripts/take_over.lua");
-/// Bars a token while its refund is settled.
-pub const BAR: &str = include_str!("scripts/bar.lua");
-/// Tells what is remembered of failed logins, and the time.
-pub const READ_ATTEMPTS: &str = include_str!("scripts/read_attempts.lua");
-/// Replaces what is remembered of failed logins, unless it has changed meanwhile.
-pub const REPLACE_ATTEMPTS: &str = include_str!("scripts/replace_attempts.lua");
-/// Counts what was spent of a limit.
-pub const SPEND: &str = include_str!("scripts/spend.lua");
-/// Tells what an edge saw.
-pub const TELL: &str = include_str!("scripts/tell.lua");
-/// Publishes keys that assertions are verified with, and tells all that are published.
-pub const PUBLISH_KEYS: &str = include_str!("scripts/publish_keys.lua");
-/// Ends the turn of an edge to order from an ACME authority.
-pub const END_ACME_TURN: &str = include_str!("scripts/end_acme_turn.lua");
-/// Tells which contents Redis has, and how far the change feed reaches.
-pub const PULSE: &str = include_str!("scripts/pulse.lua");
-/// Says that Redis is being filled.
-pub const BEGIN_REBUILD: &str = include_str!("scripts/begin_rebuild.lua");
-/// Says that Redis is whole.
-pub const FINISH_REBUILD: &str = include_str!("scripts/finish_rebuild.lua");
 
 #[cfg(test)]
 mod tests {

@@ -3,3 +3,4 @@
 pub mod credential;
 pub mod device;
 pub mod scope;
+pub mod state;

@@ -3,7 +3,7 @@
 use askama::Template;
 use rust_decimal::Decimal;
 use serde_json::Value;
-use shared::{redis::replies::DURATIONS_HOURS, web::language::Language};
+use shared::{token::state::DURATIONS_HOURS, web::language::Language};
 use uuid::Uuid;
 
 use super::{

@@ -3,7 +3,10 @@
 
 use askama::Template;
 use chrono::{DateTime, Utc};
-use shared::{redis::replies::State, token::credential::PREFIX_CHARS, web::language::Language};
+use shared::{
+    token::{credential::PREFIX_CHARS, state::State},
+    web::language::Language,
+};
 use uuid::Uuid;
 
 use super::{

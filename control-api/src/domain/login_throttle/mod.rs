@@ -21,11 +21,11 @@ use chrono::Utc;
 use hmac::{Hmac, Mac};
 use quick_cache::unsync::Cache;
 use sha2::Sha256;
-use shared::{net::address::household, token::credential::Digest};
+use shared::{net::address::household, redis::calls::Replacement, token::credential::Digest};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::redis::{PublishError, Publisher, Replacement};
+use crate::redis::{PublishError, Publisher};
 
 pub use policy::Lock;
 use policy::{Refusal, Standing};

@@ -1,5 +1,7 @@
 //! A request's head on its way to the upstream or to the control API.
 
+use std::time::Instant;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
@@ -11,6 +13,7 @@ use crate::{
         credential::{self, Source},
         facts::Facts,
     },
+    assertion::Subject,
     config::Rewrite,
     cookies,
     edge::Edge,
@@ -131,7 +134,11 @@ pub fn to_upstream(
         head.insert_header(name, &*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))?;
     }
     if let Some(assertions) = &edge.assertions {
-        head.insert_header("X-Zenzefi-Assertion", assertions.header(&admitted.permit.held))?;
+        let grant = &admitted.permit.held;
+        let subject = Subject { user_id: grant.user_id, token_id: grant.token_id, scope: grant.scope };
+        let now = Instant::now();
+        let assertion = assertions.header(subject, now, grant.left(now), &grant.assertion);
+        head.insert_header("X-Zenzefi-Assertion", assertion)?;
     }
     Ok(())
 }
