@@ -16,7 +16,7 @@
 //! - [`telemetry`]: logs and metrics. [`redis`]: the connection and every call. [`rewrite`]: origins in headers and
 //!   bodies, pure
 //! - [`config`]: options and their checks
-//! - [`rejection`]: every "no". [`route`], [`origin`], [`cookies`], [`clock`], [`ids`], [`sync`]: small things, below all
+//! - [`rejection`]: every "no". [`route`], [`origin`], [`cookies`], [`clock`], [`ids`], [`lifecycle`], [`sync`]: small things, below all
 
 pub mod admission;
 pub mod assertion;
@@ -28,6 +28,7 @@ pub mod edge;
 pub mod endpoints;
 pub mod grants;
 pub mod ids;
+pub mod lifecycle;
 pub mod origin;
 pub mod pages;
 pub mod process;

@@ -12,7 +12,6 @@ use edge_proxy::{
     config::{Cli, Command, Config},
     edge::Edge,
     process::{
-        listeners::Listeners,
         reload::{self, Reload},
         start,
     },
@@ -82,8 +81,7 @@ fn check(config: Config) -> Result<(), String> {
     for misspelled in settings::misspelled() {
         eprintln!("warning: {misspelled}");
     }
-    let listeners = Listeners::find(None).map_err(|error| error.to_string())?;
-    Edge::new(config, listeners).map(drop)
+    Edge::new(config).map(drop)
 }
 
 /// Gives the help that was asked for, or says which option is wrong and why; never with its value, which may be a secret.

@@ -2,32 +2,55 @@
 
 pub mod concurrency;
 pub mod credential;
+pub mod entrance;
 pub mod facts;
+pub mod outcomes;
 pub mod permit;
 pub mod policy;
 pub mod rate_limit;
 pub mod unknown_tokens;
 
-use std::{future::Future, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    future::Future,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::DateTime;
 use shared::token::credential::{Credential, Digest};
 
 use crate::{
-    admission::{credential::Candidate, facts::Facts, permit::Permit, policy::Caller},
+    admission::{
+        concurrency::Concurrency, credential::Candidate, entrance::Entrance, facts::Facts, outcomes::OutcomeWorker,
+        permit::Permit, policy::Caller, rate_limit::RateLimiter, unknown_tokens::UnknownTokenLimiter,
+    },
     config::DevicePolicy,
-    edge::Edge,
     grants::{
+        Grants,
         evaluate::{GrantError, Refusal},
         live::LiveGrant,
     },
     rejection::{EndReason, InvalidCredential, Rejection},
-    usage::{self, SessionInfo},
+    usage::{self, SessionInfo, UsageMeter},
 };
 
-impl Edge {
+/// What decides whether a request may pass.
+pub struct Admission {
+    pub grants: Arc<Grants>,
+    pub outcomes: Arc<OutcomeWorker>,
+    pub usage: Arc<UsageMeter>,
+    pub entrance: Entrance,
+    pub unknown_tokens: UnknownTokenLimiter,
+    pub rates: RateLimiter,
+    pub concurrency: Arc<Concurrency>,
+    /// How long a device holds a token after its last request.
+    pub lease: Duration,
+}
+
+impl Admission {
     /// Admits a request by the first credential that opens something; the one that does must pass `check` before anything is
-    /// taken for it. See [`Edge::choose`] for the order.
+    /// taken for it. See [`Admission::choose`] for the order.
     pub async fn admit(
         &self,
         candidates: Vec<Candidate>,
@@ -40,7 +63,7 @@ impl Edge {
             let digest = credential.digest();
             let outcome = if check(&candidate).is_ok() {
                 let (address, looked_up) = (caller.request.client, &caller.request.looked_up);
-                let ask = self.grants().admit(digest, &caller.from.device, address, &caller.scopes, looked_up);
+                let ask = self.grants.admit(digest, &caller.from.device, address, &caller.scopes, looked_up);
                 self.bounded(digest, address, ask).await
             } else {
                 // A bad credential is told so first.
@@ -100,7 +123,7 @@ impl Edge {
 
     async fn find(&self, credential: &Credential, request: &Facts) -> Result<Arc<LiveGrant>, GrantError> {
         let digest = credential.digest();
-        self.bounded(digest, request.client, self.grants().find(digest, &request.looked_up)).await
+        self.bounded(digest, request.client, self.grants.find(digest, &request.looked_up)).await
     }
 
     /// Asks, within the bound of what an address may try.
@@ -110,7 +133,7 @@ impl Edge {
         address: Option<IpAddr>,
         ask: impl Future<Output = Result<Arc<LiveGrant>, GrantError>>,
     ) -> Result<Arc<LiveGrant>, GrantError> {
-        let tried = self.strangers.begin(address, digest, Instant::now());
+        let tried = self.unknown_tokens.begin(address, digest, Instant::now());
         let tried = tried.map_err(|retry_after| GrantError::Refused(Refusal::TooManyUnknown { retry_after }))?;
         let outcome = ask.await;
         match &outcome {
@@ -142,7 +165,7 @@ impl Edge {
             }
             GrantError::Refused(Refusal::InUse { device, started_at_ms }) => {
                 let since = DateTime::from_timestamp_millis(started_at_ms);
-                return Err(Rejection::InUse { device: device.shown(), since, lease: self.config.lease() });
+                return Err(Rejection::InUse { device: device.shown(), since, lease: self.lease });
             }
             GrantError::Refused(Refusal::Throttled { retry_after }) => {
                 return Err(Rejection::Throttled { retry_after });
@@ -153,7 +176,7 @@ impl Edge {
 
     /// The permit of a request that is admitted, if its token may make one more.
     fn permit(&self, held: Arc<LiveGrant>, caller: &Caller<'_>) -> Result<Permit, Rejection> {
-        let permit = Permit::new(Arc::clone(&held), caller.request.client, Arc::clone(self.settler()));
+        let permit = Permit::new(Arc::clone(&held), caller.request.client, Arc::clone(&self.outcomes));
         // What changed while Redis was asked ends it before anything of the request is sent.
         match permit.ending() {
             None => {}
@@ -161,7 +184,7 @@ impl Edge {
             Some(EndReason::RedisUnavailable) => return Err(Rejection::Unavailable),
             Some(ending) => return Err(Rejection::BadCredential(ending.as_bad())),
         }
-        let place = self.places.take(held.token_id, caller.opens).ok_or(Rejection::TooManyOpen)?;
+        let place = self.concurrency.take(held.token_id, caller.opens).ok_or(Rejection::TooManyOpen)?;
         self.rates.spend(held.token_id, Instant::now()).map_err(Rejection::TooManyRequests)?;
         let lease = held.lease.expect("a grant that was admitted for a device has a lease");
         let who = || SessionInfo {
@@ -173,7 +196,7 @@ impl Edge {
             address: caller.request.client,
             agent: caller.agent.map(usage::agent_told),
         };
-        Ok(permit.counted(self.meter.session(lease.session_id, who).open(), place))
+        Ok(permit.counted(self.usage.session(lease.session_id, who).open(), place))
     }
 }
 

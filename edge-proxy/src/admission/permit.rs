@@ -5,40 +5,26 @@
 //! request came, and its `Drop`, which a cut and a client that hangs up come to as well, hands what follows to the [`OutcomeWorker`].
 
 use std::{
-    collections::HashMap,
     net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use futures_util::future::join_all;
 use http::StatusCode;
 use shared::redis::calls::LeaseOutcome;
-use tokio::sync::{Notify, mpsc};
-use uuid::Uuid;
 
 use crate::{
-    admission::concurrency::Slot,
-    clock::Clock,
+    admission::{concurrency::Slot, outcomes::OutcomeWorker},
     grants::{
-        Grants,
         evaluate::GrantError,
         live::{Ended, LiveGrant},
-        release::Settlements,
     },
-    redis::{AdmissionOutcome, Redis},
     rejection::{EndReason, InvalidCredential, Rejection},
-    sync::{Mutex, MutexGuard},
-    usage::{OpenRequest, UsageMeter},
+    usage::OpenRequest,
 };
-
-/// How many are made at once.
-const AT_ONCE: usize = 256;
-/// How long to wait before an activation that could not be recorded is tried again.
-const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// How far a request came.
 #[repr(u8)]
@@ -62,7 +48,7 @@ pub struct Permit {
     /// What of its token's is open until then.
     place: Option<Slot>,
     stage: AtomicU8,
-    settler: Arc<OutcomeWorker>,
+    outcomes: Arc<OutcomeWorker>,
 }
 
 impl std::fmt::Debug for Permit {
@@ -73,8 +59,8 @@ impl std::fmt::Debug for Permit {
 
 impl Permit {
     /// For a grant whose use was begun by [`Grants::admit`]: dropped as it is, what was taken for it is given back.
-    pub fn new(held: Arc<LiveGrant>, address: Option<IpAddr>, settler: Arc<OutcomeWorker>) -> Self {
-        Self { held, address, open: None, place: None, stage: AtomicU8::new(Stage::Admitted as u8), settler }
+    pub fn new(held: Arc<LiveGrant>, address: Option<IpAddr>, outcomes: Arc<OutcomeWorker>) -> Self {
+        Self { held, address, open: None, place: None, stage: AtomicU8::new(Stage::Admitted as u8), outcomes }
     }
 
     /// Waits until it has ended, and says why. Safe to drop at any point.
@@ -107,7 +93,7 @@ impl Permit {
     pub fn sent(&self) {
         self.set(Stage::Sent);
         if self.held.uses.reach() {
-            self.settler.settle(&self.held, None, false, LeaseOutcome::Keep);
+            self.outcomes.settle(&self.held, None, false, LeaseOutcome::Keep);
         }
     }
 
@@ -127,7 +113,7 @@ impl Permit {
             return Ok(());
         }
         if self.held.activated_at_ms().is_none() {
-            let grants = &self.settler.grants;
+            let grants = self.outcomes.grants();
             // Boxed, so that answers that start no clock do not carry room for one.
             let activated = Box::pin(grants.activate(&self.held, None)).await;
             let activated = activated.map_err(|unfit| match unfit {
@@ -137,7 +123,7 @@ impl Permit {
             });
             // A client that is refused instead got nothing.
             self.set(Stage::Failed);
-            self.settler.meter.activated(self.held.token_id, activated?);
+            self.outcomes.usage().activated(self.held.token_id, activated?);
             grants.keep(&self.held);
         }
         self.set(Stage::Answered);
@@ -146,7 +132,7 @@ impl Permit {
 
     fn settle_fault(&self) {
         if self.held.activated_at_ms().is_none() {
-            self.settler.settle(&self.held, None, true, LeaseOutcome::Unsettled);
+            self.outcomes.settle(&self.held, None, true, LeaseOutcome::Unsettled);
         }
     }
 
@@ -164,102 +150,16 @@ impl Drop for Permit {
         let held = &self.held;
         let is_ready = held.activated_at_ms().is_none();
         if is_ready && self.is(Stage::Sent) {
-            self.settler.owe_activation(Arc::clone(held));
+            self.outcomes.owe_activation(Arc::clone(held));
         }
         let leaving = held.uses.leave();
         let lease = if leaving.lets_go { LeaseOutcome::Release } else { LeaseOutcome::Unsettled };
         if leaving.lets_go {
-            self.settler.grants.forget(held);
+            self.outcomes.grants().forget(held);
         }
         let claim = held.open_claim().filter(|_| leaving.is_last);
         if leaving.lets_go || claim.is_some() {
-            self.settler.settle(held, claim, false, lease);
+            self.outcomes.settle(held, claim, false, lease);
         }
-    }
-}
-
-/// An activation that a request left behind: of which grant, and when by Redis' clock.
-struct Owed {
-    held: Arc<LiveGrant>,
-    used_at_ms: Option<i64>,
-}
-
-/// Settles in the background what requests leave behind.
-pub struct OutcomeWorker {
-    grants: Arc<Grants>,
-    meter: Arc<UsageMeter>,
-    clock: Arc<Clock>,
-    settlements: Settlements,
-    /// At most one for each token that is ready, the earliest.
-    owed: Mutex<HashMap<Uuid, Owed>>,
-    is_owing: Notify,
-}
-
-impl OutcomeWorker {
-    /// Nothing is owed yet.
-    pub fn new(grants: Arc<Grants>, meter: Arc<UsageMeter>, clock: Arc<Clock>, settlements: Settlements) -> Self {
-        Self { grants, meter, clock, settlements, owed: Mutex::default(), is_owing: Notify::new() }
-    }
-
-    /// Works off what is queued, and records what is owed, until dropped.
-    pub async fn run(&self, redis: &Redis, mut queued: mpsc::Receiver<AdmissionOutcome>) {
-        let settling = async {
-            let mut batch = Vec::new();
-            while queued.recv_many(&mut batch, AT_ONCE).await > 0 {
-                let settled = join_all(batch.iter().map(|settlement| redis.settle(settlement))).await;
-                let failures = settled.iter().filter(|settled| settled.is_err()).count();
-                if failures > 0 {
-                    tracing::warn!(failures, "leases and claims of requests that ended were left to lapse");
-                }
-                batch.clear();
-            }
-        };
-        let activating = async {
-            loop {
-                self.is_owing.notified().await;
-                while self.activate_owed().await > 0 {
-                    tokio::time::sleep(RETRY_AFTER).await;
-                }
-            }
-        };
-        tokio::join!(settling, activating);
-    }
-
-    /// Records what is owed; how much still is.
-    pub async fn activate_owed(&self) -> usize {
-        let owed: Vec<_> = self.lock_owed().values().map(|owed| (Arc::clone(&owed.held), owed.used_at_ms)).collect();
-        for some in owed.chunks(AT_ONCE) {
-            join_all(some.iter().map(|(held, used_at_ms)| self.activate(held, *used_at_ms))).await;
-        }
-        self.lock_owed().len()
-    }
-
-    async fn activate(&self, held: &LiveGrant, used_at_ms: Option<i64>) {
-        match self.grants.activate(held, used_at_ms).await {
-            Ok(at_ms) => self.meter.activated(held.token_id, at_ms),
-            // Over, refunded or revoked: nothing is owed any more.
-            Err(GrantError::Invalid(_) | GrantError::Refused(_)) => {}
-            Err(GrantError::Unavailable) => return,
-        }
-        self.lock_owed().remove(&held.token_id);
-    }
-
-    fn owe_activation(&self, held: Arc<LiveGrant>) {
-        let used_at_ms = self.clock.now_ms();
-        self.lock_owed().entry(held.token_id).or_insert(Owed { held, used_at_ms });
-        self.is_owing.notify_one();
-    }
-
-    fn settle(&self, held: &LiveGrant, claim: Option<Uuid>, is_fault: bool, lease: LeaseOutcome) {
-        let (Some(device), Some(session)) = (&held.key.device, held.lease) else { return };
-        // What an owed activation needs stands until it is recorded, which ends it too.
-        let claim = claim.filter(|_| !self.lock_owed().contains_key(&held.token_id));
-        let device = device.clone();
-        let session_id = session.session_id;
-        self.settlements.push(AdmissionOutcome { token_id: held.token_id, device, session_id, claim, is_fault, lease });
-    }
-
-    fn lock_owed(&self) -> MutexGuard<'_, HashMap<Uuid, Owed>> {
-        self.owed.lock()
     }
 }

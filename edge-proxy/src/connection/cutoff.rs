@@ -21,7 +21,6 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission::permit::Permit,
     clock::Clock,
     connection::http1,
     grants::live::{Ended, LiveGrant},
@@ -52,10 +51,10 @@ struct Armed {
     grace: Duration,
 }
 
-/// From here on the running request ends when its permit does, at the latest `grace` after: time for a gentler end, such as a
+/// From here on the running request ends when its grant does for this address, at the latest `grace` after: time for a gentler end, such as a
 /// WebSocket's close frame.
-pub fn arm(permit: &Permit, grace: Duration) {
-    let armed = Armed { held: Arc::clone(&permit.held), address: permit.address, grace };
+pub fn arm(grant: &Arc<LiveGrant>, address: Option<IpAddr>, grace: Duration) {
+    let armed = Armed { held: Arc::clone(grant), address, grace };
     CUT.with(|cut| {
         *cut.armed.lock() = Some(armed);
         cut.changed.notify_one();
@@ -118,18 +117,18 @@ impl Cut {
 /// A server whose requests can be cut.
 pub struct Cuttable<App> {
     app: Arc<App>,
-    cuts: Arc<Cuts>,
+    cutoffs: Arc<Cutoffs>,
     /// Cancelled when whatever is still open must end.
     ending: CancellationToken,
 }
 
 /// Keeps account of what was cut.
-pub struct Cuts {
+pub struct Cutoffs {
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
 }
 
-impl Cuts {
+impl Cutoffs {
     pub fn new(metrics: Arc<Metrics>, clock: Arc<Clock>) -> Self {
         Self { metrics, clock }
     }
@@ -146,16 +145,16 @@ impl Cuts {
 }
 
 impl<App> Cuttable<App> {
-    pub fn new(app: App, cuts: Arc<Cuts>, ending: CancellationToken) -> Self {
-        Self { app: Arc::new(app), cuts, ending }
+    pub fn new(app: App, cutoffs: Arc<Cutoffs>, ending: CancellationToken) -> Self {
+        Self { app: Arc::new(app), cutoffs, ending }
     }
 
     /// Waits until a request must end, and notes why.
     async fn ends(&self, cut: &Cut) {
         tokio::select! {
-            ended = cut.fired() => self.cuts.note(ended),
+            ended = cut.fired() => self.cutoffs.note(ended),
             () = cut.overdue() => {
-                self.cuts.metrics.rejections.with_label_values(&[Rejection::BodyTimeout.reason()]).inc();
+                self.cutoffs.metrics.rejections.with_label_values(&[Rejection::BodyTimeout.reason()]).inc();
             }
             // So that all of it has been counted when the last figures are told.
             () = async { self.ending.cancelled().await; tokio::time::sleep(cut.grace()).await } => {}

@@ -48,7 +48,7 @@ pub async fn sign_in(edge: &Edge, session: &mut Session, request: &Facts) -> Res
             let next = next_in(query.as_bytes());
             let why = form_field(query.as_bytes(), "why").and_then(|name| SignInReason::by_name(&name));
             let reader = reader(edge, &head.headers, request, next);
-            Ok(LocalResponse::page(None, edge.site.sign_in(&reader, why), None))
+            Ok(LocalResponse::page(None, edge.pages.links.sign_in(&reader, why), None))
         }
         Method::POST => {
             check_cross_site(session, request)?;
@@ -59,7 +59,7 @@ pub async fn sign_in(edge: &Edge, session: &mut Session, request: &Facts) -> Res
             match signed_in(edge, headers, request, token.trim(), &next).await {
                 Ok(answer) => Ok(answer),
                 Err(denied) => {
-                    let page = edge.site.sign_in_again(&reader(edge, headers, request, next), &denied);
+                    let page = edge.pages.links.sign_in_again(&reader(edge, headers, request, next), &denied);
                     Ok(LocalResponse::page(Some(&denied), page, None))
                 }
             }
@@ -76,7 +76,7 @@ async fn signed_in(
     next: &str,
 ) -> Result<LocalResponse, Rejection> {
     let credential = Credential::parse_token_text(token).ok_or(Rejection::BadCredential(InvalidCredential::Unknown))?;
-    let held = edge.inspect(&credential, request).await?;
+    let held = edge.admission.inspect(&credential, request).await?;
     Ok(signed_in_as(redirect(request, next)?, edge, headers, request, &credential, &held))
 }
 
@@ -85,13 +85,13 @@ pub async fn enter(edge: &Edge, session: &Session, request: &Facts) -> Result<Lo
     require(session, &Method::GET, "GET")?;
     let query = session.req_header().uri.query().unwrap_or_default();
     let code = form_field(query.as_bytes(), "code").ok_or(Rejection::HandoverGone)?;
-    let redeemed = edge.redis().redeem(&code).await.map_err(|error| {
+    let redeemed = edge.redis.redeem(&code).await.map_err(|error| {
         tracing::warn!(%error, "a hand-over could not be taken");
         Rejection::Unavailable
     })?;
     let credential = redeemed.ok_or(Rejection::HandoverGone)?.secret();
-    let held = edge.inspect(&credential, request).await?;
-    if let Err(error) = edge.redis().report(&Usage::Redeemed { digest: credential.digest() }).await {
+    let held = edge.admission.inspect(&credential, request).await?;
+    if let Err(error) = edge.redis.report(&Usage::Redeemed { digest: credential.digest() }).await {
         // Untold, the credential would be taken for one that nobody fetched, and removed.
         tracing::warn!(%error, "a hand-over could not be told");
         return Err(Rejection::Unavailable);
@@ -120,11 +120,11 @@ pub async fn take_over(edge: &Edge, session: &mut Session, request: &Facts) -> R
 async fn taken_over(edge: &Edge, head: &RequestHeader, request: &Facts) -> Result<(), Rejection> {
     let from = facts::origination(&head.headers, request.client)?;
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    let (held, _) = edge.choose(candidates, request).await?;
+    let (held, _) = edge.admission.choose(candidates, request).await?;
     if edge.config.device_policy == DevicePolicy::Required && !from.is_named {
         return Err(Rejection::DeviceRequired);
     }
-    edge.rates.spend(held.token_id, Instant::now()).map_err(Rejection::TooManyRequests)?;
+    edge.admission.rates.spend(held.token_id, Instant::now()).map_err(Rejection::TooManyRequests)?;
     match ask_to_take_over(edge, head, request, &from, &held).await? {
         TakeOver::Taken | TakeOver::Unneeded => Ok(()),
         // What it was a moment ago it is no more.
@@ -153,7 +153,7 @@ async fn ask_to_take_over(
         agent: agent.map(usage::agent_told),
     });
     let (token_id, generation) = (held.token_id, held.generation);
-    let taken = edge.redis().take_over(token_id, generation, &from.device, request.client, ids::draw(), &report).await;
+    let taken = edge.redis.take_over(token_id, generation, &from.device, request.client, ids::draw(), &report).await;
     taken.map_err(|error| {
         tracing::warn!(%error, "a token could not be taken over");
         Rejection::Unavailable
@@ -188,7 +188,7 @@ pub fn refusal(
     request: Option<&Facts>,
     denied: &Rejection,
 ) -> LocalResponse {
-    let route = edge.routes.of(&record.path);
+    let route = edge.site.routes.of(&record.path);
     let is_form = matches!(route, Route::SignIn | Route::TakeOver);
     let answer = if wants_page(head, is_form) {
         let next = destination(head, request, &record.path);
@@ -230,11 +230,11 @@ fn refusal_page(
         request_id: request.map_or_else(|| request_id.to_owned(), |request| request.id.simple().to_string()),
     };
     let page = if is_asked_to_sign_in && is_home {
-        edge.site.sign_in(&reader, why(&head.headers, denied))
+        edge.pages.links.sign_in(&reader, why(&head.headers, denied))
     } else {
-        edge.site.refusal(&reader, denied)
+        edge.pages.links.refusal(&reader, denied)
     };
-    LocalResponse::page(Some(denied), page, edge.site.home.as_ref().filter(|_| !is_home))
+    LocalResponse::page(Some(denied), page, edge.pages.links.home.as_ref().filter(|_| !is_home))
 }
 
 /// Makes a browser forget its credential, which opens nothing, and remember why where that is known.

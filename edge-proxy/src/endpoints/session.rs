@@ -44,7 +44,7 @@ const NOTICE_FROM_SECONDS: u64 = 600;
 
 /// `GET /health`: what the desktop client polls.
 pub fn health(edge: &Edge) -> LocalResponse {
-    let status = match (edge.is_redis_up(), edge.zenzefi.in_use() > 0) {
+    let status = match (edge.admission.grants.is_sound(), edge.upstream.in_use() > 0) {
         (false, _) => "unhealthy",
         (true, false) => "degraded",
         (true, true) => "healthy",
@@ -59,13 +59,16 @@ pub async fn acme_challenge(edge: &Edge, session: &Session, challenge: &str) -> 
     require(session, &Method::GET, "GET")?;
     let digest = Digest::of(format!("acme-challenge {challenge}").as_bytes());
     // No authority asks before Redis has the answer, and nobody guesses what it will ask for: what was unknown once stays so.
-    if edge.strangers.is_bad(&digest) {
+    if edge.admission.unknown_tokens.is_bad(&digest) {
         return Err(Rejection::NotFound);
     }
-    let tried =
-        edge.strangers.begin(connection::client_address(session, &edge.config.trusted_proxies), digest, Instant::now());
+    let tried = edge.admission.unknown_tokens.begin(
+        connection::client_address(session, &edge.config.trusted_proxies),
+        digest,
+        Instant::now(),
+    );
     let tried = tried.map_err(|retry_after| Rejection::TooManyUnknown { retry_after })?;
-    let found = edge.redis().challenge(challenge).await.map_err(|error| {
+    let found = edge.redis.challenge(challenge).await.map_err(|error| {
         tracing::warn!(%error, "a challenge could not be looked up");
         Rejection::Unavailable
     })?;
@@ -100,7 +103,7 @@ pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Facts) -
         }
         Some(_) => return Err(Rejection::MalformedBody("The token must be a string")),
     };
-    let held = edge.inspect(&credential, request).await?;
+    let held = edge.admission.inspect(&credential, request).await?;
     let left = held.left(Instant::now()).as_secs();
     let answer = LocalResponse::json(&json!({
         "authenticated": true,
@@ -120,7 +123,7 @@ pub async fn status(edge: &Edge, session: &Session, request: &Facts) -> Result<L
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    let (held, candidate) = edge.choose(candidates, request).await?;
+    let (held, candidate) = edge.admission.choose(candidates, request).await?;
     Ok(state(&held, candidate.source, edge.config.token_hour()))
 }
 
@@ -129,13 +132,13 @@ pub async fn time_left(edge: &Edge, session: &Session, request: &Facts) -> Resul
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    let (held, candidate) = edge.choose(candidates, request).await?;
+    let (held, candidate) = edge.admission.choose(candidates, request).await?;
     let answer = LocalResponse::json(&json!({
         "time_remaining_seconds": held.left(Instant::now()).as_secs(),
         "expires_at": expires_at(&held),
         "status": state_of(&held),
         "notice_from_seconds": NOTICE_FROM_SECONDS,
-        "buy_url": edge.site.buys_at(),
+        "buy_url": edge.pages.links.buys_at(),
         "language": PageContext::language_of(&head.headers).tag(),
     }));
     Ok(match candidate {
@@ -192,8 +195,8 @@ async fn free(edge: &Edge, session: &Session, request: &Facts) -> Result<bool, R
     let from = facts::origination(&head.headers, request.client)?;
     let candidates = credential::candidates(&head.method, &head.headers, None);
     // From wherever the token may be used: whoever is kept out may still give it up.
-    let (held, _) = edge.recognise(candidates, request).await?;
-    edge.redis().release(held.token_id, &from.device).await.map_err(|error| {
+    let (held, _) = edge.admission.recognise(candidates, request).await?;
+    edge.redis.release(held.token_id, &from.device).await.map_err(|error| {
         tracing::warn!(%error, "a device could not be freed");
         Rejection::Unavailable
     })
@@ -205,7 +208,7 @@ pub async fn whoami(edge: &Edge, session: &Session, request: &Facts) -> Result<L
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    let known = match edge.recognise(candidates, request).await {
+    let known = match edge.admission.recognise(candidates, request).await {
         Ok((held, _)) => Some(held),
         Err(Rejection::NoCredential) => None,
         Err(denied) => return Err(denied),

@@ -2,21 +2,29 @@
 //! what the request says of its reader; nothing is asked, and no page runs a script.
 
 pub mod assets;
+mod context;
 pub mod text;
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use askama::Template;
-use http::{HeaderMap, header};
-use shared::web::{cookie, language::Language};
+use shared::web::language::Language;
 use url::form_urlencoded;
 
 use crate::{
-    cookies,
     origin::Origin,
     rejection::{InvalidCredential, Rejection},
 };
+use assets::Assets;
 use text::PageText;
+
+pub use context::{PageContext, SignInReason};
+
+/// What pages are made of, the same for all of an edge's.
+pub struct Pages {
+    pub links: SiteLinks,
+    pub assets: Assets,
+}
 
 /// Where pages lead, the same for all of an edge's.
 #[derive(Debug)]
@@ -28,64 +36,6 @@ pub struct SiteLinks {
     pub portal: Option<String>,
     /// The first public origin: where what is not served by another name is.
     pub home: Option<Origin>,
-}
-
-/// Who reads a page, and what they were about to do.
-#[derive(Debug)]
-pub struct PageContext {
-    pub language: Language,
-    /// A path on this origin where they were going.
-    pub next: String,
-    /// Whether pages and endpoints of the gateway are on the origin that they came to.
-    pub is_home: bool,
-    /// Whether the same may be asked again just so.
-    pub may_repeat: bool,
-    pub address: Option<IpAddr>,
-    /// Redis' time, in milliseconds since 1970.
-    pub now_ms: i64,
-    pub request_id: String,
-}
-
-impl PageContext {
-    /// The language that this browser chose, or likes.
-    pub fn language_of(headers: &HeaderMap) -> Language {
-        let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|accepted| accepted.to_str().ok());
-        Language::of(cookies::get(headers, cookie::LANGUAGE), accepted)
-    }
-}
-
-/// Why somebody is asked to sign in, as the address of that page has it, for it is asked for again in another language.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SignInReason {
-    InvalidCredential(InvalidCredential),
-    HandoverGone,
-}
-
-impl SignInReason {
-    const ALL: [(&str, Self); 5] = [
-        ("expired", Self::InvalidCredential(InvalidCredential::Expired)),
-        ("revoked", Self::InvalidCredential(InvalidCredential::Revoked)),
-        ("suspended", Self::InvalidCredential(InvalidCredential::Suspended)),
-        ("unknown", Self::InvalidCredential(InvalidCredential::Unknown)),
-        ("link", Self::HandoverGone),
-    ];
-
-    pub fn of(denied: &Rejection) -> Option<Self> {
-        match denied {
-            Rejection::BadCredential(bad) => Some(Self::InvalidCredential(*bad)),
-            Rejection::HandoverGone => Some(Self::HandoverGone),
-            _ => None,
-        }
-    }
-
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, why)| why)
-    }
-
-    /// Its name in an address or a cookie.
-    pub fn name(self) -> &'static str {
-        Self::ALL.into_iter().find(|(_, why)| *why == self).map_or("", |(name, _)| name)
-    }
 }
 
 /// A page, and after how long a browser is to ask for it again by itself.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use chrono::{DateTime, Utc};
 use shared::web::language::Language;
 
-use super::{PageContext, SignInReason};
+use super::context::{PageContext, SignInReason};
 use crate::rejection::{InvalidCredential, Rejection};
 
 /// A title, and what is said below it, one paragraph each.

@@ -1,9 +1,7 @@
-//! What runs beside requests: it keeps true what this edge knows, and tells what it has seen.
+//! The two services beside requests: one keeps what this edge knows of tokens true and reports what it has seen, the other
+//! keeps certificates good. They are apart because certificates wait for disks, and what cuts tokens off waits for nothing.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use pingora::{
@@ -12,110 +10,134 @@ use pingora::{
 };
 
 use crate::{
-    admission::{permit::OutcomeWorker, rate_limit::EXCHANGED_EVERY},
-    edge::{Edge, Known},
-    grants::{Grants, feed::Follower, freshness::StalenessPolicy, release::Settlements},
+    admission::rate_limit::EXCHANGED_EVERY,
+    edge::Edge,
+    grants::feed::Follower,
     process::{reload::Reload, shutdown::vital},
     redis::Redis,
+    sync::Mutex,
+    tls::{acme, certificates::LOOK_EVERY},
 };
 
-/// How often usage is told: what a crash may lose.
-const USAGE_TOLD_EVERY: Duration = Duration::from_secs(2);
+/// How often usage is reported: what a crash may lose.
+const USAGE_REPORTED_EVERY: Duration = Duration::from_secs(2);
 
-/// Keeps what this edge knows up to date: follows the change feed, and tries whether the upstream is up.
-pub struct Background {
+/// The service that keeps the state of this edge.
+pub struct State {
     edge: Arc<Edge>,
     /// Taken by its one start.
     reload: Mutex<Option<Reload>>,
 }
 
-impl Background {
+impl State {
     pub fn new(edge: Arc<Edge>, reload: Reload) -> Self {
         Self { edge, reload: Mutex::new(Some(reload)) }
     }
 
     async fn run(&self, ready: ServiceReadyNotifier) {
         let edge = &self.edge;
-        let reload = self.reload.lock().expect("nobody panics while taking it").take();
-        let reload = reload.expect("Pingora starts a service once");
-        let config = &edge.config;
-        let url = config.redis_url.expose();
-        let (lease, leases) = (config.lease(), config.lease_policy());
-        let connections = Redis::new(url, leases).and_then(|questions| Ok((questions, Redis::for_feed(url, leases)?)));
-        let (questions, feed) = connections.expect("the URL was checked at start");
-        questions.connect();
+        let reload = self.reload.lock().take().expect("Pingora starts a service once");
+        let feed = Redis::for_feed(edge.config.redis_url.expose(), edge.config.lease_policy());
+        let feed = feed.expect("the URL was checked at start");
+        let redis = &edge.redis;
+        redis.connect();
         feed.connect();
-        let trust = StalenessPolicy {
-            staleness: Duration::from_secs(config.revocation_staleness_seconds),
-            outage_grace: Duration::from_secs(config.redis_outage_grace_seconds),
-            lease,
-        };
-        let entries = usize::try_from(config.grant_cache_entries).expect("a u32 fits");
-        let (settlements, queued) = Settlements::new();
-        let grants = Arc::new(Grants::new(questions.clone(), trust, entries, settlements.clone(), &edge.metrics));
-        let (meter, clock) = (Arc::clone(&edge.meter), Arc::clone(&edge.clock));
-        let settler = Arc::new(OutcomeWorker::new(Arc::clone(&grants), meter, clock, settlements));
-        let known = Known { redis: questions.clone(), grants: Arc::clone(&grants), settler: Arc::clone(&settler) };
-        let _ = edge.knowledge.set(known);
         // Not waiting for Redis: an edge that starts without it answers 503 and says so.
         ready.notify_ready();
-        let telling = async {
-            loop {
-                tokio::time::sleep(USAGE_TOLD_EVERY).await;
-                if let Err(error) = edge.meter.flush(&questions, false).await {
-                    tracing::warn!(%error, "usage could not be told; it is kept");
-                }
-                edge.meter.forget_old();
-            }
-        };
-        let exchanging = async {
-            loop {
-                tokio::time::sleep(EXCHANGED_EVERY).await;
-                if let Err(error) = edge.rates.exchange(&questions).await {
-                    tracing::warn!(%error, "what tokens may still do is counted here alone");
-                }
-            }
-        };
-        let follower = Follower {
-            redis: feed.clone(),
-            grants: Arc::clone(&grants),
-            clock: Arc::clone(&edge.clock),
-            meter: Arc::clone(&edge.meter),
-            metrics: Arc::clone(&edge.metrics),
-            allow_eviction: config.allow_eviction,
-        };
-        // What the feed makes ready for requests can be asked then.
-        let following = async {
-            tokio::select! {
-                () = questions.wait_until_connected() => {}
-                () = edge.stopped.cancelled() => {}
-            }
-            follower.follow(edge.stopped.clone()).await;
-        };
-        let publishing = async {
-            match &edge.assertions {
-                Some(assertions) => assertions.publish(&questions).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = reload.on_hangup(edge) => {}
-            () = following => {}
-            () = grants.watch() => {}
-            () = settler.run(&questions, queued) => {}
-            () = telling => {}
-            () = exchanging => {}
-            () = publishing => {}
-            () = edge.zenzefi.watch(&edge.tunnels) => {}
-            () = questions.replace_when_silent() => {}
+            () = follow(edge, &feed) => {}
+            () = edge.admission.grants.watch() => {}
+            () = edge.admission.outcomes.run(redis) => {}
+            () = report_usage(edge) => {}
+            () = exchange_rates(edge) => {}
+            () = publish_keys(edge) => {}
+            () = edge.upstream.watch(&edge.dedicated) => {}
+            () = redis.replace_when_silent() => {}
             () = feed.replace_when_silent() => {}
         }
     }
 }
 
 #[async_trait]
-impl BackgroundService for Background {
+impl BackgroundService for State {
     async fn start_with_ready_notifier(&self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        vital(&self.edge, "knowledge", self.run(ready)).await;
+        vital(&self.edge, "state", self.run(ready)).await;
+    }
+}
+
+/// Follows the change feed, once what it makes ready for requests can be asked.
+async fn follow(edge: &Edge, feed: &Redis) {
+    let follower = Follower {
+        redis: feed.clone(),
+        grants: Arc::clone(&edge.admission.grants),
+        clock: Arc::clone(&edge.clock),
+        meter: Arc::clone(&edge.admission.usage),
+        metrics: Arc::clone(&edge.metrics),
+        allow_eviction: edge.config.allow_eviction,
+    };
+    tokio::select! {
+        () = edge.redis.wait_until_connected() => {}
+        () = edge.lifecycle.stopped.cancelled() => {}
+    }
+    follower.follow(edge.lifecycle.stopped.clone()).await;
+}
+
+async fn report_usage(edge: &Edge) {
+    let usage = &edge.admission.usage;
+    loop {
+        tokio::time::sleep(USAGE_REPORTED_EVERY).await;
+        if let Err(error) = usage.flush(&edge.redis, false).await {
+            tracing::warn!(%error, "usage could not be reported; it is kept");
+        }
+        usage.forget_old();
+    }
+}
+
+async fn exchange_rates(edge: &Edge) {
+    loop {
+        tokio::time::sleep(EXCHANGED_EVERY).await;
+        if let Err(error) = edge.admission.rates.exchange(&edge.redis).await {
+            tracing::warn!(%error, "the limits of tokens are counted on this edge alone");
+        }
+    }
+}
+
+async fn publish_keys(edge: &Edge) {
+    match &edge.assertions {
+        Some(assertions) => assertions.publish(&edge.redis).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The service that reads certificate files that have changed, and orders certificates by ACME.
+pub struct CertificateKeeper(pub Arc<Edge>);
+
+#[async_trait]
+impl BackgroundService for CertificateKeeper {
+    async fn start(&self, _shutdown: ShutdownWatch) {
+        let Self(edge) = self;
+        let rereading = async {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                edge.tls.reload();
+            }
+        };
+        let keeping = async {
+            tokio::select! {
+                () = order_certificates(edge) => {}
+                () = rereading => {}
+            }
+        };
+        vital(edge, "certificates", keeping).await;
+    }
+}
+
+async fn order_certificates(edge: &Edge) {
+    match (&edge.tls.acme, &edge.tls.certificates) {
+        (Some(acme), Some(certificates)) => {
+            acme::keep(acme, certificates, &edge.redis, &edge.clock, &edge.metrics).await;
+        }
+        _ => std::future::pending().await,
     }
 }

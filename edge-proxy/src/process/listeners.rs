@@ -19,7 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     edge::Edge,
-    process::socket_handoff::{self, Predecessor, Sockets},
+    process::{
+        readiness,
+        socket_handoff::{self, Predecessor, Sockets},
+    },
     sync::Mutex,
 };
 
@@ -106,6 +109,7 @@ impl Listeners {
 pub struct Listening<App> {
     service: listening::Service<App>,
     edge: Arc<Edge>,
+    listeners: Arc<Listeners>,
     closing: watch::Receiver<bool>,
     /// Whether it is for clients: then the process that served before is relieved once this one is ready for them.
     is_public: bool,
@@ -113,15 +117,15 @@ pub struct Listening<App> {
 
 impl<App> Listening<App> {
     /// For clients.
-    pub fn public(service: listening::Service<App>, edge: Arc<Edge>) -> Self {
-        let closing = edge.listeners.closing.subscribe();
-        Self { service, edge, closing, is_public: true }
+    pub fn public(service: listening::Service<App>, edge: Arc<Edge>, listeners: Arc<Listeners>) -> Self {
+        let closing = listeners.closing.subscribe();
+        Self { service, edge, listeners, closing, is_public: true }
     }
 
     /// For operators.
-    pub fn ops(service: listening::Service<App>, edge: Arc<Edge>) -> Self {
-        let closing = edge.listeners.closing_ops.subscribe();
-        Self { service, edge, closing, is_public: false }
+    pub fn ops(service: listening::Service<App>, edge: Arc<Edge>, listeners: Arc<Listeners>) -> Self {
+        let closing = listeners.closing_ops.subscribe();
+        Self { service, edge, listeners, closing, is_public: false }
     }
 }
 
@@ -129,10 +133,10 @@ impl<App> Listening<App> {
 impl<App: ServerApp + Send + Sync + 'static> Service for Listening<App> {
     async fn start_service(&mut self, fds: Option<ListenFds>, _shutdown: ShutdownWatch, listeners_per_fd: usize) {
         let table = fds.expect("Pingora gives its table of sockets to every service");
-        let listeners = &self.edge.listeners;
+        let listeners = &self.listeners;
         listeners.adopt(Arc::clone(&table));
         if self.is_public && listeners.is_successor() {
-            self.edge.ready_to_succeed().await;
+            readiness::wait(&self.edge).await;
             listeners.relieve();
         }
         Service::start_service(&mut self.service, Some(table), self.closing.clone(), listeners_per_fd).await;

@@ -3,8 +3,8 @@
 pub mod background;
 pub mod listeners;
 pub mod ops;
+pub mod readiness;
 pub mod reload;
-pub mod renewal;
 pub mod shutdown;
 pub mod socket_handoff;
 pub mod start;

@@ -7,7 +7,7 @@ use http::{Response, StatusCode, header};
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 use serde_json::json;
 
-use crate::edge::Edge;
+use crate::{edge::Edge, process::readiness};
 
 /// Serves `/metrics`, `/livez` and `/readyz`.
 pub struct Ops {
@@ -19,22 +19,11 @@ impl Ops {
         Self { edge }
     }
 
-    /// What keeps this edge from serving; nothing if it is ready. Not that it has no certificate of ACME yet: who is sent nothing for that
-    /// reason would not be asked by the authority either, and never have one.
-    fn unready(&self) -> Vec<&'static str> {
-        let edge = &self.edge;
-        let is_draining = edge.draining.is_cancelled().then_some("shutting down");
-        let knows_no_key =
-            (!edge.is_signature_known()).then_some("other edges do not know the key of this one's assertions yet");
-        let is_alone = (edge.zenzefi.in_use() == 0).then_some("the upstream cannot be reached");
-        [is_draining, edge.why_deaf(), knows_no_key, is_alone].into_iter().flatten().collect()
-    }
-
     /// The figures behind the reasons: seconds since the change feed was sound, and from the telling of the last change to its being
     /// taken in; `null` if it never was.
     fn readiness(&self) -> (StatusCode, String) {
         self.edge.measure();
-        let (reasons, metrics) = (self.unready(), &self.edge.metrics);
+        let (reasons, metrics) = (readiness::reasons(&self.edge), &self.edge.metrics);
         let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let feed = json!({ "silence_seconds": metrics.feed_silence.get(), "lag_seconds": metrics.feed_lag.get() });
         (status, json!({ "ready": reasons.is_empty(), "reasons": reasons, "feed": feed }).to_string())

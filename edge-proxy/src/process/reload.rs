@@ -52,7 +52,7 @@ impl Reload {
     }
 
     fn reload(&mut self, edge: &Edge) {
-        edge.reload_certificates();
+        edge.tls.reload();
         let config = match self.read() {
             Ok(config) => config,
             Err(error) => return tracing::error!(%error, "the options are wrong: all stay as they were"),

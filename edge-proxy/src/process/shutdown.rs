@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{edge::Edge, proxy::websocket::CLOSE_WITHIN, redis::Error};
+use crate::{edge::Edge, process::listeners::Listeners, proxy::websocket::CLOSE_WITHIN, redis::Error};
 
 /// How often a shutdown looks whether the last request has ended.
 const DRAIN_LOOKS_EVERY: Duration = Duration::from_millis(20);
@@ -25,7 +25,10 @@ enum Cause {
 
 /// Ends the process on SIGTERM or SIGINT, or once another has taken over: first nothing is accepted and no connection kept, and
 /// what is open gets its time to finish; then WebSockets are closed. A second signal ends at once, and so does the end of what is vital.
-pub struct Shutdown(pub Arc<Edge>);
+pub struct Shutdown {
+    pub edge: Arc<Edge>,
+    pub listeners: Arc<Listeners>,
+}
 
 #[async_trait]
 impl ShutdownSignalWatch for Shutdown {
@@ -36,7 +39,7 @@ impl ShutdownSignalWatch for Shutdown {
             _ = terminate.recv() => Cause::Told,
             _ = interrupt.recv() => Cause::Told,
             () = self.relieved() => Cause::Relieved,
-            () = self.0.failed.cancelled() => return ShutdownSignal::FastShutdown,
+            () = self.edge.lifecycle.failed.cancelled() => return ShutdownSignal::FastShutdown,
         };
         match cause {
             Cause::Told => tracing::info!("shutting down"),
@@ -46,7 +49,7 @@ impl ShutdownSignalWatch for Shutdown {
             () = self.drain(cause) => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            () = self.0.failed.cancelled() => {}
+            () = self.edge.lifecycle.failed.cancelled() => {}
         }
         ShutdownSignal::FastShutdown
     }
@@ -56,53 +59,52 @@ impl ShutdownSignalWatch for Shutdown {
 /// notice of, the process ends, and another is started that does better.
 pub async fn vital(edge: &Edge, task: &'static str, runs: impl Future<Output = ()>) {
     let ended = AssertUnwindSafe(runs).catch_unwind().await;
-    if ended.is_err() || !edge.stopped.is_cancelled() {
+    if ended.is_err() || !edge.lifecycle.stopped.is_cancelled() {
         tracing::error!(task, "a task ended by itself");
-        edge.failed.cancel();
+        edge.lifecycle.failed.cancel();
     }
 }
 
 impl Shutdown {
     async fn relieved(&self) {
-        match &self.0.config.upgrade_socket {
-            Some(path) => self.0.listeners.relieved(path).await,
+        match &self.edge.config.upgrade_socket {
+            Some(path) => self.listeners.relieved(path).await,
             None => std::future::pending().await,
         }
     }
 
     async fn drain(&self, cause: Cause) {
-        let Self(edge) = self;
-        edge.listeners.close();
+        let Self { edge, listeners } = self;
+        listeners.close();
         if cause == Cause::Relieved {
-            edge.listeners.close_ops();
+            listeners.close_ops();
         }
-        edge.draining.cancel();
+        edge.lifecycle.draining.cancel();
         // Nobody waits for a process that was relieved, so that connections that idle have all of the time to be used once more,
         // and learn then that they end.
         let nothing_is_open = until(|| cause == Cause::Told && edge.metrics.open_requests.get() == 0);
         let _ = tokio::time::timeout(Duration::from_secs(edge.config.drain_seconds), nothing_is_open).await;
-        edge.draining_ended.cancel();
-        edge.websockets.close();
+        edge.lifecycle.draining_ended.cancel();
+        edge.lifecycle.websockets.close();
         let closed = async {
-            edge.websockets.wait().await;
-            until(|| edge.meter.open_connections() == 0).await;
+            edge.lifecycle.websockets.wait().await;
+            until(|| edge.admission.usage.open_connections() == 0).await;
         };
         let _ = tokio::time::timeout(CLOSE_WITHIN * 3, closed).await;
         let told = tokio::time::timeout(TELL_WITHIN, tell_the_rest(edge)).await;
         if !matches!(told, Ok(Ok(()))) {
             tracing::error!("usage of the last moments could not be told");
         }
-        edge.stopped.cancel();
+        edge.lifecycle.stopped.cancel();
     }
 }
 
 /// What only this process knows goes out before it ends.
 async fn tell_the_rest(edge: &Edge) -> Result<(), Error> {
-    let Some(known) = edge.knowledge.get() else { return Ok(()) };
-    while known.settler.activate_owed().await > 0 {
+    while edge.admission.outcomes.activate_owed().await > 0 {
         tokio::time::sleep(DRAIN_LOOKS_EVERY).await;
     }
-    edge.meter.flush(&known.redis, true).await
+    edge.admission.usage.flush(&edge.redis, true).await
 }
 
 async fn until(holds: impl Fn() -> bool) {
@@ -116,10 +118,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::{
-        config::{Cli, Command},
-        process::listeners::Listeners,
-    };
+    use crate::config::{Cli, Command};
 
     const SOON: Duration = Duration::from_secs(5);
 
@@ -127,7 +126,12 @@ mod tests {
         let given = ["edge-proxy", "serve", "--redis-url=redis://localhost", "--zenzefi-url=https://zenzefi.test"];
         let cli = Cli::try_parse_from(given.iter().chain(&["--public-origin=https://gateway.test"])).expect("options");
         let Command::Serve(config) = cli.command else { panic!("another command") };
-        Arc::new(Edge::new(*config, Listeners::find(None).expect("no listeners")).expect("an edge"))
+        Arc::new(Edge::new(*config).expect("an edge"))
+    }
+
+    fn shutdown(edge: &Arc<Edge>) -> Shutdown {
+        let listeners = Arc::new(Listeners::find(None).expect("no listeners"));
+        Shutdown { edge: Arc::clone(edge), listeners }
     }
 
     #[tokio::test]
@@ -136,17 +140,17 @@ mod tests {
         for task in tasks {
             let edge = edge();
             vital(&edge, "a task", async { task() }).await;
-            let ended = tokio::time::timeout(SOON, Shutdown(Arc::clone(&edge)).recv()).await;
+            let ended = tokio::time::timeout(SOON, shutdown(&edge).recv()).await;
             assert!(matches!(ended, Ok(ShutdownSignal::FastShutdown)));
-            assert!(!edge.stopped.is_cancelled(), "the process says that it failed");
+            assert!(!edge.lifecycle.stopped.is_cancelled(), "the process says that it failed");
         }
     }
 
     #[tokio::test]
     async fn what_ends_once_all_is_told_is_no_failure() {
         let edge = edge();
-        edge.stopped.cancel();
+        edge.lifecycle.stopped.cancel();
         vital(&edge, "a task", async {}).await;
-        assert!(!edge.failed.is_cancelled());
+        assert!(!edge.lifecycle.failed.is_cancelled());
     }
 }

@@ -21,11 +21,10 @@ use crate::{
     edge::Edge,
     origin::Origin,
     process::{
-        background::Background,
+        background::{CertificateKeeper, State},
         listeners::{Listeners, Listening},
         ops::Ops,
         reload::Reload,
-        renewal::Renewal,
         shutdown::Shutdown,
     },
     proxy::Proxy,
@@ -57,10 +56,10 @@ const TLS_READ_BUFFER_BYTES: usize = 4096;
 pub fn run(config: Config, reload: Reload) -> Result<ExitCode, String> {
     let listeners = Listeners::find(config.upgrade_socket.as_deref());
     let listeners = listeners.map_err(|error| format!("UPGRADE_SOCKET: {error}"))?;
-    let edge = Arc::new(Edge::new(config, listeners)?);
-    check_listen(&edge, "EDGE_LISTEN", edge.config.edge_listen)?;
-    check_listen(&edge, "EDGE_OPS_LISTEN", edge.config.edge_ops_listen)?;
-    edge.config.tls.edge_tls_listen.map_or(Ok(()), |listen| check_listen(&edge, "EDGE_TLS_LISTEN", listen))?;
+    let (edge, listeners) = (Arc::new(Edge::new(config)?), Arc::new(listeners));
+    check_listen(&listeners, "EDGE_LISTEN", edge.config.edge_listen)?;
+    check_listen(&listeners, "EDGE_OPS_LISTEN", edge.config.edge_ops_listen)?;
+    edge.config.tls.edge_tls_listen.map_or(Ok(()), |listen| check_listen(&listeners, "EDGE_TLS_LISTEN", listen))?;
     let threads = match edge.config.edge_threads {
         Some(threads) => usize::from(threads),
         None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -70,19 +69,21 @@ pub fn run(config: Config, reload: Reload) -> Result<ExitCode, String> {
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
 
-    let knowledge = server.add_service(background_service("knowledge", Background::new(Arc::clone(&edge), reload)));
-    let proxy = server.add_service(Listening::public(proxy_service(&edge, &server)?, Arc::clone(&edge)));
-    proxy.add_dependency(&knowledge);
-    server.add_service(background_service("renewal", Renewal(Arc::clone(&edge)))).add_dependency(&knowledge);
+    let state = server.add_service(background_service("state", State::new(Arc::clone(&edge), reload)));
+    let proxy = proxy_service(&edge, &server)?;
+    let proxy = server.add_service(Listening::public(proxy, Arc::clone(&edge), Arc::clone(&listeners)));
+    proxy.add_dependency(&state);
+    let certificates = background_service("certificates", CertificateKeeper(Arc::clone(&edge)));
+    server.add_service(certificates).add_dependency(&state);
     let mut ops = Service::new("ops".to_owned(), HttpServer::new_app(Ops::new(Arc::clone(&edge))));
     ops.threads = Some(1);
     ops.add_tcp(&edge.config.edge_ops_listen.to_string());
-    server.add_service(Listening::ops(ops, Arc::clone(&edge)));
+    server.add_service(Listening::ops(ops, Arc::clone(&edge), Arc::clone(&listeners)));
 
     let upstreams = edge.config.zenzefi_url.iter().map(Origin::to_string).collect::<Vec<_>>().join(", ");
     tracing::info!(listen = %edge.config.edge_listen, upstreams, "serving");
-    server.run(RunArgs { shutdown_signal: Box::new(Shutdown(Arc::clone(&edge))) });
-    if edge.stopped.is_cancelled() {
+    server.run(RunArgs { shutdown_signal: Box::new(Shutdown { edge: Arc::clone(&edge), listeners }) });
+    if edge.lifecycle.stopped.is_cancelled() {
         tracing::info!("stopped");
         return Ok(ExitCode::SUCCESS);
     }
@@ -91,8 +92,8 @@ pub fn run(config: Config, reload: Reload) -> Result<ExitCode, String> {
 }
 
 /// Says at once what Pingora would try again for half a minute, and then panic about.
-fn check_listen(edge: &Edge, option: &str, listen: SocketAddr) -> Result<(), String> {
-    if edge.listeners.inherits(&listen.to_string()) {
+fn check_listen(listeners: &Listeners, option: &str, listen: SocketAddr) -> Result<(), String> {
+    if listeners.inherits(&listen.to_string()) {
         return Ok(());
     }
     let bound = std::net::TcpListener::bind(listen);
@@ -148,7 +149,7 @@ fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<ProxyService, Stri
     h2.initial_window_size(H2_STREAM_WINDOW_BYTES).initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES);
     h2.max_header_list_size(edge.config.limits.max_head_bytes);
     proxy.h2_options = Some(h2);
-    let cuttable = Cuttable::new(proxy, Arc::clone(&edge.cuts), edge.draining_ended.clone());
+    let cuttable = Cuttable::new(proxy, Arc::clone(&edge.cutoffs), edge.lifecycle.draining_ended.clone());
     let (limits, patience) = (edge.config.limits.head_limits(), edge.config.limits.patience());
     let gated = StrictHttp1::new(cuttable, Settings { limits, patience, metrics: Arc::clone(&edge.metrics) });
     let introduction = edge.config.proxy_protocol();
@@ -163,7 +164,7 @@ fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<ProxyService, Stri
     };
     service.add_listener(listener(edge.config.edge_listen, READ_BUFFER_BYTES));
     let config = &edge.config;
-    if let (Some(listen), Some(certificates)) = (config.tls.edge_tls_listen, &edge.certificates) {
+    if let (Some(listen), Some(certificates)) = (config.tls.edge_tls_listen, &edge.tls.certificates) {
         // TLS 1.2 and 1.3, by Mozilla's list.
         let tls = TlsSettings::with_callbacks(Box::new(Chooser(Arc::clone(certificates))));
         let mut tls = tls.map_err(|error| format!("EDGE_TLS_LISTEN: {}", error.etype().as_str()))?;

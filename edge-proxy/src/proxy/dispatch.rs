@@ -46,7 +46,7 @@ pub enum Action {
 pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<Action, Rejection> {
     note_target(session, ctx)?;
     check_size(session.req_header(), &edge.config.limits.head_limits(), edge.config.limits.max_body_bytes)?;
-    if let Some(challenge) = edge.acme.as_ref().and_then(|_| route::acme_challenge(&ctx.record.path)) {
+    if let Some(challenge) = edge.tls.acme.as_ref().and_then(|_| route::acme_challenge(&ctx.record.path)) {
         // Whoever asks, by whatever port: authorities name no addresses, and look at port 80.
         let challenge = challenge.to_owned();
         ctx.record.route = "challenge";
@@ -54,7 +54,7 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
     }
     if edge.config.tls.https_redirect && !is_tls(session) {
         let head = session.req_header();
-        let is_plain = || edge.routes.is_plain(&ctx.record.path) && !is_for_console(edge, head);
+        let is_plain = || edge.site.routes.is_plain(&ctx.record.path) && !is_for_console(edge, head);
         if !is_plain() {
             return to_https(edge, head);
         }
@@ -62,14 +62,14 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
     let request = Arc::new(read_head(edge, session, ctx)?);
     ctx.facts = Some(Arc::clone(&request));
     let path = Arc::clone(&ctx.record.path);
-    let route = if request.is_console { Route::Console } else { edge.routes.of(&path) };
+    let route = if request.is_console { Route::Console } else { edge.site.routes.of(&path) };
     ctx.record.route = route.class();
     // Whether this edge is well is told to everybody, at all times.
     if route != Route::Health {
-        if request.client.is_some_and(|client| !edge.may_come(client)) {
+        if request.client.is_some_and(|client| !edge.admission.entrance.admits(client)) {
             return Err(Rejection::ClientBlocked);
         }
-        if edge.is_full() {
+        if edge.admission.entrance.is_full() {
             return Err(Rejection::Full);
         }
     }
@@ -104,9 +104,9 @@ async fn answer(
         Route::TakeOver => browser::take_over(edge, session, request).await,
         Route::Language => browser::language(edge, session, request),
         Route::WhoAmI => session::whoami(edge, session, request).await,
-        Route::Stylesheet => browser::asset(&edge.assets.style, session),
-        Route::Icon => browser::asset(&edge.assets.icon, session),
-        Route::TimeLeftScript => browser::asset(&edge.assets.time_left, session),
+        Route::Stylesheet => browser::asset(&edge.pages.assets.style, session),
+        Route::Icon => browser::asset(&edge.pages.assets.icon, session),
+        Route::TimeLeftScript => browser::asset(&edge.pages.assets.time_left, session),
         Route::KeySet => session::key_set(edge, session),
         Route::Misspelled => Err(Rejection::MisspelledPath),
         Route::NotFound | Route::Control | Route::Console | Route::Upstream { .. } => Err(Rejection::NotFound),
@@ -130,7 +130,7 @@ fn to_https(edge: &Edge, head: &RequestHeader) -> Result<Action, Rejection> {
     }
     let named = named_host(head).and_then(|host| Origin::of_host(false, host)).ok_or(Rejection::WrongHost)?;
     // Whatever the ports: those of the two listeners differ.
-    let secure = edge.served_origins().find(|origin| origin.is_https() && origin.host() == named.host());
+    let secure = edge.site.served_origins().find(|origin| origin.is_https() && origin.host() == named.host());
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let target = format!("{}{target}", secure.ok_or(Rejection::WrongHost)?);
     LocalResponse::permanent_redirect(&target).map(Action::LocalResponse).ok_or(Rejection::Fault)
@@ -144,9 +144,9 @@ fn read_head(edge: &Edge, session: &Session, ctx: &RequestCtx) -> Result<Facts, 
     Ok(Facts {
         id: ctx.record.id,
         client: connection::client_address(session, &edge.config.trusted_proxies),
-        is_console: edge.console.as_ref() == Some(&public),
+        is_console: edge.site.console.as_ref() == Some(&public),
         public,
-        publics: Arc::clone(&edge.public_origins),
+        publics: Arc::clone(&edge.site.public_origins),
         local: local.filter(Origin::is_loopback),
         looked_up: LookedUp::default(),
     })
@@ -174,7 +174,7 @@ fn check_size(head: &RequestHeader, limits: &Limits, max_body_bytes: u64) -> Res
 
 /// Whether a request is for the host that shows the console.
 fn is_for_console(edge: &Edge, head: &RequestHeader) -> bool {
-    let console = edge.console.as_ref();
+    let console = edge.site.console.as_ref();
     console.is_some_and(|console| named_host(head).is_some_and(|host| console.is_named_by(host)))
 }
 
@@ -182,11 +182,11 @@ fn is_for_console(edge: &Edge, head: &RequestHeader) -> bool {
 fn public_origin(edge: &Edge, is_tls: bool, head: &RequestHeader) -> Option<Origin> {
     let host = named_host(head)?;
     // As nearly every request spells it; to read it as an origin takes long.
-    let spelled_so = edge.served_origins().find(|origin| origin.authority() == host);
-    match spelled_so.or_else(|| edge.served_origins().find(|origin| origin.is_named_by(host))) {
+    let spelled_so = edge.site.served_origins().find(|origin| origin.authority() == host);
+    match spelled_so.or_else(|| edge.site.served_origins().find(|origin| origin.is_named_by(host))) {
         Some(origin) => Some(origin.clone()),
         // Only DEBUG lets this list be empty.
-        None if edge.public_origins.is_empty() => Origin::of_host(is_tls, host),
+        None if edge.site.public_origins.is_empty() => Origin::of_host(is_tls, host),
         None => None,
     }
 }
@@ -218,7 +218,7 @@ async fn admit_upstream(
     let is_upgrade = is_websocket(head);
     let query = query.map(credential::strip_query).unwrap_or_default();
     if has_query_token && !is_upgrade {
-        let (held, candidate) = Box::pin(edge.choose(candidates, request)).await?;
+        let (held, candidate) = Box::pin(edge.admission.choose(candidates, request)).await?;
         if candidate.source == Source::Query {
             policy::authorize(edge.config.device_policy, true, held.scope, &[path])?;
             return sign_in_by_query(edge, &head.headers, request, &candidate, &held, path, query.as_deref());
@@ -251,14 +251,14 @@ async fn admit_with(
     };
     if scopes.is_empty() {
         // No token opens this; but a bad one is told so first, and nothing is taken for it.
-        let (held, candidate) = Box::pin(edge.choose(candidates, request)).await?;
+        let (held, candidate) = Box::pin(edge.admission.choose(candidates, request)).await?;
         check(&candidate)?;
         return Err(policy::authorize(policy, from.is_named, held.scope, &paths).err().unwrap_or(Rejection::Fault));
     }
     let agent = head.headers.get(header::USER_AGENT);
     let opens = if is_upgrade { RequestKind::WebSocket } else { RequestKind::Request };
     let caller = Caller { from: from.clone(), scopes, paths: &paths, request, agent, opens };
-    let (permit, candidate) = edge.admit(candidates, &caller, check).await?;
+    let (permit, candidate) = edge.admission.admit(candidates, &caller, check).await?;
     let target = with_query(path, query);
     let is_header = candidate.source == Source::Header;
     let is_api_client = is_header && request.local.is_none();

@@ -32,13 +32,13 @@ impl From<Rejection> for Failure {
 /// Opens a connection to the upstream that nothing else uses; `ctx` then knows at which address.
 pub async fn connect(edge: &Edge, ctx: &mut RequestCtx) -> Result<UpstreamSession, Rejection> {
     loop {
-        if let Ok(peer) = edge.zenzefi.peer(&mut ctx.attempt, ConnectionKind::Exchange).await {
-            if let Ok((session, _)) = edge.tunnels.get_http_session(&peer).await {
+        if let Ok(peer) = edge.upstream.peer(&mut ctx.attempt, ConnectionKind::Exchange).await {
+            if let Ok((session, _)) = edge.dedicated.get_http_session(&peer).await {
                 return Ok(session);
             }
             ctx.attempt.failed();
         }
-        if !edge.zenzefi.has_untried(&ctx.attempt) {
+        if !edge.upstream.has_untried(&ctx.attempt) {
             return Err(broken(ctx, Rejection::UpstreamUnreachable));
         }
         edge.metrics.upstream_retries.inc();
@@ -68,7 +68,7 @@ pub async fn answer(
     upstream: &mut UpstreamSession,
     ctx: &mut RequestCtx,
 ) -> Result<StatusCode, Rejection> {
-    let answer = tokio::time::timeout(edge.zenzefi.timeout(), read_head(upstream)).await;
+    let answer = tokio::time::timeout(edge.upstream.timeout(), read_head(upstream)).await;
     let answer =
         answer.map_err(|_| Rejection::UpstreamSilent).and_then(|head| head.ok_or(Rejection::UpstreamUnreachable));
     let (mut head, ends) = answer.map_err(|denied| broken(ctx, denied))?;
@@ -84,7 +84,7 @@ pub async fn answer(
         // Its length is not known any more.
         head.insert_header(header::TRANSFER_ENCODING, "chunked").map_err(|_| Rejection::Fault)?;
     }
-    headers::from_upstream(&mut head, asked, request, admitted, &edge.spellings).map_err(|_| Rejection::Fault)?;
+    headers::from_upstream(&mut head, asked, request, admitted, &edge.rewriting).map_err(|_| Rejection::Fault)?;
     if let Some(strict) = headers::strict_transport(edge, session) {
         head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict).map_err(|_| Rejection::Fault)?;
     }
@@ -110,7 +110,7 @@ pub async fn pass_body(
     if session.req_header().method == Method::HEAD {
         return Ok(());
     }
-    upstream.read_timeout = Some(edge.zenzefi.timeout());
+    upstream.read_timeout = Some(edge.upstream.timeout());
     loop {
         let (body, ends) = match upstream.read_response_task().await {
             Ok(HttpTask::Body(body, ends)) => (body, ends),

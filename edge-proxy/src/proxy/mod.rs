@@ -123,7 +123,7 @@ impl ProxyHttp for Proxy {
     async fn early_request_filter(&self, session: &mut Session, _ctx: &mut RequestCtx) -> pingora::Result<()> {
         // Pingora keeps an idle connection for ever unless told; one that the client wants closed is closed.
         let keepalive = session.get_keepalive().map(|_| self.edge.config.limits.idle_timeout_seconds);
-        session.set_keepalive(keepalive.filter(|_| !self.edge.draining.is_cancelled()));
+        session.set_keepalive(keepalive.filter(|_| !self.edge.lifecycle.draining.is_cancelled()));
         expect_taken(session, self.edge.config.limits.send_timeout(), 0);
         Ok(())
     }
@@ -141,7 +141,7 @@ impl ProxyHttp for Proxy {
             Ok(Action::LocalResponse(answer)) => Box::pin(self.send(session, ctx, answer)).await.map(|()| true),
             Ok(Action::Forward(target)) => {
                 if let Target::Upstream(admitted) = &target {
-                    cutoff::arm(&admitted.permit, Duration::ZERO);
+                    cutoff::arm(&admitted.permit.held, admitted.permit.address, Duration::ZERO);
                 }
                 ctx.target = Some(target);
                 // Only a WebSocket may leave HTTP, and it does not come this way.
@@ -152,13 +152,13 @@ impl ProxyHttp for Proxy {
                 Ok(false)
             }
             Ok(Action::Tunnel(admitted)) => {
-                cutoff::arm(&admitted.permit, websocket::CLOSE_WITHIN * 2);
+                cutoff::arm(&admitted.permit.held, admitted.permit.address, websocket::CLOSE_WITHIN * 2);
                 ctx.target = Some(Target::Upstream(admitted));
                 let ran = Box::pin(websocket::run(&self.edge, session, ctx)).await;
                 Box::pin(self.finish_exchange(session, ctx, ran)).await
             }
             Ok(Action::WithTrailers(admitted)) => {
-                cutoff::arm(&admitted.permit, Duration::ZERO);
+                cutoff::arm(&admitted.permit.held, admitted.permit.address, Duration::ZERO);
                 ctx.target = Some(Target::Upstream(admitted));
                 self.watch_body(session, ctx);
                 let ran = Box::pin(trailers::run(&self.edge, session, ctx)).await;
@@ -182,7 +182,7 @@ impl ProxyHttp for Proxy {
                 let control = self.edge.control.as_ref().expect("this route exists only where it is configured");
                 control.peer(purpose).await
             }
-            _ => self.edge.zenzefi.peer(&mut ctx.attempt, purpose).await,
+            _ => self.edge.upstream.peer(&mut ctx.attempt, purpose).await,
         };
         peer.map(Box::new)
             .map_err(|error| Error::because(ErrorType::ConnectError, "resolving the upstream", error).into_up())
@@ -263,7 +263,7 @@ impl ProxyHttp for Proxy {
             let status = denied.status().as_u16();
             Error::explain(ErrorType::HTTPStatus(status), "the token's clock could not be started")
         })?;
-        headers::from_upstream(head, session.req_header(), request, admitted, &self.edge.spellings)?;
+        headers::from_upstream(head, session.req_header(), request, admitted, &self.edge.rewriting)?;
         if let Some(strict) = strict {
             head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict)?;
         }
@@ -314,7 +314,7 @@ impl ProxyHttp for Proxy {
     ) -> Box<Error> {
         ctx.attempt.failed();
         // Nothing of it was sent, so any request may go elsewhere.
-        let goes_elsewhere = ctx.admitted().is_some() && self.edge.zenzefi.has_untried(&ctx.attempt);
+        let goes_elsewhere = ctx.admitted().is_some() && self.edge.upstream.has_untried(&ctx.attempt);
         self.repeat(ctx, &mut error, goes_elsewhere);
         error
     }
@@ -333,7 +333,7 @@ impl ProxyHttp for Proxy {
         if is_lost && !client_reused {
             ctx.attempt.failed();
         }
-        let has_elsewhere = ctx.admitted().is_some() && self.edge.zenzefi.has_untried(&ctx.attempt);
+        let has_elsewhere = ctx.admitted().is_some() && self.edge.upstream.has_untried(&ctx.attempt);
         let repeats = is_lost && (client_reused || has_elsewhere) && may_repeat(session, &error);
         self.repeat(ctx, &mut error, repeats);
         error

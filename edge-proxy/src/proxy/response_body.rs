@@ -61,14 +61,14 @@ impl ResponseBody {
             return Ok(None);
         }
         let mut work = match (shown, plan.text) {
-            (Some(shown), Some(text)) => work(text, &edge.spellings, shown),
+            (Some(shown), Some(text)) => work(text, &edge.rewriting, shown),
             _ => Transforms::default(),
         };
         if let Some(shown) = shown.filter(|_| admitted.gets_notice && plan.text == Some(Text::Html))
             && is_shown_as_page(asked, head)
             && headers::admit_script(head, shown)?
         {
-            let script = format!("<script src=\"{}\" defer></script>", edge.assets.time_left.address());
+            let script = format!("<script src=\"{}\" defer></script>", edge.pages.assets.time_left.address());
             work.notice = Some(Notice::new(script.into()));
         }
         let passage = Transcoder::new(plan.from, plan.to, work).map_err(broken)?;

@@ -48,7 +48,7 @@ pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Re
     read_raw(session.req_header_mut())?;
     permit.sent();
     // The bound on each write: an upstream that takes nothing is as good as silent.
-    let written = tokio::time::timeout(edge.zenzefi.timeout(), stream.write_all(&wire)).await;
+    let written = tokio::time::timeout(edge.upstream.timeout(), stream.write_all(&wire)).await;
     let written = written
         .map_err(|_| Rejection::UpstreamSilent)
         .and_then(|done| done.map_err(|_| Rejection::UpstreamUnreachable));
@@ -102,7 +102,7 @@ async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8], edge: &Edge
         stream.write_all(bytes).await?;
         stream.flush().await
     };
-    let written = tokio::time::timeout(edge.zenzefi.timeout(), written).await;
+    let written = tokio::time::timeout(edge.upstream.timeout(), written).await;
     written.map_err(|_| Rejection::UpstreamSilent)?.map_err(|_| Rejection::UpstreamUnreachable)
 }
 

@@ -21,9 +21,10 @@ use uuid::Uuid;
 pub use crate::tls::acme_store::Folder;
 
 use crate::{
-    edge::Edge,
+    clock::Clock,
     redis::Redis,
-    tls::certificates::{Certified, Files, Need},
+    telemetry::metrics::Metrics,
+    tls::certificates::{Certificates, Certified, Files, Need},
 };
 
 /// How long one order may take in all: less than a turn lasts.
@@ -69,19 +70,16 @@ enum Looked {
     Left,
 }
 
-/// Gets a certificate where there is none, and another when two thirds of its time are over. Never returns.
-pub async fn keep(edge: &Edge) {
-    let (Some(acme), Some(certificates)) = (&edge.acme, &edge.certificates) else {
-        return std::future::pending().await;
-    };
-    let orders = &edge.metrics.acme_orders;
+/// Gets a certificate from this authority where there is none, and another when two thirds of its time are over. Never returns.
+pub async fn keep(acme: &Acme, certificates: &Certificates, redis: &Redis, clock: &Clock, metrics: &Metrics) {
+    let orders = &metrics.acme_orders;
     if let Err(error) = acme.folder.remove_leftovers() {
         tracing::warn!(%error, "ACME_FOLDER: what crashes have left there stays");
     }
     loop {
         // Without Redis nothing can be ordered, and the time is not known.
-        edge.redis().wait_until_connected().await;
-        let Some(now) = edge.clock.now_seconds() else {
+        redis.wait_until_connected().await;
+        let Some(now) = clock.now_seconds() else {
             tokio::time::sleep(TURN_LOOKS_EVERY).await;
             continue;
         };
@@ -96,7 +94,7 @@ pub async fn keep(edge: &Edge) {
             continue;
         }
         // Whatever an authority says ends no more than the order.
-        let ordered = AssertUnwindSafe(acme.order_in_turn(edge.redis(), now)).catch_unwind().await;
+        let ordered = AssertUnwindSafe(acme.order_in_turn(redis, now)).catch_unwind().await;
         match ordered.unwrap_or_else(|_| Err("the order panicked".into())) {
             Ok(Looked::Ordered) => {
                 orders.with_label_values(&["issued"]).inc();

@@ -6,17 +6,11 @@
 
 mod framing;
 pub mod head;
+mod settings;
 mod stream;
+mod turn;
 
-use std::{
-    io::Cursor,
-    mem,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{io::Cursor, mem, sync::Arc};
 
 use async_trait::async_trait;
 use pingora::{
@@ -26,33 +20,19 @@ use pingora::{
     server::ShutdownWatch,
 };
 
-use crate::{
-    rejection::Rejection,
-    response::LocalResponse,
-    telemetry::{access_log::AccessRecord, metrics::Metrics},
-};
-use head::Limits;
+pub use settings::{HeadTimeouts, Settings};
 pub use stream::Raw;
 use stream::ValidatingStream;
+use turn::RequestTurn;
 
 tokio::task_local! {
     static TURN: Arc<RequestTurn>;
 }
 
-/// Says when the next request of a connection may begin.
-#[derive(Debug, Default)]
-struct RequestTurn(AtomicBool);
-
-impl RequestTurn {
-    fn take(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
-    }
-}
-
 /// Lets the next HTTP/1 request of the connection that this task serves through the gate. Without a gate it does nothing.
 pub fn begin_request() {
     // Ignored where no gate stands.
-    let _ = TURN.try_with(|turn| turn.0.store(true, Ordering::Relaxed));
+    let _ = TURN.try_with(|turn| turn.begin());
 }
 
 /// Takes the connection of an HTTP/1 request out from under Pingora, once it carries HTTP no more: the session is left with one on which
@@ -62,32 +42,6 @@ pub fn take_over(session: &mut Session) -> Option<Raw> {
     match mem::replace(session.as_downstream_mut(), nothing) {
         ServerSession::H1(taken) => Some(taken.into_inner().into_any().downcast::<ValidatingStream>().ok()?.into_raw()),
         _ => None,
-    }
-}
-
-/// How long a client may take.
-#[derive(Clone, Copy, Debug)]
-pub struct HeadTimeouts {
-    /// From the first byte of a head to its last, and from the first moment of a connection to its first head's last byte.
-    pub head: Duration,
-    /// Between two requests.
-    pub idle: Duration,
-}
-
-/// What the gate goes by.
-pub struct Settings {
-    pub limits: Limits,
-    pub patience: HeadTimeouts,
-    pub metrics: Arc<Metrics>,
-}
-
-impl Settings {
-    /// The answer to what is refused at the gate, as it goes over the wire. It is logged and counted as any request is.
-    fn refuse(&self, denied: &Rejection) -> Vec<u8> {
-        let mut record = AccessRecord::begin(Arc::clone(&self.metrics));
-        let answer = LocalResponse::problem(denied);
-        record.answered(answer.status(), answer.refused());
-        answer.last_on_wire(&record.id_text())
     }
 }
 

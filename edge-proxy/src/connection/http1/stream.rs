@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_util::io::poll_read_buf;
 
-use super::{RequestTurn, Settings, framing::Framing, head};
+use super::{framing::Framing, head, settings::Settings, turn::RequestTurn};
 use crate::rejection::Rejection;
 
 /// How HTTP/2 begins without TLS (RFC 9113 §3.4).

@@ -101,7 +101,7 @@ pub async fn run(edge: &Arc<Edge>, session: &mut Session, ctx: &mut RequestCtx) 
         ctx: ctx.hand_over(),
     };
     tunnel.begin(client.came.freeze(), early);
-    edge.websockets.spawn(tunnel.run(Arc::clone(edge), admitted.permit));
+    edge.lifecycle.websockets.spawn(tunnel.run(Arc::clone(edge), admitted.permit));
     Ok(())
 }
 
@@ -170,10 +170,10 @@ impl Tunnel {
             // Before what would go on for as long as something comes.
             biased;
             ended = permit.ended() => {
-                edge.cuts.note(ended);
+                edge.cutoffs.note(ended);
                 Some(Close::of(ended.ending))
             }
-            () = edge.draining_ended.cancelled() => Some(Close::GOING_AWAY),
+            () = edge.lifecycle.draining_ended.cancelled() => Some(Close::GOING_AWAY),
             () = self.carry() => None,
         };
         if let Some(close) = close {

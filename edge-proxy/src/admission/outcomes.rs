@@ -1,0 +1,127 @@
+//! What requests leave behind: admissions to be settled, and activations that could not be recorded yet.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use shared::redis::calls::LeaseOutcome;
+use tokio::sync::{Notify, mpsc};
+use uuid::Uuid;
+
+use crate::{
+    clock::Clock,
+    grants::{Grants, evaluate::GrantError, live::LiveGrant, release::Settlements},
+    redis::{AdmissionOutcome, Redis},
+    sync::{Mutex, MutexGuard},
+    usage::UsageMeter,
+};
+
+/// How many are made at once.
+const AT_ONCE: usize = 256;
+/// How long to wait before an activation that could not be recorded is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// An activation that a request left behind: of which grant, and when by Redis' clock.
+struct Owed {
+    held: Arc<LiveGrant>,
+    used_at_ms: Option<i64>,
+}
+
+/// Works off in the background what requests leave behind.
+pub struct OutcomeWorker {
+    grants: Arc<Grants>,
+    usage: Arc<UsageMeter>,
+    clock: Arc<Clock>,
+    settlements: Settlements,
+    /// Taken by the one run.
+    queued: Mutex<Option<mpsc::Receiver<AdmissionOutcome>>>,
+    /// At most one for each token that is ready, the earliest.
+    owed: Mutex<HashMap<Uuid, Owed>>,
+    is_owing: Notify,
+}
+
+impl OutcomeWorker {
+    /// Nothing is owed yet.
+    pub fn new(
+        grants: Arc<Grants>,
+        usage: Arc<UsageMeter>,
+        clock: Arc<Clock>,
+        settlements: Settlements,
+        queued: mpsc::Receiver<AdmissionOutcome>,
+    ) -> Self {
+        let queued = Mutex::new(Some(queued));
+        Self { grants, usage, clock, settlements, queued, owed: Mutex::default(), is_owing: Notify::new() }
+    }
+
+    pub fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
+    pub fn usage(&self) -> &UsageMeter {
+        &self.usage
+    }
+
+    /// Works off what is queued, and records what is owed, until dropped. It may run once.
+    pub async fn run(&self, redis: &Redis) {
+        let mut queued = self.queued.lock().take().expect("outcomes are worked off by one task");
+        let settling = async {
+            let mut batch = Vec::new();
+            while queued.recv_many(&mut batch, AT_ONCE).await > 0 {
+                let settled = join_all(batch.iter().map(|settlement| redis.settle(settlement))).await;
+                let failures = settled.iter().filter(|settled| settled.is_err()).count();
+                if failures > 0 {
+                    tracing::warn!(failures, "leases and claims of requests that ended were left to lapse");
+                }
+                batch.clear();
+            }
+        };
+        let activating = async {
+            loop {
+                self.is_owing.notified().await;
+                while self.activate_owed().await > 0 {
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+            }
+        };
+        tokio::join!(settling, activating);
+    }
+
+    /// Records what is owed; how much still is.
+    pub async fn activate_owed(&self) -> usize {
+        let owed: Vec<_> = self.lock_owed().values().map(|owed| (Arc::clone(&owed.held), owed.used_at_ms)).collect();
+        for some in owed.chunks(AT_ONCE) {
+            join_all(some.iter().map(|(held, used_at_ms)| self.activate(held, *used_at_ms))).await;
+        }
+        self.lock_owed().len()
+    }
+
+    async fn activate(&self, held: &LiveGrant, used_at_ms: Option<i64>) {
+        match self.grants.activate(held, used_at_ms).await {
+            Ok(at_ms) => self.usage.activated(held.token_id, at_ms),
+            // Over, refunded or revoked: nothing is owed any more.
+            Err(GrantError::Invalid(_) | GrantError::Refused(_)) => {}
+            Err(GrantError::Unavailable) => return,
+        }
+        self.lock_owed().remove(&held.token_id);
+    }
+
+    /// Notes that a request of this ready token may have been used, and that its clock must start.
+    pub fn owe_activation(&self, held: Arc<LiveGrant>) {
+        let used_at_ms = self.clock.now_ms();
+        self.lock_owed().entry(held.token_id).or_insert(Owed { held, used_at_ms });
+        self.is_owing.notify_one();
+    }
+
+    /// Has this settled soon: the claim that ends, whether the upstream failed a request for nothing, and what becomes of the lease.
+    pub fn settle(&self, held: &LiveGrant, claim: Option<Uuid>, is_fault: bool, lease: LeaseOutcome) {
+        let (Some(device), Some(session)) = (&held.key.device, held.lease) else { return };
+        // What an owed activation needs stands until it is recorded, which ends it too.
+        let claim = claim.filter(|_| !self.lock_owed().contains_key(&held.token_id));
+        let device = device.clone();
+        let session_id = session.session_id;
+        self.settlements.push(AdmissionOutcome { token_id: held.token_id, device, session_id, claim, is_fault, lease });
+    }
+
+    fn lock_owed(&self) -> MutexGuard<'_, HashMap<Uuid, Owed>> {
+        self.owed.lock()
+    }
+}
