@@ -20,14 +20,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    RunError,
-    api::{self},
-    config::{self, CommonOptions, Config, ConfigError, DatabaseOptions, ServeOptions, TokenOptions},
-    db::{
-        self,
-        access_token::{self, Hour},
-        transaction::Difference,
-    },
+    api,
+    config::{self, CommonOptions, Config, ConfigError, DatabaseOptions, ServeOptions, TokenHour, TokenOptions},
+    db::{self, access_token, transaction::Difference},
     domain::{
         self,
         access::{self, Attempt},
@@ -37,6 +32,7 @@ use crate::{
         passwords::Passwords,
     },
     input::{Email, FullName, Method, NewPassword, RequestPath, Scalar, Username},
+    run::{self, RunError},
     server::reload::{CHANGEABLE, Options, Reload},
     telemetry,
 };
@@ -286,7 +282,7 @@ async fn serve(config: Config, reload: Reload) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?);
-    let mut running = std::pin::pin!(crate::run(config, (reload, hangups), listener, ops_listener, stop.clone()));
+    let mut running = std::pin::pin!(run::run(config, (reload, hangups), listener, ops_listener, stop.clone()));
     loop {
         tokio::select! {
             done = &mut running => return done.map_err(|error| match error {
@@ -374,7 +370,12 @@ fn read_password() -> Result<NewPassword, Failure> {
     NewPassword::check(text).map_err(|fault| Failure::Option(format!("password: {fault}")))
 }
 
-async fn access(database: &DatabaseOptions, hour: Hour, token_id: Uuid, attempt: &Attempt<'_>) -> Result<(), Failure> {
+async fn access(
+    database: &DatabaseOptions,
+    hour: TokenHour,
+    token_id: Uuid,
+    attempt: &Attempt<'_>,
+) -> Result<(), Failure> {
     let pool = db::connect(database.url()?.expose(), 1).await.map_err(failed)?;
     let owned = access_token::find(&pool, token_id).await.map_err(failed)?;
     let owned = owned.ok_or_else(|| Failure::Failed("there is no such token".to_owned()))?;

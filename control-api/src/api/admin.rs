@@ -17,12 +17,13 @@ use super::{
     error::ApiError,
     tokens::{Restrict, Restricted, Token, pending},
 };
-use crate::input::{Flag, Id, Limit, Networks, Offset, Reason, Search, Timestamp, Znc};
 use crate::{
-    App, console,
+    app::App,
     db::{access_token, user},
     domain::administration,
-    jobs::outbox_relay,
+    input::{Flag, Id, Limit, Networks, Offset, Reason, Search, Timestamp, Znc},
+    links::password_link,
+    publish,
 };
 
 pub struct Admin;
@@ -190,7 +191,7 @@ impl Admin {
         let user_id = id.0.0;
         let link = administration::draw_password_link(&app.db, &superuser.0, user_id, Utc::now()).await?;
         tracing::info!(by = %superuser.0.user.id, %user_id, "a password link was drawn");
-        let url = console::password_url(&app.config.control_origin, &link.code);
+        let url = password_link(&app.config.control_origin, &link.code);
         Ok(Json(PasswordLink { url, expires_at: Timestamp(link.expires_at) }))
     }
 
@@ -248,7 +249,7 @@ impl Admin {
         let id = id.0.0;
         administration::restrict_token(db, config.hour, &superuser.0, id, body.0.into()).await?;
         tracing::info!(by = %superuser.0.user.id, token_id = %id, "a token was restricted");
-        let delivery = outbox_relay::deliver(db, publisher, id).await;
+        let delivery = publish::deliver(db, publisher, id).await;
         let owned = access_token::find(db, id).await?.ok_or(crate::domain::Error::TokenNotFound)?;
         let token = Token::new(&owned.token, config.hour, owned.user_is_active, Utc::now());
         Ok(Json(Restricted::new(token, delivery)))
@@ -266,7 +267,7 @@ impl Admin {
         let id = id.0.0;
         administration::revoke_token(db, &superuser.0, id).await?;
         tracing::info!(by = %superuser.0.user.id, token_id = %id, "a token was revoked");
-        let delivery = outbox_relay::deliver(db, publisher, id).await;
+        let delivery = publish::deliver(db, publisher, id).await;
         Ok(Json(Revoked {
             revoked: true,
             token_id: Id(id),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Tag, auth_guard::Superuser, error::ApiError};
 use crate::input::{Id, Limit, Name, Offset, Timestamp, Znc};
 use crate::{
-    App,
+    app::App,
     db::{audit_log, transaction::Difference},
     domain::ledger,
 };

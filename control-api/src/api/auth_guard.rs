@@ -1,34 +1,20 @@
 //! Rights as types: a handler that takes a [`CurrentUser`] or a [`Superuser`] cannot run without one.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use poem::{Request, Result};
 use poem_openapi::{SecurityScheme, auth::Bearer};
-use uuid::Uuid;
 
 use super::error::ApiError;
 use crate::{
-    App,
+    app::App,
     domain::{
         self,
         accounts::{self, Session},
         audit::Origin,
     },
+    http::caller::RequestUser,
 };
-
-/// Who a request turns out to be from, for the access line.
-#[derive(Debug, Default)]
-pub struct Recognised(OnceLock<Uuid>);
-
-impl Recognised {
-    pub fn user_id(&self) -> Option<Uuid> {
-        self.0.get().copied()
-    }
-
-    pub fn note(&self, user_id: Uuid) {
-        self.0.get_or_init(|| user_id);
-    }
-}
 
 /// Whoever is logged in.
 #[derive(SecurityScheme)]
@@ -45,7 +31,7 @@ async fn session(request: &Request, bearer: Bearer) -> Result<Session> {
     let origin = request.data::<Origin>().cloned().unwrap_or_default();
     let claims = app.keys.read(&bearer.token).ok_or(ApiError::from(domain::Error::InvalidJwt))?;
     let session = accounts::authenticate(&app.db, &claims, origin).await.map_err(ApiError::from)?;
-    if let Some(recognised) = request.data::<Arc<Recognised>>() {
+    if let Some(recognised) = request.data::<Arc<RequestUser>>() {
         recognised.note(session.user.id);
     }
     app.limits.call(session.user.id).await.map_err(ApiError::too_many_calls)?;

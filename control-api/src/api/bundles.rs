@@ -24,13 +24,13 @@ use crate::input::{
     BundleName, Description, Flag, Id, IdempotencyKey, Percent, Scope, SoldHours, Timestamp, TokenCount, Znc,
 };
 use crate::{
-    App,
+    app::App,
     db::bundle::{Change, NewBundle},
     domain::{
         bundles::{self, Offer},
         idempotency::Once,
     },
-    jobs::outbox_relay,
+    publish,
 };
 
 /// Where they are listed, and the same as some clients write it.
@@ -218,7 +218,7 @@ impl Bundles {
         let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "bundles/purchase", key: &key.0, request });
         let bought = bundles::purchase(db, prices, &user.0, id, once.as_ref()).await?;
         let token_ids: Vec<Uuid> = bought.tokens.iter().map(|issued| issued.token.id).collect();
-        outbox_relay::deliver_all(db, publisher, &token_ids).await;
+        publish::deliver_all(db, publisher, &token_ids).await;
         let now = Utc::now();
         Ok(Json(BoughtBundle {
             bundle_name: bought.receipt.bundle_name,

@@ -20,12 +20,12 @@ use crate::input::{
     Id, IdempotencyKey, Limit, Offset, ReturnUrl, SignedZnc, Timestamp, TopUp, TransactionType, Znc, znc,
 };
 use crate::{
-    App,
+    app::App,
     db::transaction,
     domain::{
         Error,
         idempotency::Once,
-        payments::{self, Till},
+        payments::{self, Payments},
     },
     payments::Provider,
 };
@@ -160,7 +160,7 @@ impl Currency {
         user: CurrentUser,
         body: Body<MockPurchase>,
     ) -> Result<MockPurchased, ApiError> {
-        let Some(till @ Till { provider: Provider::Mock(_), .. }) = app.till.as_deref() else {
+        let Some(till @ Payments { provider: Provider::Mock(_), .. }) = app.till.as_deref() else {
             return Err(ApiError::not_found("Not found"));
         };
         let amount = body.0.amount.0;

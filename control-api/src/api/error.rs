@@ -15,8 +15,7 @@ use poem_openapi::{
 };
 use shared::{rate::Exceeded, token::state::DURATIONS_HOURS};
 
-use crate::domain;
-use crate::input::znc;
+use crate::{domain, http::status, input::znc};
 
 /// When to ask again for what only an operator can switch on.
 const NOT_CONFIGURED_FOR_SECONDS: &str = "3600";
@@ -122,11 +121,6 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// The status of what went wrong, which is written down if it is nobody's doing.
-    pub fn status_of(error: domain::Error) -> StatusCode {
-        Self::from(error).into_response().status()
-    }
-
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::BadRequest(Problem::new(StatusCode::BAD_REQUEST, detail))
     }
@@ -270,12 +264,9 @@ impl From<domain::Error> for ApiError {
 
 impl From<crate::db::Error> for ApiError {
     fn from(error: crate::db::Error) -> Self {
-        if crate::db::is_passing(&error) {
-            tracing::warn!(%error, "Postgres did not answer");
-            Self::unavailable()
-        } else {
-            tracing::error!(%error, "a request failed");
-            Self::internal()
+        match status::of_database(&error) {
+            StatusCode::SERVICE_UNAVAILABLE => Self::unavailable(),
+            _ => Self::internal(),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::input::{Email, Flag, FullName, NewPassword, Password, ReferralCode, Username};
 use crate::{
-    App,
+    app::App,
     domain::{accounts, audit::Origin},
 };
 

@@ -8,16 +8,17 @@ use poem::{Endpoint, FromRequest, Request, Response, endpoint::make, get, http::
 use uuid::Uuid;
 
 use crate::{
-    App,
+    app::App,
     db::payment,
     domain::{
         self,
         audit::Origin,
-        payments::{self, Till},
+        payments::{self, Payments},
     },
+    http::page,
+    input::znc,
     payments::{Decision, Mock, Notice, Provider},
 };
-use crate::{input::znc, server::documents};
 
 /// Its path, for those who list what paths know.
 pub const TEMPLATE: &str = "/mock-pay/{id}";
@@ -77,10 +78,10 @@ async fn decide(app: &App, request: Request) -> Response {
 async fn find<'a>(
     app: &'a App,
     request: &Request,
-) -> Result<Option<(&'a Till, &'a Mock, payment::Model)>, domain::Error> {
+) -> Result<Option<(&'a Payments, &'a Mock, payment::Model)>, domain::Error> {
     let id = request.path_params::<Uuid>().ok();
     let till = app.till.as_deref();
-    let (Some(id), Some(till @ Till { provider: Provider::Mock(mock), .. })) = (id, till) else { return Ok(None) };
+    let (Some(id), Some(till @ Payments { provider: Provider::Mock(mock), .. })) = (id, till) else { return Ok(None) };
     let payment = payment::find(&app.db, id).await?.filter(|payment| payment.confirmation_url.is_some());
     Ok(payment.map(|payment| (till, mock, payment)))
 }
@@ -125,5 +126,5 @@ fn escaped(text: &str) -> String {
 }
 
 fn page(status: StatusCode, content: &str) -> Response {
-    documents::small(status, "Mock payment", content)
+    page::small(status, "Mock payment", content)
 }

@@ -17,7 +17,7 @@ use super::{
     tokens::pending,
 };
 use crate::input::{Flag, Id, Limit, Offset, Timestamp};
-use crate::{App, db::session, domain::sessions, jobs::outbox_relay};
+use crate::{app::App, db::session, domain::sessions, publish};
 
 pub struct Sessions;
 
@@ -120,7 +120,7 @@ impl Sessions {
         let id = id.0.0;
         let token_id = sessions::end(db, &superuser.0, id).await?;
         tracing::info!(by = %superuser.0.user.id, session_id = %id, %token_id, "a session was ended");
-        let delivery = outbox_relay::deliver(db, publisher, token_id).await;
+        let delivery = publish::deliver(db, publisher, token_id).await;
         Ok(Json(Ended { ended: true, session_id: Id(id), pending: pending(delivery) }))
     }
 

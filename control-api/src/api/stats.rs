@@ -9,7 +9,7 @@ use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 use super::{Tag, auth_guard::Superuser, error::ApiError};
 use crate::input::{Days, SignedZnc, Znc};
 use crate::{
-    App,
+    app::App,
     db::{session, stats},
 };
 

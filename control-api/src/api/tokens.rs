@@ -19,15 +19,14 @@ use super::{
     body::{Body, body},
     error::ApiError,
 };
-use crate::input::{
-    Address, Flag, Hours, Id, IdempotencyKey, Method, Networks, RequestPath, Scope, Timestamp, Znc, znc,
-};
 use crate::{
-    App,
-    db::access_token::{self, Hour},
+    app::App,
+    config::TokenHour,
+    db::access_token,
     domain::{access, idempotency::Once, refunds, tokens},
     http::browser_handoff,
-    jobs::outbox_relay::{self, Delivery},
+    input::{Address, Flag, Hours, Id, IdempotencyKey, Method, Networks, RequestPath, Scope, Timestamp, Znc, znc},
+    publish::{self, Delivery},
 };
 
 /// How many of their tokens a person sees at once; the list does not page.
@@ -131,7 +130,7 @@ impl Restricted {
 }
 
 impl Token {
-    pub fn new(token: &access_token::Model, hour: Hour, user_is_active: bool, now: DateTime<Utc>) -> Self {
+    pub fn new(token: &access_token::Model, hour: TokenHour, user_is_active: bool, now: DateTime<Utc>) -> Self {
         let state = tokens::state(token, hour, user_is_active, now);
         Self {
             id: Id(token.id),
@@ -151,7 +150,7 @@ impl Token {
 }
 
 impl IssuedToken {
-    pub fn new(issued: &tokens::Issued, hour: Hour, now: DateTime<Utc>) -> Self {
+    pub fn new(issued: &tokens::Issued, hour: TokenHour, now: DateTime<Utc>) -> Self {
         let token = Token::new(&issued.token, hour, true, now);
         Self {
             id: token.id,
@@ -248,7 +247,7 @@ impl Tokens {
         let request = json!({ "duration_hours": hours, "scope": scope.as_str() });
         let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "tokens/purchase", key: &key.0, request });
         let issued = tokens::purchase(db, prices, &user.0, hours, scope, once.as_ref()).await?;
-        outbox_relay::deliver(db, publisher, issued.token.id).await;
+        publish::deliver(db, publisher, issued.token.id).await;
         Ok(Purchased::Created(Json(IssuedToken::new(&issued, config.hour, Utc::now()))))
     }
 
@@ -282,7 +281,7 @@ impl Tokens {
         let App { db, publisher, config, .. } = &***app;
         let now = Utc::now();
         let token = tokens::restrict(db, config.hour, &user.0, id.0.0, body.0.into(), now).await?;
-        let delivery = outbox_relay::deliver(db, publisher, token.id).await;
+        let delivery = publish::deliver(db, publisher, token.id).await;
         Ok(Json(Restricted::new(Token::new(&token, config.hour, true, now), delivery)))
     }
 
@@ -292,7 +291,7 @@ impl Tokens {
         let App { db, publisher, config, .. } = &***app;
         let id = id.0.0;
         let refund = refunds::refund(db, publisher, config.refund_hold, &user.0, id).await?;
-        let delivery = outbox_relay::deliver(db, publisher, id).await;
+        let delivery = publish::deliver(db, publisher, id).await;
         Ok(Json(Refunded {
             revoked: true,
             refund_amount: Znc(refund.amount),
@@ -322,7 +321,7 @@ impl Tokens {
         let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "tokens/extend", key: &key.0, request });
         let terms = tokens::Terms { prices, hour: config.hour, now: Utc::now() };
         let extended = tokens::extend(db, &terms, &user.0, id, hours, once.as_ref()).await?;
-        outbox_relay::deliver(db, publisher, id).await;
+        publish::deliver(db, publisher, id).await;
         Ok(Json(Token::new(&extended.token, config.hour, true, extended.at)))
     }
 
@@ -338,7 +337,7 @@ impl Tokens {
     ) -> Result<Json<IssuedToken>, ApiError> {
         let App { db, publisher, config, .. } = &***app;
         let issued = tokens::rotate(db, config.hour, &user.0, id.0.0, Utc::now()).await?;
-        outbox_relay::deliver(db, publisher, issued.token.id).await;
+        publish::deliver(db, publisher, issued.token.id).await;
         Ok(Json(IssuedToken::new(&issued, config.hour, Utc::now())))
     }
 
@@ -363,7 +362,7 @@ impl Tokens {
         let App { db, publisher, config, .. } = &***app;
         let id = id.0.0;
         tokens::release_device(db, config.hour, &user.0, id, Utc::now()).await?;
-        let delivery = outbox_relay::deliver(db, publisher, id).await;
+        let delivery = publish::deliver(db, publisher, id).await;
         Ok(Json(Released { released: true, token_id: Id(id), pending: pending(delivery) }))
     }
 

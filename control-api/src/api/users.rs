@@ -13,7 +13,7 @@ use super::{
 };
 use crate::input::{FullName, Id, NewPassword, Password, Timestamp, Znc};
 use crate::{
-    App,
+    app::App,
     db::{referral, user},
     domain::accounts,
 };

@@ -8,7 +8,7 @@ use poem_openapi::{Object, OpenApi, param::Header, payload::Json};
 
 use super::{Tag, body::Raw, error::ApiError};
 use crate::{
-    App,
+    app::App,
     domain::{Error, audit::Origin, payments},
     payments::Notice,
 };

@@ -3,9 +3,12 @@
 //! Options hold text as it was given and [`ServeOptions::check`] reads it, so that a wrong value is named by its option and
 //! never repeated: it may be a secret. Nothing else reads the environment.
 
+mod hour;
 mod payments;
+pub mod prices;
+mod value;
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
 use rust_decimal::Decimal;
@@ -16,49 +19,17 @@ use shared::{
 };
 use url::Url;
 
+pub use hour::TokenHour;
 pub use payments::{PaymentProvider, Payments, Shop};
+pub use value::{ConfigError, Secret};
 
-use crate::{db::access_token::Hour, domain::prices::Prices};
-
-/// A value that is never shown.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The value, to be handed to what needs it and to nothing else.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(hidden)")
-    }
-}
-
-/// An option that is wrong. Says which and why, never what was given.
-#[derive(Debug, thiserror::Error)]
-#[error("{option}: {reason}")]
-pub struct ConfigError {
-    option: &'static str,
-    reason: String,
-}
-
-fn wrong(option: &'static str, reason: impl Into<String>) -> ConfigError {
-    ConfigError { option, reason: reason.into() }
-}
+use prices::Prices;
+use value::wrong;
 
 /// The password for `user create` and `user set-password`, where the environment has one. It is no option, for the arguments
 /// of a process can be seen by others on the machine.
 pub fn user_password() -> Option<Secret> {
-    std::env::var("USER_PASSWORD").ok().map(Secret)
+    std::env::var("USER_PASSWORD").ok().map(Secret::new)
 }
 
 /// How log lines look.
@@ -115,8 +86,8 @@ pub struct TokenOptions {
 
 impl TokenOptions {
     /// How long an hour of a token lasts.
-    pub fn hour(&self, debug: bool) -> Result<Hour, ConfigError> {
-        seconds("TOKEN_HOUR_SECONDS", self.token_hour_seconds, TOKEN_HOUR_SECONDS, debug).map(Hour)
+    pub fn hour(&self, debug: bool) -> Result<TokenHour, ConfigError> {
+        seconds("TOKEN_HOUR_SECONDS", self.token_hour_seconds, TOKEN_HOUR_SECONDS, debug).map(TokenHour)
     }
 }
 
@@ -229,7 +200,7 @@ pub struct Config {
     pub allow_eviction: bool,
     /// How long a device holds a token after its last request.
     pub lease: Duration,
-    pub hour: Hour,
+    pub hour: TokenHour,
     /// How long after Redis was filled an activation that it lost may still be on its way.
     pub refund_hold: Duration,
     pub secret_key: Secret,

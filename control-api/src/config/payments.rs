@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use shared::net::address::Networks;
 use url::Url;
 
-use super::{ConfigError, Secret, wrong};
+use super::value::{ConfigError, Secret, wrong};
 
 /// Where YooKassa says that its notices come from (<https://yookassa.ru/developers/using-api/webhooks>).
 const YOOKASSA_SENDERS: &str =

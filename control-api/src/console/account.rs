@@ -14,10 +14,10 @@ use super::{
     text,
 };
 use crate::{
-    App,
-    api::ApiError,
+    app::App,
     db::user,
     domain::{self, accounts},
+    http::status,
     input::{Email, FullName, NewPassword, Password, ReferralCode, Scalar, Username},
 };
 
@@ -111,7 +111,7 @@ pub async fn log_in(visit: Visit) -> Answer {
             let page = LoginPage { lang: visit.lang, frame: visit.frame(Here::Outside), email, next, fault };
             let wait =
                 if let domain::Error::TooManyFailures { wait } = &error { Some(wait.as_secs() + 1) } else { None };
-            Ok(response::to_wait(response::page_of(ApiError::status_of(error), &page), wait))
+            Ok(response::to_wait(response::page_of(status::of(&error), &page), wait))
         }
         Err(error) => Err(error.into()),
     }

@@ -10,23 +10,23 @@ use shared::{
 use uuid::Uuid;
 
 use super::{
-    components::address,
     layout::{Frame, Here},
     request::Member,
     response::{self, Answer, Trouble},
     text,
     tokens::{self, once_key},
+    url::address,
 };
 use crate::{
-    App,
-    api::ApiError,
+    app::App,
     domain::{
         self, bundles,
         idempotency::Once,
         tokens::{Issued, purchase},
     },
+    http::status,
     input::znc,
-    jobs::outbox_relay,
+    publish,
 };
 
 /// The most characters of a path in Zenzefi that a person is led back to.
@@ -264,12 +264,12 @@ pub async fn buy(member: Member) -> Answer {
         // Postgres may have gone with its yes on the way: the same form finds out, and buys only if nothing was bought.
         Err(error @ domain::Error::Database(_)) => {
             let page = purchase_page(&member, item, price, key, to, true);
-            return Ok(response::page_of(ApiError::status_of(error), &page));
+            return Ok(response::page_of(status::of(&error), &page));
         }
         Err(error) => return Err(error.into()),
     };
     let ids: Vec<Uuid> = issued.iter().map(|Issued { token, .. }| token.id).collect();
-    outbox_relay::deliver_all(db, publisher, &ids).await;
+    publish::deliver_all(db, publisher, &ids).await;
     let lang = member.lang;
     let title = lang.say("Your access", "Ваш доступ").to_owned();
     let spent = text::money(lang, spent);

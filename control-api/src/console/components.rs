@@ -13,6 +13,7 @@ use super::{
     form::{Faults, Fields},
     layout::Frame,
     response,
+    url::address,
 };
 use crate::db::user::Named;
 
@@ -95,14 +96,6 @@ impl Slice {
         let limit = query.number("limit").filter(|limit| (1..=LIMIT_MAX).contains(limit)).unwrap_or(LIMIT);
         Self { limit, offset: query.number("offset").unwrap_or_default().min(OFFSET_MAX) }
     }
-}
-
-/// The address of a page with these parameters, of which those that are empty are left out.
-pub fn address<'a>(path: &str, parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.extend_pairs(parameters.into_iter().filter(|(_, value)| !value.is_empty()));
-    let query = query.finish();
-    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// Which lines of how many a page shows, and the ways to those before and after, with what the list is filtered by.

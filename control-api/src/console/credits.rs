@@ -18,7 +18,7 @@ use super::{
     tokens::once_key,
 };
 use crate::{
-    App,
+    app::App,
     db::{payment, transaction},
     domain::{self, idempotency::Once, ledger, payments},
     input::{TopUp, znc},

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rust_decimal::Decimal;
 use shared::web::language::Language;
 
-use super::{components::address, text};
+use super::{text, url::address};
 use crate::assets::Assets;
 use crate::domain::accounts::Session;
 

@@ -21,6 +21,7 @@ pub mod request;
 pub mod response;
 pub mod text;
 mod tokens;
+pub mod url;
 mod usage;
 
 use std::sync::Arc;
@@ -28,10 +29,8 @@ use std::sync::Arc;
 use poem::{Endpoint, Request, Response, Route, endpoint::make_sync, get, post};
 
 pub use self::admin::FORMS as ADMIN_FORMS;
-pub use self::password::url as password_url;
 use self::request::{anybody, member};
-use crate::App;
-pub use crate::assets::Assets;
+use crate::app::App;
 
 /// What is below it is a page for people, and never for scripts of another origin.
 pub const ROOT: &str = "/console";

@@ -13,17 +13,13 @@ use super::{
     response::{self, Answer},
 };
 use crate::{
-    App,
+    app::App,
     domain::{Error, administration},
     input::NewPassword,
+    links::SET_PASSWORD,
 };
 
-pub const PATH: &str = "/set-password";
-
-/// The address of the page for this code.
-pub fn url(control_origin: &str, code: &Credential) -> String {
-    format!("{control_origin}{PATH}?code={}", code.expose())
-}
+pub const PATH: &str = SET_PASSWORD;
 
 #[derive(Template)]
 #[template(path = "console/set_password.html")]

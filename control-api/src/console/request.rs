@@ -15,15 +15,14 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{
-    components::address,
     form::Fields,
     layout::{Account, Frame, Here},
     response::{self, Answer, Trouble},
     text,
+    url::address,
 };
 use crate::{
-    App,
-    api::Recognised,
+    app::App,
     db::user,
     domain::{
         self,
@@ -31,6 +30,7 @@ use crate::{
         audit::Origin,
         jwt::Claims,
     },
+    http::caller::RequestUser,
 };
 
 /// How long a person stays logged in at the most, however busy.
@@ -247,7 +247,7 @@ where
         Err(trouble) => return finish(trouble.into_response(frame), &app),
     };
     if let Some(session) = &known {
-        if let Some(recognised) = request.data::<Arc<Recognised>>() {
+        if let Some(recognised) = request.data::<Arc<RequestUser>>() {
             recognised.note(session.user.id);
         }
         visit.account = Some(Account::from(session));

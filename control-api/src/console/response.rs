@@ -11,7 +11,7 @@ use super::{
     layout::{Frame, Here},
     text,
 };
-use crate::{api::ApiError, db, domain};
+use crate::{db, domain, http::status};
 
 /// What a handler gives.
 pub type Answer = Result<Response, Trouble>;
@@ -66,8 +66,7 @@ impl Trouble {
         let (status, sentence) = match self {
             Self::Domain(error) => {
                 let sentence = text::refusal(lang, &error);
-                // The one map from what went wrong to a status is the API's, which also logs what is nobody's doing.
-                (ApiError::status_of(error), sentence)
+                (status::of(&error), sentence)
             }
             Self::NotFound => {
                 (StatusCode::NOT_FOUND, lang.say("There is no such page.", "Такой страницы нет.").to_owned())

@@ -19,15 +19,13 @@ use super::{
     text,
 };
 use crate::{
-    App,
-    db::{
-        access_token::{self, Hour},
-        session,
-    },
+    app::App,
+    config::TokenHour,
+    db::{access_token, session},
     domain::{self, idempotency::Once, refunds, tokens},
     http::browser_handoff,
     input::znc,
-    jobs::outbox_relay::{self, Delivery},
+    publish::{self, Delivery},
 };
 
 /// A token as its owner sees it.
@@ -50,7 +48,7 @@ pub struct TokenRow {
 }
 
 impl TokenRow {
-    pub fn new(lang: Language, token: &access_token::Model, hour: Hour, now: DateTime<Utc>) -> Self {
+    pub fn new(lang: Language, token: &access_token::Model, hour: TokenHour, now: DateTime<Utc>) -> Self {
         let state = tokens::state(token, hour, true, now);
         let left = token.expires_at(hour).filter(|_| state == State::Active);
         let left = left.map(|end| u64::try_from((end - now).num_seconds()).unwrap_or_default());
@@ -294,7 +292,7 @@ pub async fn extend(member: Member) -> Answer {
     let once = Once { sealer, endpoint: "tokens/extend", key: once_key(&member)?, request };
     let terms = tokens::Terms { prices, hour: config.hour, now: Utc::now() };
     tokens::extend(db, &terms, &member.session, id, hours, Some(&once)).await?;
-    outbox_relay::deliver(db, publisher, id).await;
+    publish::deliver(db, publisher, id).await;
     response::see_other(&format!("/console/tokens/{id}?done=extended"))
 }
 
@@ -307,7 +305,7 @@ pub fn once_key(member: &Member) -> Result<&str, Trouble> {
 pub async fn rotate(member: Member) -> Answer {
     let App { db, publisher, config, .. } = &*member.app;
     let issued = tokens::rotate(db, config.hour, &member.session, member.id()?, Utc::now()).await?;
-    outbox_relay::deliver(db, publisher, issued.token.id).await;
+    publish::deliver(db, publisher, issued.token.id).await;
     let title = member.lang.say("The new text of your token", "Новый текст токена").to_owned();
     let issued = [issued];
     Ok(show_texts(&member, title, None, &issued, "/"))
@@ -317,7 +315,7 @@ pub async fn refund(member: Member) -> Answer {
     let App { db, publisher, config, .. } = &*member.app;
     let id = member.id()?;
     refunds::refund(db, publisher, config.refund_hold, &member.session, id).await?;
-    outbox_relay::deliver(db, publisher, id).await;
+    publish::deliver(db, publisher, id).await;
     response::see_other("/console/tokens?done=refunded")
 }
 
@@ -325,11 +323,8 @@ pub async fn release_device(member: Member) -> Answer {
     let App { db, publisher, config, .. } = &*member.app;
     let id = member.id()?;
     tokens::release_device(db, config.hour, &member.session, id, Utc::now()).await?;
-    let done = if outbox_relay::deliver(db, publisher, id).await == Delivery::Pending {
-        "taken-over-soon"
-    } else {
-        "taken-over"
-    };
+    let done =
+        if publish::deliver(db, publisher, id).await == Delivery::Pending { "taken-over-soon" } else { "taken-over" };
     response::see_other(&format!("/console/tokens/{id}?done={done}"))
 }
 

@@ -13,6 +13,8 @@ use shared::{
 
 use super::{Connection, Error, Tx, as_bigint, count_listed, referral, sql, visitors};
 
+use crate::config::TokenHour;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DeriveEntityModel)]
 #[sea_orm(table_name = "access_tokens")]
 pub struct Model {
@@ -53,30 +55,14 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// How long an hour of a token lasts: 3600 seconds, unless somebody tries what happens at its end.
-#[derive(Clone, Copy, Debug)]
-pub struct Hour(pub Duration);
-
-impl Hour {
-    pub fn seconds(self) -> Value {
-        self.0.as_secs_f64().into()
-    }
-
-    /// How long so many hours last.
-    pub fn times(self, hours: i32) -> chrono::Duration {
-        let ms = i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX);
-        chrono::Duration::milliseconds(ms.saturating_mul(hours.into()))
-    }
-}
-
 impl Model {
     /// How long it lasts from its activation.
-    pub fn duration(&self, hour: Hour) -> chrono::Duration {
+    pub fn duration(&self, hour: TokenHour) -> chrono::Duration {
         hour.times(self.duration_hours)
     }
 
     /// When its time is over; `None` before its activation.
-    pub fn expires_at(&self, hour: Hour) -> Option<DateTime<Utc>> {
+    pub fn expires_at(&self, hour: TokenHour) -> Option<DateTime<Utc>> {
         self.activated_at.map(|activated| activated + self.duration(hour))
     }
 }
@@ -146,7 +132,7 @@ impl Publishable {
     }
 
     /// When its time is over; `None` before its activation.
-    pub fn expires_at(&self, hour: Hour) -> Option<DateTime<Utc>> {
+    pub fn expires_at(&self, hour: TokenHour) -> Option<DateTime<Utc>> {
         self.activated_at.map(|activated| activated + hour.times(self.duration_hours))
     }
 
@@ -215,16 +201,16 @@ pub async fn list_by_ids(db: &impl Connection, ids: &[Uuid]) -> Result<Vec<Publi
 /// A page of tokens, newest first, and how many there are in all.
 pub async fn list(
     db: &impl Connection,
-    hour: Hour,
+    hour: TokenHour,
     filter: &Filter,
     limit: u64,
     offset: u64,
 ) -> Result<(Vec<Owned>, u64), Error> {
     let (user_id, live_at) = (Value::from(filter.user_id), Value::from(filter.live_at));
     let listed = format!("access_tokens t WHERE {LISTED}");
-    let total = count_listed(db, &listed, [user_id.clone(), live_at.clone(), hour.seconds()]).await?;
+    let total = count_listed(db, &listed, [user_id.clone(), live_at.clone(), hour.seconds().into()]).await?;
     let query = format!("{OWNED} WHERE {LISTED} ORDER BY t.id DESC LIMIT $4 OFFSET $5");
-    let values = [user_id, live_at, hour.seconds(), as_bigint(limit).into(), as_bigint(offset).into()];
+    let values = [user_id, live_at, hour.seconds().into(), as_bigint(limit).into(), as_bigint(offset).into()];
     let items = Owned::find_by_statement(sql(&query, values)).all(db).await?;
     Ok((items, total))
 }
@@ -238,13 +224,13 @@ pub const PUBLISHABLE: &str = "(t.revoked_at IS NULL OR t.revoked_at > now() - m
 /// A page of the tokens that Redis must know, in the order of their ids.
 pub async fn list_publishable(
     db: &impl Connection,
-    hour: Hour,
+    hour: TokenHour,
     tombstone: Duration,
     after: Uuid,
     limit: u64,
 ) -> Result<Vec<Publishable>, Error> {
     let query = format!("{PUBLISHED} WHERE {PUBLISHABLE} AND t.id > $3 ORDER BY t.id LIMIT $4");
-    let values = [hour.seconds(), tombstone.as_secs_f64().into(), after.into(), as_bigint(limit).into()];
+    let values = [hour.seconds().into(), tombstone.as_secs_f64().into(), after.into(), as_bigint(limit).into()];
     publishable(db, sql(&query, values)).await
 }
 
@@ -255,12 +241,12 @@ async fn publishable(db: &impl Connection, query: Statement) -> Result<Vec<Publi
 /// Which of these tokens Redis must know.
 pub async fn filter_publishable(
     db: &impl Connection,
-    hour: Hour,
+    hour: TokenHour,
     tombstone: Duration,
     ids: &[Uuid],
 ) -> Result<Vec<Uuid>, Error> {
     let query = format!("SELECT t.id FROM access_tokens t WHERE {PUBLISHABLE} AND t.id = ANY($3)");
-    let values = [hour.seconds(), tombstone.as_secs_f64().into(), ids.to_vec().into()];
+    let values = [hour.seconds().into(), tombstone.as_secs_f64().into(), ids.to_vec().into()];
     let rows = db.query_all_raw(sql(&query, values)).await?;
     rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }
@@ -367,11 +353,11 @@ pub async fn record_activation(tx: &Tx, id: Uuid, at: DateTime<Utc>) -> Result<O
 
 /// Makes every token of a user that has not ended be published anew, because the user's own state changed. They are locked in
 /// the order of their ids, as everywhere that several are.
-pub async fn touch_of_user(tx: &Tx, hour: Hour, user_id: Uuid) -> Result<Vec<Uuid>, Error> {
+pub async fn touch_of_user(tx: &Tx, hour: TokenHour, user_id: Uuid) -> Result<Vec<Uuid>, Error> {
     let lock = "SELECT id FROM access_tokens WHERE user_id = $1 AND revoked_at IS NULL
             AND (activated_at IS NULL OR activated_at + duration_hours * make_interval(secs => $2) > now())
         ORDER BY id FOR UPDATE";
-    let rows = tx.query_all_raw(sql(lock, [user_id.into(), hour.seconds()])).await?;
+    let rows = tx.query_all_raw(sql(lock, [user_id.into(), hour.seconds().into()])).await?;
     let ids: Vec<Uuid> = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
     let touch = "UPDATE access_tokens SET version = version + 1 WHERE id = ANY($1)";
     tx.execute_raw(sql(touch, [ids.clone().into()])).await?;

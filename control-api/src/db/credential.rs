@@ -6,11 +6,8 @@ use chrono::{DateTime, Utc};
 use sea_orm::{QueryResult, Statement, entity::prelude::*};
 use shared::token::credential::Digest;
 
-use super::{
-    Connection, Error, Tx,
-    access_token::{Hour, PUBLISHABLE},
-    sql,
-};
+use super::{Connection, Error, Tx, access_token::PUBLISHABLE, sql};
+use crate::config::TokenHour;
 
 /// The browser credentials that a token keeps; older ones make room for newer ones.
 const BROWSERS_KEPT: i64 = 10;
@@ -51,7 +48,7 @@ pub async fn list_of_tokens(db: &impl Connection, token_ids: &[Uuid]) -> Result<
 /// Which of these credentials Redis must know: their tokens are among those that it must.
 pub async fn filter_publishable(
     db: &impl Connection,
-    hour: Hour,
+    hour: TokenHour,
     tombstone: Duration,
     digests: &[Digest],
 ) -> Result<Vec<Digest>, Error> {
@@ -59,7 +56,7 @@ pub async fn filter_publishable(
         "SELECT c.digest FROM credentials c JOIN access_tokens t ON t.id = c.token_id
         WHERE {PUBLISHABLE} AND c.digest = ANY($3)"
     );
-    let values = [hour.seconds(), tombstone.as_secs_f64().into(), as_bytes(digests).into()];
+    let values = [hour.seconds().into(), tombstone.as_secs_f64().into(), as_bytes(digests).into()];
     digests_of(db, sql(&query, values)).await
 }
 

@@ -1,6 +1,7 @@
 //! The table `outbox`: which tokens changed since Redis was last told.
 
 use sea_orm::ConnectionTrait;
+use shared::process::trace::Span;
 use sqlx::postgres::PgListener;
 use uuid::Uuid;
 
@@ -78,4 +79,12 @@ impl Listener {
     pub async fn heard(&mut self) -> Result<(), sqlx::Error> {
         self.0.try_recv().await.map(drop)
     }
+}
+
+/// Notes, in the transaction that changes them, that these tokens must be published.
+pub async fn push(tx: &Tx, token_ids: &[Uuid]) -> Result<(), Error> {
+    if token_ids.is_empty() {
+        return Ok(());
+    }
+    insert(tx, token_ids, Span::current().traceparent()).await
 }

@@ -4,7 +4,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{FromQueryResult, prelude::Uuid};
 
-use super::{Connection, Error, access_token::Hour, count_up_to, sql};
+use super::{Connection, Error, count_up_to, sql};
+use crate::config::TokenHour;
 
 /// Conditions on a token `t`, by the seconds of an hour ($1) and the time ($2). The second of each follows from the first where an hour is
 /// one, and there is an index for it.
@@ -62,10 +63,10 @@ pub async fn users_since(db: &impl Connection, since: DateTime<Utc>) -> Result<u
     count_up_to(db, COUNTED, "users WHERE id >= $1", [first.into()]).await
 }
 
-pub async fn tokens(db: &impl Connection, hour: Hour, now: DateTime<Utc>) -> Result<Tokens, Error> {
+pub async fn tokens(db: &impl Connection, hour: TokenHour, now: DateTime<Utc>) -> Result<Tokens, Error> {
     const OWNED: &str = "access_tokens t JOIN users u ON u.id = t.user_id WHERE t.revoked_at IS NULL";
     let counted = async |listed: &str| count_up_to(db, COUNTED, listed, []).await;
-    let counted_now = async |listed: &str| count_up_to(db, COUNTED, listed, [hour.seconds(), now.into()]).await;
+    let counted_now = async |listed: &str| count_up_to(db, COUNTED, listed, [hour.seconds().into(), now.into()]).await;
     Ok(Tokens {
         ready: counted(&format!("{OWNED} AND u.is_active AND t.time_up_at IS NULL")).await?,
         active: counted_now(&format!("{OWNED} AND u.is_active AND {RUNNING}")).await?,

@@ -4,11 +4,8 @@ use chrono::{DateTime, Utc};
 use sea_orm::{FromQueryResult, Value, prelude::Uuid};
 use shared::token::state::State;
 
-use super::{
-    Connection, Error,
-    access_token::{Hour, Owned},
-    as_bigint, count_listed, sql,
-};
+use super::{Connection, Error, access_token::Owned, as_bigint, count_listed, sql};
+use crate::config::TokenHour;
 
 /// Which tokens are looked for.
 #[derive(Default)]
@@ -47,7 +44,7 @@ fn condition(state: Option<State>) -> String {
 /// A page of tokens, newest first, and how many there are in all.
 pub async fn list(
     db: &impl Connection,
-    hour: Hour,
+    hour: TokenHour,
     filter: &Filter,
     now: DateTime<Utc>,
     limit: u64,
@@ -57,7 +54,8 @@ pub async fn list(
         "($1::uuid IS NULL OR t.user_id = $1) AND ($2::text IS NULL OR starts_with(t.token_prefix, $2)) AND {}",
         condition(filter.state)
     );
-    let of = || -> [Value; 4] { [filter.user_id.into(), filter.prefix.clone().into(), hour.seconds(), now.into()] };
+    let of =
+        || -> [Value; 4] { [filter.user_id.into(), filter.prefix.clone().into(), hour.seconds().into(), now.into()] };
     let counted = format!("access_tokens t JOIN users u ON u.id = t.user_id WHERE {listed}");
     let total = count_listed(db, &counted, of()).await?;
     let query = format!("{OWNED} WHERE {listed} ORDER BY t.id DESC LIMIT $5 OFFSET $6");

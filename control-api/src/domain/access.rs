@@ -9,7 +9,7 @@ use shared::token::{
 };
 
 use super::{Error, tokens};
-use crate::db::access_token::{Hour, Owned};
+use crate::{config::TokenHour, db::access_token::Owned};
 
 /// Whether a token would be let through, and why not.
 pub struct Access {
@@ -28,7 +28,7 @@ pub struct Attempt<'a> {
 }
 
 /// Decides on an attempt, in the order of an edge.
-pub fn dry_run(owned: &Owned, hour: Hour, attempt: &Attempt<'_>, now: DateTime<Utc>) -> Result<Access, Error> {
+pub fn dry_run(owned: &Owned, hour: TokenHour, attempt: &Attempt<'_>, now: DateTime<Utc>) -> Result<Access, Error> {
     let whereabouts = owned.whereabouts()?;
     let is_kept_out = attempt.address.is_some() && !whereabouts.may_use(attempt.address);
     let state = tokens::state(&owned.token, hour, owned.user_is_active, now);

@@ -19,13 +19,10 @@ use super::{
     tokens::{self, Restriction},
 };
 use crate::{
-    db::{
-        self,
-        access_token::{self, Hour},
-        idempotency_key, password_link, settings, user,
-    },
+    config::TokenHour,
+    db::outbox,
+    db::{self, access_token, idempotency_key, password_link, settings, user},
     domain::login_throttle::Attempts,
-    jobs::outbox_relay,
 };
 
 /// A change to an account; `None` leaves a field as it is.
@@ -56,7 +53,7 @@ pub struct PasswordLink {
 /// as their time has not run out meanwhile.
 pub async fn change_user(
     db: &db::Pool,
-    hour: Hour,
+    hour: TokenHour,
     admin: &Session,
     id: Uuid,
     change: UserChange,
@@ -85,7 +82,7 @@ pub async fn change_user(
     let user = user::update(&tx, id, after).await?;
     let moved = before.allowed_networks != user.allowed_networks || before.denied_networks != user.denied_networks;
     if toggled || moved {
-        outbox_relay::push(&tx, &access_token::touch_of_user(&tx, hour, id).await?).await?;
+        outbox::push(&tx, &access_token::touch_of_user(&tx, hour, id).await?).await?;
     }
     let details = changed(&before, &user, change.reason);
     audit::record(&tx, admin.by(), Action::ChangeUser, Resource::User(id), details).await?;
@@ -159,7 +156,7 @@ pub async fn revoke_token(db: &db::Pool, admin: &Session, id: Uuid) -> Result<()
     if token.revoked_at.is_none() {
         access_token::revoke(&tx, id).await?;
         idempotency_key::erase_text(&tx, id).await?;
-        outbox_relay::push(&tx, &[id]).await?;
+        outbox::push(&tx, &[id]).await?;
         let details = json!({ "user_id": token.user_id, "refund_amount": Decimal::ZERO });
         audit::record(&tx, admin.by(), Action::Revoke, Resource::Token(id), details).await?;
     }
@@ -169,7 +166,7 @@ pub async fn revoke_token(db: &db::Pool, admin: &Session, id: Uuid) -> Result<()
 /// Sets from where anybody's token may be used, as its owner may.
 pub async fn restrict_token(
     db: &db::Pool,
-    hour: Hour,
+    hour: TokenHour,
     admin: &Session,
     id: Uuid,
     to: Restriction,

@@ -11,16 +11,16 @@ use super::{
     audit::{self, Action, Resource},
     idempotency::Once,
     ledger::{self, About, Movement},
-    prices::{self, BundlePrice, Prices},
     referrals,
     tokens::{self, Issued},
 };
+use crate::config::prices::{self, BundlePrice, Prices};
 use crate::{
+    db::outbox,
     db::{
         self, access_token,
         bundle::{self, Change, NewBundle},
     },
-    jobs::outbox_relay,
 };
 
 /// A bundle at today's price.
@@ -92,7 +92,7 @@ pub async fn purchase(
     }
     let token_ids: Vec<Uuid> = issued.iter().map(|issued| issued.token.id).collect();
     referrals::promise(&tx, &buyer.user, price.total, &token_ids).await?;
-    outbox_relay::push(&tx, &token_ids).await?;
+    outbox::push(&tx, &token_ids).await?;
     let details = json!({
         "bundle_name": bundle.name,
         "token_ids": token_ids,

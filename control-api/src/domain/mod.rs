@@ -11,7 +11,6 @@ pub mod ledger;
 pub mod login_throttle;
 pub mod passwords;
 pub mod payments;
-pub mod prices;
 pub mod rate_limits;
 pub mod referrals;
 pub mod refunds;

@@ -25,21 +25,21 @@ use crate::{
         payment::{self, End, NewPayment},
         user,
     },
-    payments::{self, Heard, Notice, Order, Provider, Standing, Told},
+    payments::{self, Notice, Order, PaymentState, Provider, ProviderPayment, WebhookOutcome},
 };
 
 /// Payments that are asked about at once.
 const CHECKED_AT_ONCE: u64 = 10;
 
 /// What payments are taken with.
-pub struct Till {
+pub struct Payments {
     pub provider: Provider,
     pub rub_per_znc: Decimal,
     /// How long a payment may take before it counts as expired.
     pub lifetime: Duration,
 }
 
-impl Till {
+impl Payments {
     /// What so many ZNC cost in roubles, to the kopeck; `None` if that is nothing.
     fn price(&self, amount_znc: Decimal) -> Option<Decimal> {
         let price = (amount_znc * self.rub_per_znc).round_dp_with_strategy(2, RoundingStrategy::MidpointNearestEven);
@@ -78,7 +78,7 @@ pub struct Started {
 /// Notes a payment, then has the provider make it. Repeated, it has the provider make the same one.
 pub async fn start(
     db: &db::Pool,
-    till: &Till,
+    till: &Payments,
     payer: &Session,
     amount_znc: Decimal,
     return_url: &str,
@@ -109,7 +109,7 @@ pub async fn start(
 }
 
 /// Has the provider make a payment that was noted, unless it has.
-async fn make(db: &db::Pool, till: &Till, noted: payment::Model, now: DateTime<Utc>) -> Result<Started, Error> {
+async fn make(db: &db::Pool, till: &Payments, noted: payment::Model, now: DateTime<Utc>) -> Result<Started, Error> {
     let is_to_make = noted.provider_payment_id.is_none() && noted.is_pending() && now < noted.expires_at;
     let payment = if is_to_make {
         if noted.provider != till.provider.name() {
@@ -138,7 +138,7 @@ async fn make(db: &db::Pool, till: &Till, noted: payment::Model, now: DateTime<U
 }
 
 /// Gives credits that nobody pays for, as a payment that succeeds at once; the new balance. For a provider that takes no money.
-pub async fn grant(db: &db::Pool, till: &Till, payer: &Session, amount_znc: Decimal) -> Result<Decimal, Error> {
+pub async fn grant(db: &db::Pool, till: &Payments, payer: &Session, amount_znc: Decimal) -> Result<Decimal, Error> {
     let new = till.new_payment(payer, amount_znc, None, Utc::now())?;
     let tx = db::begin(db).await?;
     user::find_for_update(&tx, payer.user.id).await?;
@@ -151,7 +151,7 @@ pub async fn grant(db: &db::Pool, till: &Till, payer: &Session, amount_znc: Deci
 /// Takes in what a notice is worth; whether it changed anything. One that cannot be believed now may be sent again.
 pub async fn take_notice(
     db: &db::Pool,
-    till: &Till,
+    till: &Payments,
     notice: &Notice<'_>,
     origin: &Origin,
     now: DateTime<Utc>,
@@ -161,13 +161,13 @@ pub async fn take_notice(
         Error::NoticeUnverified
     })?;
     let id = match &heard {
-        Heard::OfNoConcern => return Ok(false),
-        Heard::Truth(told) => &told.id,
-        Heard::Hint(id) => id,
+        WebhookOutcome::OfNoConcern => return Ok(false),
+        WebhookOutcome::Truth(told) => &told.id,
+        WebhookOutcome::Hint(id) => id,
     };
     let payment = payment::find_of_provider(db, till.provider.name(), id).await?.ok_or(Error::NoticeUnverified)?;
     let told = match heard {
-        Heard::Truth(told) => Some(told),
+        WebhookOutcome::Truth(told) => Some(told),
         _ => till.provider.ask(id).await.map_err(unavailable)?,
     };
     let told = told.filter(|told| is_about(told, &payment)).ok_or(Error::NoticeUnverified)?;
@@ -178,7 +178,7 @@ pub async fn take_notice(
 }
 
 /// Asks the provider about some of the pending payments that it is time to ask about; how many ended. What fails is due again later.
-pub async fn reconcile(db: &db::Pool, till: &Till, now: DateTime<Utc>) -> Result<usize, Error> {
+pub async fn reconcile(db: &db::Pool, till: &Payments, now: DateTime<Utc>) -> Result<usize, Error> {
     let tx = db::begin(db).await?;
     let due = payment::take_due(&tx, till.provider.name(), CHECKED_AT_ONCE).await?;
     tx.commit().await?;
@@ -194,7 +194,7 @@ pub async fn reconcile(db: &db::Pool, till: &Till, now: DateTime<Utc>) -> Result
 }
 
 /// Finds out how a payment stands; whether it ended.
-async fn check(db: &db::Pool, till: &Till, payment: &payment::Model, now: DateTime<Utc>) -> Result<bool, Error> {
+async fn check(db: &db::Pool, till: &Payments, payment: &payment::Model, now: DateTime<Utc>) -> Result<bool, Error> {
     let is_overdue = now >= payment.expires_at;
     let Some(id) = &payment.provider_payment_id else {
         if is_overdue {
@@ -214,17 +214,17 @@ async fn check(db: &db::Pool, till: &Till, payment: &payment::Model, now: DateTi
 }
 
 /// How a payment ends that stands so with its provider; `None` there means that the provider does not know it.
-fn outcome(standing: Option<Standing>, is_overdue: bool) -> Option<End> {
+fn outcome(standing: Option<PaymentState>, is_overdue: bool) -> Option<End> {
     match (standing, is_overdue) {
-        (Some(Standing::Succeeded), _) => Some(End::Succeeded),
-        (Some(Standing::Canceled), false) => Some(End::Canceled),
-        (Some(Standing::Canceled) | None, true) => Some(End::Expired),
-        (Some(Standing::Pending), _) | (None, false) => None,
+        (Some(PaymentState::Succeeded), _) => Some(End::Succeeded),
+        (Some(PaymentState::Canceled), false) => Some(End::Canceled),
+        (Some(PaymentState::Canceled) | None, true) => Some(End::Expired),
+        (Some(PaymentState::Pending), _) | (None, false) => None,
     }
 }
 
 /// Whether what was told is about this very payment: name, amount and currency.
-fn is_about(told: &Told, payment: &payment::Model) -> bool {
+fn is_about(told: &ProviderPayment, payment: &payment::Model) -> bool {
     let is_about = payment.provider_payment_id.as_ref() == Some(&told.id)
         && told.amount == payment.amount_rub
         && told.currency == payments::CURRENCY;
@@ -294,14 +294,14 @@ mod tests {
     fn nothing_but_the_providers_word_ends_a_payment() {
         for is_overdue in [false, true] {
             assert_eq!(
-                outcome(Some(Standing::Succeeded), is_overdue),
+                outcome(Some(PaymentState::Succeeded), is_overdue),
                 Some(End::Succeeded),
                 "late is paid all the same"
             );
-            assert_eq!(outcome(Some(Standing::Pending), is_overdue), None);
+            assert_eq!(outcome(Some(PaymentState::Pending), is_overdue), None);
         }
-        assert_eq!(outcome(Some(Standing::Canceled), false), Some(End::Canceled));
-        assert_eq!(outcome(Some(Standing::Canceled), true), Some(End::Expired));
+        assert_eq!(outcome(Some(PaymentState::Canceled), false), Some(End::Canceled));
+        assert_eq!(outcome(Some(PaymentState::Canceled), true), Some(End::Expired));
         assert_eq!(outcome(None, false), None);
         assert_eq!(outcome(None, true), Some(End::Expired));
     }

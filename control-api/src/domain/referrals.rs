@@ -13,8 +13,8 @@ use super::{
     Error,
     audit::{self, Action, By, Origin, Resource},
     ledger::{self, About, Movement},
-    prices,
 };
+use crate::config::prices;
 use crate::db::{
     self, access_token,
     referral::{self, NewBonus, Share},

@@ -22,8 +22,8 @@ use super::{
     ledger::{self, About, Movement},
 };
 use crate::{
+    db::outbox,
     db::{self, access_token, idempotency_key, user},
-    jobs::outbox_relay,
     redis::Publisher,
 };
 
@@ -148,7 +148,7 @@ async fn revoke(db: &db::Pool, barred: &access_token::Model, origin: &Origin) ->
         about: About::Token(barred.id),
     };
     let new_balance = ledger::credit(&tx, barred.user_id, &movement).await?;
-    outbox_relay::push(&tx, &[barred.id]).await?;
+    outbox::push(&tx, &[barred.id]).await?;
     let by = By { user_id: Some(barred.user_id), origin };
     let details = json!({ "refund_amount": barred.cost, "new_balance": new_balance });
     audit::record(&tx, by, Action::Refund, Resource::Token(barred.id), details).await?;
@@ -171,7 +171,7 @@ async fn clear(
         access_token::record_activation(&tx, asked.id, at).await?;
     }
     access_token::clear_refund_request(&tx, asked.id).await?;
-    outbox_relay::push(&tx, &[asked.id]).await?;
+    outbox::push(&tx, &[asked.id]).await?;
     tx.commit().await?;
     Err(reason)
 }

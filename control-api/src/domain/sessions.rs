@@ -10,8 +10,8 @@ use super::{
     audit::{self, Action, Resource},
 };
 use crate::{
+    db::outbox,
     db::{self, access_token, session},
-    jobs::outbox_relay,
 };
 
 /// Ends a session: what its device has open on the token is cut, and the token is free for another. Doing it again changes
@@ -23,7 +23,7 @@ pub async fn end(db: &db::Pool, admin: &Session, id: Uuid) -> Result<Uuid, Error
     if session::end(&tx, id).await? {
         let device = Some(holder.device_id.as_str());
         access_token::cut(&tx, holder.token_id, CutReason::EndedByAdministrator, device).await?;
-        outbox_relay::push(&tx, &[holder.token_id]).await?;
+        outbox::push(&tx, &[holder.token_id]).await?;
         let details = json!({ "token_id": holder.token_id, "device_id": holder.device_id });
         audit::record(&tx, admin.by(), Action::EndSession, Resource::Session(id), details).await?;
     }

@@ -22,16 +22,13 @@ use super::{
     audit::{self, Action, By, Resource},
     idempotency::Once,
     ledger::{self, About, Movement},
-    prices::Prices,
     referrals,
 };
+use crate::config::prices::Prices;
 use crate::{
-    db::{
-        self,
-        access_token::{self, Hour},
-        credential, idempotency_key, user,
-    },
-    jobs::outbox_relay,
+    config::TokenHour,
+    db::outbox,
+    db::{self, access_token, credential, idempotency_key, user},
 };
 
 /// The most hours that a token may last in all: ten years.
@@ -59,7 +56,7 @@ pub struct Restriction {
 /// On what terms more hours are sold.
 pub struct Terms<'a> {
     pub prices: &'a Prices,
-    pub hour: Hour,
+    pub hour: TokenHour,
     pub now: DateTime<Utc>,
 }
 
@@ -73,7 +70,7 @@ pub fn standing(revoked_at: Option<DateTime<Utc>>, user_is_active: bool) -> Stan
 }
 
 /// The state of a token, as people see it.
-pub fn state(token: &access_token::Model, hour: Hour, user_is_active: bool, now: DateTime<Utc>) -> State {
+pub fn state(token: &access_token::Model, hour: TokenHour, user_is_active: bool, now: DateTime<Utc>) -> State {
     State::at(
         now.timestamp_millis(),
         standing(token.revoked_at, user_is_active),
@@ -107,7 +104,7 @@ pub async fn purchase(
     let hours = sold_hours(duration_hours)?;
     let Issued { token, text } = issue(&tx, id, buyer.user.id, hours, scope.as_str(), price).await?;
     referrals::promise(&tx, &buyer.user, price, &[id]).await?;
-    outbox_relay::push(&tx, &[id]).await?;
+    outbox::push(&tx, &[id]).await?;
     let details = json!({
         "duration_hours": duration_hours,
         "scope": scope.as_str(),
@@ -165,7 +162,7 @@ pub async fn extend(
         Movement { kind: ledger::Kind::Purchase, amount: price, description: &description, about: About::Token(id) };
     let balance = ledger::charge(&tx, owner.user.id, &movement).await?;
     let token = access_token::extend(&tx, id, hours, price).await?;
-    outbox_relay::push(&tx, &[id]).await?;
+    outbox::push(&tx, &[id]).await?;
     let details = json!({
         "duration_hours": { "old": before.duration_hours, "new": token.duration_hours },
         "cost_znc": price,
@@ -181,7 +178,13 @@ pub async fn extend(
 }
 
 /// Gives a token a new text; everything that named it before opens nothing any more.
-pub async fn rotate(db: &db::Pool, hour: Hour, owner: &Session, id: Uuid, now: DateTime<Utc>) -> Result<Issued, Error> {
+pub async fn rotate(
+    db: &db::Pool,
+    hour: TokenHour,
+    owner: &Session,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Issued, Error> {
     let text = Credential::generate();
     let tx = db::begin(db).await?;
     let before = usable(&tx, hour, owner.user.id, id, now).await?;
@@ -189,7 +192,7 @@ pub async fn rotate(db: &db::Pool, hour: Hour, owner: &Session, id: Uuid, now: D
     credential::end_older_than(&tx, id, token.credential_gen).await?;
     idempotency_key::erase_text(&tx, id).await?;
     credential::insert(&tx, &text.digest(), id, token.credential_gen, credential::Kind::Text).await?;
-    outbox_relay::push(&tx, &[id]).await?;
+    outbox::push(&tx, &[id]).await?;
     let details = json!({ "token_prefix": { "old": before.token_prefix, "new": token.token_prefix } });
     audit::record(&tx, owner.by(), Action::Rotate, Resource::Token(id), details).await?;
     tx.commit().await?;
@@ -197,14 +200,20 @@ pub async fn rotate(db: &db::Pool, hour: Hour, owner: &Session, id: Uuid, now: D
 }
 
 /// Draws a credential for one browser. Postgres gets its digest; what joins it again travels in two halves.
-pub async fn open(db: &db::Pool, hour: Hour, owner: &Session, id: Uuid, now: DateTime<Utc>) -> Result<Handover, Error> {
+pub async fn open(
+    db: &db::Pool,
+    hour: TokenHour,
+    owner: &Session,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Handover, Error> {
     let handover = Handover::generate();
     let tx = db::begin(db).await?;
     let token = usable(&tx, hour, owner.user.id, id, now).await?;
     let digest = handover.secret().digest();
     credential::insert(&tx, &digest, id, token.credential_gen, credential::Kind::Browser).await?;
     credential::end_surplus_browsers(&tx, id).await?;
-    outbox_relay::push(&tx, &[id]).await?;
+    outbox::push(&tx, &[id]).await?;
     audit::record(&tx, owner.by(), Action::Open, Resource::Token(id), json!({})).await?;
     tx.commit().await?;
     Ok(handover)
@@ -213,7 +222,7 @@ pub async fn open(db: &db::Pool, hour: Hour, owner: &Session, id: Uuid, now: Dat
 /// Takes a token away from whichever device holds it: what is open there ends, and the next device that comes has it.
 pub async fn release_device(
     db: &db::Pool,
-    hour: Hour,
+    hour: TokenHour,
     owner: &Session,
     id: Uuid,
     now: DateTime<Utc>,
@@ -221,7 +230,7 @@ pub async fn release_device(
     let tx = db::begin(db).await?;
     usable(&tx, hour, owner.user.id, id, now).await?;
     access_token::cut(&tx, id, CutReason::TakenOver, None).await?;
-    outbox_relay::push(&tx, &[id]).await?;
+    outbox::push(&tx, &[id]).await?;
     audit::record(&tx, owner.by(), Action::ReleaseDevice, Resource::Token(id), json!({})).await?;
     Ok(tx.commit().await?)
 }
@@ -229,7 +238,7 @@ pub async fn release_device(
 /// Sets from where a token of one's own may be used. What is open from elsewhere ends.
 pub async fn restrict(
     db: &db::Pool,
-    hour: Hour,
+    hour: TokenHour,
     owner: &Session,
     id: Uuid,
     to: Restriction,
@@ -256,7 +265,7 @@ pub async fn restrict_locked(
         return Ok(before);
     }
     let token = access_token::restrict(tx, before.id, &to).await?;
-    outbox_relay::push(tx, &[token.id]).await?;
+    outbox::push(tx, &[token.id]).await?;
     let fields = [
         ("allowed_networks", before.allowed_networks, &token.allowed_networks),
         ("denied_networks", before.denied_networks, &token.denied_networks),
@@ -270,7 +279,7 @@ pub async fn restrict_locked(
 /// Locks a token of this user that is ready or active.
 async fn usable(
     tx: &db::Tx,
-    hour: Hour,
+    hour: TokenHour,
     user_id: Uuid,
     id: Uuid,
     now: DateTime<Utc>,
@@ -280,7 +289,11 @@ async fn usable(
 }
 
 /// The same token, if it is not over and nobody has asked for its refund.
-pub fn check_usable(token: access_token::Model, hour: Hour, now: DateTime<Utc>) -> Result<access_token::Model, Error> {
+pub fn check_usable(
+    token: access_token::Model,
+    hour: TokenHour,
+    now: DateTime<Utc>,
+) -> Result<access_token::Model, Error> {
     if token.refund_requested_at.is_some() {
         return Err(Error::TokenNotFoundOrRevoked);
     }

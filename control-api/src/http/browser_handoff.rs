@@ -5,16 +5,16 @@ use shared::token::credential::Handover;
 use uuid::Uuid;
 
 use crate::{
-    App,
+    app::App,
     domain::{Error, accounts::Session, tokens},
-    jobs::outbox_relay::{self, Delivery},
+    publish::{self, Delivery},
 };
 
 /// Where the browser goes: to the edge, which takes the code, and from there to `next`, a path of Zenzefi.
 pub async fn open(app: &App, owner: &Session, id: Uuid, next: Option<&str>) -> Result<String, Error> {
     let App { db, publisher, config, .. } = app;
     let handover = tokens::open(db, config.hour, owner, id, Utc::now()).await?;
-    if outbox_relay::deliver(db, publisher, id).await == Delivery::Pending {
+    if publish::deliver(db, publisher, id).await == Delivery::Pending {
         return Err(Error::RedisUnavailable);
     }
     let code = handover.code();

@@ -1,3 +1,6 @@
 //! What the API and the console share of a request.
 
 pub mod browser_handoff;
+pub mod caller;
+pub mod page;
+pub mod status;

@@ -7,14 +7,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ROUND_WITHIN, db,
-    domain::payments::{self, Till},
+    db,
+    domain::payments::{self, Payments},
+    jobs::ROUND_WITHIN,
 };
 
 const RECONCILE_EVERY: Duration = Duration::from_secs(2);
 
 /// Asks at start and then regularly, until cancelled.
-pub async fn reconcile(db: db::Pool, till: Arc<Till>, stop: CancellationToken) {
+pub async fn reconcile(db: db::Pool, till: Arc<Payments>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         match timeout(ROUND_WITHIN, payments::reconcile(&db, &till, Utc::now())).await {
             Ok(Ok(0)) => {}

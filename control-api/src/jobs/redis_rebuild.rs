@@ -13,15 +13,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    ROUND_WITHIN,
-    db::{
-        self,
-        access_token::{self, Hour},
-        credential, outbox, settings,
-    },
-    jobs::outbox_relay::learn,
+    config::TokenHour,
+    db::{self, access_token, credential, outbox, settings},
+    jobs::ROUND_WITHIN,
     publish::{
         batch::{Batch, TOMBSTONE},
+        learn,
         put::LearnedActivation,
     },
     redis::{PublishError, Publisher},
@@ -50,7 +47,7 @@ const ATTEMPTS: usize = 3;
 pub struct Watch {
     pub db: db::Pool,
     pub publisher: Publisher,
-    pub hour: Hour,
+    pub hour: TokenHour,
     pub metrics: Metrics,
 }
 

@@ -7,10 +7,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ROUND_WITHIN,
-    db::{self, audit_log, credential, idempotency_key, password_link, revoked_jwt, session},
+    db::{self, audit_log, credential, idempotency_key, outbox, password_link, revoked_jwt, session},
     domain::{self, referrals, refunds},
-    jobs::outbox_relay,
+    jobs::ROUND_WITHIN,
     redis::Publisher,
     telemetry::Metrics,
 };
@@ -144,6 +143,6 @@ async fn end_unredeemed(db: &db::Pool, told_since: DateTime<Utc>) -> Result<(), 
     let mut token_ids = credential::end_unredeemed(&tx, told_since, drawn_before).await?;
     token_ids.sort_unstable();
     token_ids.dedup();
-    outbox_relay::push(&tx, &token_ids).await?;
+    outbox::push(&tx, &token_ids).await?;
     Ok(tx.commit().await?)
 }

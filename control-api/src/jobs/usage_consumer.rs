@@ -22,15 +22,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    ROUND_WITHIN,
     db::{
         self, access_token,
         audit_log::{self, NewLine},
-        credential,
+        credential, outbox,
         session::{self, Figures},
     },
     domain::audit::{Action, Resource},
-    jobs::outbox_relay,
+    jobs::ROUND_WITHIN,
     telemetry::Metrics,
 };
 
@@ -218,7 +217,7 @@ async fn record_all(db: &db::Pool, entries: &[Entry]) -> Result<(), db::Error> {
     for (token_id, at) in told.activations.iter().filter(|(token_id, _)| is_known(token_id)) {
         let record = async {
             match access_token::record_activation(&tx, *token_id, *at).await? {
-                Some(_) => outbox_relay::push(&tx, &[*token_id]).await,
+                Some(_) => outbox::push(&tx, &[*token_id]).await,
                 None => Ok(()),
             }
         };

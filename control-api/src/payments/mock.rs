@@ -7,7 +7,7 @@ use sha2::Sha256;
 use uuid::Uuid;
 
 use super::{
-    Heard, Made, Notice, Order, Told, Unverified,
+    payment::{Made, Notice, Order, ProviderPayment, Unverified, WebhookOutcome},
     wire::{Amount, NOTIFICATION, Notification, Payment, Status},
 };
 use crate::{config::Secret, db::payment};
@@ -61,7 +61,7 @@ impl Mock {
         (body, signature)
     }
 
-    pub fn hear(&self, notice: &Notice<'_>, now: DateTime<Utc>) -> Result<Heard, Unverified> {
+    pub fn hear(&self, notice: &Notice<'_>, now: DateTime<Utc>) -> Result<WebhookOutcome, Unverified> {
         let signature = notice.signature.and_then(Signature::parse).ok_or(Unverified("it is not signed"))?;
         if signature.time.abs_diff(now.timestamp()) > TOLERANCE_SECONDS {
             return Err(Unverified("it was signed at another time"));
@@ -71,8 +71,8 @@ impl Mock {
         signed.map_err(|_| Unverified("its signature is another's"))?;
         let notification: Notification<Payment> =
             serde_json::from_slice(notice.body).map_err(|_| Unverified("it cannot be read"))?;
-        let told: Option<Told> = notification.object.told();
-        told.map(Heard::Truth).ok_or(Unverified("it cannot be read"))
+        let told: Option<ProviderPayment> = notification.object.told();
+        told.map(WebhookOutcome::Truth).ok_or(Unverified("it cannot be read"))
     }
 
     /// Over `<time>.<body>`, the time in seconds since 1970.
@@ -110,7 +110,7 @@ mod tests {
         DateTime::from_timestamp(seconds, 0).expect("a moment")
     }
 
-    fn hear(mock: &Mock, body: &[u8], signature: &str, now: i64) -> Result<Heard, Unverified> {
+    fn hear(mock: &Mock, body: &[u8], signature: &str, now: i64) -> Result<WebhookOutcome, Unverified> {
         mock.hear(&Notice { body, signature: Some(signature), sender: None }, at(now))
     }
 
@@ -127,7 +127,7 @@ mod tests {
         let mock = Mock::new(&Secret::from("a secret of the tests of the mock"), "http://localhost");
         let signature = sign(&mock, BODY, NOW);
         for now in [NOW, NOW - 300, NOW + 300] {
-            assert!(matches!(hear(&mock, BODY, &signature, now), Ok(Heard::Truth(_))), "{now}");
+            assert!(matches!(hear(&mock, BODY, &signature, now), Ok(WebhookOutcome::Truth(_))), "{now}");
         }
         for now in [NOW - 301, NOW + 301, i64::from(u32::MAX)] {
             assert!(hear(&mock, BODY, &signature, now).is_err(), "{now}");

@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::{Standing, Told};
+use super::payment::{PaymentState, ProviderPayment};
 
 /// Every amount here is in it.
 pub const CURRENCY: &str = "RUB";
@@ -48,15 +48,15 @@ pub struct Confirmation {
 
 impl Payment {
     /// `None` if it has a name or an amount that no payment has.
-    pub fn told(self) -> Option<Told> {
+    pub fn told(self) -> Option<ProviderPayment> {
         let standing = match self.status {
             // What is captured at once waits for nothing.
-            Status::Pending | Status::WaitingForCapture => Standing::Pending,
-            Status::Succeeded => Standing::Succeeded,
-            Status::Canceled => Standing::Canceled,
+            Status::Pending | Status::WaitingForCapture => PaymentState::Pending,
+            Status::Succeeded => PaymentState::Succeeded,
+            Status::Canceled => PaymentState::Canceled,
         };
         let amount = self.amount.value.parse().ok()?;
-        is_id(&self.id).then_some(Told { id: self.id, standing, amount, currency: self.amount.currency })
+        is_id(&self.id).then_some(ProviderPayment { id: self.id, standing, amount, currency: self.amount.currency })
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    Heard, Made, Notice, Order, Told, Unavailable, Unverified,
+    payment::{Made, Notice, Order, ProviderPayment, Unavailable, Unverified, WebhookOutcome},
     wire::{Amount, NOTIFICATION, Named, Notification, Payment, is_id},
 };
 use crate::config::Shop;
@@ -76,14 +76,14 @@ impl Yookassa {
         }
     }
 
-    pub async fn ask(&self, id: &str) -> Result<Option<Told>, Unavailable> {
+    pub async fn ask(&self, id: &str) -> Result<Option<ProviderPayment>, Unavailable> {
         let Some(payment) = self.answer(self.request(Method::GET, &format!("payments/{id}"))).await? else {
             return Ok(None);
         };
         payment.told().map(Some).ok_or_else(|| unavailable("told of a payment that is none"))
     }
 
-    pub fn hear(&self, notice: &Notice<'_>) -> Result<Heard, Unverified> {
+    pub fn hear(&self, notice: &Notice<'_>) -> Result<WebhookOutcome, Unverified> {
         let is_listed = |sender| self.shop.senders.contains(sender);
         if !self.shop.senders.is_empty() && !notice.sender.is_some_and(is_listed) {
             return Err(Unverified("its sender is not listed"));
@@ -94,10 +94,10 @@ impl Yookassa {
             return Err(Unverified("it is no notification"));
         }
         if !notification.event.starts_with("payment.") {
-            return Ok(Heard::OfNoConcern);
+            return Ok(WebhookOutcome::OfNoConcern);
         }
         let named: Named = serde_json::from_value(notification.object).map_err(unreadable)?;
-        if is_id(&named.id) { Ok(Heard::Hint(named.id)) } else { Err(Unverified("it names no payment")) }
+        if is_id(&named.id) { Ok(WebhookOutcome::Hint(named.id)) } else { Err(Unverified("it names no payment")) }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use crate::config::Secret;
 
-    fn hear(senders: &[&str], sender: Option<&str>, body: &str) -> Result<Heard, Unverified> {
+    fn hear(senders: &[&str], sender: Option<&str>, body: &str) -> Result<WebhookOutcome, Unverified> {
         let shop = Shop {
             api_url: "http://localhost".to_owned(),
             id: "shop".to_owned(),
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_notice_of_a_listed_sender_is_a_hint_and_no_more() {
-        let hint = Ok(Heard::Hint("22d6d597-000f".to_owned()));
+        let hint = Ok(WebhookOutcome::Hint("22d6d597-000f".to_owned()));
         assert_eq!(hear(&["185.71.76.0/27"], Some("185.71.76.31"), SUCCEEDED), hint);
         assert_eq!(hear(&["185.71.76.0/27"], Some("::ffff:185.71.76.31"), SUCCEEDED), hint);
         assert_eq!(hear(&[], None, SUCCEEDED), hint, "without a list the API's word is enough");
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_notice_that_names_no_payment_is_refused_and_one_about_something_else_is_passed_over() {
         let refund = r#"{"type":"notification","event":"refund.succeeded","object":{"id":"1","payment_id":"2"}}"#;
-        assert_eq!(hear(&[], None, refund), Ok(Heard::OfNoConcern));
+        assert_eq!(hear(&[], None, refund), Ok(WebhookOutcome::OfNoConcern));
         for bad in [
             "",
             "{}",

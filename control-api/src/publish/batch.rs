@@ -5,10 +5,9 @@ use std::time::Duration;
 use shared::redis::TOMBSTONE_MS;
 use uuid::Uuid;
 
-use crate::db::{
-    self,
-    access_token::{self, Hour},
-    credential, settings,
+use crate::{
+    config::TokenHour,
+    db::{self, access_token, credential, settings},
 };
 
 /// How long Redis knows a token after it has ended.
@@ -33,7 +32,7 @@ impl Batch {
     pub async fn after(
         db: &impl db::Connection,
         epoch: i64,
-        hour: Hour,
+        hour: TokenHour,
         token_id: Uuid,
         limit: u64,
     ) -> Result<Self, db::Error> {

@@ -3,18 +3,25 @@
 pub mod batch;
 pub mod put;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 use shared::process::trace::Span;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
-    db::{self, access_token::Publishable, credential},
+    db::{
+        self,
+        access_token::{self, Publishable},
+        credential, outbox,
+    },
     publish::{batch::Batch, put::LearnedActivation},
     redis::{PublishError, Publisher, in_flight},
 };
 
+/// How long a request waits for its own row to be delivered.
+const DELIVER_WITHIN: Duration = Duration::from_secs(1);
 /// Tokens, or credentials, that one command puts while Redis is filled: a command costs as much as several puts, yet while
 /// one runs nobody else is answered.
 const PUT_AT_ONCE: usize = 100;
@@ -71,4 +78,68 @@ impl Publisher {
     ) -> Result<(), PublishError> {
         in_flight(credentials.chunks(PUT_AT_ONCE).map(|some| self.put_credentials(some))).await.map(drop)
     }
+}
+
+/// Whether Redis has what a request changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    Done,
+    /// Redis did not answer in time; a relay delivers it once it does.
+    Pending,
+}
+
+/// Publishes a token for which the caller has just committed a row, or waits for the relay that took the row first. Bounded,
+/// because what was committed stands whether Redis answers or not.
+pub async fn deliver(db: &db::Pool, publisher: &Publisher, token_id: Uuid) -> Delivery {
+    deliver_all(db, publisher, &[token_id]).await
+}
+
+/// The same for several at once, in the time of one.
+pub async fn deliver_all(db: &db::Pool, publisher: &Publisher, token_ids: &[Uuid]) -> Delivery {
+    match timeout(DELIVER_WITHIN, deliver_rows(db, publisher, token_ids)).await {
+        Ok(Ok(())) => Delivery::Done,
+        Ok(Err(error)) => {
+            tracing::warn!(?token_ids, %error, "a change waits for the relay");
+            Delivery::Pending
+        }
+        Err(_) => {
+            tracing::warn!(?token_ids, "a change waits for the relay: Redis does not answer");
+            Delivery::Pending
+        }
+    }
+}
+
+async fn deliver_rows(db: &db::Pool, publisher: &Publisher, token_ids: &[Uuid]) -> Result<(), PublishError> {
+    let tx = db::begin(db).await?;
+    let rows = outbox::take_of_tokens(&tx, token_ids).await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let published = publisher.publish_each(&tx, &changes_of(&rows, true)).await?;
+    let learned = published.into_iter().map(|(_, learned)| learned).collect::<Result<Vec<_>, _>>()?;
+    outbox::delete(&tx, &rows).await?;
+    learn(&tx, learned.into_iter().flatten().collect()).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Each token once, with what publishing it is in the trace of the first request that changed it.
+pub fn changes_of(rows: &[outbox::Row], is_traced: bool) -> BTreeMap<Uuid, Span> {
+    let mut changes = BTreeMap::new();
+    for row in rows {
+        let place = row.traceparent.as_deref().filter(|_| is_traced);
+        changes.entry(row.token_id).or_insert_with(|| Span::of_message("publish", place));
+    }
+    changes
+}
+
+/// Records activations that only Redis knew, and has them published: a hash could be lost any time.
+pub async fn learn(tx: &db::Tx, mut learned: Vec<LearnedActivation>) -> Result<(), db::Error> {
+    // Tokens are locked in the order of their ids, as everywhere.
+    learned.sort_unstable_by_key(|learned| learned.token_id);
+    for LearnedActivation { token_id, activated_at } in learned {
+        if access_token::record_activation(tx, token_id, activated_at).await?.is_some() {
+            outbox::push(tx, &[token_id]).await?;
+        }
+    }
+    Ok(())
 }

@@ -24,7 +24,7 @@ use shared::{
 };
 use tokio::{sync::Semaphore, time::error::Elapsed};
 
-use crate::db::{self, access_token::Hour};
+use crate::{config::TokenHour, db};
 
 pub use snapshot::Server;
 
@@ -108,13 +108,13 @@ pub async fn in_flight<T>(
 #[derive(Clone)]
 pub struct Publisher {
     client: Client,
-    pub hour: Hour,
+    pub hour: TokenHour,
     /// In the order of [`calls::Script::ALL`].
     scripts: Arc<[Script]>,
 }
 
 impl Publisher {
-    pub fn connect(url: &str, hour: Hour) -> Result<Self, Error> {
+    pub fn connect(url: &str, hour: TokenHour) -> Result<Self, Error> {
         let scripts = calls::Script::ALL.iter().map(|script| Script::from_lua(script.lua())).collect();
         Ok(Self { client: connect(url, COMMAND_TIMEOUT)?, hour, scripts })
     }

@@ -19,11 +19,11 @@ use serde_json::Value;
 use shared::process::trace::{self, Span};
 use uuid::Uuid;
 
-use crate::api::{
-    auth_guard::Recognised,
-    error::{self, ApiError},
+use crate::{
+    api::error::{self, ApiError},
+    http::caller::RequestUser,
 };
-use crate::{App, console, domain::audit::Origin};
+use crate::{app::App, console, domain::audit::Origin};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -131,7 +131,7 @@ impl<E: Endpoint> Endpoint for Layer<E> {
         let span = Span::of_request(lines, || self.is_from_trusted_proxy(&request));
         let caller = Origin { ip_address: client, user_agent, request_id: Some(request_id.clone()) };
 
-        let recognised = Arc::<Recognised>::default();
+        let recognised = Arc::<RequestUser>::default();
         let answer = self.answer(request, &method, &path, caller, Arc::clone(&recognised));
         let mut response = span.around(answer).await;
         self.finish(&mut response, &path, origin, &request_id);
@@ -182,7 +182,7 @@ impl<E: Endpoint> Layer<E> {
         method: &Method,
         path: &str,
         caller: Origin,
-        recognised: Arc<Recognised>,
+        recognised: Arc<RequestUser>,
     ) -> Response {
         let unreadable =
             |name: &&HeaderName| request.headers().get_all(*name).iter().any(|value| value.to_str().is_err());

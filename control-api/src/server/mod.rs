@@ -5,3 +5,4 @@ pub mod http;
 pub mod middleware;
 pub mod ops;
 pub mod reload;
+pub mod routes;

@@ -6,7 +6,7 @@ use poem::{Endpoint, EndpointExt, Response, Route, endpoint::make, get, http::St
 use serde_json::json;
 
 use crate::api::error;
-use crate::{App, db};
+use crate::{app::App, db};
 
 /// How long a dependency may take to answer.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);

@@ -6,7 +6,7 @@ use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::{App, config::Config, telemetry::LogFilter};
+use crate::{app::App, config::Config, telemetry::LogFilter};
 
 /// The options that change at once.
 pub const CHANGEABLE: [&str; 6] = [

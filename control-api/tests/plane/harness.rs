@@ -35,6 +35,8 @@ pub const MOCK_PAYMENTS: [(&str, &str); 3] =
     [("DEBUG", "true"), ("PAYMENT_PROVIDER", "mock"), ("PAYMENT_WEBHOOK_SECRET", WEBHOOK_SECRET)];
 pub const PUBLIC_ORIGIN: &str = "https://gateway.example:8443";
 
+/// Names the claim of every request that takes a token here.
+pub const CLAIM: Uuid = Uuid::from_u128(1);
 /// As edges hold tokens by default.
 const LEASES: LeasePolicy = LeasePolicy { lasts: Duration::from_millis(redis::LEASE_MS), is_per_device: false };
 const ADMIN_EMAIL: &str = "admin@example.com";
@@ -194,7 +196,7 @@ impl Control {
 
     /// Admits a request of this device as an edge does: it takes the lease, and claims a token that is ready.
     pub async fn takes(&self, token: &Token, device: &str) -> Lookup {
-        let (session_id, claim) = (Uuid::new_v4(), Uuid::new_v4());
+        let (session_id, claim) = (Uuid::new_v4(), CLAIM);
         let taking = Taking { device: &Device::known(device), scopes: &Scope::ALL, networks: "", session_id, claim };
         self.admit(&token.digest(), Mode::Take(taking)).await
     }

@@ -9,7 +9,7 @@ use shared::redis::{
 };
 use testbed::{client::Ask, eventually};
 
-use crate::harness::Control;
+use crate::harness::{CLAIM, Control};
 
 const ACTIVATED: &str = "Cannot revoke activated token. Refunds are only available for non-activated tokens.";
 
@@ -124,7 +124,7 @@ async fn a_token_that_is_being_used_for_the_first_time_is_not_refunded() {
     assert_eq!(control.query("SELECT count(*) FROM access_tokens WHERE refund_requested_at IS NOT NULL").await, "0");
     eventually!(control.field(&token, "state").await, |state| state == "live");
     // The first request failed after all.
-    control.redis.command(&["HDEL", &redis::token_key(token.id), "claim:a-claim"]).await.unwrap();
+    control.redis.command(&["HDEL", &redis::token_key(token.id), &format!("claim:{CLAIM}")]).await.unwrap();
     assert_eq!(refund().await.expect(200)["new_balance"], "30.00");
 }
 

@@ -8,9 +8,12 @@ use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{
-    super::components::{Pager, Person, Slice, Time, address},
     text::{self, Detail},
     whom,
+};
+use crate::console::{
+    components::{Pager, Person, Slice, Time},
+    url::address,
 };
 use crate::{
     console::{

@@ -7,9 +7,10 @@ use serde_json::json;
 use shared::web::language::Language;
 use uuid::Uuid;
 
-use super::{super::components::Confirm, is_confirmed, user::page_of, user_of_path};
+use super::{is_confirmed, user::page_of, user_of_path};
+use crate::console::components::Confirm;
 use crate::{
-    App,
+    app::App,
     console::{
         form::{Faults, Fields},
         layout::{Frame, Here},
@@ -150,7 +151,7 @@ fn confirm_page(admin: &Admin, user: &user::Model, movement: &Movement, key: &st
             false => lang.say("Credit", "Пополнить"),
         },
         is_dangerous: *is_debit,
-        back: super::components::address(&path, back),
+        back: crate::console::url::address(&path, back),
         action: path,
         faults,
     }

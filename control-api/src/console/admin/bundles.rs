@@ -6,9 +6,10 @@ use serde_json::Value;
 use shared::{token::state::DURATIONS_HOURS, web::language::Language};
 use uuid::Uuid;
 
-use super::{
-    super::components::{Badge, Confirm, address},
-    is_confirmed, read,
+use super::{is_confirmed, read};
+use crate::console::{
+    components::{Badge, Confirm},
+    url::address,
 };
 use crate::{
     console::{

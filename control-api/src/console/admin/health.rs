@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::console::components::{Badge, Time, page_or_piece};
 use crate::{
-    App,
+    app::App,
     console::{
         layout::{Frame, Here},
         request::Admin,

@@ -24,14 +24,14 @@ use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{
-    components,
     form::Faults,
     request::{Admin, admin},
     response::Trouble,
     text as words,
 };
 use crate::{
-    App, db,
+    app::App,
+    db,
     domain::{self, accounts},
     input::Scalar,
 };
@@ -147,6 +147,6 @@ async fn is_confirmed(admin: &Admin, faults: &mut Faults) -> Result<bool, Troubl
 }
 
 /// The name of what was done, or of the same while the edges have not been told yet.
-fn done(now: &'static str, later: &'static str, delivery: crate::jobs::outbox_relay::Delivery) -> &'static str {
-    if delivery == crate::jobs::outbox_relay::Delivery::Done { now } else { later }
+fn done(now: &'static str, later: &'static str, delivery: crate::publish::Delivery) -> &'static str {
+    if delivery == crate::publish::Delivery::Done { now } else { later }
 }

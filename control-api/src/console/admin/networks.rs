@@ -6,7 +6,7 @@ use shared::web::language::Language;
 
 use super::{user::page_of, user_of_path};
 use crate::{
-    App,
+    app::App,
     console::{
         form::Faults,
         layout::{Frame, Here},

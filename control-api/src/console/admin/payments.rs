@@ -4,10 +4,8 @@ use askama::Template;
 use shared::web::language::Language;
 use uuid::Uuid;
 
-use super::{
-    super::components::{Badge, Pager, Person, Slice, Time},
-    text, whom,
-};
+use super::{text, whom};
+use crate::console::components::{Badge, Pager, Person, Slice, Time};
 use crate::{
     console::{
         layout::{Frame, Here},

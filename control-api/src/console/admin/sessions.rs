@@ -5,12 +5,13 @@ use chrono::Utc;
 use shared::web::language::Language;
 use uuid::Uuid;
 
-use super::{
-    super::components::{Badge, Confirm, Pager, Person, Slice, Time, address},
-    done, whom,
+use super::{done, whom};
+use crate::console::{
+    components::{Badge, Confirm, Pager, Person, Slice, Time},
+    url::address,
 };
 use crate::{
-    App,
+    app::App,
     console::{
         form::Faults,
         layout::{Frame, Here},
@@ -20,7 +21,7 @@ use crate::{
     },
     db::{self, session, user},
     domain::sessions,
-    jobs::outbox_relay,
+    publish,
 };
 
 const PATH: &str = "/console/admin/sessions";
@@ -150,6 +151,6 @@ pub async fn cut(admin: Admin) -> Answer {
     let (App { db, publisher, .. }, id) = (&*admin.app, admin.id()?);
     let token_id = sessions::end(db, &admin.session, id).await?;
     tracing::info!(by = %admin.session.user.id, session_id = %id, %token_id, "a session was ended");
-    let told = done("cut", "cut-pending", outbox_relay::deliver(db, publisher, token_id).await);
+    let told = done("cut", "cut-pending", publish::deliver(db, publisher, token_id).await);
     response::see_other(&address(PATH, [("done", told)]))
 }

@@ -10,13 +10,17 @@ use shared::{
 use uuid::Uuid;
 
 use super::{
-    super::components::{Badge, Confirm, Pager, Person, Slice, Time, address},
     done,
     sessions::{self, Row as SessionRow},
     whom,
 };
+use crate::console::{
+    components::{Badge, Confirm, Pager, Person, Slice, Time},
+    url::address,
+};
 use crate::{
-    App,
+    app::App,
+    config::TokenHour,
     console::{
         form::Faults,
         layout::{Frame, Here},
@@ -25,11 +29,11 @@ use crate::{
         text as words,
     },
     db::{
-        access_token::{self, Hour, Owned},
+        access_token::{self, Owned},
         session, token_list,
     },
     domain::{administration, tokens},
-    jobs::outbox_relay,
+    publish,
 };
 
 const PATH: &str = "/console/admin/tokens";
@@ -50,7 +54,7 @@ pub struct Row {
     pub expires_at: Option<Time>,
 }
 
-pub fn row(lang: Language, hour: Hour, owned: &Owned, now: DateTime<Utc>) -> Row {
+pub fn row(lang: Language, hour: TokenHour, owned: &Owned, now: DateTime<Utc>) -> Row {
     let token = &owned.token;
     let state = tokens::state(token, hour, owned.user_is_active, now);
     Row {
@@ -211,6 +215,6 @@ pub async fn revoke(admin: Admin) -> Answer {
     let (App { db, publisher, .. }, id) = (&*admin.app, admin.id()?);
     administration::revoke_token(db, &admin.session, id).await?;
     tracing::info!(by = %admin.session.user.id, token_id = %id, "a token was revoked");
-    let told = done("revoked", "revoked-pending", outbox_relay::deliver(db, publisher, id).await);
+    let told = done("revoked", "revoked-pending", publish::deliver(db, publisher, id).await);
     response::see_other(&address(&format!("{PATH}/{id}"), [("done", told)]))
 }

@@ -6,12 +6,15 @@ use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{
-    super::components::{Badge, Time, address},
     audit::{self, Entry},
     sessions::{self, Row as SessionRow},
     text,
     tokens::{self, Row as TokenRow},
     user_of_path,
+};
+use crate::console::{
+    components::{Badge, Time},
+    url::address,
 };
 use crate::{
     console::{

@@ -5,24 +5,20 @@ use askama::Template;
 use chrono::Utc;
 use shared::web::language::Language;
 
-use super::{
-    super::components::{Confirm, Time},
-    is_confirmed,
-    user::page_of,
-    user_of_path,
-};
+use super::{is_confirmed, user::page_of, user_of_path};
 use crate::{
-    App,
+    app::App,
     console::{
+        components::{Confirm, Time},
         form::Faults,
         layout::{Frame, Here},
-        password,
         request::Admin,
         response::{self, Answer, Trouble},
         text as words,
     },
     db::user,
     domain::{self, administration},
+    links::password_link,
 };
 
 /// Which of two states a form asks for. An old page so changes nothing that somebody else changed meanwhile.
@@ -209,7 +205,7 @@ pub async fn draw_password_link(admin: Admin) -> Answer {
         frame: admin.frame(Here::Users),
         back: format!("/console/admin/users/{}", user.id),
         username: user.username,
-        url: password::url(&admin.app.config.control_origin, &link.code),
+        url: password_link(&admin.app.config.control_origin, &link.code),
         ends_at: Time(link.expires_at),
     })
 }

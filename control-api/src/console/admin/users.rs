@@ -4,10 +4,8 @@ use askama::{Template, filters::HtmlSafe};
 use shared::web::language::Language;
 use uuid::Uuid;
 
-use super::{
-    super::components::{Badge, Pager, Slice, Time, page_or_piece},
-    text,
-};
+use super::text;
+use crate::console::components::{Badge, Pager, Slice, Time, page_or_piece};
 use crate::{
     console::{
         layout::{Frame, Here},
