@@ -175,7 +175,7 @@ impl Admin {
             denied_networks: body.0.denied_networks.map(|networks| networks.0),
             reason: body.0.reason.map(|reason| reason.0),
         };
-        let user = administration::change_user(&app.db, app.config.hour, &superuser.0, id.0.0, change).await?;
+        let user = administration::change_user(&app.db, app.config.hour, &superuser.0, id.0.0, change).await?.later();
         tracing::info!(by = %superuser.0.user.id, user_id = %user.id, "an account was changed");
         Ok(Json(user.into()))
     }
@@ -247,9 +247,9 @@ impl Admin {
     ) -> Result<Json<Restricted>, ApiError> {
         let App { db, publisher, config, .. } = &***app;
         let id = id.0.0;
-        administration::restrict_token(db, config.hour, &superuser.0, id, body.0.into()).await?;
+        let restricted = administration::restrict_token(db, config.hour, &superuser.0, id, body.0.into()).await?;
         tracing::info!(by = %superuser.0.user.id, token_id = %id, "a token was restricted");
-        let delivery = publish::deliver(db, publisher, id).await;
+        let (_, delivery) = publish::deliver(db, publisher, restricted).await;
         let owned = access_token::find(db, id).await?.ok_or(crate::domain::Error::TokenNotFound)?;
         let token = Token::new(&owned.token, config.hour, owned.user_is_active, Utc::now());
         Ok(Json(Restricted::new(token, delivery)))
@@ -265,9 +265,9 @@ impl Admin {
     ) -> Result<Json<Revoked>, ApiError> {
         let App { db, publisher, .. } = &***app;
         let id = id.0.0;
-        administration::revoke_token(db, &superuser.0, id).await?;
+        let revoked = administration::revoke_token(db, &superuser.0, id).await?;
         tracing::info!(by = %superuser.0.user.id, token_id = %id, "a token was revoked");
-        let delivery = publish::deliver(db, publisher, id).await;
+        let ((), delivery) = publish::deliver(db, publisher, revoked).await;
         Ok(Json(Revoked {
             revoked: true,
             token_id: Id(id),

@@ -11,7 +11,6 @@ use poem_openapi::{
     types::MaybeUndefined,
 };
 use serde_json::json;
-use uuid::Uuid;
 
 use super::{
     Tag,
@@ -217,12 +216,11 @@ impl Bundles {
         let request = json!({ "id": id });
         let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "bundles/purchase", key: &key.0, request });
         let bought = bundles::purchase(db, prices, &user.0, id, once.as_ref()).await?;
-        let token_ids: Vec<Uuid> = bought.tokens.iter().map(|issued| issued.token.id).collect();
-        publish::deliver_all(db, publisher, &token_ids).await;
+        let (bought, _) = publish::deliver(db, publisher, bought).await;
         let now = Utc::now();
         Ok(Json(BoughtBundle {
             bundle_name: bought.receipt.bundle_name,
-            tokens_generated: token_ids.len() as u64,
+            tokens_generated: bought.tokens.len() as u64,
             cost_znc: Znc(bought.receipt.cost),
             new_balance: Znc(bought.receipt.new_balance),
             tokens: bought.tokens.iter().map(|issued| IssuedToken::new(issued, config.hour, now)).collect(),

@@ -118,9 +118,9 @@ impl Sessions {
     async fn end(&self, app: Data<&Arc<App>>, superuser: Superuser, id: Path<Id>) -> Result<Json<Ended>, ApiError> {
         let App { db, publisher, .. } = &***app;
         let id = id.0.0;
-        let token_id = sessions::end(db, &superuser.0, id).await?;
+        let ended = sessions::end(db, &superuser.0, id).await?;
+        let (token_id, delivery) = publish::deliver(db, publisher, ended).await;
         tracing::info!(by = %superuser.0.user.id, session_id = %id, %token_id, "a session was ended");
-        let delivery = publish::deliver(db, publisher, token_id).await;
         Ok(Json(Ended { ended: true, session_id: Id(id), pending: pending(delivery) }))
     }
 

@@ -247,7 +247,7 @@ impl Tokens {
         let request = json!({ "duration_hours": hours, "scope": scope.as_str() });
         let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "tokens/purchase", key: &key.0, request });
         let issued = tokens::purchase(db, prices, &user.0, hours, scope, once.as_ref()).await?;
-        publish::deliver(db, publisher, issued.token.id).await;
+        let (issued, _) = publish::deliver(db, publisher, issued).await;
         Ok(Purchased::Created(Json(IssuedToken::new(&issued, config.hour, Utc::now()))))
     }
 
@@ -281,7 +281,7 @@ impl Tokens {
         let App { db, publisher, config, .. } = &***app;
         let now = Utc::now();
         let token = tokens::restrict(db, config.hour, &user.0, id.0.0, body.0.into(), now).await?;
-        let delivery = publish::deliver(db, publisher, token.id).await;
+        let (token, delivery) = publish::deliver(db, publisher, token).await;
         Ok(Json(Restricted::new(Token::new(&token, config.hour, true, now), delivery)))
     }
 
@@ -291,7 +291,7 @@ impl Tokens {
         let App { db, publisher, config, .. } = &***app;
         let id = id.0.0;
         let refund = refunds::refund(db, publisher, config.refund_hold, &user.0, id).await?;
-        let delivery = publish::deliver(db, publisher, id).await;
+        let (refund, delivery) = publish::deliver(db, publisher, refund).await;
         Ok(Json(Refunded {
             revoked: true,
             refund_amount: Znc(refund.amount),
@@ -321,7 +321,7 @@ impl Tokens {
         let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "tokens/extend", key: &key.0, request });
         let terms = tokens::Terms { prices, hour: config.hour, now: Utc::now() };
         let extended = tokens::extend(db, &terms, &user.0, id, hours, once.as_ref()).await?;
-        publish::deliver(db, publisher, id).await;
+        let (extended, _) = publish::deliver(db, publisher, extended).await;
         Ok(Json(Token::new(&extended.token, config.hour, true, extended.at)))
     }
 
@@ -337,7 +337,7 @@ impl Tokens {
     ) -> Result<Json<IssuedToken>, ApiError> {
         let App { db, publisher, config, .. } = &***app;
         let issued = tokens::rotate(db, config.hour, &user.0, id.0.0, Utc::now()).await?;
-        publish::deliver(db, publisher, issued.token.id).await;
+        let (issued, _) = publish::deliver(db, publisher, issued).await;
         Ok(Json(IssuedToken::new(&issued, config.hour, Utc::now())))
     }
 
@@ -361,8 +361,8 @@ impl Tokens {
     ) -> Result<Json<Released>, ApiError> {
         let App { db, publisher, config, .. } = &***app;
         let id = id.0.0;
-        tokens::release_device(db, config.hour, &user.0, id, Utc::now()).await?;
-        let delivery = publish::deliver(db, publisher, id).await;
+        let released = tokens::release_device(db, config.hour, &user.0, id, Utc::now()).await?;
+        let ((), delivery) = publish::deliver(db, publisher, released).await;
         Ok(Json(Released { released: true, token_id: Id(id), pending: pending(delivery) }))
     }
 

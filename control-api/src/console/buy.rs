@@ -19,11 +19,7 @@ use super::{
 };
 use crate::{
     app::App,
-    domain::{
-        self, bundles,
-        idempotency::Once,
-        tokens::{Issued, purchase},
-    },
+    domain::{self, bundles, idempotency::Once, tokens::purchase},
     http::status,
     input::znc,
     publish,
@@ -250,16 +246,16 @@ pub async fn buy(member: Member) -> Answer {
             let request = json!({ "duration_hours": hours, "scope": scope.as_str() });
             let once = Once { sealer, endpoint: "tokens/purchase", key: &key, request };
             let issued = purchase(db, prices, &member.session, *hours, *scope, Some(&once)).await;
-            issued.map(|issued| (vec![issued], price))
+            issued.map(|issued| issued.map(|issued| (vec![issued], price)))
         }
         Item::Bundle(offer) => {
             let id = offer.bundle.id;
             let once = Once { sealer, endpoint: "bundles/purchase", key: &key, request: json!({ "id": id }) };
             let bought = bundles::purchase(db, prices, &member.session, id, Some(&once)).await;
-            bought.map(|bought| (bought.tokens, bought.receipt.cost))
+            bought.map(|bought| bought.map(|bought| (bought.tokens, bought.receipt.cost)))
         }
     };
-    let (issued, spent) = match bought {
+    let bought = match bought {
         Ok(bought) => bought,
         // Postgres may have gone with its yes on the way: the same form finds out, and buys only if nothing was bought.
         Err(error @ domain::Error::Database(_)) => {
@@ -268,8 +264,7 @@ pub async fn buy(member: Member) -> Answer {
         }
         Err(error) => return Err(error.into()),
     };
-    let ids: Vec<Uuid> = issued.iter().map(|Issued { token, .. }| token.id).collect();
-    publish::deliver_all(db, publisher, &ids).await;
+    let ((issued, spent), _) = publish::deliver(db, publisher, bought).await;
     let lang = member.lang;
     let title = lang.say("Your access", "Ваш доступ").to_owned();
     let spent = text::money(lang, spent);

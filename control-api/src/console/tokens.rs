@@ -291,8 +291,8 @@ pub async fn extend(member: Member) -> Answer {
     let request = serde_json::json!({ "id": id, "duration_hours": hours });
     let once = Once { sealer, endpoint: "tokens/extend", key: once_key(&member)?, request };
     let terms = tokens::Terms { prices, hour: config.hour, now: Utc::now() };
-    tokens::extend(db, &terms, &member.session, id, hours, Some(&once)).await?;
-    publish::deliver(db, publisher, id).await;
+    let extended = tokens::extend(db, &terms, &member.session, id, hours, Some(&once)).await?;
+    publish::deliver(db, publisher, extended).await;
     response::see_other(&format!("/console/tokens/{id}?done=extended"))
 }
 
@@ -305,7 +305,7 @@ pub fn once_key(member: &Member) -> Result<&str, Trouble> {
 pub async fn rotate(member: Member) -> Answer {
     let App { db, publisher, config, .. } = &*member.app;
     let issued = tokens::rotate(db, config.hour, &member.session, member.id()?, Utc::now()).await?;
-    publish::deliver(db, publisher, issued.token.id).await;
+    let (issued, _) = publish::deliver(db, publisher, issued).await;
     let title = member.lang.say("The new text of your token", "Новый текст токена").to_owned();
     let issued = [issued];
     Ok(show_texts(&member, title, None, &issued, "/"))
@@ -314,17 +314,17 @@ pub async fn rotate(member: Member) -> Answer {
 pub async fn refund(member: Member) -> Answer {
     let App { db, publisher, config, .. } = &*member.app;
     let id = member.id()?;
-    refunds::refund(db, publisher, config.refund_hold, &member.session, id).await?;
-    publish::deliver(db, publisher, id).await;
+    let refund = refunds::refund(db, publisher, config.refund_hold, &member.session, id).await?;
+    publish::deliver(db, publisher, refund).await;
     response::see_other("/console/tokens?done=refunded")
 }
 
 pub async fn release_device(member: Member) -> Answer {
     let App { db, publisher, config, .. } = &*member.app;
     let id = member.id()?;
-    tokens::release_device(db, config.hour, &member.session, id, Utc::now()).await?;
-    let done =
-        if publish::deliver(db, publisher, id).await == Delivery::Pending { "taken-over-soon" } else { "taken-over" };
+    let released = tokens::release_device(db, config.hour, &member.session, id, Utc::now()).await?;
+    let ((), delivery) = publish::deliver(db, publisher, released).await;
+    let done = if delivery == Delivery::Pending { "taken-over-soon" } else { "taken-over" };
     response::see_other(&format!("/console/tokens/{id}?done={done}"))
 }
 

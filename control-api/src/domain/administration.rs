@@ -20,9 +20,8 @@ use super::{
 };
 use crate::{
     config::TokenHour,
-    db::outbox,
-    db::{self, access_token, idempotency_key, password_link, settings, user},
-    domain::login_throttle::Attempts,
+    db::{self, access_token, idempotency_key, outbox, password_link, settings, user},
+    domain::{login_throttle::Attempts, unpublished::Unpublished},
 };
 
 /// A change to an account; `None` leaves a field as it is.
@@ -57,7 +56,7 @@ pub async fn change_user(
     admin: &Session,
     id: Uuid,
     change: UserChange,
-) -> Result<user::Model, Error> {
+) -> Result<Unpublished<user::Model>, Error> {
     let tx = db::begin(db).await?;
     if change.is_active == Some(false) || change.is_superuser == Some(false) {
         let superusers = user::lock_active_superusers(&tx).await?;
@@ -81,13 +80,12 @@ pub async fn change_user(
     };
     let user = user::update(&tx, id, after).await?;
     let moved = before.allowed_networks != user.allowed_networks || before.denied_networks != user.denied_networks;
-    if toggled || moved {
-        outbox::push(&tx, &access_token::touch_of_user(&tx, hour, id).await?).await?;
-    }
+    let token_ids = if toggled || moved { access_token::touch_of_user(&tx, hour, id).await? } else { Vec::new() };
+    outbox::push(&tx, &token_ids).await?;
     let details = changed(&before, &user, change.reason);
     audit::record(&tx, admin.by(), Action::ChangeUser, Resource::User(id), details).await?;
     tx.commit().await?;
-    Ok(user)
+    Ok(Unpublished::new(user, token_ids))
 }
 
 /// Moves a balance by so many ZNC, up or down, whatever else moves it meanwhile; the balance that this came to.
@@ -150,7 +148,7 @@ pub async fn clear_login_failures(
 }
 
 /// Revokes a token, used or not, without a refund. Doing it again changes nothing.
-pub async fn revoke_token(db: &db::Pool, admin: &Session, id: Uuid) -> Result<(), Error> {
+pub async fn revoke_token(db: &db::Pool, admin: &Session, id: Uuid) -> Result<Unpublished<()>, Error> {
     let tx = db::begin(db).await?;
     let token = access_token::find_for_update(&tx, id).await?.ok_or(Error::TokenNotFound)?;
     if token.revoked_at.is_none() {
@@ -160,7 +158,8 @@ pub async fn revoke_token(db: &db::Pool, admin: &Session, id: Uuid) -> Result<()
         let details = json!({ "user_id": token.user_id, "refund_amount": Decimal::ZERO });
         audit::record(&tx, admin.by(), Action::Revoke, Resource::Token(id), details).await?;
     }
-    Ok(tx.commit().await?)
+    tx.commit().await?;
+    Ok(Unpublished::new((), vec![id]))
 }
 
 /// Sets from where anybody's token may be used, as its owner may.
@@ -170,13 +169,13 @@ pub async fn restrict_token(
     admin: &Session,
     id: Uuid,
     to: Restriction,
-) -> Result<access_token::Model, Error> {
+) -> Result<Unpublished<access_token::Model>, Error> {
     let tx = db::begin(db).await?;
     let token = access_token::find_for_update(&tx, id).await?.ok_or(Error::TokenNotFound)?;
     let before = tokens::check_usable(token, hour, Utc::now())?;
     let token = tokens::restrict_locked(&tx, admin.by(), before, to).await?;
     tx.commit().await?;
-    Ok(token)
+    Ok(Unpublished::new(token, vec![id]))
 }
 
 /// Notes that Postgres was restored from a backup; the epoch that begins with it. What was published before is then replaced,

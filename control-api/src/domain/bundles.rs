@@ -14,13 +14,14 @@ use super::{
     referrals,
     tokens::{self, Issued},
 };
-use crate::config::prices::{self, BundlePrice, Prices};
 use crate::{
-    db::outbox,
+    config::prices::{self, BundlePrice, Prices},
     db::{
         self, access_token,
         bundle::{self, Change, NewBundle},
+        outbox,
     },
+    domain::unpublished::Unpublished,
 };
 
 /// A bundle at today's price.
@@ -67,13 +68,14 @@ pub async fn purchase(
     buyer: &Session,
     id: Uuid,
     once: Option<&Once<'_>>,
-) -> Result<Bought, Error> {
+) -> Result<Unpublished<Bought>, Error> {
     let user_id = buyer.user.id;
     let tx = db::begin(db).await?;
     if let Some(once) = once
         && let Some(bought) = recall(&tx, user_id, once).await?
     {
-        return Ok(bought);
+        let token_ids = bought.tokens.iter().map(|issued| issued.token.id).collect();
+        return Ok(Unpublished::new(bought, token_ids));
     }
     let Offer { bundle, price } = get(&tx, prices, id).await?;
     let costs = prices::shares(price.total, price.token_count);
@@ -109,7 +111,7 @@ pub async fn purchase(
         }
     }
     tx.commit().await?;
-    Ok(Bought { receipt, tokens: issued })
+    Ok(Unpublished::new(Bought { receipt, tokens: issued }, token_ids))
 }
 
 /// What came of this purchase if it was made before.

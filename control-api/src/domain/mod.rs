@@ -16,6 +16,7 @@ pub mod referrals;
 pub mod refunds;
 pub mod sessions;
 pub mod tokens;
+pub mod unpublished;
 
 use std::time::Duration;
 

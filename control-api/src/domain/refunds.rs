@@ -22,8 +22,8 @@ use super::{
     ledger::{self, About, Movement},
 };
 use crate::{
-    db::outbox,
-    db::{self, access_token, idempotency_key, user},
+    db::{self, access_token, idempotency_key, outbox, user},
+    domain::unpublished::Unpublished,
     redis::Publisher,
 };
 
@@ -52,11 +52,11 @@ pub async fn refund(
     hold: Duration,
     owner: &Session,
     id: Uuid,
-) -> Result<Refund, Error> {
+) -> Result<Unpublished<Refund>, Error> {
     for _ in 0..ATTEMPTS {
         request(db, owner.user.id, id).await?;
         if let Settled::Refunded(refund) = settle(db, publisher, hold, id, &owner.origin).await? {
-            return Ok(refund);
+            return Ok(Unpublished::new(refund, vec![id]));
         }
     }
     Err(Error::RedisUnavailable)

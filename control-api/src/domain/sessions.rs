@@ -10,13 +10,13 @@ use super::{
     audit::{self, Action, Resource},
 };
 use crate::{
-    db::outbox,
-    db::{self, access_token, session},
+    db::{self, access_token, outbox, session},
+    domain::unpublished::Unpublished,
 };
 
 /// Ends a session: what its device has open on the token is cut, and the token is free for another. Doing it again changes
 /// nothing, nor does ending one that has ended: its device may have begun another since. The token that it was on.
-pub async fn end(db: &db::Pool, admin: &Session, id: Uuid) -> Result<Uuid, Error> {
+pub async fn end(db: &db::Pool, admin: &Session, id: Uuid) -> Result<Unpublished<Uuid>, Error> {
     let holder = session::find(db, id).await?.ok_or(Error::SessionNotFound)?;
     let tx = db::begin(db).await?;
     access_token::find_for_update(&tx, holder.token_id).await?;
@@ -28,5 +28,5 @@ pub async fn end(db: &db::Pool, admin: &Session, id: Uuid) -> Result<Uuid, Error
         audit::record(&tx, admin.by(), Action::EndSession, Resource::Session(id), details).await?;
     }
     tx.commit().await?;
-    Ok(holder.token_id)
+    Ok(Unpublished::new(holder.token_id, vec![holder.token_id]))
 }

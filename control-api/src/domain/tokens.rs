@@ -24,11 +24,10 @@ use super::{
     ledger::{self, About, Movement},
     referrals,
 };
-use crate::config::prices::Prices;
 use crate::{
-    config::TokenHour,
-    db::outbox,
-    db::{self, access_token, credential, idempotency_key, user},
+    config::{TokenHour, prices::Prices},
+    db::{self, access_token, credential, idempotency_key, outbox, user},
+    domain::unpublished::Unpublished,
 };
 
 /// The most hours that a token may last in all: ten years.
@@ -87,7 +86,7 @@ pub async fn purchase(
     duration_hours: i64,
     scope: Scope,
     once: Option<&Once<'_>>,
-) -> Result<Issued, Error> {
+) -> Result<Unpublished<Issued>, Error> {
     let price = prices.of(duration_hours).ok_or(Error::InvalidDuration)?;
     let id = Uuid::now_v7();
     let tx = db::begin(db).await?;
@@ -95,7 +94,8 @@ pub async fn purchase(
         && let Some(token) = once.recall::<access_token::Model>(&tx, buyer.user.id).await?
     {
         let text = once.recall_text(&tx, buyer.user.id, token.id).await?;
-        return Ok(Issued { token, text });
+        let id = token.id;
+        return Ok(Unpublished::new(Issued { token, text }, vec![id]));
     }
     let description = format!("Token purchase: {duration_hours}h ({scope})");
     let movement =
@@ -117,7 +117,7 @@ pub async fn purchase(
         once.keep_text(&tx, buyer.user.id, id, &text).await?;
     }
     tx.commit().await?;
-    Ok(Issued { token, text })
+    Ok(Unpublished::new(Issued { token, text }, vec![id]))
 }
 
 /// Draws a text for a token that was paid for, and writes both. Nothing tells Redis yet.
@@ -143,13 +143,13 @@ pub async fn extend(
     id: Uuid,
     duration_hours: i64,
     once: Option<&Once<'_>>,
-) -> Result<Extended, Error> {
+) -> Result<Unpublished<Extended>, Error> {
     let price = terms.prices.of(duration_hours).ok_or(Error::InvalidDuration)?;
     let tx = db::begin(db).await?;
     if let Some(once) = once
         && let Some(extended) = once.recall(&tx, owner.user.id).await?
     {
-        return Ok(extended);
+        return Ok(Unpublished::new(extended, vec![id]));
     }
     user::find_for_update(&tx, owner.user.id).await?;
     let before = usable(&tx, terms.hour, owner.user.id, id, terms.now).await?;
@@ -174,7 +174,7 @@ pub async fn extend(
         once.keep(&tx, owner.user.id, &extended).await?;
     }
     tx.commit().await?;
-    Ok(extended)
+    Ok(Unpublished::new(extended, vec![id]))
 }
 
 /// Gives a token a new text; everything that named it before opens nothing any more.
@@ -184,7 +184,7 @@ pub async fn rotate(
     owner: &Session,
     id: Uuid,
     now: DateTime<Utc>,
-) -> Result<Issued, Error> {
+) -> Result<Unpublished<Issued>, Error> {
     let text = Credential::generate();
     let tx = db::begin(db).await?;
     let before = usable(&tx, hour, owner.user.id, id, now).await?;
@@ -196,7 +196,7 @@ pub async fn rotate(
     let details = json!({ "token_prefix": { "old": before.token_prefix, "new": token.token_prefix } });
     audit::record(&tx, owner.by(), Action::Rotate, Resource::Token(id), details).await?;
     tx.commit().await?;
-    Ok(Issued { token, text })
+    Ok(Unpublished::new(Issued { token, text }, vec![id]))
 }
 
 /// Draws a credential for one browser. Postgres gets its digest; what joins it again travels in two halves.
@@ -206,7 +206,7 @@ pub async fn open(
     owner: &Session,
     id: Uuid,
     now: DateTime<Utc>,
-) -> Result<Handover, Error> {
+) -> Result<Unpublished<Handover>, Error> {
     let handover = Handover::generate();
     let tx = db::begin(db).await?;
     let token = usable(&tx, hour, owner.user.id, id, now).await?;
@@ -216,7 +216,7 @@ pub async fn open(
     outbox::push(&tx, &[id]).await?;
     audit::record(&tx, owner.by(), Action::Open, Resource::Token(id), json!({})).await?;
     tx.commit().await?;
-    Ok(handover)
+    Ok(Unpublished::new(handover, vec![id]))
 }
 
 /// Takes a token away from whichever device holds it: what is open there ends, and the next device that comes has it.
@@ -226,13 +226,14 @@ pub async fn release_device(
     owner: &Session,
     id: Uuid,
     now: DateTime<Utc>,
-) -> Result<(), Error> {
+) -> Result<Unpublished<()>, Error> {
     let tx = db::begin(db).await?;
     usable(&tx, hour, owner.user.id, id, now).await?;
     access_token::cut(&tx, id, CutReason::TakenOver, None).await?;
     outbox::push(&tx, &[id]).await?;
     audit::record(&tx, owner.by(), Action::ReleaseDevice, Resource::Token(id), json!({})).await?;
-    Ok(tx.commit().await?)
+    tx.commit().await?;
+    Ok(Unpublished::new((), vec![id]))
 }
 
 /// Sets from where a token of one's own may be used. What is open from elsewhere ends.
@@ -243,12 +244,12 @@ pub async fn restrict(
     id: Uuid,
     to: Restriction,
     now: DateTime<Utc>,
-) -> Result<access_token::Model, Error> {
+) -> Result<Unpublished<access_token::Model>, Error> {
     let tx = db::begin(db).await?;
     let before = usable(&tx, hour, owner.user.id, id, now).await?;
     let token = restrict_locked(&tx, owner.by(), before, to).await?;
     tx.commit().await?;
-    Ok(token)
+    Ok(Unpublished::new(token, vec![id]))
 }
 
 /// Sets from where a token that is locked may be used; one that says so already stays as it is.

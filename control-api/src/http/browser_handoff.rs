@@ -14,7 +14,8 @@ use crate::{
 pub async fn open(app: &App, owner: &Session, id: Uuid, next: Option<&str>) -> Result<String, Error> {
     let App { db, publisher, config, .. } = app;
     let handover = tokens::open(db, config.hour, owner, id, Utc::now()).await?;
-    if publish::deliver(db, publisher, id).await == Delivery::Pending {
+    let (handover, delivery) = publish::deliver(db, publisher, handover).await;
+    if delivery == Delivery::Pending {
         return Err(Error::RedisUnavailable);
     }
     let code = handover.code();

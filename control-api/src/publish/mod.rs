@@ -16,6 +16,7 @@ use crate::{
         access_token::{self, Publishable},
         credential, outbox,
     },
+    domain::unpublished::Unpublished,
     publish::{batch::Batch, put::LearnedActivation},
     redis::{PublishError, Publisher, in_flight},
 };
@@ -88,15 +89,11 @@ pub enum Delivery {
     Pending,
 }
 
-/// Publishes a token for which the caller has just committed a row, or waits for the relay that took the row first. Bounded,
-/// because what was committed stands whether Redis answers or not.
-pub async fn deliver(db: &db::Pool, publisher: &Publisher, token_id: Uuid) -> Delivery {
-    deliver_all(db, publisher, &[token_id]).await
-}
-
-/// The same for several at once, in the time of one.
-pub async fn deliver_all(db: &db::Pool, publisher: &Publisher, token_ids: &[Uuid]) -> Delivery {
-    match timeout(DELIVER_WITHIN, deliver_rows(db, publisher, token_ids)).await {
+/// Publishes what a transaction has just committed, or waits for the relay that took its rows first. Several tokens take the
+/// time of one. Bounded, because what was committed stands whether Redis answers or not.
+pub async fn deliver<T>(db: &db::Pool, publisher: &Publisher, unpublished: Unpublished<T>) -> (T, Delivery) {
+    let (outcome, token_ids) = unpublished.into_parts();
+    let delivery = match timeout(DELIVER_WITHIN, deliver_rows(db, publisher, &token_ids)).await {
         Ok(Ok(())) => Delivery::Done,
         Ok(Err(error)) => {
             tracing::warn!(?token_ids, %error, "a change waits for the relay");
@@ -106,7 +103,8 @@ pub async fn deliver_all(db: &db::Pool, publisher: &Publisher, token_ids: &[Uuid
             tracing::warn!(?token_ids, "a change waits for the relay: Redis does not answer");
             Delivery::Pending
         }
-    }
+    };
+    (outcome, delivery)
 }
 
 async fn deliver_rows(db: &db::Pool, publisher: &Publisher, token_ids: &[Uuid]) -> Result<(), PublishError> {

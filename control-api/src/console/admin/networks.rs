@@ -79,7 +79,7 @@ pub async fn change(admin: Admin) -> Answer {
         denied_networks: Some(denied.0),
         ..Default::default()
     };
-    let user = administration::change_user(db, config.hour, &admin.session, user.id, change).await?;
+    let user = administration::change_user(db, config.hour, &admin.session, user.id, change).await?.later();
     tracing::info!(by = %admin.session.user.id, user_id = %user.id, "an account was changed");
     response::see_other(&page_of(&user, "networks"))
 }

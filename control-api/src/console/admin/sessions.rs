@@ -149,8 +149,9 @@ pub async fn ask_cut(admin: Admin) -> Answer {
 
 pub async fn cut(admin: Admin) -> Answer {
     let (App { db, publisher, .. }, id) = (&*admin.app, admin.id()?);
-    let token_id = sessions::end(db, &admin.session, id).await?;
+    let ended = sessions::end(db, &admin.session, id).await?;
+    let (token_id, delivery) = publish::deliver(db, publisher, ended).await;
     tracing::info!(by = %admin.session.user.id, session_id = %id, %token_id, "a session was ended");
-    let told = done("cut", "cut-pending", publish::deliver(db, publisher, token_id).await);
+    let told = done("cut", "cut-pending", delivery);
     response::see_other(&address(PATH, [("done", told)]))
 }

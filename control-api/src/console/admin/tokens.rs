@@ -213,8 +213,9 @@ pub async fn ask_revoke(admin: Admin) -> Answer {
 
 pub async fn revoke(admin: Admin) -> Answer {
     let (App { db, publisher, .. }, id) = (&*admin.app, admin.id()?);
-    administration::revoke_token(db, &admin.session, id).await?;
+    let revoked = administration::revoke_token(db, &admin.session, id).await?;
+    let ((), delivery) = publish::deliver(db, publisher, revoked).await;
     tracing::info!(by = %admin.session.user.id, token_id = %id, "a token was revoked");
-    let told = done("revoked", "revoked-pending", publish::deliver(db, publisher, id).await);
+    let told = done("revoked", "revoked-pending", delivery);
     response::see_other(&address(&format!("{PATH}/{id}"), [("done", told)]))
 }

@@ -88,7 +88,7 @@ pub async fn change_state(admin: Admin) -> Answer {
     let is_active = wanted(admin.form.text("active"))?;
     let App { db, config, .. } = &*admin.app;
     let change = administration::UserChange { is_active: Some(is_active), ..Default::default() };
-    let user = administration::change_user(db, config.hour, &admin.session, admin.id()?, change).await?;
+    let user = administration::change_user(db, config.hour, &admin.session, admin.id()?, change).await?.later();
     tracing::info!(by = %admin.session.user.id, user_id = %user.id, is_active, "an account was changed");
     response::see_other(&page_of(&user, if is_active { "user-enabled" } else { "user-disabled" }))
 }
@@ -142,7 +142,8 @@ pub async fn change_role(admin: Admin) -> Answer {
     let App { db, config, .. } = &*admin.app;
     let change = administration::UserChange { is_superuser: Some(to), ..Default::default() };
     match administration::change_user(db, config.hour, &admin.session, user.id, change).await {
-        Ok(user) => {
+        Ok(changed) => {
+            let user = changed.later();
             tracing::info!(by = %admin.session.user.id, user_id = %user.id, is_superuser = to, "an account was changed");
             // Who took their own rights away has no page here any more.
             let has_left = user.id == admin.session.user.id && !to;
