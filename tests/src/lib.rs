@@ -12,6 +12,7 @@ pub mod collector;
 pub mod console;
 pub mod eventually;
 pub mod folder;
+pub mod house;
 pub mod link;
 pub mod load;
 pub mod local_proxy;

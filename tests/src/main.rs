@@ -5,7 +5,7 @@
 mod bench;
 mod run;
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, builder::FalseyValueParser};
@@ -14,6 +14,7 @@ use nix::{
     unistd::Pid,
 };
 use testbed::{
+    house,
     postgres::{SERVER_VARIABLE, Server},
     standin::Standin,
 };
@@ -34,6 +35,12 @@ enum Command {
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
+    },
+    /// Print figures on the sources: modules, circles of imports, lengths, widths.
+    House {
+        /// The root of a checkout; an earlier one, to compare.
+        #[arg(default_value = ".")]
+        root: PathBuf,
     },
     /// Serve the stand-in Zenzefi until SIGTERM.
     Standin {
@@ -69,6 +76,10 @@ enum Command {
 async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::WithPostgres { command } => with_postgres(&command).await,
+        Command::House { root } => {
+            print!("{}", house::report(&root));
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Standin { https, http } => standin(https, http).await,
         Command::Stack(options) => run::run(&options).await.map(|()| ExitCode::SUCCESS),
         Command::Prove { sections, long } => bench::prove(&sections, long).await.map(|()| ExitCode::SUCCESS),

@@ -11,10 +11,10 @@ use poem_openapi::{
 };
 
 use super::{
-    Tag,
     auth_guard::Superuser,
     body::{Body, body},
     error::ApiError,
+    tag::Tag,
     tokens::{Restrict, Restricted, Token, pending},
 };
 use crate::{

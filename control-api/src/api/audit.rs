@@ -6,7 +6,7 @@ use poem::web::Data;
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 use serde_json::Value;
 
-use super::{Tag, auth_guard::Superuser, error::ApiError};
+use super::{auth_guard::Superuser, error::ApiError, tag::Tag};
 use crate::input::{Id, Limit, Name, Offset, Timestamp, Znc};
 use crate::{
     app::App,

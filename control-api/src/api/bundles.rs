@@ -13,10 +13,10 @@ use poem_openapi::{
 use serde_json::json;
 
 use super::{
-    Tag,
     auth_guard::{CurrentUser, Superuser},
     body::{Body, body},
     error::ApiError,
+    tag::Tag,
     tokens::IssuedToken,
 };
 use crate::input::{

@@ -11,10 +11,10 @@ use poem_openapi::{
 use serde_json::json;
 
 use super::{
-    Tag,
     auth_guard::CurrentUser,
     body::{Body, body},
     error::{ApiError, FieldError},
+    tag::Tag,
 };
 use crate::input::{
     Id, IdempotencyKey, Limit, Offset, ReturnUrl, SignedZnc, Timestamp, TopUp, TransactionType, Znc, znc,

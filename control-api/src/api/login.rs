@@ -7,10 +7,10 @@ use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi, param::Query, payload::Json};
 
 use super::{
-    Tag,
     auth_guard::CurrentUser,
     body::{Body, body},
     error::ApiError,
+    tag::Tag,
     users::User,
 };
 use crate::input::{Email, Flag, FullName, NewPassword, Password, ReferralCode, Username};

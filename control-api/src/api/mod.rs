@@ -13,30 +13,15 @@ pub mod openapi;
 mod schema;
 mod sessions;
 mod stats;
+mod tag;
 mod tokens;
 mod users;
 mod webhooks;
 
-use poem_openapi::{OpenApi, OpenApiService, Tags};
+use poem_openapi::{OpenApi, OpenApiService};
 
 pub use openapi::document;
 pub use tokens::access_json;
-
-#[derive(Tags)]
-enum Tag {
-    /// Registering, logging in and out
-    Auth,
-    /// One's own account
-    Users,
-    /// Access tokens
-    Tokens,
-    /// Several tokens at once for less
-    Bundles,
-    /// Credits
-    Currency,
-    /// What superusers do
-    Admin,
-}
 
 /// The operations of the API.
 pub fn service() -> OpenApiService<impl OpenApi, ()> {

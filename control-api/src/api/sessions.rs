@@ -11,9 +11,9 @@ use poem_openapi::{
 };
 
 use super::{
-    Tag,
     auth_guard::{CurrentUser, Superuser},
     error::ApiError,
+    tag::Tag,
     tokens::pending,
 };
 use crate::input::{Flag, Id, Limit, Offset, Timestamp};

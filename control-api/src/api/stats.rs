@@ -6,7 +6,7 @@ use chrono::{Days as Span, Utc};
 use poem::web::Data;
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 
-use super::{Tag, auth_guard::Superuser, error::ApiError};
+use super::{auth_guard::Superuser, error::ApiError, tag::Tag};
 use crate::input::{Days, SignedZnc, Znc};
 use crate::{
     app::App,

@@ -14,10 +14,10 @@ use serde_json::json;
 use shared::token::{scope, state::State};
 
 use super::{
-    Tag,
     auth_guard::CurrentUser,
     body::{Body, body},
     error::ApiError,
+    tag::Tag,
 };
 use crate::{
     app::App,

@@ -6,10 +6,10 @@ use poem::web::Data;
 use poem_openapi::{Object, OpenApi, payload::Json, types::MaybeUndefined};
 
 use super::{
-    Tag,
     auth_guard::CurrentUser,
     body::{Body, body},
     error::{ApiError, FieldError},
+    tag::Tag,
 };
 use crate::input::{FullName, Id, NewPassword, Password, Timestamp, Znc};
 use crate::{

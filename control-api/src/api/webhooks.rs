@@ -6,7 +6,7 @@ use chrono::Utc;
 use poem::web::Data;
 use poem_openapi::{Object, OpenApi, param::Header, payload::Json};
 
-use super::{Tag, body::Raw, error::ApiError};
+use super::{body::Raw, error::ApiError, tag::Tag};
 use crate::{
     app::App,
     domain::{Error, audit::Origin, payments},

@@ -12,6 +12,7 @@ use super::{
     request::{self, Member, Visit},
     response::{self, Answer, Trouble},
     text,
+    url::{ROOT, is_below_root},
 };
 use crate::{
     app::App,
@@ -57,8 +58,8 @@ pub fn own_path(next: &str) -> &str {
     let path = next.split(['?', '#']).next().unwrap_or_default();
     // A browser takes `%2e` in a path for a dot (URL standard, double-dot segments).
     let climbs = path.contains("..") || path.to_ascii_lowercase().contains("%2e");
-    let is_own = super::is_below_root(path) && !climbs && !path.starts_with("/console/log");
-    if is_plain && is_own { next } else { super::ROOT }
+    let is_own = is_below_root(path) && !climbs && !path.starts_with("/console/log");
+    if is_plain && is_own { next } else { ROOT }
 }
 
 pub async fn choose_language(visit: Visit) -> Answer {
@@ -173,7 +174,7 @@ pub async fn register(visit: Visit) -> Answer {
     match registered {
         Ok(user) => {
             let next = own_path(form.text("next"));
-            enter(&visit, &user, if next == super::ROOT { "/console?done=welcome" } else { next })
+            enter(&visit, &user, if next == ROOT { "/console?done=welcome" } else { next })
         }
         Err(error) => {
             let sentence = text::refusal(lang, &error);

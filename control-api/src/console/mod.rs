@@ -15,6 +15,7 @@ mod csv;
 pub mod dashboard;
 pub mod form;
 pub mod layout;
+mod notices;
 mod password;
 mod referrals;
 pub mod request;
@@ -30,24 +31,8 @@ use poem::{Endpoint, Request, Response, Route, endpoint::make_sync, get, post};
 
 pub use self::admin::FORMS as ADMIN_FORMS;
 use self::request::{anybody, member};
+use self::url::ROOT;
 use crate::app::App;
-
-/// What is below it is a page for people, and never for scripts of another origin.
-pub const ROOT: &str = "/console";
-
-/// Whether a path is the console's.
-pub fn is_page(path: &str) -> bool {
-    is_below_root(path) || ["/register", password::PATH].contains(&path)
-}
-
-fn is_below_root(path: &str) -> bool {
-    path.strip_prefix(ROOT).is_some_and(|below| below.is_empty() || below.starts_with('/'))
-}
-
-/// Where somebody goes on who opens a path that only takes a form, as by logging in anew or reloading: to the page above, which has that form.
-pub fn above(path: &str) -> Option<&str> {
-    path.rsplit_once('/').map(|(above, _)| above).filter(|above| is_below_root(above))
-}
 
 /// The pages that take a form, for who lists what each path knows.
 pub const FORMS: &[(&str, &str)] = &[

@@ -17,8 +17,8 @@ use uuid::Uuid;
 use super::{
     form::Fields,
     layout::{Account, Frame, Here},
+    notices,
     response::{self, Answer, Trouble},
-    text,
     url::address,
 };
 use crate::{
@@ -97,7 +97,7 @@ impl Visit {
             here,
             address: self.address.clone(),
             stays: self.stays,
-            done: text::done(self.lang, self.query.text("done")),
+            done: notices::done(self.lang, self.query.text("done")),
             assets: Arc::clone(&self.app.assets),
         }
     }

@@ -1,4 +1,4 @@
-//! What the console says in words, in both languages: refusals of the domain, faults of a field, states, amounts, what was done.
+//! What the console says in words, in both languages: refusals of the domain, faults of a field, states, amounts.
 
 use rust_decimal::Decimal;
 use shared::{
@@ -132,39 +132,6 @@ pub fn fault(lang: Language, fault: Fault) -> &'static str {
         | Fault::ReadOnly => ("This is not valid.", "Недопустимое значение."),
     };
     lang.say(english, russian)
-}
-
-/// What was just done, by its name in the address of the page that says so. Other names say nothing.
-pub fn done(lang: Language, name: &str) -> Option<&'static str> {
-    let (english, russian) = match name {
-        "welcome" => ("Welcome! Your account is ready.", "Добро пожаловать! Учётная запись создана."),
-        "logged-out" => ("You are logged out.", "Вы вышли."),
-        "profile" => ("Your profile is saved.", "Профиль сохранён."),
-        "password" => {
-            ("Your password is changed. Other logins have ended.", "Пароль изменён. Остальные входы завершены.")
-        }
-        "login-ended" => (
-            "Your login had ended, so nothing was saved. Log in again.",
-            "Вход завершён, ничего не сохранено. Войдите снова.",
-        ),
-        "password-set" => ("Your password is set. You can log in with it now.", "Пароль сохранён. Теперь можно войти."),
-        "sessions" => ("You are logged out everywhere.", "Вы вышли на всех устройствах."),
-        "extended" => ("The token has more time now.", "Время токена продлено."),
-        "refunded" => {
-            ("The token is refunded. The credits are on your balance.", "Токен возвращён, средства на балансе.")
-        }
-        "taken-over" => (
-            "The token is free. The next device that opens Zenzefi has it.",
-            "Токен свободен. Он достанется следующему устройству, которое откроет Zenzefi.",
-        ),
-        "taken-over-soon" => (
-            "The token will be free in a moment: the gateway could not be told at once.",
-            "Токен скоро освободится: сразу сообщить шлюзу не удалось.",
-        ),
-        "price-changed" => ("The price has changed. Please look again.", "Цена изменилась. Проверьте ещё раз."),
-        _ => return super::admin::text::done(lang, name),
-    };
-    Some(lang.say(english, russian))
 }
 
 /// When to try again.

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use serde_json::Value;
 use shared::net::address::{self, NETWORKS_MAX};
 
-use super::{Fault, Parameter, Scalar};
+use super::{
+    fault::Fault,
+    scalar::{Parameter, Scalar},
+};
 
 /// The most characters that a network is written with, as one of IPv4 within IPv6 and all its zeros.
 pub const NETWORK_CHARS: usize = 49;

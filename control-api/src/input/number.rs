@@ -6,7 +6,10 @@ use serde_json::Value;
 use shared::token::scope;
 use uuid::Uuid;
 
-use super::{Fault, Parameter, Scalar};
+use super::{
+    fault::Fault,
+    scalar::{Parameter, Scalar},
+};
 use crate::domain::ledger;
 
 /// A number of hours, at least one.

@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 use shared::token::state::DURATIONS_HOURS;
 
-use super::{Fault, Scalar};
+use super::{fault::Fault, scalar::Scalar};
 
 pub const TOKENS_MAX: i32 = 100;
 /// How many tokens are sold at once.

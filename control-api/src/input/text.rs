@@ -5,7 +5,10 @@ use std::ops::RangeInclusive;
 use serde_json::Value;
 use url::Url;
 
-use super::{Fault, Parameter, Scalar};
+use super::{
+    fault::Fault,
+    scalar::{Parameter, Scalar},
+};
 
 fn text_within(text: String, min: usize, max: usize) -> Result<String, Fault> {
     match text.chars().count() {

@@ -194,7 +194,7 @@ impl<E: Endpoint> Layer<E> {
         if READ.iter().any(|name| unreadable(&name)) {
             return ApiError::bad_request("A header holds what is not visible ASCII").into_response();
         }
-        if let Some(preflight) = self.preflight(&request).filter(|_| !console::is_page(path)) {
+        if let Some(preflight) = self.preflight(&request).filter(|_| !console::url::is_page(path)) {
             return preflight;
         }
         let mut request = match bounded(request).await {
@@ -211,7 +211,7 @@ impl<E: Endpoint> Layer<E> {
                 let mut response = error::respond(error);
                 if response.status() == StatusCode::METHOD_NOT_ALLOWED
                     && matches!(*method, Method::GET | Method::HEAD)
-                    && let Some(above) = console::above(path)
+                    && let Some(above) = console::url::above(path)
                 {
                     return Response::builder().status(StatusCode::SEE_OTHER).header(header::LOCATION, above).finish();
                 }
@@ -257,7 +257,7 @@ impl<E: Endpoint> Layer<E> {
     /// Headers that every answer has.
     fn finish(&self, response: &mut Response, path: &str, origin: Option<HeaderValue>, request_id: &str) {
         // A page of the console is told to no other origin, be it listed for the API.
-        let listed = origin.filter(|origin| self.is_listed(origin) && !console::is_page(path));
+        let listed = origin.filter(|origin| self.is_listed(origin) && !console::url::is_page(path));
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert(REQUEST_ID, id);

@@ -8,8 +8,8 @@ use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{
+    common::whom,
     text::{self, Detail},
-    whom,
 };
 use crate::console::{
     components::{Pager, Person, Slice, Time},

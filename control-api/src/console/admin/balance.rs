@@ -7,7 +7,10 @@ use serde_json::json;
 use shared::web::language::Language;
 use uuid::Uuid;
 
-use super::{is_confirmed, user::page_of, user_of_path};
+use super::{
+    common::{is_confirmed, user_of_path},
+    user::page_of,
+};
 use crate::console::components::Confirm;
 use crate::{
     app::App,

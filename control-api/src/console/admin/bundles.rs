@@ -6,7 +6,7 @@ use serde_json::Value;
 use shared::{token::state::DURATIONS_HOURS, web::language::Language};
 use uuid::Uuid;
 
-use super::{is_confirmed, read};
+use super::common::{is_confirmed, read};
 use crate::console::{
     components::{Badge, Confirm},
     url::address,

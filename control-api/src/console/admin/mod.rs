@@ -4,6 +4,7 @@
 mod audit;
 mod balance;
 mod bundles;
+mod common;
 mod health;
 mod ledger;
 mod networks;
@@ -19,22 +20,9 @@ mod users;
 use std::sync::Arc;
 
 use poem::{Route, get};
-use serde_json::Value;
-use shared::web::language::Language;
-use uuid::Uuid;
 
-use super::{
-    form::Faults,
-    request::{Admin, admin},
-    response::Trouble,
-    text as words,
-};
-use crate::{
-    app::App,
-    db,
-    domain::{self, accounts},
-    input::Scalar,
-};
+use super::request::admin;
+use crate::app::App;
 
 /// The pages that take a form.
 pub const FORMS: &[(&str, &str)] = &[
@@ -96,57 +84,4 @@ pub fn routes(app: &Arc<App>, route: Route) -> Route {
         .at("/console/admin/audit.csv", get(admin(app, audit::download)))
         .at("/console/admin/ledger", get(admin(app, ledger::show)).post(admin(app, ledger::verify)))
         .at("/console/admin/health", get(admin(app, health::show)))
-}
-
-/// Whom a filter names, by e-mail, username or id; nobody's id if there is no such user.
-async fn whom(app: &App, text: &str) -> Result<Option<Uuid>, Trouble> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    if let Ok(id) = text.parse() {
-        return Ok(Some(id));
-    }
-    // Postgres takes no NUL, and no name holds one.
-    let found = if text.contains('\0') { None } else { db::user::find_id_by_name(&app.db, text).await? };
-    Ok(Some(found.unwrap_or_default()))
-}
-
-/// The user that the path names.
-async fn user_of_path(admin: &Admin) -> Result<db::user::Model, Trouble> {
-    let user = db::user::find_by_id(&admin.app.db, admin.id()?).await?;
-    user.ok_or(Trouble::NotFound)
-}
-
-/// A value as the API reads it, or a fault for this field.
-fn read<S: Scalar>(value: Value, name: &'static str, lang: Language, faults: &mut Faults) -> Option<S> {
-    match S::read(value) {
-        Ok(value) => Some(value),
-        Err(fault) => {
-            faults.add(name, words::fault(lang, fault));
-            None
-        }
-    }
-}
-
-/// Whether whoever administers typed their own password; if not, a fault for its field.
-async fn is_confirmed(admin: &Admin, faults: &mut Faults) -> Result<bool, Trouble> {
-    let password = admin.form.raw("password");
-    if password.is_empty() {
-        faults.add("password", admin.lang.say("Type your password.", "Введите свой пароль."));
-        return Ok(false);
-    }
-    let App { db, passwords, attempts, .. } = &*admin.app;
-    match accounts::confirm(db, passwords, attempts, &admin.session, password).await {
-        Ok(()) => Ok(true),
-        Err(error @ (domain::Error::WrongPassword | domain::Error::TooManyFailures { .. })) => {
-            faults.add("password", words::refusal(admin.lang, &error));
-            Ok(false)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The name of what was done, or of the same while the edges have not been told yet.
-fn done(now: &'static str, later: &'static str, delivery: crate::publish::Delivery) -> &'static str {
-    if delivery == crate::publish::Delivery::Done { now } else { later }
 }

@@ -4,7 +4,7 @@ use askama::Template;
 use serde_json::Value;
 use shared::web::language::Language;
 
-use super::{user::page_of, user_of_path};
+use super::{common::user_of_path, user::page_of};
 use crate::{
     app::App,
     console::{

@@ -4,7 +4,7 @@ use askama::Template;
 use shared::web::language::Language;
 use uuid::Uuid;
 
-use super::{text, whom};
+use super::{common::whom, text};
 use crate::console::components::{Badge, Pager, Person, Slice, Time};
 use crate::{
     console::{

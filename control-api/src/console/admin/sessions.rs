@@ -5,7 +5,7 @@ use chrono::Utc;
 use shared::web::language::Language;
 use uuid::Uuid;
 
-use super::{done, whom};
+use super::common::{done, whom};
 use crate::console::{
     components::{Badge, Confirm, Pager, Person, Slice, Time},
     url::address,

@@ -1,4 +1,4 @@
-//! What the console says to administrators in words: actions of the audit log, what changed, how a payment stands, what was done.
+//! What the console says to administrators in words: actions of the audit log, what changed, how a payment stands.
 
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -6,41 +6,6 @@ use shared::web::language::Language;
 
 use crate::console::components::Badge;
 use crate::{db::user, domain::audit::Action};
-
-/// What was just done, by its name in the address of the page that says so.
-pub fn done(lang: Language, name: &str) -> Option<&'static str> {
-    let (english, russian) = match name {
-        "user-disabled" => (
-            "The account is disabled. Its logins and everything open on its tokens have ended.",
-            "Учётная запись отключена. Её входы и всё, что было открыто по её токенам, завершены.",
-        ),
-        "user-enabled" => (
-            "The account is enabled. Its tokens work again, as far as their time is not over.",
-            "Учётная запись включена. Её токены снова действуют, если их время не вышло.",
-        ),
-        "promoted" => ("The user is an administrator now.", "Пользователь теперь администратор."),
-        "demoted" => ("The user is no administrator any more.", "Пользователь больше не администратор."),
-        "credited" => ("The balance is raised.", "Баланс увеличен."),
-        "debited" => ("The balance is lowered.", "Баланс уменьшен."),
-        "failures-cleared" => ("The failed logins are forgotten.", "Неудачные попытки входа сброшены."),
-        "networks" => ("The networks are saved.", "Сети сохранены."),
-        "revoked" => ("The token is revoked.", "Токен отозван."),
-        "revoked-pending" => (
-            "The token is revoked. The edges will hear of it as soon as Redis answers.",
-            "Токен отозван. Шлюзы узнают об этом, как только ответит Redis.",
-        ),
-        "cut" => ("The session is ended.", "Сеанс завершён."),
-        "cut-pending" => (
-            "The session is ended. The edges will hear of it as soon as Redis answers.",
-            "Сеанс завершён. Шлюзы узнают об этом, как только ответит Redis.",
-        ),
-        "bundle-created" => ("The bundle is on offer.", "Пакет выставлен на продажу."),
-        "bundle-changed" => ("The bundle is saved.", "Пакет сохранён."),
-        "bundle-withdrawn" => ("The bundle is no longer on offer.", "Пакет снят с продажи."),
-        _ => return None,
-    };
-    Some(lang.say(english, russian))
-}
 
 /// What an action of the audit log is called.
 pub fn action(lang: Language, action: Action) -> &'static str {

@@ -10,9 +10,8 @@ use shared::{
 use uuid::Uuid;
 
 use super::{
-    done,
+    common::{done, whom},
     sessions::{self, Row as SessionRow},
-    whom,
 };
 use crate::console::{
     components::{Badge, Confirm, Pager, Person, Slice, Time},

@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use super::{
     audit::{self, Entry},
+    common::user_of_path,
     sessions::{self, Row as SessionRow},
     text,
     tokens::{self, Row as TokenRow},
-    user_of_path,
 };
 use crate::console::{
     components::{Badge, Time},

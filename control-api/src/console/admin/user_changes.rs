@@ -5,7 +5,10 @@ use askama::Template;
 use chrono::Utc;
 use shared::web::language::Language;
 
-use super::{is_confirmed, user::page_of, user_of_path};
+use super::{
+    common::{is_confirmed, user_of_path},
+    user::page_of,
+};
 use crate::{
     app::App,
     console::{
