@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, fs, path::Path, process::Command};
 
-use testbed::process::built_program;
+use testbed::processes::process::built_program;
 
 /// A variable as a program tells of it.
 #[derive(Debug, PartialEq, Eq)]

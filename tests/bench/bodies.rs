@@ -8,10 +8,10 @@ use http::Method;
 use reqwest::Body;
 use sha2::{Digest, Sha256};
 use testbed::{
-    actors::{Token, User},
-    client::Ask,
+    clients::http::Ask,
+    people::{Token, User},
     stack::Stack,
-    standin::{Content, checksum},
+    upstreams::standin::{Content, checksum},
 };
 
 use super::report::{Bound, Goal, Report, mib};

@@ -9,7 +9,7 @@ pub mod speed;
 use std::fs;
 
 use anyhow::{Context, bail};
-use testbed::process::build_folder;
+use testbed::processes::process::build_folder;
 
 use report::Report;
 

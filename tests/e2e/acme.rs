@@ -6,14 +6,18 @@ use http::Method;
 use reqwest::ClientBuilder;
 use shared::redis::{ACME_TURN, ACME_TURN_SECONDS, acme_challenge_key};
 use testbed::{
-    actors::{Edge, Token},
-    client::{Ask, client, shown_certificate},
+    clients::{
+        http::{Ask, client, shown_certificate},
+        load::Load,
+    },
     eventually,
-    folder::Folder,
-    load::Load,
-    pebble::Pebble,
-    planes::{Plane, Program, environment},
-    process::free_port,
+    people::{Edge, Token},
+    processes::{
+        folder::Folder,
+        process::free_port,
+        programs::{Plane, Program, environment},
+    },
+    servers::pebble::Pebble,
     stack::Stack,
 };
 

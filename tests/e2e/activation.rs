@@ -4,11 +4,10 @@
 use http::Method;
 use serde_json::json;
 use testbed::{
-    actors::{Token, User},
-    client::Ask,
+    clients::{http::Ask, raw_http::Wire},
     eventually,
+    people::{Token, User},
     stack::Stack,
-    wire::Wire,
 };
 
 const PAGE: &str = "/users/currentUser";

@@ -10,10 +10,9 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use shared::token::credential::Credential;
 use testbed::{
-    actors::Token,
-    client::{Ask, client},
-    folder::Folder,
-    process::free_port,
+    clients::http::{Ask, client},
+    people::Token,
+    processes::{folder::Folder, process::free_port},
     stack::Stack,
 };
 use tokio::{

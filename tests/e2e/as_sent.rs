@@ -14,11 +14,13 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use testbed::{
-    actors::Token,
-    client::{Ask, client},
+    clients::{
+        http::{Ask, client},
+        raw_http::{Wire, WireAnswer},
+    },
+    people::Token,
     stack::Stack,
-    standin::received,
-    wire::{Wire, WireAnswer},
+    upstreams::standin::received,
 };
 use tokio::net::TcpStream;
 

@@ -12,13 +12,15 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jw
 use serde_json::{Value, json};
 use shared::redis::ASSERTION_KEYS;
 use testbed::{
-    actors::{Edge, Token},
-    client::{Ask, client},
+    clients::{
+        http::{Ask, client},
+        raw_http::Wire,
+    },
     eventually,
-    folder::Folder,
+    people::{Edge, Token},
+    processes::folder::Folder,
     stack::{Plan, Stack, Upstream},
-    standin::Standin,
-    wire::Wire,
+    upstreams::standin::Standin,
 };
 
 use crate::expiry::faketime;

@@ -1,7 +1,12 @@
 //! In Chromium: from the sign-in page to the upstream's own page, with everything on it alive, and with no way past the gateway.
 
 use serde_json::json;
-use testbed::{actors::Token, browser::Browser, local_proxy::LocalProxy, stack::Stack, standin::Standin};
+use testbed::{
+    clients::{browser::Browser, local_proxy::LocalProxy},
+    people::Token,
+    stack::Stack,
+    upstreams::standin::Standin,
+};
 
 #[tokio::test]
 async fn a_browser_signs_in_and_sees_the_upstreams_page_alive() {

@@ -4,10 +4,10 @@ use std::io::{self, Read};
 
 use http::Method;
 use testbed::{
-    actors::Token,
-    client::{Answer, Ask, client},
+    clients::http::{Answer, Ask, client},
+    people::Token,
     stack::{Plan, Stack, Upstream},
-    standin::text,
+    upstreams::standin::text,
 };
 
 const CODINGS: [&str; 4] = ["gzip", "br", "zstd", "deflate"];

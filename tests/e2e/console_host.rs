@@ -1,7 +1,7 @@
 //! The console at a host of its own, which shows nothing of the upstream.
 
 use http::Method;
-use testbed::{client::Ask, stack::Stack};
+use testbed::{clients::http::Ask, stack::Stack};
 
 use crate::gateway_pages::{assert_page, navigation, rich};
 

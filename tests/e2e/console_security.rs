@@ -10,7 +10,7 @@ mod redirects;
 
 use std::fs;
 
-use testbed::{actors::User, stack::Stack};
+use testbed::{people::User, stack::Stack};
 
 /// Where the console has its routes.
 const SOURCES: [&str; 2] = [

@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 use testbed::{
-    client::{Answer, Ask},
+    clients::http::{Answer, Ask},
     eventually,
     stack::Stack,
 };

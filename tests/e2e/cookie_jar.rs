@@ -3,7 +3,7 @@
 use reqwest::Client;
 use serde_json::json;
 use testbed::{
-    client::{Ask, client},
+    clients::http::{Ask, client},
     stack::Stack,
 };
 

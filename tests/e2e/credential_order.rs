@@ -2,9 +2,11 @@
 
 use http::Method;
 use testbed::{
-    client::{Ask, client},
+    clients::{
+        http::{Ask, client},
+        raw_http::Wire,
+    },
     stack::Stack,
-    wire::Wire,
 };
 
 #[tokio::test]

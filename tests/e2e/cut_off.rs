@@ -12,12 +12,14 @@ use http::Method;
 use reqwest::{Body, Response};
 use serde_json::json;
 use testbed::{
-    actors::{Edge, Token, User},
-    client::{Ask, client},
+    clients::{
+        http::{Ask, client},
+        websocket::{Ending, Socket, upgrade},
+    },
     eventually,
-    socket::{Ending, Socket, upgrade},
+    people::{Edge, Token, User},
     stack::Stack,
-    standin::Content,
+    upstreams::standin::Content,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

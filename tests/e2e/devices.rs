@@ -10,12 +10,14 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use shared::redis::{USAGE, lease_key};
 use testbed::{
-    actors::{Edge, Token, User},
-    client::{Answer, Ask, client},
+    clients::{
+        http::{Answer, Ask, client},
+        websocket::{Socket, upgrade},
+    },
     eventually,
-    silent::Silent,
-    socket::{Socket, upgrade},
+    people::{Edge, Token, User},
     stack::{Plan, Stack},
+    upstreams::silent::Silent,
 };
 use tokio::{task::JoinSet, time::timeout};
 

@@ -9,9 +9,8 @@ use std::{
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use testbed::{
-    actors::{Edge, Token},
-    client::Ask,
-    socket::Socket,
+    clients::{http::Ask, websocket::Socket},
+    people::{Edge, Token},
     stack::Stack,
 };
 use tokio::task::JoinSet;

@@ -1,7 +1,13 @@
 //! A Redis with a replica and a Sentinel: the primary dies, another takes its place, and tokens stay what they are.
 
 use http::Method;
-use testbed::{actors::Token, client::Ask, eventually, sentinel::Watched, socket::Socket, stack::Stack};
+use testbed::{
+    clients::{http::Ask, websocket::Socket},
+    eventually,
+    people::Token,
+    servers::sentinel::Watched,
+    stack::Stack,
+};
 
 async fn stack_on(watched: &Watched) -> Stack {
     let plan = Stack::plan().edges(2).control_env("REDIS_URL", &watched.url()).edge_env("REDIS_URL", &watched.url());

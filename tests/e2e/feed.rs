@@ -6,11 +6,10 @@ use http::Method;
 use nix::sys::signal::Signal;
 use shared::redis::CHANGES;
 use testbed::{
-    actors::{Edge, Token},
-    client::Ask,
+    clients::{http::Ask, websocket::Socket},
     eventually,
-    link::Link,
-    socket::Socket,
+    people::{Edge, Token},
+    processes::fault_link::Link,
     stack::Stack,
 };
 use tokio::task::JoinSet;

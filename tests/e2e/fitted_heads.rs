@@ -4,8 +4,8 @@ use http::Method;
 use reqwest::RequestBuilder;
 use serde_json::Value;
 use testbed::{
-    actors::Token,
-    client::{Answer, Ask},
+    clients::http::{Answer, Ask},
+    people::Token,
     stack::Stack,
 };
 use url::form_urlencoded::Serializer;

@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
 
 use http::Method;
 use testbed::{
-    client::{Answer, Ask},
+    clients::http::{Answer, Ask},
     stack::Stack,
-    standin::FIXTURES,
+    upstreams::standin::FIXTURES,
 };
 
 const SNAPSHOT: &str = ".snap";

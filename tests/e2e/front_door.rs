@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::json;
-use testbed::{client::Ask, stack::Stack};
+use testbed::{clients::http::Ask, stack::Stack};
 
 #[tokio::test]
 async fn the_control_api_is_reached_through_the_edge_by_bearer_and_never_by_cookie() {

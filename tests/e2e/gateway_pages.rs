@@ -6,12 +6,14 @@ use http::Method;
 use reqwest::{RequestBuilder, cookie::Jar};
 use serde_json::json;
 use testbed::{
-    actors::{Edge, Token, User},
-    browser::Browser,
-    client::{Answer, Ask, client},
+    clients::{
+        browser::Browser,
+        http::{Answer, Ask, client},
+    },
     eventually,
+    people::{Edge, Token, User},
     stack::Stack,
-    standin::Standin,
+    upstreams::standin::Standin,
 };
 
 const LANGUAGES: [&str; 2] = ["en", "ru"];

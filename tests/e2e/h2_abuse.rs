@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use testbed::{actors::Token, recorder::Recorder, stack::Stack};
+use testbed::{people::Token, stack::Stack, upstreams::recorder::Recorder};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -4,9 +4,9 @@ use http::Method;
 use reqwest::Client;
 use serde_json::json;
 use testbed::{
-    actors::{Token, User},
-    client::{Ask, client},
+    clients::http::{Ask, client},
     eventually,
+    people::{Token, User},
     stack::Stack,
 };
 

@@ -1,7 +1,7 @@
 //! What crosses the gateway in a head, and what does not, both ways.
 
 use http::Method;
-use testbed::{actors::Token, client::Ask, stack::Stack, standin::received};
+use testbed::{clients::http::Ask, people::Token, stack::Stack, upstreams::standin::received};
 
 async fn stack_and_token(plan: testbed::stack::Plan) -> (Stack, Token, String) {
     let stack = plan.start().await;
@@ -67,7 +67,7 @@ async fn own_origins_are_mapped_to_the_upstreams_and_foreign_ones_are_left() {
 async fn the_access_token_is_forwarded_only_where_that_is_configured_and_basic_credentials_are_added() {
     let plan = Stack::plan()
         .edge_env("FORWARD_ACCESS_TOKEN", "true")
-        .edge_env("ZENZEFI_BASIC_AUTH", testbed::standin::BASIC_AUTH);
+        .edge_env("ZENZEFI_BASIC_AUTH", testbed::upstreams::standin::BASIC_AUTH);
     let (stack, token, _) = stack_and_token(plan).await;
     let echo = stack.edge().with(&token, Method::GET, "/echo").answer().await.expect(200);
     assert_eq!(received(&echo, "x-access-token"), [token.text.as_str()]);

@@ -1,7 +1,11 @@
 //! What people come for, from beginning to end, in Chromium: buying access and using it until its time is over; administering.
 
 use http::Method;
-use testbed::{browser::Browser, client::Ask, eventually, stack::Stack};
+use testbed::{
+    clients::{browser::Browser, http::Ask},
+    eventually,
+    stack::Stack,
+};
 
 const PHONE: (u32, u32) = (390, 844);
 const WIDE: (u32, u32) = (1280, 900);
@@ -123,6 +127,8 @@ async fn an_admin_finds_a_user_credits_and_disables_them_and_their_open_tab_is_c
     admins.opens(&format!("{console}/console/admin/users")).await;
     // Who types is shown what is found without pressing anything.
     admins.types("#search", "ALICE@").await;
+    admins.comes_to(|address| address.contains("ALICE%40")).await;
+    admins.shows("#found", "Found: 1").await;
     admins.shows("#list", "alice").await;
     admins.clicks("#list tbody a").await;
     admins.shows("h1", "alice").await;

@@ -6,10 +6,12 @@ use http::Method;
 use serde_json::json;
 use shared::redis::lease_key;
 use testbed::{
-    actors::{Edge, Token},
-    client::{Answer, Ask},
+    clients::{
+        http::{Answer, Ask},
+        websocket::{Socket, upgrade},
+    },
     eventually,
-    socket::{Socket, upgrade},
+    people::{Edge, Token},
     stack::Stack,
 };
 

@@ -7,10 +7,12 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use shared::redis::{lease_key, token_key};
 use testbed::{
-    actors::{Token, User},
-    client::{Answer, Ask},
+    clients::{
+        http::{Answer, Ask},
+        websocket::{Socket, upgrade},
+    },
     eventually,
-    socket::{Socket, upgrade},
+    people::{Token, User},
     stack::{Plan, Stack},
 };
 use tokio::task::JoinSet;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use http::Method;
 use shared::redis::ACTIVATIONS_RETOLD_WITHIN_MS;
-use testbed::{actors::Token, client::Ask, eventually, eventually::DEADLINE, stack::Stack};
+use testbed::{clients::http::Ask, eventually, eventually::DEADLINE, people::Token, stack::Stack};
 use tokio_tungstenite::connect_async;
 
 /// How long no refund is given after Redis was filled anew.

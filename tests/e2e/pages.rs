@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 use http::Method;
 use serde_json::{Value, json};
 use testbed::{
-    actors::{Token, User},
-    axe::Axe,
-    browser::{Browser, Theme},
-    client::Ask,
+    clients::{
+        axe::Axe,
+        browser::{Browser, Theme},
+        http::Ask,
+    },
     eventually,
+    people::{Token, User},
     stack::Stack,
 };
 use url::Url;
@@ -216,7 +218,7 @@ impl World {
         browser.types("#password", password).await;
         browser.clicks("main button").await;
         browser.comes_to(|address| address.ends_with("/console")).await;
-        let login = browser.cookie(self.origin(who), testbed::console::COOKIE).await.expect("a login");
+        let login = browser.cookie(self.origin(who), testbed::people::console::COOKIE).await.expect("a login");
         self.stack.secrets.remember("login", &login);
     }
 }

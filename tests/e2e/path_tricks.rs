@@ -3,7 +3,12 @@
 
 use http::Method;
 use shared::token::scope::{Closed, Scope};
-use testbed::{actors::Token, client::Ask, recorder::Recorder, stack::Stack, wire::Wire};
+use testbed::{
+    clients::{http::Ask, raw_http::Wire},
+    people::Token,
+    stack::Stack,
+    upstreams::recorder::Recorder,
+};
 use tokio::task::JoinSet;
 
 const PATHS: usize = 3_000;

@@ -8,13 +8,15 @@ use std::{
 use http::Method;
 use nix::sys::signal::Signal;
 use testbed::{
+    clients::raw_http::Wire,
     eventually,
-    folder::Folder,
-    planes::{Environment, Plane, environment},
-    postgres::Database,
-    process::built_program,
+    processes::{
+        folder::Folder,
+        process::built_program,
+        programs::{Environment, Plane, environment},
+    },
+    servers::postgres::Database,
     stack::Stack,
-    wire::Wire,
 };
 use tokio::process::Command;
 

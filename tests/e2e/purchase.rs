@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::json;
-use testbed::{client::Ask, stack::Stack};
+use testbed::{clients::http::Ask, stack::Stack};
 
 #[tokio::test]
 async fn a_bought_token_opens_the_upstream_at_its_own_paths_and_below_the_proxy_prefix() {

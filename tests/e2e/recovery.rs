@@ -7,14 +7,18 @@ use std::{
 
 use http::Method;
 use testbed::{
-    actors::Token,
-    client::Ask,
+    clients::{
+        http::Ask,
+        load::Load,
+        websocket::{Socket, upgrade},
+    },
     eventually,
-    load::Load,
-    planes::environment,
-    process::{Launch, built_program},
-    redis::Redis,
-    socket::{Socket, upgrade},
+    people::Token,
+    processes::{
+        process::{Launch, built_program},
+        programs::environment,
+    },
+    servers::redis::Redis,
     stack::Stack,
 };
 use tokio_tungstenite::tungstenite::Message;
@@ -239,7 +243,7 @@ async fn after_a_restore_of_postgres_a_bumped_epoch_puts_its_word_above_what_red
 async fn neither_program_starts_on_a_redis_that_may_evict_unless_told_to() {
     let stack = Stack::start().await;
     stack.redis.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.expect("a setting");
-    let folder = testbed::folder::Folder::temporary().expect("a folder");
+    let folder = testbed::processes::folder::Folder::temporary().expect("a folder");
     let redis_url = stack.redis.url();
     let both = [("REDIS_URL", redis_url.as_str()), ("PUBLIC_ORIGIN", "https://gateway.test")];
     let control = [

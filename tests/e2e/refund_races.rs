@@ -5,9 +5,9 @@ use std::{future::Future, time::Duration};
 use http::Method;
 use shared::redis::token_key;
 use testbed::{
-    actors::{Token, User},
-    client::{Answer, Ask},
+    clients::http::{Answer, Ask},
     eventually,
+    people::{Token, User},
     stack::Stack,
 };
 use tokio::task::JoinSet;

@@ -5,11 +5,13 @@ use std::time::Duration;
 use http::Method;
 use serde_json::json;
 use testbed::{
-    actors::Token,
-    client::{Answer, Ask},
+    clients::{
+        http::{Answer, Ask},
+        raw_http::Wire,
+    },
     eventually,
+    people::Token,
     stack::Stack,
-    wire::Wire,
 };
 
 const NO_DEVICE: &str = "Device identification required: X-Device-ID header missing. Please update your Desktop Client to \

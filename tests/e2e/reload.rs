@@ -4,7 +4,7 @@ use std::fs;
 
 use http::Method;
 use nix::sys::signal::Signal;
-use testbed::{actors::Token, client::Ask, eventually, planes::Plane, stack::Stack};
+use testbed::{clients::http::Ask, eventually, people::Token, processes::programs::Plane, stack::Stack};
 
 /// Writes `.env` and has both programs read it; returns once they have, `ending` their log lines of it.
 async fn reads(stack: &Stack, file: &str, ending: &str) {

@@ -3,11 +3,11 @@
 use http::Method;
 use reqwest::RequestBuilder;
 use testbed::{
-    actors::Token,
-    client::{Answer, Ask},
+    clients::http::{Answer, Ask},
     eventually,
+    people::Token,
     stack::{Plan, Stack, Upstream},
-    standin::text,
+    upstreams::standin::text,
 };
 
 const LOCAL: &str = "https://127.0.0.1:61000";

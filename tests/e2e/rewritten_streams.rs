@@ -6,11 +6,11 @@ use flate2::write::GzDecoder;
 use http::Method;
 use reqwest::Response;
 use testbed::{
-    actors::Token,
-    client::{Ask, client},
+    clients::http::{Ask, client},
     eventually,
+    people::Token,
     stack::{Stack, Upstream},
-    standin::text,
+    upstreams::standin::text,
 };
 
 const MIB: u64 = 1024 * 1024;

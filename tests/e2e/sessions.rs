@@ -9,13 +9,15 @@ use reqwest::Body;
 use serde_json::{Value, json};
 use shared::redis::{USAGE, lease_key};
 use testbed::{
-    actors::{Token, User},
-    client::Ask,
+    clients::{
+        http::Ask,
+        raw_http::Wire,
+        websocket::{Socket, upgrade},
+    },
     eventually,
-    socket::{Socket, upgrade},
+    people::{Token, User},
     stack::Stack,
-    standin::Content,
-    wire::Wire,
+    upstreams::standin::Content,
 };
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;

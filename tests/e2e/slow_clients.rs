@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use http::Method;
 use testbed::{
-    client::Ask,
+    clients::{
+        http::Ask,
+        raw_http::Wire,
+        slow::{self, Slow},
+    },
     eventually,
-    slow::{self, Slow},
     stack::Stack,
-    wire::Wire,
 };
 use tokio_util::sync::CancellationToken;
 

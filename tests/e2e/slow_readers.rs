@@ -11,13 +11,14 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use testbed::{
-    actors::Token,
-    client::{Ask, client},
+    clients::{
+        http::{Ask, client},
+        raw_http::Wire,
+    },
     eventually,
-    folder::Folder,
-    process::free_port,
+    people::Token,
+    processes::{folder::Folder, process::free_port},
     stack::{Plan, Stack},
-    wire::Wire,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

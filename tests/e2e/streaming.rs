@@ -6,11 +6,13 @@ use http::Method;
 use reqwest::Body;
 use sha2::{Digest, Sha256};
 use testbed::{
-    client::Ask,
+    clients::http::Ask,
     eventually::DEADLINE,
-    paced::{self, Paced},
     stack::Stack,
-    standin::{Content, checksum},
+    upstreams::{
+        paced::{self, Paced},
+        standin::{Content, checksum},
+    },
 };
 use tokio::time::timeout;
 

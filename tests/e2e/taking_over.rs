@@ -4,11 +4,9 @@ use http::{HeaderValue, Method};
 use reqwest::RequestBuilder;
 use serde_json::json;
 use testbed::{
-    actors::{Edge, Token},
-    browser::Browser,
-    client::Ask,
+    clients::{browser::Browser, http::Ask, websocket::Socket},
     eventually,
-    socket::Socket,
+    people::{Edge, Token},
     stack::Stack,
 };
 

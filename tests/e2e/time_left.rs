@@ -3,8 +3,7 @@
 use http::Method;
 use serde_json::json;
 use testbed::{
-    browser::Browser,
-    client::Ask,
+    clients::{browser::Browser, http::Ask},
     eventually,
     stack::{Plan, Stack},
 };

@@ -6,13 +6,14 @@ use futures_util::{SinkExt, StreamExt};
 use http::Method;
 use reqwest::{Client, ClientBuilder, tls::Version};
 use testbed::{
-    actors::{Edge, Token},
-    client::{Ask, client, shown_certificate},
+    clients::{
+        http::{Ask, client, shown_certificate},
+        load::Load,
+        websocket::{Socket, upgrade},
+    },
     eventually,
-    folder::Folder,
-    load::Load,
-    process::free_port,
-    socket::{Socket, upgrade},
+    people::{Edge, Token},
+    processes::{folder::Folder, process::free_port},
     stack::{Plan, Stack},
 };
 use tokio_tungstenite::{

@@ -5,11 +5,11 @@ use std::fs;
 use http::Method;
 use serde_json::json;
 use testbed::{
-    client::Ask,
-    collector::{Collector, Span},
+    clients::http::Ask,
     eventually,
+    servers::trace_collector::{Collector, Span},
     stack::Stack,
-    standin::received,
+    upstreams::standin::received,
 };
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";

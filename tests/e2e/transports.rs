@@ -5,16 +5,17 @@ use std::fs;
 use http::Method;
 use serde_json::json;
 use testbed::{
-    actors::Token,
-    client::{Ask, client},
+    clients::{
+        http::{Ask, client},
+        raw_http::Wire,
+        tls::Authority,
+        websocket::Socket,
+    },
     eventually,
-    folder::Folder,
-    process::free_port,
-    socket::Socket,
+    people::Token,
+    processes::{folder::Folder, process::free_port},
     stack::{Stack, Upstream},
-    standin::Standin,
-    tls::Authority,
-    wire::Wire,
+    upstreams::standin::Standin,
 };
 
 async fn token_of(stack: &Stack) -> Token {

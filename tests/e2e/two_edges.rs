@@ -3,9 +3,9 @@
 use http::Method;
 use serde_json::json;
 use testbed::{
-    actors::{Edge, Token},
-    client::Ask,
+    clients::http::Ask,
     eventually,
+    people::{Edge, Token},
     stack::Stack,
 };
 

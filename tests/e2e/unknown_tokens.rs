@@ -11,12 +11,11 @@ use shared::{
     token::credential::{Credential, Digest},
 };
 use testbed::{
-    actors::{Token, User},
-    client::Ask,
+    clients::{http::Ask, unknown_tokens},
     eventually,
-    redis::Monitor,
+    people::{Token, User},
+    servers::redis::Monitor,
     stack::Stack,
-    strangers,
 };
 use tokio::task::JoinSet;
 
@@ -32,7 +31,7 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(1);
 async fn redis_is_asked_once_for_each_unknown_token_and_once_a_second_for_one_that_comes_again() {
     let mut stack = Stack::plan().edge_env("LOG_LEVEL", "info").start().await;
     stack.settle().await;
-    let cost = strangers::cost(&stack, STRANGERS).await.expect("a cost");
+    let cost = unknown_tokens::cost(&stack, STRANGERS).await.expect("a cost");
     assert_eq!((cost.not_401, cost.not_once), (0, 0), "{cost:?}");
     let seconds = usize::try_from(cost.repeated_for.as_secs()).expect("few seconds");
     assert!((1..=seconds + 1).contains(&cost.repeated), "{cost:?}");
@@ -209,7 +208,7 @@ async fn good_tokens_are_served_while_strangers_knock() {
             assert_eq!(stack.edge().status_for(&token, PAGE).await, 200);
         }
     };
-    let (cost, ()) = tokio::join!(strangers::cost(&stack, STRANGERS / 10), good);
+    let (cost, ()) = tokio::join!(unknown_tokens::cost(&stack, STRANGERS / 10), good);
     cost.expect("a cost");
     stack.finish().await;
 }

@@ -13,11 +13,10 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use testbed::{
-    actors::{Edge, Token},
+    clients::websocket::Socket,
     eventually,
-    folder::Folder,
-    process::Process,
-    socket::Socket,
+    people::{Edge, Token},
+    processes::{folder::Folder, process::Process},
     stack::Stack,
 };
 use tokio::{

@@ -7,15 +7,16 @@ use futures_util::{StreamExt, stream};
 use http::Method;
 use reqwest::Body;
 use testbed::{
-    actors::Token,
-    client::Ask,
+    clients::{
+        http::Ask,
+        load::Load,
+        raw_http::Wire,
+        websocket::{Socket, upgrade},
+    },
     eventually,
-    load::Load,
-    quitter::Quitter,
-    socket::{Socket, upgrade},
+    people::Token,
     stack::{Plan, Stack},
-    standin::Standin,
-    wire::Wire,
+    upstreams::{quitter::Quitter, standin::Standin},
 };
 
 /// How many requests may fail before an address that was killed is left out.

@@ -5,7 +5,12 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use http::{Method, header};
 use serde_json::json;
-use testbed::{actors::Token, client::Ask, eventually, stack::Stack, wire::Wire};
+use testbed::{
+    clients::{http::Ask, raw_http::Wire},
+    eventually,
+    people::Token,
+    stack::Stack,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -50,7 +55,7 @@ async fn refused_with(request: Request) -> u16 {
     }
 }
 
-async fn stack_with_token() -> (Stack, testbed::actors::User, Token) {
+async fn stack_with_token() -> (Stack, testbed::people::User, Token) {
     let stack = Stack::start().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys(24).await;

@@ -1,6 +1,6 @@
 //! What must work in a browser that runs no scripts: signing in, opening an account, logging in, changing a profile.
 
-use testbed::{actors::User, browser::Browser, stack::Stack};
+use testbed::{clients::browser::Browser, people::User, stack::Stack};
 
 /// What the pages say in a language.
 struct Texts {

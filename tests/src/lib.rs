@@ -3,36 +3,17 @@
 //!
 //! Nothing here imports a plane. What a test starts is private to it, ends with it, and collides with nothing: a temporary
 //! [`folder`], free ports, one cloned database and one Redis a test.
+//!
+//! - [`stack`]: both programs with all that they need, ready for a test. [`people`]: those who use them
+//! - [`servers`]: what the programs run on. [`upstreams`]: what the edge stands in front of. [`clients`]: what calls them
+//! - [`processes`]: programs as processes, their folders, keys and faults. [`eventually`]: waiting for a state
+//! - [`house`]: the sources, measured
 
-pub mod actors;
-pub mod axe;
-pub mod browser;
-pub mod client;
-pub mod collector;
-pub mod console;
+pub mod clients;
 pub mod eventually;
-pub mod folder;
 pub mod house;
-pub mod link;
-pub mod load;
-pub mod local_proxy;
-pub mod paced;
-pub mod pebble;
-pub mod planes;
-pub mod postgres;
-pub mod process;
-pub mod quitter;
-pub mod recorder;
-pub mod redis;
-pub mod secrets;
-pub mod sentinel;
-pub mod silent;
-pub mod slow;
-pub mod small_server;
-pub mod socket;
+pub mod people;
+pub mod processes;
+pub mod servers;
 pub mod stack;
-pub mod standin;
-pub mod strangers;
-pub mod tls;
-pub mod wire;
-pub mod yookassa;
+pub mod upstreams;

@@ -15,8 +15,8 @@ use nix::{
 };
 use testbed::{
     house,
-    postgres::{SERVER_VARIABLE, Server},
-    standin::Standin,
+    servers::postgres::{SERVER_VARIABLE, Server},
+    upstreams::standin::Standin,
 };
 use tokio::signal::unix::{SignalKind, signal};
 

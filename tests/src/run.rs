@@ -15,11 +15,15 @@ use clap::Args;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use serde_json::{Value, json};
 use testbed::{
-    client::{Ask, client},
-    planes::{Environment, Plane, Program, environment},
-    postgres::{self, Durability, Server},
-    process::{Launch, Process, free_port, ready},
-    redis::{Persistence, Redis},
+    clients::http::{Ask, client},
+    processes::{
+        process::{Launch, Process, free_port, ready},
+        programs::{Environment, Plane, Program, environment},
+    },
+    servers::{
+        postgres::{self, Durability, Server},
+        redis::{Persistence, Redis},
+    },
 };
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -6,17 +6,18 @@ use anyhow::Context;
 use uuid::Uuid;
 
 use crate::{
-    actors::{ControlApi, Edge, NewUser, Token, User},
-    client::client,
+    clients::http::client,
     eventually,
-    folder::Folder,
-    link::Link,
-    planes::{Environment, Plane, Program, create_superuser, environment},
-    postgres::Database,
-    process::on_free_ports,
-    redis::Redis,
-    secrets::Secrets,
-    standin::Standin,
+    people::{ControlApi, Edge, NewUser, Token, User},
+    processes::{
+        fault_link::Link,
+        folder::Folder,
+        process::on_free_ports,
+        programs::{Environment, Plane, Program, create_superuser, environment},
+        secrets::Secrets,
+    },
+    servers::{postgres::Database, redis::Redis},
+    upstreams::standin::Standin,
 };
 
 /// How many edges a stack has at most.

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
-use testbed::{client::Ask, eventually};
+use testbed::{clients::http::Ask, eventually};
 use uuid::Uuid;
 
 use crate::harness::{Control, text};

@@ -6,9 +6,9 @@ use http::Method;
 use serde_json::{Value, json};
 use shared::redis::ATTEMPTS_KEYS;
 use testbed::{
-    client::{Answer, Ask},
+    clients::http::{Answer, Ask},
     eventually,
-    planes::Plane,
+    processes::programs::Plane,
 };
 use tokio::task::JoinSet;
 

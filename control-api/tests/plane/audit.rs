@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use testbed::{client::Ask, eventually};
+use testbed::{clients::http::Ask, eventually};
 
 use crate::harness::{Control, text};
 

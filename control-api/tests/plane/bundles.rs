@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use http::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
-use testbed::client::{Answer, Ask};
+use testbed::clients::http::{Answer, Ask};
 
 use crate::harness::{Control, Person, Token, text};
 

@@ -8,12 +8,13 @@ use std::{
 use serde_json::json;
 use shared::redis;
 use testbed::{
-    client::{Ask, client},
+    clients::http::{Ask, client},
     eventually,
-    folder::Folder,
-    postgres::Database,
-    process::{built_program, free_port},
-    redis::Redis,
+    processes::{
+        folder::Folder,
+        process::{built_program, free_port},
+    },
+    servers::{postgres::Database, redis::Redis},
 };
 use tokio::{io::AsyncWriteExt, process::Command};
 

@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 use testbed::{
-    client::{Answer, Ask},
-    console::Visitor,
+    clients::http::{Answer, Ask},
+    people::console::Visitor,
 };
 use uuid::Uuid;
 

@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 use shared::redis::events::{SessionFigures, Usage};
 use testbed::{
-    client::{Answer, Ask},
-    console::Visitor,
+    clients::http::{Answer, Ask},
     eventually,
+    people::console::Visitor,
 };
 use uuid::Uuid;
 

@@ -14,9 +14,9 @@ use futures_util::future::join_all;
 use http::Method;
 use serde_json::json;
 use testbed::{
-    client::{Answer, Ask},
+    clients::http::{Answer, Ask},
     eventually,
-    planes::Plane,
+    processes::programs::Plane,
 };
 use uuid::Uuid;
 

@@ -18,12 +18,13 @@ use shared::{
     },
 };
 use testbed::{
-    client::{Answer, Ask, client},
-    folder::Folder,
-    planes::{Environment, Plane, Program, create_superuser, environment},
-    postgres::Database,
-    process::on_free_ports,
-    redis::Redis,
+    clients::http::{Answer, Ask, client},
+    processes::{
+        folder::Folder,
+        process::on_free_ports,
+        programs::{Environment, Plane, Program, create_superuser, environment},
+    },
+    servers::{postgres::Database, redis::Redis},
 };
 use uuid::Uuid;
 

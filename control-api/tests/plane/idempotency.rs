@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
 use testbed::{
-    client::{Answer, Ask},
+    clients::http::{Answer, Ask},
     eventually,
 };
 

@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::json;
-use testbed::client::{Answer, Ask};
+use testbed::clients::http::{Answer, Ask};
 use uuid::Uuid;
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use testbed::client::Ask;
+use testbed::clients::http::Ask;
 
 use crate::harness::{Control, Person, text};
 

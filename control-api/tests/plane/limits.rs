@@ -5,8 +5,8 @@ use std::time::Instant;
 use http::Method;
 use serde_json::{Value, json};
 use testbed::{
-    client::{Answer, Ask},
-    planes::Plane,
+    clients::http::{Answer, Ask},
+    processes::programs::Plane,
 };
 
 use crate::harness::{Control, Person};

@@ -6,7 +6,11 @@ use std::{
 };
 
 use serde_json::Value;
-use testbed::{client::Ask, eventually, postgres::Database, redis::Redis};
+use testbed::{
+    clients::http::Ask,
+    eventually,
+    servers::{postgres::Database, redis::Redis},
+};
 
 use crate::harness::{Control, Person};
 

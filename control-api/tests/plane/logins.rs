@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Method;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
-use testbed::client::{Answer, Ask};
+use testbed::clients::http::{Answer, Ask};
 
 use crate::harness::{Control, Person, SECRET_KEY, text};
 

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use testbed::{client::Ask, eventually};
+use testbed::{clients::http::Ask, eventually};
 
 use crate::{
     harness::{Control, MOCK_PAYMENTS, PUBLIC_ORIGIN, WEBHOOK_SECRET, text},

@@ -1,7 +1,7 @@
 //! From where tokens may be used: who sets it, what is refused, what is noted, and what the edges are told.
 
 use serde_json::{Value, json};
-use testbed::{client::Ask, eventually};
+use testbed::{clients::http::Ask, eventually};
 use uuid::Uuid;
 
 use crate::harness::{Control, Person, Token, text};

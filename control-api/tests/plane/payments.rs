@@ -4,9 +4,9 @@ use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
 use testbed::{
-    client::{Answer, Ask},
+    clients::http::{Answer, Ask},
     eventually,
-    yookassa::{Mood, SECRET_KEY as SHOP_KEY, SHOP_ID, Yookassa},
+    servers::yookassa::{Mood, SECRET_KEY as SHOP_KEY, SHOP_ID, Yookassa},
 };
 
 use crate::harness::{Control, PUBLIC_ORIGIN, Person, text};

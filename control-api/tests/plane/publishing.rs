@@ -7,7 +7,7 @@ use shared::redis::{
     events::Usage,
     replies::{Activation, Lookup},
 };
-use testbed::{client::Ask, eventually};
+use testbed::{clients::http::Ask, eventually};
 
 use crate::harness::{Control, Token};
 

@@ -5,8 +5,8 @@ use http::Method;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use testbed::{
-    client::{Answer, Ask},
-    planes::Plane,
+    clients::http::{Answer, Ask},
+    processes::programs::Plane,
 };
 
 use crate::{

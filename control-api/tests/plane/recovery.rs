@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use shared::redis::{self, replies::Activation};
-use testbed::{client::Ask, eventually};
+use testbed::{clients::http::Ask, eventually};
 
 use crate::harness::{Control, Token};
 

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::redis::events::Usage;
-use testbed::{client::Ask, eventually};
+use testbed::{clients::http::Ask, eventually};
 
 use crate::{
     bundles::{buys_bundle, purchase},

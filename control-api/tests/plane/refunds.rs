@@ -7,7 +7,7 @@ use shared::redis::{
     events::{self, Usage},
     replies::{Activation, Lookup},
 };
-use testbed::{client::Ask, eventually};
+use testbed::{clients::http::Ask, eventually};
 
 use crate::harness::{CLAIM, Control};
 

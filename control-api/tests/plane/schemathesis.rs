@@ -4,7 +4,7 @@
 use std::process::Stdio;
 
 use serde_json::json;
-use testbed::{client::Ask, process::build_folder};
+use testbed::{clients::http::Ask, processes::process::build_folder};
 use tokio::process::Command;
 
 use crate::harness::{Control, MOCK_PAYMENTS, Person};

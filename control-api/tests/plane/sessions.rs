@@ -6,7 +6,7 @@ use shared::redis::{
     events::{SessionFigures, Usage},
     replies::{CutReason, Lookup},
 };
-use testbed::{client::Ask, eventually};
+use testbed::{clients::http::Ask, eventually};
 use uuid::Uuid;
 
 use crate::harness::{Control, Person, Token, text};

@@ -1,7 +1,7 @@
 //! The dashboard's counts and sums.
 
 use serde_json::json;
-use testbed::client::Ask;
+use testbed::clients::http::Ask;
 
 use crate::harness::Control;
 

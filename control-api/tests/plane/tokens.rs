@@ -7,7 +7,7 @@ use shared::{
     redis::{self, replies::Lookup},
     token::credential::{Credential, Handover},
 };
-use testbed::client::Ask;
+use testbed::clients::http::Ask;
 use uuid::Uuid;
 
 use crate::harness::{Control, PUBLIC_ORIGIN, Token, text};

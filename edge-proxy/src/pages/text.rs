@@ -186,7 +186,23 @@ pub fn of(denied: &Rejection, reader: &PageContext) -> PageText {
                 "Шлюз не смог обработать этот запрос. Если это повторится, сообщите, пожалуйста, администратору номер запроса ниже.",
             ],
         ),
-        _ => one(
+        Rejection::PlainHttp
+        | Rejection::MalformedDevice
+        | Rejection::Path(_)
+        | Rejection::MisspelledPath
+        | Rejection::TokenMissing
+        | Rejection::MalformedBody(_)
+        | Rejection::NotJson
+        | Rejection::BodyTooLarge
+        | Rejection::BodyTimeout
+        | Rejection::BrokenBody
+        | Rejection::MalformedHead(_)
+        | Rejection::RequestLineTooLong
+        | Rejection::HeadersTooLarge
+        | Rejection::HeadTimeout
+        | Rejection::VersionNotSupported
+        | Rejection::MethodNotImplemented
+        | Rejection::CodingNotImplemented => one(
             ["This request cannot be handled", "Такой запрос выполнить нельзя"],
             [
                 "The gateway does not pass it on, and nothing was done.",

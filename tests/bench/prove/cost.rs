@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Instant};
 
 use http::Method;
 use testbed::{
-    actors::{Token, User},
-    client::{Ask, client},
+    clients::http::{Ask, client},
+    people::{Token, User},
     stack::Stack,
 };
 use tokio::task::JoinSet;

@@ -1,6 +1,6 @@
 //! What a crowd with made-up tokens costs Redis and the edge.
 
-use testbed::{stack::Stack, strangers};
+use testbed::{clients::unknown_tokens, stack::Stack};
 
 use crate::bench::report::Report;
 
@@ -12,7 +12,7 @@ pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
     report.section("Made-up tokens");
     let mut stack = Stack::plan().control_env("LOG_LEVEL", "info").edge_env("LOG_LEVEL", "info").start().await;
     stack.settle().await;
-    let cost = strangers::cost(&stack, TOKENS).await?;
+    let cost = unknown_tokens::cost(&stack, TOKENS).await?;
     let odd = format!("{} of {TOKENS}", TOKENS - cost.not_once);
     report.promise("Each looked up once", &odd, "all", cost.not_once == 0);
     let seconds = cost.repeated_for.as_secs();

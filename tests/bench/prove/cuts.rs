@@ -12,11 +12,13 @@ use futures_util::stream;
 use http::Method;
 use reqwest::Body;
 use testbed::{
-    actors::{Edge, Token, User},
-    client::Ask,
-    socket::{Ending, Socket},
+    clients::{
+        http::Ask,
+        websocket::{Ending, Socket},
+    },
+    people::{Edge, Token, User},
     stack::Stack,
-    standin::Content,
+    upstreams::standin::Content,
 };
 use tokio::{sync::Notify, task::JoinSet, time::sleep_until};
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use testbed::{
-    actors::{Edge, Token, User},
+    people::{Edge, Token, User},
     stack::Stack,
 };
 

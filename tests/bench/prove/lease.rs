@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
-use testbed::{client::Ask, socket::Socket, stack::Stack};
+use testbed::{
+    clients::{http::Ask, websocket::Socket},
+    stack::Stack,
+};
 use tokio::time::sleep;
 
 use crate::bench::report::Report;

@@ -8,8 +8,8 @@ use std::{
 use http::Method;
 use serde_json::json;
 use testbed::{
-    actors::{ControlApi, User},
-    client::Ask,
+    clients::http::Ask,
+    people::{ControlApi, User},
     stack::Stack,
 };
 use tokio::task::JoinSet;

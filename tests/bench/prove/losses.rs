@@ -7,9 +7,11 @@ use std::{
 
 use shared::redis;
 use testbed::{
-    actors::{Token, User},
-    load::{Load, Tally},
-    socket::Socket,
+    clients::{
+        load::{Load, Tally},
+        websocket::Socket,
+    },
+    people::{Token, User},
     stack::Stack,
 };
 use tokio::time::{sleep, sleep_until};

@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
-use testbed::{client::Ask, eventually, socket::Socket, stack::Stack};
+use testbed::{
+    clients::{http::Ask, websocket::Socket},
+    eventually,
+    stack::Stack,
+};
 use tokio::time::sleep_until;
 
 use super::losses::{GRACE, STALENESS, WELL_WITHIN, seconds};

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use testbed::{
-    actors::{Edge, Token},
-    slow,
+    clients::{raw_http::Wire, slow},
+    people::{Edge, Token},
     stack::Stack,
-    wire::Wire,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

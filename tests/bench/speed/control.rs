@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
-use testbed::{actors::User, process::Process, stack::Stack};
+use testbed::{people::User, processes::process::Process, stack::Stack};
 
 use super::{
     Pace, cores,

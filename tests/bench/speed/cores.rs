@@ -10,7 +10,7 @@ use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
-use testbed::process::Process;
+use testbed::processes::process::Process;
 
 /// More than there are: the kernel takes those that exist.
 const ALL: Range<usize> = 0..CpuSet::count();

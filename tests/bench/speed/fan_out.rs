@@ -5,9 +5,11 @@ use std::time::Instant;
 use http::Method;
 use serde_json::json;
 use testbed::{
-    actors::Token,
-    client::Ask,
-    socket::{Ending, Socket},
+    clients::{
+        http::Ask,
+        websocket::{Ending, Socket},
+    },
+    people::Token,
     stack::Stack,
 };
 use tokio::task::JoinSet;

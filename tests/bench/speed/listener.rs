@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use testbed::{
+use testbed::processes::{
     folder::Folder,
     process::{Launch, Process, built_program, on_free_ports, ready},
 };

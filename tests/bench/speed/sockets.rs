@@ -9,12 +9,14 @@ use std::{
 
 use anyhow::{Context, ensure};
 use testbed::{
-    actors::{Edge, Token},
-    client::client,
-    process::Process,
-    socket::{Socket, upgrade},
+    clients::{
+        http::client,
+        raw_http::Wire,
+        websocket::{Socket, upgrade},
+    },
+    people::{Edge, Token},
+    processes::process::Process,
     stack::Stack,
-    wire::Wire,
 };
 use tokio::{task::JoinSet, time::sleep};
 use tokio_tungstenite::tungstenite::Message;

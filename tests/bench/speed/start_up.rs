@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
-use testbed::{client::client, planes::Plane, stack::Stack};
+use testbed::{clients::http::client, processes::programs::Plane, stack::Stack};
 use tokio::time::sleep;
 
 use crate::bench::report::{Durations, Report};

@@ -1,6 +1,6 @@
 //! Forms that no page of the console sends.
 
-use testbed::{client::Ask, console::Visitor, stack::Stack};
+use testbed::{clients::http::Ask, people::console::Visitor, stack::Stack};
 
 use super::{borrowed, fields, forms, state};
 

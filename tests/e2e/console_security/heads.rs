@@ -2,7 +2,7 @@
 
 use http::Method;
 use testbed::{
-    client::{Answer, Ask},
+    clients::http::{Answer, Ask},
     stack::Stack,
 };
 

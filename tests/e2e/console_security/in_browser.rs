@@ -3,13 +3,11 @@
 use http::{Method, Response};
 use serde_json::{Value, json};
 use testbed::{
-    actors::{Token, User},
-    browser::Browser,
-    client::Ask,
-    console::COOKIE,
+    clients::{browser::Browser, http::Ask},
     eventually,
-    small_server::SmallServer,
+    people::{Token, User, console::COOKIE},
     stack::Stack,
+    upstreams::small_server::SmallServer,
 };
 
 use url::form_urlencoded;

@@ -5,9 +5,11 @@ use http::Method;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde_json::{Value, json};
 use testbed::{
-    actors::User,
-    client::Ask,
-    console::{COOKIE, Visitor},
+    clients::http::Ask,
+    people::{
+        User,
+        console::{COOKIE, Visitor},
+    },
     stack::Stack,
 };
 

@@ -1,7 +1,7 @@
 //! Where the console sends people on: to its own pages, whatever an address asks for.
 
 use testbed::{
-    client::{Ask, client},
+    clients::http::{Ask, client},
     stack::Stack,
 };
 use url::{Url, form_urlencoded};

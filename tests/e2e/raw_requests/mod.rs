@@ -11,10 +11,10 @@ use std::{
 };
 
 use testbed::{
-    actors::Token,
-    recorder::{Received, Recorder},
+    clients::raw_http::{Wire, WireAnswer},
+    people::Token,
     stack::Stack,
-    wire::{Wire, WireAnswer},
+    upstreams::recorder::{Received, Recorder},
 };
 use tokio::task::JoinSet;
 

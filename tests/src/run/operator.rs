@@ -6,8 +6,8 @@ use anyhow::{Context, bail};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use testbed::{
-    client::Ask,
-    planes::{Environment, create_superuser},
+    clients::http::Ask,
+    processes::programs::{Environment, create_superuser},
 };
 
 use super::folder::Secrets;

@@ -7,7 +7,7 @@ pub mod wrk;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use testbed::process::Process;
+use testbed::processes::process::Process;
 use tokio::{process::Command, time::timeout};
 
 /// By HTTP/2 every request names an agent, for h2load cannot leave that out; and so comes from another device than all others.

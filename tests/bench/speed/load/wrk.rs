@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context, ensure};
-use testbed::folder::Folder;
+use testbed::processes::folder::Folder;
 use tokio::process::Command;
 
 use super::output;

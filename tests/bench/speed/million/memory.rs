@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::ensure;
-use testbed::{actors::Token, stack::Stack, wire::Wire};
+use testbed::{clients::raw_http::Wire, people::Token, stack::Stack};
 use tokio::task::JoinSet;
 
 use crate::bench::report::Report;

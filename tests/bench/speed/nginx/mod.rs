@@ -4,9 +4,11 @@ use std::{fs, path::Path};
 
 use shared::token::credential::Digest;
 use testbed::{
-    folder::Folder,
-    process::{Launch, Process},
-    redis::Redis,
+    processes::{
+        folder::Folder,
+        process::{Launch, Process},
+    },
+    servers::redis::Redis,
 };
 
 use super::listener::Listener;

@@ -1,7 +1,7 @@
 //! Rewriting without a network: what a program of the edge's own finds, since nothing here is linked with it.
 
 use anyhow::Context;
-use testbed::process::built_program;
+use testbed::processes::process::built_program;
 use tokio::process::Command;
 
 use crate::bench::report::Report;

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use anyhow::ensure;
 use bytes::Bytes;
 use reqwest::Client;
-use testbed::{client::client, process::Process, stack::Stack};
+use testbed::{clients::http::client, processes::process::Process, stack::Stack};
 use tokio::task::JoinSet;
 
 use super::page::{count, page, spellings};

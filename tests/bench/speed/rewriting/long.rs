@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use http::Method;
 use reqwest::Response;
 use testbed::{
-    actors::Token,
-    paced::{MIB, Paced},
+    people::Token,
     stack::Stack,
+    upstreams::paced::{MIB, Paced},
 };
 use tokio::time::timeout;
 

@@ -9,13 +9,14 @@ use std::{
 
 use anyhow::{Context, ensure};
 use testbed::{
-    actors::{Token, User},
-    client::client,
-    folder::Folder,
-    load::Load,
-    planes::Plane,
-    process::{Launch, free_port},
-    redis::Redis,
+    clients::{http::client, load::Load},
+    people::{Token, User},
+    processes::{
+        folder::Folder,
+        process::{Launch, free_port},
+        programs::Plane,
+    },
+    servers::redis::Redis,
     stack::Stack,
 };
 use tokio::time::sleep;

@@ -5,9 +5,11 @@ use std::{fs, time::Duration};
 use anyhow::bail;
 
 use crate::{
-    folder::Folder,
-    process::{Launch, Process, on_free_ports, ready},
-    redis::{Redis, command},
+    processes::{
+        folder::Folder,
+        process::{Launch, Process, on_free_ports, ready},
+    },
+    servers::redis::{Redis, command},
 };
 
 /// The name that the Sentinel knows the primary by.

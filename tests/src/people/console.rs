@@ -5,9 +5,9 @@ use reqwest::{Client, RequestBuilder};
 use url::form_urlencoded;
 
 use crate::{
-    actors::{ControlApi, User},
-    client::{Answer, Ask, client},
-    secrets::Secrets,
+    clients::http::{Answer, Ask, client},
+    people::{ControlApi, User},
+    processes::secrets::Secrets,
 };
 
 /// The name of the cookie that holds a login, over http.

@@ -14,11 +14,11 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    State,
     answer::{self, Answer},
     bodies::tick_interval,
     route::Query,
     seen::Log,
+    state::State,
 };
 
 const CLOSES_WITHIN: Duration = Duration::from_secs(5);

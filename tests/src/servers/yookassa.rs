@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::small_server::SmallServer;
+use crate::upstreams::small_server::SmallServer;
 
 pub const SHOP_ID: &str = "54401";
 pub const SECRET_KEY: &str = "test_qL3rZ8vN1xW6sYd0";

@@ -6,8 +6,8 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::{
-    browser::{Browser, Theme},
-    process::build_folder,
+    clients::browser::{Browser, Theme},
+    processes::process::build_folder,
 };
 
 /// Where `deploy/install-tools.sh test` puts it, below the build folder.

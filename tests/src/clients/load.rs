@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    actors::{Edge, Token, User},
+    people::{Edge, Token, User},
     stack::Stack,
 };
 

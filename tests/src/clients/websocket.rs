@@ -9,7 +9,7 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, client::IntoClientRequest, handshake::client::Request},
 };
 
-use crate::actors::{Edge, Token};
+use crate::people::{Edge, Token};
 
 const HEARS_WITHIN: Duration = Duration::from_secs(20);
 /// Longer than any token of a test that waits for its end.

@@ -10,10 +10,12 @@ use fantoccini::{Client, ClientBuilder, Locator, elements::Element};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Ask, client},
+    clients::http::{Ask, client},
     eventually,
-    folder::Folder,
-    process::{Launch, Process, on_free_ports, ready},
+    processes::{
+        folder::Folder,
+        process::{Launch, Process, on_free_ports, ready},
+    },
 };
 
 pub use devtools::{Theme, Traffic};

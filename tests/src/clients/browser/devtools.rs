@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use url::{ParseError, Url};
 
 use super::Browser;
-use crate::process::build_folder;
+use crate::processes::process::build_folder;
 
 /// Below this width a window is a phone's.
 const PHONE_BELOW: u32 = 600;

@@ -6,10 +6,14 @@ use anyhow::Context;
 use serde_json::json;
 
 use crate::{
-    client::{Ask, client},
-    folder::Folder,
-    process::{Launch, Process, free_port, ready},
-    tls::Authority,
+    clients::{
+        http::{Ask, client},
+        tls::Authority,
+    },
+    processes::{
+        folder::Folder,
+        process::{Launch, Process, free_port, ready},
+    },
 };
 
 const STARTS_WITHIN: Duration = Duration::from_secs(30);

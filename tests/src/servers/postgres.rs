@@ -19,7 +19,7 @@ use nix::{
 use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::{
+use crate::processes::{
     folder::{Folder, give_to},
     process::{Launch, Process, built_program, on_free_ports, postgres_account, ready},
 };

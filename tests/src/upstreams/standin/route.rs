@@ -7,9 +7,10 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::{
-    BASIC_AUTH, Scheme, State,
     answer::{self, Answer},
-    bodies, echo, fixtures, site, socket, text, zenzefi,
+    bodies, echo, fixtures, site, socket,
+    state::{BASIC_AUTH, Scheme, State},
+    text, zenzefi,
 };
 
 /// Headers that a query adds to an answer at most.

@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::actors::Token;
+use crate::people::Token;
 
 /// Between two bytes.
 const DRIPS_EVERY: Duration = Duration::from_millis(200);

@@ -46,7 +46,7 @@ impl Secrets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::folder::Folder;
+    use crate::processes::folder::Folder;
 
     #[test]
     fn a_secret_is_found_raw_and_percent_encoded_in_either_case() {

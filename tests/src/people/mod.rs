@@ -1,5 +1,7 @@
 //! People who use the gateway, each through its public interfaces alone.
 
+pub mod console;
+
 use std::{pin::Pin, sync::Arc, time::Instant};
 
 use chrono::{DateTime, Utc};
@@ -9,8 +11,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    client::{Answer, Ask, client},
-    secrets::Secrets,
+    clients::http::{Answer, Ask, client},
+    processes::secrets::Secrets,
 };
 
 /// The control API as its users reach it.

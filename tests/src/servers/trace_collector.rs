@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 
-use crate::small_server::SmallServer;
+use crate::upstreams::small_server::SmallServer;
 
 /// A running collector. It stops when it is dropped.
 #[derive(Debug)]

@@ -36,6 +36,7 @@ mod route;
 mod seen;
 mod site;
 mod socket;
+mod state;
 mod text;
 mod zenzefi;
 
@@ -57,17 +58,16 @@ use tokio::{
     net::TcpListener,
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::tls::{self, Authority};
+use state::{Scheme, State};
+
+use crate::clients::tls::{self, Authority};
 
 pub use bodies::{Content, checksum};
 pub use fixtures::FOLDER as FIXTURES;
 pub use seen::{Seen, SocketsSeen};
+pub use state::BASIC_AUTH;
 pub use text::text;
-
-/// What `/basic` wants.
-pub const BASIC_AUTH: &str = "zenzefi:open sesame";
 
 /// A free port of the loopback address.
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -88,32 +88,6 @@ pub struct Standin {
     http: SocketAddr,
     certificate_pem: String,
     state: Arc<State>,
-}
-
-/// What all its connections share.
-#[derive(Debug, Default)]
-struct State {
-    seen: seen::Log,
-    checksums: bodies::Checksums,
-    /// Every listener, connection and WebSocket.
-    tasks: TaskTracker,
-    stopped: CancellationToken,
-}
-
-/// The scheme that a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scheme {
-    Http,
-    Https,
-}
-
-impl Scheme {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
 }
 
 impl Standin {

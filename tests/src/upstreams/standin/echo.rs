@@ -6,9 +6,9 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
 
 use super::{
-    Scheme,
     answer::{self, Answer},
     seen::Counted,
+    state::Scheme,
 };
 
 /// The longest body that is sent back.

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::{
+use crate::processes::{
     folder::Folder,
     process::{Launch, Process, on_free_ports, ready},
 };

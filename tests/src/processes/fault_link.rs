@@ -115,7 +115,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::redis::Redis;
+    use crate::servers::redis::Redis;
 
     #[tokio::test]
     async fn a_link_holds_back_and_cuts_and_lets_through_again() {

@@ -15,7 +15,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::tls;
+use crate::clients::tls;
 
 /// Before the upstream's paths, as the edge has them; what begins with it already is the edge's own.
 const PREFIX: &str = "/api/v1/proxy";

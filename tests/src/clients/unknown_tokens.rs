@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::{
-    client::{Ask, client},
+    clients::http::{Ask, client},
     stack::Stack,
 };
 

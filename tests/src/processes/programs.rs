@@ -6,8 +6,8 @@ use anyhow::Context;
 use tokio::process::Command;
 
 use crate::{
-    client::{Ask, client},
-    process::{Launch, Process, built_program, on_free_ports, ready},
+    clients::http::{Ask, client},
+    processes::process::{Launch, Process, built_program, on_free_ports, ready},
 };
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
