@@ -67,7 +67,7 @@ enum Command {
         #[command(subcommand)]
         action: User,
     },
-    /// Tell whether a token opens a path now, and why not; devices, and paths that the gateway keeps for itself, are not looked at
+    /// Check whether a token may access a path, and why not. Ignores device leases and reserved paths
     Access {
         #[command(flatten)]
         database: DatabaseOptions,
@@ -86,7 +86,7 @@ enum Command {
         #[arg(long)]
         address: Option<IpAddr>,
     },
-    /// The count of restores of Postgres
+    /// Manage the restore epoch (run `epoch bump` after restoring Postgres from a backup)
     Epoch {
         #[command(flatten)]
         database: DatabaseOptions,

@@ -115,7 +115,7 @@ async fn check_eviction(publisher: Publisher, stop: CancellationToken) {
     tokio::select! {
         answered = refuse_eviction(&publisher) => match answered {
             Ok(()) => stop.cancelled().await,
-            Err(error) => tracing::error!(%error, "will not serve on this Redis"),
+            Err(error) => tracing::error!(%error, "refusing to start: Redis may evict keys (set maxmemory-policy noeviction)"),
         },
         () = stop.cancelled() => {}
     }
@@ -138,7 +138,7 @@ impl Tasks {
         self.tracker.spawn(async move {
             let ended = task.await;
             if ended.is_err() || !stop.is_cancelled() {
-                tracing::error!(task = name, "a task ended by itself");
+                tracing::error!(task = name, "background task exited unexpectedly; stopping the process");
                 failed.cancel();
                 stop.cancel();
             }

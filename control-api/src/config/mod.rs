@@ -153,10 +153,10 @@ pub struct ServeOptions {
     /// Proxies before this program, for control-api the edges among them, whose X-Forwarded-For counts: addresses or networks, comma-separated
     #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
     trusted_proxies: Vec<String>,
-    /// Addresses or networks that alone may come, comma-separated; all if empty
+    /// Allowed client addresses or networks (CIDR), comma-separated. Empty: allow all
     #[arg(long, env = "ALLOWED_ADDRESSES", value_delimiter = ',')]
     allowed_addresses: Vec<String>,
-    /// Addresses or networks that may not come, comma-separated
+    /// Blocked client addresses or networks; takes precedence over ALLOWED_ADDRESSES, comma-separated
     #[arg(long, env = "DENIED_ADDRESSES", value_delimiter = ',')]
     denied_addresses: Vec<String>,
     /// How many logins may fail from one address in an hour; 0 for no limit

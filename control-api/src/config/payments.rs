@@ -47,7 +47,7 @@ pub struct PaymentOptions {
     /// The API of YooKassa; http only with DEBUG
     #[arg(long, env = "YOOKASSA_API_URL", default_value = "https://api.yookassa.ru/v3")]
     yookassa_api_url: String,
-    /// Whose notices YooKassa is asked about: addresses or networks, comma-separated; anybody's if empty
+    /// Addresses that may send YooKassa webhooks, comma-separated. Empty: any
     #[arg(long, env = "YOOKASSA_SENDERS", value_delimiter = ',', default_value = YOOKASSA_SENDERS)]
     yookassa_senders: Vec<String>,
 }

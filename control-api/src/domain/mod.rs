@@ -67,7 +67,7 @@ pub enum Error {
     SessionNotFound,
     #[error("the token's time is over")]
     TokenExpired,
-    #[error("the token would last longer than any may")]
+    #[error("the token would exceed the maximum duration")]
     TokenTooLong,
     #[error("no such bundle is sold")]
     BundleNotFound,
@@ -77,7 +77,7 @@ pub enum Error {
     UserNotFound,
     #[error("the last active superuser cannot be taken away")]
     LastSuperuser,
-    #[error("so few credits cost nothing")]
+    #[error("the amount is too small to charge")]
     AmountTooSmall,
     #[error("no payments are taken")]
     PaymentsNotConfigured,

@@ -90,7 +90,7 @@ impl Limits {
                 if spent.is_counted { Ok(()) } else { Err(rate.exceeded(spent.used)) }
             }
             Err(error) => {
-                tracing::warn!(%error, "a call is counted here alone");
+                tracing::warn!(%error, "a call is counted by this process alone: Redis did not answer");
                 Ok(())
             }
         }

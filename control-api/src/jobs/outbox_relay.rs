@@ -68,7 +68,7 @@ pub async fn relay(db: db::Pool, database_url: &str, publisher: Publisher, metri
             }
             Err(error) => {
                 if !failing {
-                    tracing::warn!(%error, "the relay cannot deliver; it tries on");
+                    tracing::warn!(%error, "the outbox relay cannot publish; retrying");
                 }
                 failing = true;
                 metrics.delivery_failed();
@@ -91,7 +91,7 @@ async fn heard(listener: &mut Option<outbox::Listener>, database_url: &str) {
                 return;
             }
             Err(error) => {
-                tracing::warn!(%error, "the relay cannot listen; it sweeps");
+                tracing::warn!(%error, "the outbox relay cannot listen for changes; polling");
                 return tokio::time::sleep(SWEEP_EVERY).await;
             }
         }

@@ -65,7 +65,7 @@ impl Watch {
                 Ok(()) => failing = false,
                 Err(error) => {
                     if !failing {
-                        tracing::warn!(%error, "cannot tell whether Redis is whole; tries on");
+                        tracing::warn!(%error, "cannot check the Redis snapshot; retrying");
                     }
                     failing = true;
                 }

@@ -100,7 +100,7 @@ pub async fn deliver<T>(db: &db::Pool, publisher: &Publisher, unpublished: Unpub
             Delivery::Pending
         }
         Err(_) => {
-            tracing::warn!(?token_ids, "a change waits for the relay: Redis does not answer");
+            tracing::warn!(?token_ids, "a change waits for the relay: Redis did not answer");
             Delivery::Pending
         }
     };

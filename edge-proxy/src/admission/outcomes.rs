@@ -69,7 +69,7 @@ impl OutcomeWorker {
                 let settled = join_all(batch.iter().map(|settlement| redis.settle(settlement))).await;
                 let failures = settled.iter().filter(|settled| settled.is_err()).count();
                 if failures > 0 {
-                    tracing::warn!(failures, "leases and claims of requests that ended were left to lapse");
+                    tracing::warn!(failures, "cannot settle ended requests in Redis; their leases and claims will expire");
                 }
                 batch.clear();
             }

@@ -164,7 +164,7 @@ impl Assertions {
             let telling = self.lock_ring().telling(asked);
             let told = redis.publish_keys(&texts(&telling)).await;
             if let (Err(error), true) = (&told, are_told) {
-                tracing::warn!(%error, "other edges are not told the keys of assertions; the same ones sign on");
+                tracing::warn!(%error, "cannot publish assertion keys to other edges; signing continues with the same keys");
             }
             are_told = told.is_ok();
             if let Ok(published) = told {

@@ -34,7 +34,7 @@ pub struct LimitOptions {
     #[arg(long, env = "BODY_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub body_timeout_seconds: u64,
 
-    /// Seconds for which a client may take nothing of what is sent to it, or be gone unnoticed
+    /// Seconds without progress after which a client that does not read its response is disconnected
     #[arg(long, env = "SEND_TIMEOUT_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub send_timeout_seconds: u64,
 

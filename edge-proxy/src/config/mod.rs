@@ -28,7 +28,7 @@ const TOKEN_HOUR_SECONDS: u64 = 3_600;
 /// Times in an assertion are whole seconds, and it goes with requests for half of its life.
 const SHORTEST_ASSERTION_SECONDS: u64 = 10;
 
-/// The data plane: lets holders of access tokens through to Zenzefi, as long as their time lasts.
+/// Reverse proxy for Zenzefi: admits requests that carry a valid access token and closes them when it ends.
 #[derive(Debug, Parser)]
 #[command(name = "edge-proxy", version, about, propagate_version = true)]
 pub struct Cli {
@@ -40,7 +40,7 @@ pub struct Cli {
 pub enum Command {
     /// Serve, until SIGTERM.
     Serve(Box<Config>),
-    /// Read the configuration, say what is wrong with it, and do nothing else.
+    /// Check the configuration and exit.
     CheckConfig(Box<Config>),
 }
 
@@ -68,11 +68,11 @@ pub struct Config {
     #[arg(long, env = "ZENZEFI_URL", required = true, value_delimiter = ',')]
     pub zenzefi_url: Vec<Origin>,
 
-    /// Which of several addresses takes the next request: that with the fewest open ones, or each in its turn
+    /// Load balancing across the addresses in ZENZEFI_URL: least-connections or round-robin
     #[arg(long, env = "ZENZEFI_BALANCE", default_value = "least-connections")]
     pub zenzefi_balance: Balance,
 
-    /// Seconds between two looks at each address; one that is not there gets no requests
+    /// Interval of health checks in seconds; an unhealthy address receives no requests
     #[arg(long, env = "ZENZEFI_HEALTH_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub zenzefi_health_seconds: u64,
 
@@ -80,11 +80,11 @@ pub struct Config {
     #[arg(long, env = "ZENZEFI_HEALTH_PATH", value_parser = path)]
     pub zenzefi_health_path: Option<String>,
 
-    /// How many requests in a row an address may fail before it is left out for a while
+    /// Consecutive failures after which an address is ejected
     #[arg(long, env = "ZENZEFI_EJECT_AFTER", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub zenzefi_eject_after: u32,
 
-    /// Seconds for which it is left out
+    /// How long an ejected address stays out, in seconds
     #[arg(long, env = "ZENZEFI_EJECT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub zenzefi_eject_seconds: u64,
 
@@ -120,11 +120,11 @@ pub struct Config {
     #[arg(long, env = "TRUSTED_PROXIES", default_value = "", hide_default_value = true, value_parser = trusted_proxies)]
     pub trusted_proxies: TrustedProxies,
 
-    /// Addresses or networks that alone may come, comma-separated; all if empty
+    /// Allowed client addresses or networks (CIDR), comma-separated. Empty: allow all
     #[arg(long, env = "ALLOWED_ADDRESSES", default_value = "", hide_default_value = true, value_parser = networks)]
     pub allowed_addresses: Networks,
 
-    /// Addresses or networks that may not come, comma-separated
+    /// Blocked client addresses or networks; takes precedence over ALLOWED_ADDRESSES, comma-separated
     #[arg(long, env = "DENIED_ADDRESSES", default_value = "", hide_default_value = true, value_parser = networks)]
     pub denied_addresses: Networks,
 
@@ -213,7 +213,7 @@ pub struct Config {
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub drain_seconds: u64,
 
-    /// Unix socket at which a new edge takes over the listening sockets of the one that serves, so that an upgrade refuses nobody
+    /// Unix socket for zero-downtime upgrades: the new process receives the listening sockets of the running one
     #[arg(long, env = "UPGRADE_SOCKET")]
     pub upgrade_socket: Option<PathBuf>,
 
@@ -261,7 +261,7 @@ impl Config {
             return Err("CONTROL_API_URL: a certificate is checked against a name, and this is an address".into());
         }
         if self.proxy_protocol && self.trusted_proxies.is_empty() {
-            return Err("PROXY_PROTOCOL needs TRUSTED_PROXIES: nobody else is believed".into());
+            return Err("PROXY_PROTOCOL=true requires TRUSTED_PROXIES".into());
         }
         self.limits.validate()?;
         if self.time_left_notice && self.rewrite == Rewrite::Off {

@@ -93,7 +93,7 @@ pub async fn enter(edge: &Edge, session: &Session, request: &Facts) -> Result<Lo
     let held = edge.admission.inspect(&credential, request).await?;
     if let Err(error) = edge.redis.report(&Usage::Redeemed { digest: credential.digest() }).await {
         // Untold, the credential would be taken for one that nobody fetched, and removed.
-        tracing::warn!(%error, "a hand-over could not be told");
+        tracing::warn!(%error, "cannot record that a browser redeemed its sign-in link");
         return Err(Rejection::Unavailable);
     }
     let answer = redirect(request, &next_in(query.as_bytes()))?;

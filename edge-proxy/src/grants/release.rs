@@ -24,7 +24,7 @@ impl Settlements {
     pub fn push(&self, settlement: AdmissionOutcome) {
         let token_id = settlement.token_id;
         if self.0.try_send(settlement).is_err() {
-            tracing::warn!(%token_id, "too much is to be settled: a lease or a claim was left to lapse");
+            tracing::warn!(%token_id, "the lease-release queue is full: this lease will expire by its timeout");
         }
     }
 }

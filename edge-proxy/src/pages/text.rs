@@ -124,7 +124,7 @@ pub fn of(denied: &Rejection, reader: &PageContext) -> PageText {
         Rejection::Throttled { .. } => too_many(
             language,
             [
-                "Zenzefi has failed to answer too often, so it is given a rest. Your token's time has not begun.",
+                "Zenzefi has failed to respond several times, so requests are paused for a moment. Your token's time has not started.",
                 "Zenzefi слишком часто не мог ответить, поэтому запросы к нему ненадолго приостановлены. Время вашего токена ещё не пошло.",
             ],
         ),
@@ -268,7 +268,7 @@ fn in_use(reader: &PageContext, device: &str, since: Option<DateTime<Utc>>, leas
     let says = match language {
         Language::English => [
             format!(
-                "It is used by {device}, for {lasting} by now (since {since}). A token works on one device at a time."
+                "{device} has been using it for {lasting} (since {since}). A token works on one device at a time."
             ),
             format!(
                 "You can go on here: what is open there is closed at once. Or wait: it is free {lease} after the last request there."

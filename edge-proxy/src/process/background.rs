@@ -98,7 +98,7 @@ async fn exchange_rates(edge: &Edge) {
     loop {
         tokio::time::sleep(EXCHANGED_EVERY).await;
         if let Err(error) = edge.admission.rates.exchange(&edge.redis).await {
-            tracing::warn!(%error, "the limits of tokens are counted on this edge alone");
+            tracing::warn!(%error, "token rate limits are local to this edge: Redis did not answer");
         }
     }
 }

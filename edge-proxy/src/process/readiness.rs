@@ -61,6 +61,6 @@ fn feed_fault(edge: &Edge) -> Option<&'static str> {
     } else if !grants.hearing.is_filled() {
         Some("Redis does not hold every token yet: the control plane is filling it, or is not there")
     } else {
-        Some("the change feed is silent: Redis does not answer, or is not the one that it was")
+        Some("no heartbeat on the change feed: Redis is unreachable or was replaced")
     }
 }

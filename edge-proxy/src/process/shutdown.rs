@@ -60,7 +60,7 @@ impl ShutdownSignalWatch for Shutdown {
 pub async fn vital(edge: &Edge, task: &'static str, runs: impl Future<Output = ()>) {
     let ended = AssertUnwindSafe(runs).catch_unwind().await;
     if ended.is_err() || !edge.lifecycle.stopped.is_cancelled() {
-        tracing::error!(task, "a task ended by itself");
+        tracing::error!(task, "background task exited unexpectedly; stopping the process");
         edge.lifecycle.failed.cancel();
     }
 }
@@ -93,7 +93,7 @@ impl Shutdown {
         let _ = tokio::time::timeout(CLOSE_WITHIN * 3, closed).await;
         let told = tokio::time::timeout(TELL_WITHIN, tell_the_rest(edge)).await;
         if !matches!(told, Ok(Ok(()))) {
-            tracing::error!("usage of the last moments could not be told");
+            tracing::error!("cannot report the last usage figures; they are lost");
         }
         edge.lifecycle.stopped.cancel();
     }

@@ -74,7 +74,7 @@ enum Looked {
 pub async fn keep(acme: &Acme, certificates: &Certificates, redis: &Redis, clock: &Clock, metrics: &Metrics) {
     let orders = &metrics.acme_orders;
     if let Err(error) = acme.folder.remove_leftovers() {
-        tracing::warn!(%error, "ACME_FOLDER: what crashes have left there stays");
+        tracing::warn!(%error, "ACME_FOLDER: cannot remove leftovers of earlier crashes");
     }
     loop {
         // Without Redis nothing can be ordered, and the time is not known.
@@ -88,7 +88,7 @@ pub async fn keep(acme: &Acme, certificates: &Certificates, redis: &Redis, clock
         if !rest.is_zero() {
             if lasts.is_zero() {
                 let remembered = acme.folder.attempts.display();
-                tracing::warn!(?rest, %remembered, "the next order waits; without that file none does after a start");
+                tracing::warn!(?rest, %remembered, "ACME orders are paused after failures; delete the file named here to retry at the next start");
             }
             tokio::time::sleep(rest.min(LOOK_EVERY)).await;
             continue;
@@ -103,7 +103,7 @@ pub async fn keep(acme: &Acme, certificates: &Certificates, redis: &Redis, clock
             Ok(Looked::Left) => tokio::time::sleep(TURN_LOOKS_EVERY).await,
             Err(error) => {
                 orders.with_label_values(&["failed"]).inc();
-                tracing::error!(error = chain(&*error), authority = acme.directory, "no certificate was had");
+                tracing::error!(error = chain(&*error), authority = acme.directory, "the ACME order failed; retrying in 30 s");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -144,7 +144,7 @@ impl Acme {
             Ok(Looked::Left)
         };
         if let Err(error) = redis.end_acme_turn(turn).await {
-            tracing::warn!(%error, "other edges wait until this turn is over");
+            tracing::warn!(%error, "cannot end the ACME turn; other edges wait until it expires");
         }
         looked
     }
