@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Installs what commands of the Makefile need and this machine lacks: `install-tools.sh run|test|lint|fuzz|prove|bench|advisories…`.
+# Installs what commands of the Makefile need and this machine lacks: `install-tools.sh
+# run|test|lint|fuzz|prove|bench|advisories…`.
 #
-# It looks at commands and files alone, so that a machine with nothing missing pays a few milliseconds and apt is never
-# called. What it is about to install, and why, is said first. Rust's own toolchain is the one thing that it expects.
+# It looks at commands and files alone, so that a machine with nothing missing pays a few
+# milliseconds and apt is never called. What it is about to install, and why, is said first. Rust's
+# own toolchain is the one thing that it expects.
 set -euo pipefail
 
 missing_packages=()
@@ -90,8 +92,9 @@ as_root() {
   fi
 }
 
-# Installs the missing packages. Debian starts a server when it is installed and at every boot; these are only wanted as
-# programs, so that ports 80, 5432 and 6379 stay free: the start is forbidden meanwhile, and what came anew is switched off.
+# Installs the missing packages. Debian starts a server when it is installed and at every boot;
+# these are only wanted as programs, so that ports 80, 5432 and 6379 stay free: the start is
+# forbidden meanwhile, and what came anew is switched off.
 install_packages() {
   [ ${#missing_packages[@]} -gt 0 ] || return 0
   has apt-get || die "this script installs Debian packages only; install by hand: ${missing_packages[*]}"
@@ -113,7 +116,8 @@ install_packages() {
   ' install "${missing_packages[@]}" </dev/null
 }
 
-# Schemathesis has an environment of its own, beside what is built; `deploy/schemathesis.txt` names its version and those of all beneath it.
+# Schemathesis has an environment of its own, beside what is built; `deploy/schemathesis.txt` names
+# its version and those of all beneath it.
 install_schemathesis() {
   local environment=${CARGO_TARGET_DIR:-target}/tools/schemathesis
   cmp --quiet deploy/schemathesis.txt "$environment/installed.txt" && return
@@ -123,8 +127,8 @@ install_schemathesis() {
   cp deploy/schemathesis.txt "$environment/installed.txt"
 }
 
-# axe-core (MPL-2.0) is fetched for the tests alone and is no part of the programs; its version and what npm publishes as its
-# integrity stand here.
+# axe-core (MPL-2.0) is fetched for the tests alone and is no part of the programs; its version and
+# what npm publishes as its integrity stand here.
 AXE_VERSION=4.11.1
 AXE_SHA512=BASOg+YwO2C+346x3LZOeoovTIoTrRqEsqMa6fmfAV0P+U9mFr9NsyOEpiYvFjbc64NMrSswhV50WdXzdb/Z5A==
 
@@ -147,8 +151,8 @@ install_axe() {
   printf '%s' "$published" >"$folder/installed.txt"
 }
 
-# Builds the missing subcommands of cargo from crates.io, in a folder of their own: their dependencies have no place among
-# the project's.
+# Builds the missing subcommands of cargo from crates.io, in a folder of their own: their
+# dependencies have no place among the project's.
 install_tools() {
   [ ${#missing_tools[@]} -gt 0 ] || return 0
   say "building from crates.io, once, which takes minutes: ${missing_tools[*]}"

@@ -1,4 +1,5 @@
-//! Keeps `.env.example` in step with the programs: it repeats what they say of themselves by `--help`.
+//! Keeps `.env.example` in step with the programs: it repeats what they say of themselves by
+//! `--help`.
 
 use std::{collections::VecDeque, fs, path::Path, process::Command};
 

@@ -55,7 +55,8 @@ pub enum AppError {
 }
 
 impl App {
-    /// Connects to nothing yet: the program starts while Postgres and Redis are away, and says so on `/readyz`.
+    /// Connects to nothing yet: the program starts while Postgres and Redis are away, and says so
+    /// on `/readyz`.
     pub async fn new(config: Config, stop: CancellationToken) -> Result<Arc<Self>, AppError> {
         let publisher = Publisher::connect(config.redis_url.expose(), config.hour)?;
         let secret_key = config.secret_key.expose();

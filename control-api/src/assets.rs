@@ -1,5 +1,5 @@
-//! What the pages load: one stylesheet, one small script of ours, htmx, an icon. Their addresses name what is in them, so that a browser
-//! may keep them for good.
+//! What the pages load: one stylesheet, one small script of ours, htmx, an icon. Their addresses
+//! name what is in them, so that a browser may keep them for good.
 
 use poem::{
     Response,

@@ -1,5 +1,5 @@
-//! The command line: subcommands, signals and exit codes. Exit code 2 means that an option is wrong, 1 that something
-//! failed.
+//! The command line: subcommands, signals and exit codes. Exit code 2 means that an option is
+//! wrong, 1 that something failed.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command answers whoever ran it")]
 
@@ -60,14 +60,16 @@ enum Command {
         #[command(subcommand)]
         action: Migrate,
     },
-    /// Create accounts and set passwords; a password is read from USER_PASSWORD or else from the standard input
+    /// Create accounts and set passwords; a password is read from USER_PASSWORD or else from the
+    /// standard input
     User {
         #[command(flatten)]
         database: DatabaseOptions,
         #[command(subcommand)]
         action: User,
     },
-    /// Check whether a token may access a path, and why not. Ignores device leases and reserved paths
+    /// Check whether a token may access a path, and why not. Ignores device leases and reserved
+    /// paths
     Access {
         #[command(flatten)]
         database: DatabaseOptions,
@@ -106,13 +108,15 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Epoch {
-    /// Note that Postgres was restored from a backup: what Redis was told before is replaced, whatever its version
+    /// Note that Postgres was restored from a backup: what Redis was told before is replaced,
+    /// whatever its version
     Bump,
 }
 
 #[derive(Subcommand)]
 enum Ledger {
-    /// Add every user's ledger up anew and name those whose balance is another; exit code 1 if there are any
+    /// Add every user's ledger up anew and name those whose balance is another; exit code 1 if
+    /// there are any
     Verify,
 }
 

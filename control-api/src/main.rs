@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// Each hash of a password takes 19 MiB for a moment, on any of many threads, each of which glibc's allocator lets keep some.
+/// Each hash of a password takes 19 MiB for a moment, on any of many threads, each of which glibc's
+/// allocator lets keep some.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

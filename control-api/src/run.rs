@@ -32,8 +32,8 @@ pub enum RunError {
     TaskEnded,
 }
 
-/// Serves until `stop`, then drains. Every task hangs on one tracker and one token: one that ends by itself takes the
-/// program down, for half a program would look alive.
+/// Serves until `stop`, then drains. Every task hangs on one tracker and one token: one that ends
+/// by itself takes the program down, for half a program would look alive.
 pub async fn run(
     config: Config,
     (reload, hangups): (Reload, Signal),
@@ -145,7 +145,8 @@ impl Tasks {
         });
     }
 
-    /// Returns once all have ended, or have had their time to. What a task leaves half done is finished by the next process.
+    /// Returns once all have ended, or have had their time to. What a task leaves half done is
+    /// finished by the next process.
     async fn ended(self) -> Result<(), RunError> {
         self.tracker.close();
         let overdue = async {

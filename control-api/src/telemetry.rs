@@ -27,7 +27,8 @@ pub fn filter(level: &str) -> Result<EnvFilter, String> {
     read.map_err(|_| "LOG_LEVEL: must be a level, or directives such as info,control_api=debug".to_owned())
 }
 
-/// Starts logging to standard error. A filter that cannot be read is an error that names its option.
+/// Starts logging to standard error. A filter that cannot be read is an error that names its
+/// option.
 pub fn start_logging(options: &CommonOptions) -> Result<LogFilter, String> {
     let (filter, handle) = reload::Layer::new(filter(&options.log_level)?);
     let lines = fmt::layer().with_writer(std::io::stderr);

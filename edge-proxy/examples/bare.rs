@@ -1,5 +1,6 @@
-//! A bare Pingora pass-through: what `make bench` measures the edge beside. It is built as the edge is, with its allocator, and does what
-//! the least of proxies does: every request goes to one server as it came.
+//! A bare Pingora pass-through: what `make bench` measures the edge beside. It is built as the edge
+//! is, with its allocator, and does what the least of proxies does: every request goes to one
+//! server as it came.
 //!
 //! `bare LISTEN UPSTREAM`, both host:port; one thread.
 

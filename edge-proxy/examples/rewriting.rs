@@ -1,5 +1,5 @@
-//! How fast bodies are rewritten where no network takes part: a line for each way, in gigabytes a second of one core. What
-//! `make bench` calls.
+//! How fast bodies are rewritten where no network takes part: a line for each way, in gigabytes a
+//! second of one core. What `make bench` calls.
 #![expect(clippy::print_stdout, reason = "a command that prints what it finds")]
 
 use std::{fs, io, sync::Arc};

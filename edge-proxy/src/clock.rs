@@ -1,5 +1,6 @@
-//! Redis' clock as this edge reckons it: the one clock that both planes go by. It runs on from the last answer by the monotonic
-//! clock, so that an edge whose wall clock is wrong still tells the right times.
+//! Redis' clock as this edge reckons it: the one clock that both planes go by. It runs on from the
+//! last answer by the monotonic clock, so that an edge whose wall clock is wrong still tells the
+//! right times.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -23,7 +24,8 @@ impl Clock {
         Self { origin: Instant::now(), origin_ms: AtomicI64::new(UNKNOWN) }
     }
 
-    /// Takes in that Redis, `asked` then and answering now, had this time, in milliseconds since 1970: as of halfway between.
+    /// Takes in that Redis, `asked` then and answering now, had this time, in milliseconds since
+    /// 1970: as of halfway between.
     pub fn sync(&self, asked: Instant, now_ms: i64) {
         self.sync_at(asked + asked.elapsed() / 2, now_ms);
     }
@@ -42,20 +44,21 @@ impl Clock {
         self.now_ms().map(|now_ms| now_ms / 1_000)
     }
 
-    /// Redis' time now, in milliseconds since 1970, or until it was told once this machine's: for telling others a time that nothing here rests
-    /// on.
+    /// Redis' time now, in milliseconds since 1970, or until it was told once this machine's: for
+    /// telling others a time that nothing here rests on.
     pub fn told_ms(&self) -> i64 {
         self.now_ms().unwrap_or_else(wall_ms)
     }
 
-    /// Redis' time at an instant since this clock was made, in milliseconds since 1970; `None` until it was told once.
+    /// Redis' time at an instant since this clock was made, in milliseconds since 1970; `None`
+    /// until it was told once.
     pub fn at(&self, instant: Instant) -> Option<i64> {
         let origin_ms = self.origin_ms.load(Ordering::Relaxed);
         (origin_ms != UNKNOWN).then(|| origin_ms + millis(instant.saturating_duration_since(self.origin)))
     }
 
-    /// How far this machine's wall clock is ahead of Redis' clock; for showing, since no decision reads a wall clock. 0 until
-    /// Redis' clock is known.
+    /// How far this machine's wall clock is ahead of Redis' clock; for showing, since no decision
+    /// reads a wall clock. 0 until Redis' clock is known.
     pub fn offset_seconds(&self) -> f64 {
         let offset_ms = self.now_ms().map_or(0, |now_ms| wall_ms() - now_ms);
         Duration::from_millis(offset_ms.unsigned_abs()).as_secs_f64() * if offset_ms < 0 { -1.0 } else { 1.0 }

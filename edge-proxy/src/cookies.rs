@@ -1,4 +1,5 @@
-//! The cookies of a request: how one is read, and how the gateway's own are taken out before it goes on. Pure.
+//! The cookies of a request: how one is read, and how the gateway's own are taken out before it
+//! goes on. Pure.
 
 use http::{HeaderMap, HeaderValue, header};
 use shared::web::cookie;
@@ -9,8 +10,9 @@ pub fn get<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     std::str::from_utf8(value).ok()
 }
 
-/// The request's cookies in one line, without the gateway's own; `None` if none is left. Lines that hold none of them stay byte
-/// for byte; that there may be several is HTTP/2's way (RFC 9113 §8.2.3), which HTTP/1.1 does not know.
+/// The request's cookies in one line, without the gateway's own; `None` if none is left. Lines that
+/// hold none of them stay byte for byte; that there may be several is HTTP/2's way (RFC 9113
+/// §8.2.3), which HTTP/1.1 does not know.
 pub fn strip_ours(headers: &HeaderMap) -> Option<HeaderValue> {
     strip(headers, is_ours)
 }
@@ -51,7 +53,8 @@ pub fn is_ours(cookie_name: &str) -> bool {
     cookie::ALL.contains(&cookie_name)
 }
 
-/// Bytes, not text: a browser puts all cookies into one line, and some other page's may hold anything.
+/// Bytes, not text: a browser puts all cookies into one line, and some other page's may hold
+/// anything.
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
     lines.flat_map(|line| line.split(|&byte| byte == b';').map(<[u8]>::trim_ascii))

@@ -11,7 +11,8 @@ use std::{
 
 use uuid::{Builder, Timestamp, Uuid};
 
-/// An id that says when it was drawn, as [`Uuid::now_v7`], which asks the system for random bytes each time.
+/// An id that says when it was drawn, as [`Uuid::now_v7`], which asks the system for random bytes
+/// each time.
 pub fn draw() -> Uuid {
     static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static BEGAN: LazyLock<(Instant, Option<Timestamp>)> =

@@ -24,8 +24,9 @@ use shared::process::{
     trace::Export,
 };
 
-/// Bodies pass in many short-lived buffers of some 100 KiB, which glibc's allocator takes from the kernel again and again. It asks for
-/// huge pages, which are forbidden at the start: each would be held for the one idle connection that has something in it.
+/// Bodies pass in many short-lived buffers of some 100 KiB, which glibc's allocator takes from the
+/// kernel again and again. It asks for huge pages, which are forbidden at the start: each would be
+/// held for the one idle connection that has something in it.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
@@ -84,7 +85,8 @@ fn check(config: Config) -> Result<(), String> {
     Edge::new(config).map(drop)
 }
 
-/// Gives the help that was asked for, or says which option is wrong and why; never with its value, which may be a secret.
+/// Gives the help that was asked for, or says which option is wrong and why; never with its value,
+/// which may be a secret.
 fn answer(mut error: clap::Error) -> ExitCode {
     if error.get(ContextKind::InvalidValue).is_some() {
         error.insert(ContextKind::InvalidValue, ContextValue::String("(hidden)".to_owned()));

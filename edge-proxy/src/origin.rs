@@ -1,4 +1,5 @@
-//! An origin: scheme, host and port. What people see, what the upstream is, and what a browser says that it comes from.
+//! An origin: scheme, host and port. What people see, what the upstream is, and what a browser says
+//! that it comes from.
 
 use std::{fmt, str::FromStr, sync::Arc};
 

@@ -1,5 +1,6 @@
-//! Every way in which the edge says no: why a request is rejected, why a credential is invalid, why an
-//! open request is ended. Status, label and text of each stand side by side, and nothing else decides them.
+//! Every way in which the edge says no: why a request is rejected, why a credential is invalid, why
+//! an open request is ended. Status, label and text of each stand side by side, and nothing else
+//! decides them.
 
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use http::StatusCode;
 use shared::{net::upstream_path::PathFault, rate::Exceeded, token::scope::Scope};
 
-/// Why a credential opens nothing, as far as it is known. An API client is told the same of all; a page says more.
+/// Why a credential opens nothing, as far as it is known. An API client is told the same of all; a
+/// page says more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidCredential {
     Unknown,
@@ -18,7 +20,8 @@ pub enum InvalidCredential {
     Suspended,
 }
 
-/// Why a request is not let through. A refusal is an outcome, not an error; [`Rejection::detail`] is the contract's very text.
+/// Why a request is not let through. A refusal is an outcome, not an error; [`Rejection::detail`]
+/// is the contract's very text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
     WrongHost,
@@ -39,7 +42,8 @@ pub enum Rejection {
         path: String,
     },
     CrossSite,
-    /// Another device holds the token, since then by Redis' clock; only how its name begins is told.
+    /// Another device holds the token, since then by Redis' clock; only how its name begins is
+    /// told.
     InUse {
         device: String,
         since: Option<DateTime<Utc>>,
@@ -126,7 +130,8 @@ impl Rejection {
         }
     }
 
-    /// One sentence for the client. It repeats nothing that was sent but the path of a scope refusal, as the contract has it.
+    /// One sentence for the client. It repeats nothing that was sent but the path of a scope
+    /// refusal, as the contract has it.
     pub fn detail(&self) -> String {
         match self {
             Self::ClientBlocked => "Access from this address is not allowed".into(),

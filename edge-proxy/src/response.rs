@@ -1,5 +1,5 @@
-//! Every answer that does not come from the upstream: refusals, faults, and what the edge's own endpoints say. Nothing else
-//! writes one.
+//! Every answer that does not come from the upstream: refusals, faults, and what the edge's own
+//! endpoints say. Nothing else writes one.
 
 use std::time::Duration;
 
@@ -72,7 +72,8 @@ impl LocalResponse {
         answer.marked_for(denied)
     }
 
-    /// A page, with the status of what it tells of; it takes its stylesheet and icon from its own origin, or from this one.
+    /// A page, with the status of what it tells of; it takes its stylesheet and icon from its own
+    /// origin, or from this one.
     pub fn page(denied: Option<&Rejection>, page: Page, styled_by: Option<&Origin>) -> Self {
         let status = denied.map_or(StatusCode::OK, Rejection::status);
         let policy = match styled_by {
@@ -82,7 +83,8 @@ impl LocalResponse {
         };
         let mut answer = Self::new(status, "text/html; charset=utf-8", page.html)
             .with(header::CONTENT_SECURITY_POLICY, policy)
-            // The form's own request must keep its Origin, which `no-referrer` would turn into `null`.
+            // The form's own request must keep its Origin, which `no-referrer` would turn into
+            // `null`.
             .with(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
         if let Some(after) = page.again_after {
             // The same as `<meta http-equiv="refresh">`, which has no place among what a page says.
@@ -177,7 +179,8 @@ impl LocalResponse {
         self.refused
     }
 
-    /// The answer as it goes over the wire to a client of HTTP/1 that gets no other on its connection.
+    /// The answer as it goes over the wire to a client of HTTP/1 that gets no other on its
+    /// connection.
     pub fn last_on_wire(self, request_id: &str) -> Vec<u8> {
         let reason = self.status.canonical_reason().unwrap_or_default();
         let mut wire = format!(
@@ -194,8 +197,8 @@ impl LocalResponse {
         wire
     }
 
-    /// Sends it. The rest of the request's body is read away first, within bounds, so that the connection can be kept, or closed
-    /// without taking the answer back.
+    /// Sends it. The rest of the request's body is read away first, within bounds, so that the
+    /// connection can be kept, or closed without taking the answer back.
     pub async fn send(self, session: &mut Session, request_id: &str) -> pingora::Result<()> {
         let is_head = session.req_header().method == http::Method::HEAD;
         drain(session).await;

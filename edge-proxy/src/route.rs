@@ -1,6 +1,7 @@
-//! What a path means on the edge: one of its own endpoints, the control API behind the front door, or the upstream. Pure, and
-//! decided on canonical bytes: another spelling of a reserved path is refused, never forwarded, so that nothing reaches the
-//! upstream by a name that belongs to the gateway.
+//! What a path means on the edge: one of its own endpoints, the control API behind the front door,
+//! or the upstream. Pure, and decided on canonical bytes: another spelling of a reserved path is
+//! refused, never forwarded, so that nothing reaches the upstream by a name that belongs to the
+//! gateway.
 
 use shared::net::upstream_path::lenient;
 
@@ -29,7 +30,8 @@ pub enum Route<'a> {
     Control,
     /// The control plane at a host of its own: every path.
     Console,
-    /// The upstream's `path`, which begins with a slash; `prefixed` if it came under `/api/v1/proxy`.
+    /// The upstream's `path`, which begins with a slash; `prefixed` if it came under
+    /// `/api/v1/proxy`.
     Upstream {
         path: &'a str,
         prefixed: bool,
@@ -92,7 +94,8 @@ const CONTROL: [&str; 10] = [
     "/openapi.json",
 ];
 
-/// Every reserved path that `RESERVED_PREFIX_OFF` can give back to the upstream: all but the proxy and the gateway itself.
+/// Every reserved path that `RESERVED_PREFIX_OFF` can give back to the upstream: all but the proxy
+/// and the gateway itself.
 pub const RESERVED: [&str; 11] = {
     let mut reserved = [HEALTH; 11];
     let mut index = 0;
@@ -112,7 +115,8 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// The routes of an edge that is (or is not) the front door of the control API, less those given back to the upstream. It signs nothing.
+    /// The routes of an edge that is (or is not) the front door of the control API, less those
+    /// given back to the upstream. It signs nothing.
     pub fn new(front_door: bool, given_back: &[String]) -> Self {
         let kept = |path: &&str| !given_back.iter().any(|given| given == path);
         let control = if front_door { CONTROL.into_iter().filter(kept).collect() } else { Vec::new() };
@@ -124,8 +128,9 @@ impl Routes {
         Self { key_set: signs, ..self }
     }
 
-    /// Whether a path is served without TLS too where all else is sent to https: to machines that look whether this edge lives, and to
-    /// authorities that look whose a host name is (RFC 8555 §8.3).
+    /// Whether a path is served without TLS too where all else is sent to https: to machines that
+    /// look whether this edge lives, and to authorities that look whose a host name is (RFC 8555
+    /// §8.3).
     pub fn is_plain(&self, path: &str) -> bool {
         self.of(path) == Route::Health || under(path, ACME_CHALLENGES).is_some()
     }
@@ -190,7 +195,8 @@ pub fn acme_challenge(path: &str) -> Option<&str> {
     (!token.is_empty() && token.len() <= MAX_CHALLENGE_BYTES && token.bytes().all(is_base64url)).then_some(token)
 }
 
-/// The upstream's path that a path of the gateway means, whether or not it came under the proxy's prefix.
+/// The upstream's path that a path of the gateway means, whether or not it came under the proxy's
+/// prefix.
 pub fn without_prefix(path: &str) -> &str {
     match under(path, PROXY) {
         Some("") => "/",
@@ -204,7 +210,8 @@ fn is_spelled_oddly(path: &str) -> bool {
     path.contains(['%', '\\']) || path.contains("//")
 }
 
-/// What follows `prefix` in `path`: nothing, or something that begins with a slash. `None` if it does not lie under it.
+/// What follows `prefix` in `path`: nothing, or something that begins with a slash. `None` if it
+/// does not lie under it.
 fn under<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     path.strip_prefix(prefix).filter(|below| below.is_empty() || below.starts_with('/'))
 }

@@ -1,4 +1,5 @@
-//! Locks without poison: a thread that panics while it holds one takes the process down, so no caller handles that.
+//! Locks without poison: a thread that panics while it holds one takes the process down, so no
+//! caller handles that.
 
 pub use std::sync::MutexGuard;
 use std::sync::{RwLockReadGuard, RwLockWriteGuard};

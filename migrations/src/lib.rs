@@ -1,8 +1,9 @@
-//! The schema's history: each step is an `up.sql` and a `down.sql`, because SQL is what the database runs and what people
-//! review.
+//! The schema's history: each step is an `up.sql` and a `down.sql`, because SQL is what the
+//! database runs and what people review.
 //!
-//! sea-orm's migrator takes no lock, so replicas that start at once would trip over each other: every function here runs in
-//! one transaction under one advisory lock, and either all of its steps are applied or none.
+//! sea-orm's migrator takes no lock, so replicas that start at once would trip over each other:
+//! every function here runs in one transaction under one advisory lock, and either all of its steps
+//! are applied or none.
 
 use std::collections::HashSet;
 
@@ -15,8 +16,8 @@ use sea_orm_migration::{
 /// Names the advisory lock that migrations hold: the letters `zenzefi` as bytes.
 const LOCK: i64 = 0x7a_656e_7a65_6669;
 
-/// Drops the schema that tables are made in, whatever stands in it, and makes it anew: functions too, which the migrator's own
-/// `fresh` leaves behind.
+/// Drops the schema that tables are made in, whatever stands in it, and makes it anew: functions
+/// too, which the migrator's own `fresh` leaves behind.
 const EMPTY_SCHEMA: &str = "DO $$
 DECLARE schema text := current_schema();
 BEGIN
@@ -75,7 +76,8 @@ impl MigrationTrait for Step {
     }
 }
 
-/// Runs a step and checks what it wrote, for a later one cannot alter a table whose rows are still to be checked.
+/// Runs a step and checks what it wrote, for a later one cannot alter a table whose rows are still
+/// to be checked.
 async fn run(manager: &SchemaManager<'_>, step: &str) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     connection.execute_unprepared(step).await?;
@@ -119,8 +121,9 @@ pub async fn fresh(db: &DatabaseConnection) -> Result<(), DbErr> {
     tx.commit().await
 }
 
-/// Every step of this build in order. What a newer build applied is no fault, for old replicas serve on while it is rolled out;
-/// the migrator's own answer would be one. Changes nothing, so that a role without the right to create tables can ask.
+/// Every step of this build in order. What a newer build applied is no fault, for old replicas
+/// serve on while it is rolled out; the migrator's own answer would be one. Changes nothing, so
+/// that a role without the right to create tables can ask.
 pub async fn status(db: &DatabaseConnection) -> Result<Vec<StepStatus>, DbErr> {
     let history = Migrator::migration_table_name().to_string();
     let applied = if SchemaManager::new(db).has_table(history).await? {

@@ -1,6 +1,6 @@
-//! How often something may be done: a bucket that runs empty steadily (the generic cell rate algorithm). How full it is is told as
-//! the time after which it will be empty, so that what several programs count of the same thing is joined by adding. No I/O, no
-//! clock.
+//! How often something may be done: a bucket that runs empty steadily (the generic cell rate
+//! algorithm). How full it is is told as the time after which it will be empty, so that what
+//! several programs count of the same thing is joined by adding. No I/O, no clock.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,8 @@ pub struct Exceeded {
 }
 
 impl Rate {
-    /// `times` in each `per`, and `burst` of them at once after a rest; `None` for 0 times, which means no limit.
+    /// `times` in each `per`, and `burst` of them at once after a rest; `None` for 0 times, which
+    /// means no limit.
     pub fn new(times: u32, per: Duration, burst: u32) -> Option<Self> {
         (times > 0).then(|| Self { cost: per / times, burst })
     }
@@ -62,8 +63,8 @@ impl Exceeded {
         whole_seconds(self.retry_after)
     }
 
-    /// The headers of a `429`, by name in lower case: when to try again, how many times fit at once, how many fit now, and after how many
-    /// seconds all of them will.
+    /// The headers of a `429`, by name in lower case: when to try again, how many times fit at
+    /// once, how many fit now, and after how many seconds all of them will.
     pub fn headers(self) -> [(&'static str, u64); 4] {
         [
             ("retry-after", self.retry_after_seconds()),
@@ -101,8 +102,8 @@ impl Used {
         *self = Self { left: self.left(now) + cost, at: now };
     }
 
-    /// Takes in that it is this full at least, by what others have counted. It never empties it: whoever counts for all may have lost
-    /// count.
+    /// Takes in that it is this full at least, by what others have counted. It never empties it:
+    /// whoever counts for all may have lost count.
     pub fn raise(&mut self, left: Duration, now: Instant) {
         *self = Self { left: self.left(now).max(left), at: now };
     }

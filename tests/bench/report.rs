@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::bail;
 
-/// What a figure is to reach, and what of it is guarded. The two differ where more than the goal was reached, or less: neither is to be
-/// lost unseen.
+/// What a figure is to reach, and what of it is guarded. The two differ where more than the goal
+/// was reached, or less: neither is to be lost unseen.
 #[derive(Clone, Copy, Debug)]
 pub struct Goal {
     pub what: &'static str,

@@ -1,5 +1,6 @@
-//! Breaches that are known. The list `allowed.txt` may only shrink: a breach that it does not hold fails, and so does a line of it
-//! that is true no more. `BOUNDARIES_REWRITE=1` writes the lines of what is found.
+//! Breaches that are known. The list `allowed.txt` may only shrink: a breach that it does not hold
+//! fails, and so does a line of it that is true no more. `BOUNDARIES_REWRITE=1` writes the lines of
+//! what is found.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 

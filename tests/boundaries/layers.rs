@@ -9,7 +9,8 @@ use testbed::house::{
 
 use crate::{allowed, root};
 
-/// The layers of a program from top to bottom. A module imports only what stands on a line below its own.
+/// The layers of a program from top to bottom. A module imports only what stands on a line below
+/// its own.
 type Layers = &'static [&'static [&'static str]];
 
 const EDGE: Layers = &[

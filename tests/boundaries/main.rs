@@ -1,5 +1,6 @@
-//! Holds the house in order: which code may name what, which module may import which, how long and how wide texts are. A design
-//! that only people remember is gone after a dozen changes; this one turns red.
+//! Holds the house in order: which code may name what, which module may import which, how long and
+//! how wide texts are. A design that only people remember is gone after a dozen changes; this one
+//! turns red.
 //!
 //! Each rule is shown to be breakable beside its check. `testbed house` prints the figures.
 

@@ -1,7 +1,7 @@
 //! Which code may name which library, and which crate may depend on which.
 //!
-//! Source is read as tokens, so comments and text do not count, however `use` is spelled; a manifest is read for the names of
-//! its dependencies.
+//! Source is read as tokens, so comments and text do not count, however `use` is spelled; a
+//! manifest is read for the names of its dependencies.
 
 use std::{
     fs,
@@ -25,8 +25,8 @@ struct Boundary {
 }
 
 enum Forbidden {
-    /// A path, or a piece of one: `poem` is in `use poem::{Route, get}`, `begin` in `connection.begin()`. In a manifest, the
-    /// name of a dependency.
+    /// A path, or a piece of one: `poem` is in `use poem::{Route, get}`, `begin` in
+    /// `connection.begin()`. In a manifest, the name of a dependency.
     Name(&'static str),
     /// Part of a literal.
     Text(&'static str),

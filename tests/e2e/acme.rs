@@ -22,7 +22,8 @@ use testbed::{
 };
 
 const NAME: &str = "gateway.test";
-/// How long certificates last that are renewed while a test runs: another is ordered after two thirds of it.
+/// How long certificates last that are renewed while a test runs: another is ordered after two
+/// thirds of it.
 const SOON_SECONDS: u64 = 24;
 /// How long those last that are not.
 const LONG_SECONDS: u64 = 24 * 3_600;
@@ -263,7 +264,8 @@ async fn an_authority_is_told_whom_it_writes_to_from_now_on() {
         edge.removes("certificate");
         edge.start_again().await;
         has_ordered(&edge).await;
-        // Told once may be asked twice: Pebble refuses some good nonces, so that clients learn to ask again.
+        // Told once may be asked twice: Pebble refuses some good nonces, so that clients learn to
+        // ask again.
         assert_eq!(updates() > before, is_new, "{}", pebble.log());
         let kept = fs::read_to_string(&edge.kept("account")[0]).expect("an account");
         assert!(kept.contains(contact), "it is told once");

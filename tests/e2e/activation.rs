@@ -1,5 +1,5 @@
-//! What starts a token's clock, and what does not: a request that comes to nothing costs nothing, and one that reached the upstream
-//! cannot be taken back.
+//! What starts a token's clock, and what does not: a request that comes to nothing costs nothing,
+//! and one that reached the upstream cannot be taken back.
 
 use http::Method;
 use serde_json::json;

@@ -129,7 +129,8 @@ async fn whoami_tells_what_the_gateway_believes_and_of_a_credential_ids_alone() 
     stack.finish().await;
 }
 
-/// Passes bytes on from `listen` to the edge, over connections that come from `address` and begin with these bytes, until it is shut down.
+/// Passes bytes on from `listen` to the edge, over connections that come from `address` and begin
+/// with these bytes, until it is shut down.
 async fn balance(listen: u16, edge: SocketAddr, address: IpAddr, introduction: &'static [u8]) -> JoinSet<()> {
     let listener = TcpListener::bind(("127.0.0.1", listen)).await.expect("a listener");
     let mut tasks = JoinSet::new();
@@ -171,7 +172,8 @@ async fn a_trusted_proxy_says_by_the_proxy_protocol_whose_a_connection_is_and_no
         .await;
     let plain: SocketAddr = stack.edge().url().trim_start_matches("http://").parse().expect("an address");
     let tls = SocketAddr::new(plain.ip(), tls_port);
-    // Whom the edge takes a client for that comes by `scheme` over connections from `address` that begin with these bytes.
+    // Whom the edge takes a client for that comes by `scheme` over connections from `address` that
+    // begin with these bytes.
     let heard = async |library: reqwest::ClientBuilder, scheme: &str, address: IpAddr, introduction: &'static [u8]| {
         let edge = if scheme == "https" { tls } else { plain };
         let mut balancer = balance(balanced, edge, address, introduction).await;

@@ -1,4 +1,5 @@
-//! What is sent arrives as it was sent: byte for byte in the target, line for line in the head, to the end of the trailers.
+//! What is sent arrives as it was sent: byte for byte in the target, line for line in the head, to
+//! the end of the trailers.
 
 use std::convert::Infallible;
 
@@ -37,7 +38,8 @@ impl Sender {
         Self { stack, token }
     }
 
-    /// Sends a request head, with what it needs to be let through, and a body, on a connection of its own.
+    /// Sends a request head, with what it needs to be let through, and a body, on a connection of
+    /// its own.
     async fn sends(&self, request_line: &str, head: &str, body: &str) -> WireAnswer {
         let edge = self.stack.edge().url();
         let mut wire = Wire::connect(edge).await.expect("a connection");

@@ -1,5 +1,5 @@
-//! What the gateway tells the upstream of who asks, verified as whoever runs the upstream does it: by a library of others, and by the keys
-//! that an edge serves.
+//! What the gateway tells the upstream of who asks, verified as whoever runs the upstream does it:
+//! by a library of others, and by the keys that an edge serves.
 
 use std::{
     collections::BTreeSet,
@@ -53,7 +53,8 @@ fn name(assertion: &str) -> String {
     decode_header(assertion).expect("a JWT").kid.expect("a name")
 }
 
-/// What an assertion says, if one of these keys signed it, for this audience, and it has not expired.
+/// What an assertion says, if one of these keys signed it, for this audience, and it has not
+/// expired.
 fn verified(assertion: &str, keys: &JwkSet, audience: &str) -> Result<Value, jsonwebtoken::errors::Error> {
     let key = keys.find(&name(assertion)).unwrap_or_else(|| panic!("no key {} in {keys:?}", name(assertion)));
     let mut validation = Validation::new(Algorithm::EdDSA);

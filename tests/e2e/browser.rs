@@ -1,4 +1,5 @@
-//! In Chromium: from the sign-in page to the upstream's own page, with everything on it alive, and with no way past the gateway.
+//! In Chromium: from the sign-in page to the upstream's own page, with everything on it alive, and
+//! with no way past the gateway.
 
 use serde_json::json;
 use testbed::{
@@ -78,7 +79,8 @@ async fn is_all_alive(browser: &Browser) {
     }
 }
 
-/// Checks that the browser's network log has what these pages need, all of it from this origin, and that it complained of nothing.
+/// Checks that the browser's network log has what these pages need, all of it from this origin, and
+/// that it complained of nothing.
 async fn assert_all_went_to(browser: &Browser, origin: &str) {
     let requested = browser.requested().await;
     let socket_origin = origin.replacen("http", "ws", 1);
@@ -109,7 +111,8 @@ async fn an_application_that_names_its_own_origin_everywhere_works_without_a_req
     let stack = Stack::start().await;
     let token = stack.control.user("alice").with_credits(100).await.buys(24).await;
     let browser = Browser::start().await;
-    // By another host than the upstream's, so that its cookies show whether their domain was fitted.
+    // By another host than the upstream's, so that its cookies show whether their domain was
+    // fitted.
     let origin = stack.edge().url().replace("127.0.0.1", "localhost");
 
     signs_in(&browser, &origin, &token).await;

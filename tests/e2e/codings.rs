@@ -1,4 +1,5 @@
-//! Bodies that come encoded: rewritten all the same, encoded again for who accepts it, and never taken for whole if they are not.
+//! Bodies that come encoded: rewritten all the same, encoded again for who accepts it, and never
+//! taken for whole if they are not.
 
 use std::io::{self, Read};
 

@@ -17,7 +17,8 @@ async fn the_console_has_a_host_of_its_own_at_which_there_is_no_upstream() {
 
     let document = at("/openapi.json").answer().await.expect(200);
     assert!(document["paths"].is_object());
-    // The control plane's own, though the edge has endpoints at the same paths, and the upstream pages.
+    // The control plane's own, though the edge has endpoints at the same paths, and the upstream
+    // pages.
     let root = at("/").answer().await.expect(200);
     assert!(root["version"].is_string(), "{root}");
     for path in [PAGE, "/certificates/filter", "/_gateway/whoami", "/_gateway/sign-in", "/api/v1/proxy/status"] {

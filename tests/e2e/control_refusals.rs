@@ -1,4 +1,5 @@
-//! Every way in which the control API says no: its status, its words, in one shape, and never a 500.
+//! Every way in which the control API says no: its status, its words, in one shape, and never a
+//! 500.
 
 use http::Method;
 use serde_json::{Value, json};

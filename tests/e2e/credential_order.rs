@@ -1,4 +1,5 @@
-//! Where a request's token is found, which place comes first, and that none of it reaches the upstream.
+//! Where a request's token is found, which place comes first, and that none of it reaches the
+//! upstream.
 
 use http::Method;
 use testbed::{

@@ -1,5 +1,5 @@
-//! Time sold is time enforced: whatever is open ends when its token does, also when no byte moves, and a client can tell that
-//! from a whole answer.
+//! Time sold is time enforced: whatever is open ends when its token does, also when no byte moves,
+//! and a client can tell that from a whole answer.
 
 use std::{
     io,
@@ -29,9 +29,11 @@ use tokio::{
 use tokio_tungstenite::{MaybeTlsStream, connect_async, tungstenite::Message};
 use tokio_util::sync::CancellationToken;
 
-/// From the answer that a token has ended, or from its last millisecond, to the end of everything that it opened.
+/// From the answer that a token has ended, or from its last millisecond, to the end of everything
+/// that it opened.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
-/// The edge counts from before it asked Redis what is left, and so is early by as much as the answer took.
+/// The edge counts from before it asked Redis what is left, and so is early by as much as the
+/// answer took.
 const EARLY: Duration = Duration::from_millis(250);
 const DEVICE: &str = "workshop-laptop-1";
 const QUIET: &str = "every_ms=3600000";
@@ -132,7 +134,8 @@ fn endless() -> impl Stream<Item = io::Result<Bytes>> {
     })
 }
 
-/// Reads on until the answer is cut: slowly, so that nothing here comes to its own end, but then what is left at once.
+/// Reads on until the answer is cut: slowly, so that nothing here comes to its own end, but then
+/// what is left at once.
 async fn cut(mut answer: Response, hurry: CancellationToken) -> (Instant, reqwest::Error) {
     loop {
         match answer.chunk().await {
@@ -195,7 +198,8 @@ async fn open_one_of_each(stack: &Stack, edge: &Edge, token: &Token, close: (u16
     open
 }
 
-/// Checks that everything ended within a second of `ended_at` and not before it, and that no upload passed for a whole one.
+/// Checks that everything ended within a second of `ended_at` and not before it, and that no upload
+/// passed for a whole one.
 async fn all_ended(stack: &Stack, open: Open, ended_at: Instant, not_before: Instant) {
     sleep_until(ended_at.into()).await;
     open.hurry.cancel();

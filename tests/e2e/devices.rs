@@ -107,7 +107,8 @@ async fn a_token_stays_with_its_device_for_a_lease_after_the_last_request_althou
     let mut asks = tokio::time::interval(LEASE / 20);
     while first.elapsed() < LEASE * 3 / 4 {
         asks.tick().await;
-        // Until what its activation changed is taken in; then what the edge holds is renewed while nobody uses it.
+        // Until what its activation changed is taken in; then what the edge holds is renewed while
+        // nobody uses it.
         if first.elapsed() < LEASE / 4 {
             assert_eq!(status_on(&stack.edges[0], FIRST, &token).await, 200);
         }

@@ -1,4 +1,5 @@
-//! A token ends at its own second: not before it, not long after it, and by nobody's wall clock but that of Redis.
+//! A token ends at its own second: not before it, not long after it, and by nobody's wall clock but
+//! that of Redis.
 
 use std::{
     fs,
@@ -16,7 +17,8 @@ use testbed::{
 use tokio::task::JoinSet;
 
 const CUT_WITHIN: Duration = Duration::from_secs(1);
-/// The edge counts from before it asked Redis what is left, and so is early by as much as the answer took.
+/// The edge counts from before it asked Redis what is left, and so is early by as much as the
+/// answer took.
 const EARLY: Duration = Duration::from_millis(250);
 
 async fn quiet_socket(edge: &Edge, token: &Token) -> Socket {

@@ -1,4 +1,5 @@
-//! A Redis with a replica and a Sentinel: the primary dies, another takes its place, and tokens stay what they are.
+//! A Redis with a replica and a Sentinel: the primary dies, another takes its place, and tokens
+//! stay what they are.
 
 use http::Method;
 use testbed::{
@@ -26,8 +27,8 @@ async fn promotes(watched: &Watched) {
     eventually!(watched.role_of_the_replica().await.unwrap_or_default(), |role| role == "master");
 }
 
-/// Uses these tokens on both edges until the good ones work and the ended ones are refused; neither may pass for the other on the
-/// way.
+/// Uses these tokens on both edges until the good ones work and the ended ones are refused; neither
+/// may pass for the other on the way.
 async fn settles(stack: &Stack, good: &[&Token], ended: &[&Token]) {
     let (mut seen_of_good, mut seen_of_ended) = (Vec::new(), Vec::new());
     let mut round = async || {
@@ -81,7 +82,8 @@ async fn a_promoted_replica_that_missed_a_revocation_brings_nothing_back() {
     assert_eq!(stack.edge().status_for(&revoked, "/").await, 200);
     watched.part().await.expect("a replica that lags");
     revoke(&stack, &revoked).await;
-    // What an edge has not heard when the primary dies it cannot know for as long as nobody answers.
+    // What an edge has not heard when the primary dies it cannot know for as long as nobody
+    // answers.
     eventually!(stack.edge().status_for(&revoked, "/").await, |status| *status == 401);
     watched.primary.kill().await;
     promotes(&watched).await;

@@ -87,7 +87,8 @@ async fn an_edge_stopped_for_a_while_reads_on_where_it_was() {
     stack.finish().await;
 }
 
-/// Takes one edge's line to Redis away: it goes on with what it holds, the other edge cuts at once, and it cuts once it can hear.
+/// Takes one edge's line to Redis away: it goes on with what it holds, the other edge cuts at once,
+/// and it cuts once it can hear.
 async fn an_edge_cut_off_catches_up(part: impl Fn(&Link), is_trimmed: bool) {
     let mut stack = Stack::plan().edges(2).first_edge_by_link().start().await;
     stack.settle().await;

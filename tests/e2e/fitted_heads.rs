@@ -1,4 +1,5 @@
-//! Headers that name an origin, both ways, and cookies: each fits the place where its answer is shown.
+//! Headers that name an origin, both ways, and cookies: each fits the place where its answer is
+//! shown.
 
 use http::Method;
 use reqwest::RequestBuilder;

@@ -1,5 +1,6 @@
-//! Text of the shapes that real applications have, and what the gateway makes of it: `tests/fixtures/rewrite`, where each file has
-//! a snapshot beside it. `UPDATE_SNAPSHOTS=1` writes them anew; read the difference before it is committed.
+//! Text of the shapes that real applications have, and what the gateway makes of it:
+//! `tests/fixtures/rewrite`, where each file has a snapshot beside it. `UPDATE_SNAPSHOTS=1` writes
+//! them anew; read the difference before it is committed.
 
 use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
 
@@ -12,8 +13,8 @@ use testbed::{
 
 const SNAPSHOT: &str = ".snap";
 
-/// What a snapshot holds: the headers that name an origin, and the body, with a name in place of each origin that changes from run
-/// to run.
+/// What a snapshot holds: the headers that name an origin, and the body, with a name in place of
+/// each origin that changes from run to run.
 fn seen(answer: &Answer, stack: &Stack) -> String {
     let mut seen = String::new();
     for name in ["content-security-policy", "content-security-policy-report-only"] {

@@ -1,4 +1,5 @@
-//! What people are shown at the edge: each refusal, with what happened and what to do about it, in both languages.
+//! What people are shown at the edge: each refusal, with what happened and what to do about it, in
+//! both languages.
 
 use std::sync::Arc;
 
@@ -123,7 +124,8 @@ async fn a_page_says_what_became_of_a_token_and_what_to_do_in_both_languages() {
         assert!(refused.status == 401 && refused.problem().starts_with(detail), "{}", refused.text());
     }
 
-    // A script of the page hears of it first and loses the cookie; the page that comes next says why all the same, until somebody signs in.
+    // A script of the page hears of it first and loses the cookie; the page that comes next says
+    // why all the same, until somebody signs in.
     let browser = client().cookie_store(true).build().expect("a client");
     let good = alice.buys(720).await;
     let sign_in = |token: &Token| {

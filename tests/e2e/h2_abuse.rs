@@ -1,5 +1,5 @@
-//! HTTP/2 by hand: frames as no library would send them. What is malformed (RFC 9113 §8.1.1) is refused and leaves no whole request
-//! at the upstream, what is legal arrives.
+//! HTTP/2 by hand: frames as no library would send them. What is malformed (RFC 9113 §8.1.1) is
+//! refused and leaves no whole request at the upstream, what is legal arrives.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Opening the upstream in a browser from where the token was bought, without its text ever being in an address.
+//! Opening the upstream in a browser from where the token was bought, without its text ever being
+//! in an address.
 
 use http::Method;
 use reqwest::Client;

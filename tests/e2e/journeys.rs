@@ -1,4 +1,5 @@
-//! What people come for, from beginning to end, in Chromium: buying access and using it until its time is over; administering.
+//! What people come for, from beginning to end, in Chromium: buying access and using it until its
+//! time is over; administering.
 
 use http::Method;
 use testbed::{
@@ -33,7 +34,8 @@ async fn registers(browser: &Browser, console: &str, name: &str) {
     browser.clicks("main button").await;
 }
 
-/// From the page that offers hours: chooses one hour, and says yes to its price. Ends where the token's text is shown.
+/// From the page that offers hours: chooses one hour, and says yes to its price. Ends where the
+/// token's text is shown.
 async fn buys_an_hour(browser: &Browser) {
     browser.clicks("input[name=hours][value='1']").await;
     browser.clicks("main form button").await;
@@ -42,7 +44,8 @@ async fn buys_an_hour(browser: &Browser) {
     eventually!(browser.shown(".token-text").await, |text| text.trim().len() == 64);
 }
 
-/// From registering to being back where they were after their time was over, with a token that they bought anew.
+/// From registering to being back where they were after their time was over, with a token that they
+/// bought anew.
 async fn whole_way(stack: &Stack, browser: &Browser, words: &Words, screen: (u32, u32)) {
     let (console, edge) = (stack.control.plane.url(), stack.edge().url());
     browser.forgets_cookies().await;

@@ -1,5 +1,6 @@
-//! The gateway as people use it: both programs as processes, real Postgres, Redis and Chromium, the stand-in upstream. One test
-//! a promise; each ends with `stack.finish()`, which checks what must hold after any of them.
+//! The gateway as people use it: both programs as processes, real Postgres, Redis and Chromium, the
+//! stand-in upstream. One test a promise; each ends with `stack.finish()`, which checks what must
+//! hold after any of them.
 
 mod acme;
 mod activation;

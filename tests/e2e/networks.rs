@@ -50,7 +50,8 @@ async fn ask(stack: &Stack, address: &str, device: &str, token: &Token) -> Answe
     from(stack, address, device, token).answer().await
 }
 
-/// From which of these addresses a token works: until the last change is heard from some that it no longer does.
+/// From which of these addresses a token works: until the last change is heard from some that it no
+/// longer does.
 async fn works_from(stack: &Stack, token: &Token, addresses: &[&'static str]) -> Vec<&'static str> {
     let mut works = Vec::new();
     for &address in addresses {

@@ -1,5 +1,6 @@
-//! Every page that people see: for everybody, on a phone and on a wide screen, by day and by night, in both languages; light to load, and
-//! still once it stands. The pictures under `screenshots/` of the build folder are to be looked at.
+//! Every page that people see: for everybody, on a phone and on a wide screen, by day and by night,
+//! in both languages; light to load, and still once it stands. The pictures under `screenshots/` of
+//! the build folder are to be looked at.
 
 use std::collections::BTreeSet;
 
@@ -285,7 +286,8 @@ impl Walk {
         self.linked.extend(links.map(|link| link.path().to_owned()));
     }
 
-    /// How the page that is open looks and reads in a language, on both screens and in both themes. It was opened on the first of them.
+    /// How the page that is open looks and reads in a language, on both screens and in both themes.
+    /// It was opened on the first of them.
     async fn looks(&mut self, page: &Page, language: &str, screens: [(u32, u32); 2]) {
         let shift = self.browser.layout_shift().await;
         if shift > MOST_SHIFT {
@@ -352,7 +354,8 @@ async fn every_page_is_for_everybody_on_any_screen_and_light_to_load() {
         if page.status == 502 {
             walk.world.stack.standin.stop();
         }
-        // What moves by itself moves while the page loads: on the wide screen in one language, on the phone in the other.
+        // What moves by itself moves while the page loads: on the wide screen in one language, on
+        // the phone in the other.
         walk.loads(page).await;
         walk.looks(page, "en", [WIDE, PHONE]).await;
         walk.opens(page, "ru", PHONE).await;

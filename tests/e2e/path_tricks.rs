@@ -1,5 +1,5 @@
-//! Paths that mean one thing to a gateway and another to the server behind it: whatever reaches the upstream is what the scope
-//! opened, byte for byte.
+//! Paths that mean one thing to a gateway and another to the server behind it: whatever reaches the
+//! upstream is what the scope opened, byte for byte.
 
 use http::Method;
 use shared::token::scope::{Closed, Scope};
@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 
 const PATHS: usize = 3_000;
 const AT_ONCE: usize = 8;
-/// How many of the paths must have been let through, outside the scope and faulty, or nothing was tried.
+/// How many of the paths must have been let through, outside the scope and faulty, or nothing was
+/// tried.
 const EACH: usize = 100;
 
 /// Draws paths, the same ones in each run.
@@ -180,7 +181,8 @@ async fn whatever_reaches_the_upstream_is_what_the_scope_opened_byte_for_byte() 
     stack.finish().await;
 }
 
-/// Asks for a path in one of the ways in which a request can name it, with the number of the case as its query.
+/// Asks for a path in one of the ways in which a request can name it, with the number of the case
+/// as its query.
 async fn status_of(edge: String, token: Token, number: usize, path: Vec<u8>) -> (usize, Vec<u8>, u16) {
     let host = edge.trim_start_matches("http://");
     let before = match number % 3 {

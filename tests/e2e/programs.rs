@@ -1,4 +1,5 @@
-//! The two programs as an operator meets them: configuration, migrations, documents, start and stop.
+//! The two programs as an operator meets them: configuration, migrations, documents, start and
+//! stop.
 
 use std::{
     fs,

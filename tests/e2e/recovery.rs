@@ -1,4 +1,5 @@
-//! Redis lost, emptied, turned back, silent: nobody with a good token is told that it is bad, and nothing that ended comes back.
+//! Redis lost, emptied, turned back, silent: nobody with a good token is told that it is bad, and
+//! nothing that ended comes back.
 
 use std::{
     sync::Arc,
@@ -28,7 +29,8 @@ const TOKENS: usize = 2_000;
 const WORKERS: usize = 8;
 const QUIET: &str = "every_ms=3600000";
 
-/// Loses what Redis holds while half of many tokens are in use, then uses the other half too, which no edge has ever seen.
+/// Loses what Redis holds while half of many tokens are in use, then uses the other half too, which
+/// no edge has ever seen.
 async fn no_good_token_is_called_bad(lose: impl AsyncFnOnce(&mut Redis)) {
     let mut stack = Stack::plan().edges(2).start().await;
     stack.announce(503);
@@ -104,8 +106,8 @@ async fn an_old_dump_brings_no_revoked_token_back() {
     stack.finish().await;
 }
 
-/// Waits until every edge has taken in all changes so far: a token that is in doubt must be asked for. The feed has an order, so
-/// a later change that shows is enough.
+/// Waits until every edge has taken in all changes so far: a token that is in doubt must be asked
+/// for. The feed has an order, so a later change that shows is enough.
 async fn heard_up_to_now(stack: &Stack) {
     let token = stack.control.user("marker").with_credits(100).await.buys(1).await;
     let mut sockets = Vec::new();
@@ -154,7 +156,8 @@ async fn three_seconds_without_redis_are_not_noticed_by_who_is_let_in() {
     stack.finish().await;
 }
 
-/// Takes Redis away for longer than the edges go on without it, gives it back, and checks what open and new requests see.
+/// Takes Redis away for longer than the edges go on without it, gives it back, and checks what open
+/// and new requests see.
 async fn an_outage(begin: impl AsyncFn(&mut Redis), end: impl AsyncFn(&mut Redis)) {
     const GRACE: Duration = Duration::from_secs(3);
     let mut stack = Stack::plan()

@@ -121,7 +121,8 @@ async fn settled(stack: &Stack, alice: &User) -> (Vec<String>, usize) {
     (refunded.lines().map(str::to_owned).collect(), balance)
 }
 
-/// Checks that every token was either used or refunded and never both, that none is lost, and that the money is right.
+/// Checks that every token was either used or refunded and never both, that none is lost, and that
+/// the money is right.
 async fn assert_one_won(stack: &Stack, alice: &User, raced: &[Raced]) {
     let (refunded, balance) = settled(stack, alice).await;
     for race in raced {
@@ -264,7 +265,8 @@ fn asks_for_refunds(alice: &User, tokens: &[Token]) -> JoinSet<Option<Answer>> {
     refunds
 }
 
-/// Uses every other token while no control plane runs, starts one, and checks what came of the refunds that stood.
+/// Uses every other token while no control plane runs, starts one, and checks what came of the
+/// refunds that stood.
 async fn finish_after_crash(mut stack: Stack, alice: &User, tokens: Vec<Token>) {
     let mut raced = Vec::new();
     for (number, token) in tokens.into_iter().enumerate() {

@@ -1,4 +1,5 @@
-//! Every way in which the edge says no: its status, its words, and that nothing of it reaches the upstream.
+//! Every way in which the edge says no: its status, its words, and that nothing of it reaches the
+//! upstream.
 
 use std::time::Duration;
 

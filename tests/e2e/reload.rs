@@ -6,7 +6,8 @@ use http::Method;
 use nix::sys::signal::Signal;
 use testbed::{clients::http::Ask, eventually, people::Token, processes::programs::Plane, stack::Stack};
 
-/// Writes `.env` and has both programs read it; returns once they have, `ending` their log lines of it.
+/// Writes `.env` and has both programs read it; returns once they have, `ending` their log lines of
+/// it.
 async fn reads(stack: &Stack, file: &str, ending: &str) {
     fs::write(stack.folder().join(".env"), file).expect("a file");
     for plane in [&stack.control.plane, &stack.edge_planes[0]] {

@@ -1,4 +1,5 @@
-//! Bodies that name the upstream's origin: who sees which origin instead, in which types, and what an answer then says of its body.
+//! Bodies that name the upstream's origin: who sees which origin instead, in which types, and what
+//! an answer then says of its body.
 
 use http::Method;
 use reqwest::RequestBuilder;

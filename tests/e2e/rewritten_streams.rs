@@ -1,4 +1,5 @@
-//! Rewriting holds nothing up and loses nothing: events one by one, the last bytes before trailers, long texts, what is metered.
+//! Rewriting holds nothing up and loses nothing: events one by one, the last bytes before trailers,
+//! long texts, what is metered.
 
 use std::{io::Write, time::Duration};
 
@@ -77,7 +78,8 @@ async fn the_last_bytes_before_trailers_arrive() {
         for library in [client().http1_only(), client().http2_prior_knowledge()] {
             let library = library.build().expect("a client");
             for coding in ["", "&coding=gzip", "&coding=br", "&coding=zstd"] {
-                // The text ends with the origin: what follows could still make it another, so it is held until the very end.
+                // The text ends with the origin: what follows could still make it another, so it is
+                // held until the very end.
                 for ending in ["&trailers=1", ""] {
                     let path = format!("/text?bytes={BYTES}{coding}{ending}");
                     let request = library.get(format!("{}{path}", edge.url())).header("Accept-Encoding", "identity");

@@ -1,4 +1,5 @@
-//! Who used a token from where, and how much: counted to the byte, whatever becomes of a request or of a program.
+//! Who used a token from where, and how much: counted to the byte, whatever becomes of a request or
+//! of a program.
 
 use std::time::{Duration, Instant};
 
@@ -250,7 +251,8 @@ async fn a_session_is_over_one_lease_after_its_last_request_and_the_next_is_anot
     assert!(asked.elapsed() >= LEASE, "over after {:?}", asked.elapsed());
     assert!(sessions[0]["ended_at"].is_string(), "{sessions:?}");
 
-    // The edge renews the lease now and then, so that it may outlive the session's idleness by a little.
+    // The edge renews the lease now and then, so that it may outlive the session's idleness by a
+    // little.
     let lease = lease_key(token.id.parse().expect("an id"), None);
     eventually!(stack.redis.command(&["EXISTS", &lease]).await.expect("an answer"), |exists| exists == "0");
     request().answer().await.expect(200);
@@ -260,7 +262,8 @@ async fn a_session_is_over_one_lease_after_its_last_request_and_the_next_is_anot
     stack.finish().await;
 }
 
-/// Requests of one device, one after the other by so many workers, until the edge is gone; when each was answered.
+/// Requests of one device, one after the other by so many workers, until the edge is gone; when
+/// each was answered.
 async fn asks_until_it_is_gone(stack: &Stack, token: &Token, path: &str, workers: usize) -> Vec<Instant> {
     let mut asking = JoinSet::new();
     for _ in 0..workers {
@@ -343,7 +346,8 @@ async fn reading_the_usage_stream_again_from_its_start_changes_nothing() {
     let end = format!("/admin/sessions/{}", ended[0]["id"].as_str().expect("an id"));
     admin.request(Method::DELETE, &end).answer().await.expect(200);
 
-    // With nobody reading, all that the edge tells stays there; stopping it makes it tell everything.
+    // With nobody reading, all that the edge tells stays there; stopping it makes it tell
+    // everything.
     stack.control.plane.stop().await.expect("a graceful stop");
     let mut bytes_out = 0;
     for (token, device) in [(&first, SECOND), (&second, FIRST), (&second, FIRST)] {

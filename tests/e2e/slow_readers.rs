@@ -1,4 +1,5 @@
-//! Clients that take their answers slowly, or not at all: who takes nothing is ended, and who goes on is not.
+//! Clients that take their answers slowly, or not at all: who takes nothing is ended, and who goes
+//! on is not.
 
 use std::{
     fs,

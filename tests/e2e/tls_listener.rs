@@ -1,4 +1,5 @@
-//! TLS at the edge itself: the certificate for the name, replaced while it is used, and who is sent to https.
+//! TLS at the edge itself: the certificate for the name, replaced while it is used, and who is sent
+//! to https.
 
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
 

@@ -1,4 +1,5 @@
-//! One request, followed: in a trace through both planes, Redis and Postgres, and in the logs by its id.
+//! One request, followed: in a trace through both planes, Redis and Postgres, and in the logs by
+//! its id.
 
 use std::fs;
 

@@ -1,4 +1,5 @@
-//! Every way in and every way on: TLS or not, HTTP/1.1 or HTTP/2, a certificate that is trusted or not.
+//! Every way in and every way on: TLS or not, HTTP/1.1 or HTTP/2, a certificate that is trusted or
+//! not.
 
 use std::fs;
 

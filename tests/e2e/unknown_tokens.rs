@@ -1,4 +1,5 @@
-//! Tokens that nobody sold: they are refused, they cost next to nothing, and none of them is remembered for longer than it is true.
+//! Tokens that nobody sold: they are refused, they cost next to nothing, and none of them is
+//! remembered for longer than it is true.
 
 use std::{
     collections::BTreeSet,
@@ -46,8 +47,8 @@ async fn looked_up(stack: &Stack, monitor: &Monitor, text: &str) -> usize {
     commands.iter().filter(|command| command.contains(&key) && command.contains("\"GET\"")).count()
 }
 
-/// Waits until the edges have heard of everything that became of the user's first token: each change makes them forget some of
-/// what they know.
+/// Waits until the edges have heard of everything that became of the user's first token: each
+/// change makes them forget some of what they know.
 async fn all_changes_are_heard(stack: &Stack, alice: &User, monitor: &Monitor) {
     // What an edge told comes back as a change once Postgres knows it.
     eventually!(alice.tokens().await, |tokens| tokens[0]["state"] == "active");
@@ -144,7 +145,8 @@ async fn a_token_published_after_it_was_refused_works_at_once_on_every_edge() {
     let token = alice.buys(24).await;
     let mut quickest = Duration::MAX;
     for _ in 0..5 {
-        // Nobody knows the text of a token before it is published, so it is one that was made up, and then sold.
+        // Nobody knows the text of a token before it is published, so it is one that was made up,
+        // and then sold.
         let text = Credential::generate().expose().to_owned();
         stack.secrets.remember("token", &text);
         let made_up = Token { text, ..token.clone() };

@@ -31,7 +31,8 @@ const CLIENTS: usize = 4;
 const DRAIN: Duration = Duration::from_secs(10);
 const DEVICE: &str = "one-device-for-all";
 
-/// A client that uses a connection until it is told that it ends, and asks for nothing twice: how many answers it got, all `200`.
+/// A client that uses a connection until it is told that it ends, and asks for nothing twice: how
+/// many answers it got, all `200`.
 struct Client {
     address: String,
     token: Token,
@@ -95,7 +96,8 @@ impl Client {
     }
 }
 
-/// Tells the socket that a process waits at from the one of the next: a file's number may be used again.
+/// Tells the socket that a process waits at from the one of the next: a file's number may be used
+/// again.
 fn waits_at(path: &Path) -> Option<(u64, i64, i64)> {
     fs::metadata(path).ok().map(|file| (file.ino(), file.mtime(), file.mtime_nsec()))
 }

@@ -1,4 +1,5 @@
-//! Several addresses of one Zenzefi: requests are shared out, what fails is left out and comes back, and nobody notices.
+//! Several addresses of one Zenzefi: requests are shared out, what fails is left out and comes
+//! back, and nobody notices.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 

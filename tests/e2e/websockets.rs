@@ -22,7 +22,8 @@ use tokio_tungstenite::{
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// A request to upgrade; ticks come once an hour unless the query says otherwise, so that echoes come alone.
+/// A request to upgrade; ticks come once an hour unless the query says otherwise, so that echoes
+/// come alone.
 fn upgrade(stack: &Stack, query: &str) -> Request {
     let address = format!("{}/ws/info?{query}", stack.edge().url().replace("http:", "ws:"));
     address.into_client_request().expect("an address")

@@ -1,4 +1,5 @@
-//! What must work in a browser that runs no scripts: signing in, opening an account, logging in, changing a profile.
+//! What must work in a browser that runs no scripts: signing in, opening an account, logging in,
+//! changing a profile.
 
 use testbed::{clients::browser::Browser, people::User, stack::Stack};
 
@@ -88,7 +89,8 @@ async fn an_account_is_opened_entered_changed_and_left_in_either_language() {
         for (field, text) in [("#email", email.as_str()), ("#username", "ab"), ("#password", &password)] {
             browser.types(field, text).await;
         }
-        // Without scripts the browser itself still checks fields; the program does where the browser does not.
+        // Without scripts the browser itself still checks fields; the program does where the
+        // browser does not.
         browser.runs("document.forms[document.forms.length - 1].noValidate = true", &[]).await;
         browser.clicks("main button").await;
         browser.shows("#username-fault", texts.short).await;

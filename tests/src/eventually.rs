@@ -9,8 +9,9 @@ use std::{
 pub const DEADLINE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Evaluates an expression, which may await, until the value satisfies the claim, and returns that value; panics with the last
-/// one after [`DEADLINE`], or after another `within` which the state may need by design.
+/// Evaluates an expression, which may await, until the value satisfies the claim, and returns that
+/// value; panics with the last one after [`DEADLINE`], or after another `within` which the state
+/// may need by design.
 ///
 /// ```ignore
 /// let answer = eventually!(edge.get("/").answer().await, |answer| answer.status == 401);

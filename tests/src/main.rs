@@ -61,7 +61,8 @@ enum Command {
         #[arg(long, env = "PROVE_LONG", value_parser = FalseyValueParser::new())]
         long: bool,
     },
-    /// Measure how fast the gateway is, beside others of its kind; print it and write bench/report.md in the build folder.
+    /// Measure how fast the gateway is, beside others of its kind; print it and write
+    /// bench/report.md in the build folder.
     Bench {
         /// What to measure; everything if nothing is named.
         #[arg(value_enum, env = "BENCH_ONLY", value_delimiter = ',')]

@@ -1,4 +1,5 @@
-//! `make run`: the whole gateway on this machine, in the foreground, its data kept from one run to the next.
+//! `make run`: the whole gateway on this machine, in the foreground, its data kept from one run to
+//! the next.
 
 mod folder;
 mod operator;
@@ -30,7 +31,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use folder::{RunFolder, Secrets};
 use operator::{Operator, SUPERUSER_EMAIL, first_token};
 
-/// Configuration of the programs that is taken over from the caller's environment, so that a developer can try it.
+/// Configuration of the programs that is taken over from the caller's environment, so that a
+/// developer can try it.
 const TAKEN_OVER: [&str; 14] = [
     "ACCESS_TOKEN_EXPIRE_MINUTES",
     "DEVICE_POLICY",

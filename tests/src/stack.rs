@@ -1,4 +1,5 @@
-//! The whole gateway, private to one test: Postgres, Redis, the stand-in, one control plane, one or more edges.
+//! The whole gateway, private to one test: Postgres, Redis, the stand-in, one control plane, one or
+//! more edges.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -106,7 +107,8 @@ impl Plan {
     }
 }
 
-/// A running gateway. End a test with [`Stack::finish`], which checks what must hold after any test.
+/// A running gateway. End a test with [`Stack::finish`], which checks what must hold after any
+/// test.
 #[derive(Debug)]
 pub struct Stack {
     pub control: Control,
@@ -164,8 +166,8 @@ impl Stack {
         self.announced.push(status);
     }
 
-    /// Waits until every edge may call an unknown token bad. Right after its start it cannot know yet, and answers `503`, which
-    /// this announces.
+    /// Waits until every edge may call an unknown token bad. Right after its start it cannot know
+    /// yet, and answers `503`, which this announces.
     pub async fn settle(&mut self) {
         self.announce(503);
         for edge in &self.edges {
@@ -208,8 +210,8 @@ impl Stack {
         Ok(Self { control, edges, edge_planes, standin, redis, link, database, secrets, announced, folder })
     }
 
-    /// Ends the test: everything published, both programs stopping gracefully, no panic, no unannounced `5xx` and no secret in
-    /// any log.
+    /// Ends the test: everything published, both programs stopping gracefully, no panic, no
+    /// unannounced `5xx` and no secret in any log.
     pub async fn finish(mut self) {
         if self.control.plane.process().ended().is_none() && self.redis.process().is_some() {
             eventually!(self.database.query("SELECT count(*) FROM outbox").await.expect("a count"), |left| left == "0");

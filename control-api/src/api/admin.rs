@@ -1,4 +1,5 @@
-//! `/admin`: what superusers see of and do to other people's accounts and tokens. No answer holds a token's text.
+//! `/admin`: what superusers see of and do to other people's accounts and tokens. No answer holds a
+//! token's text.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Rights as types: a handler that takes a [`CurrentUser`] or a [`Superuser`] cannot run without one.
+//! Rights as types: a handler that takes a [`CurrentUser`] or a [`Superuser`] cannot run without
+//! one.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Bodies of requests: JSON objects read field by field, so that one answer names everything that is wrong with them.
+//! Bodies of requests: JSON objects read field by field, so that one answer names everything that
+//! is wrong with them.
 
 use poem::{FromRequest, Request, RequestBody, Result};
 use poem_openapi::{

@@ -1,5 +1,5 @@
-//! Refusals as `application/problem+json` (RFC 9457): the one place where a fact of the domain becomes a status and a
-//! sentence.
+//! Refusals as `application/problem+json` (RFC 9457): the one place where a fact of the domain
+//! becomes a status and a sentence.
 
 use std::{fmt::Display, time::Duration};
 
@@ -277,7 +277,8 @@ pub fn respond(error: poem::Error) -> Response {
         return error.into_response();
     }
     let parameter = |name: &str, reason: &str| {
-        // Our own scalars say what is wrong after the last colon, and never what was sent; poem puts the names of types around it.
+        // Our own scalars say what is wrong after the last colon, and never what was sent; poem
+        // puts the names of types around it.
         let missing = if reason.ends_with("expects an input value.") { "is required" } else { "is not valid" };
         let message = reason.rsplit_once(": ").map_or(missing, |(_, message)| message);
         let message = message.split_once(" (occurred while parsing ").map_or(message, |(message, _)| message);

@@ -1,5 +1,5 @@
-//! The page on which a payment of the mock provider is paid or canceled, for development. What is pressed there goes the way of every
-//! notice: signed, read and verified.
+//! The page on which a payment of the mock provider is paid or canceled, for development. What is
+//! pressed there goes the way of every notice: signed, read and verified.
 
 use std::sync::Arc;
 

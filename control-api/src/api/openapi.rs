@@ -59,7 +59,8 @@ fn keep_possible_responses(operation: &mut Value) {
     let particular = particular.map_or(&[][..], |(_, statuses)| statuses);
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     responses.retain(|status, _| match status.as_str() {
-        // The layer around all operations looks at addresses, headers and a body whatever the operation wants of them.
+        // The layer around all operations looks at addresses, headers and a body whatever the
+        // operation wants of them.
         "400" | "403" | "408" | "413" => true,
         "401" | "429" if guarded => true,
         "415" => has_body,

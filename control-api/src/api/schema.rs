@@ -1,4 +1,5 @@
-//! How the API's document describes the values of [`input`](crate::input), and how poem reads and writes them.
+//! How the API's document describes the values of [`input`](crate::input), and how poem reads and
+//! writes them.
 
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},

@@ -1,4 +1,5 @@
-//! Sessions: who uses tokens from where, and how much. Superusers see everyone's and can end one; people see their own.
+//! Sessions: who uses tokens from where, and how much. Superusers see everyone's and can end one;
+//! people see their own.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! What the program is told from outside: options and environment in, one checked [`Config`] out.
 //!
-//! Options hold text as it was given and [`ServeOptions::check`] reads it, so that a wrong value is named by its option and
-//! never repeated: it may be a secret. Nothing else reads the environment.
+//! Options hold text as it was given and [`ServeOptions::check`] reads it, so that a wrong value is
+//! named by its option and never repeated: it may be a secret. Nothing else reads the environment.
 
 mod hour;
 mod payments;
@@ -26,8 +26,8 @@ pub use value::{ConfigError, Secret};
 use prices::Prices;
 use value::wrong;
 
-/// The password for `user create` and `user set-password`, where the environment has one. It is no option, for the arguments
-/// of a process can be seen by others on the machine.
+/// The password for `user create` and `user set-password`, where the environment has one. It is no
+/// option, for the arguments of a process can be seen by others on the machine.
 pub fn user_password() -> Option<Secret> {
     std::env::var("USER_PASSWORD").ok().map(Secret::new)
 }
@@ -48,7 +48,8 @@ pub struct CommonOptions {
     /// Which log lines are written: a level, or a tracing filter such as info,edge_proxy=debug
     #[arg(long, env = "LOG_LEVEL", global = true, default_value = "info")]
     pub log_level: String,
-    /// Development: PUBLIC_ORIGIN may be missing, the edge then serves any Host, and `migrate fresh` asks nothing
+    /// Development: PUBLIC_ORIGIN may be missing, the edge then serves any Host, and `migrate
+    /// fresh` asks nothing
     #[arg(long, env = "DEBUG", global = true, default_value = "false", num_args = 0..=1, default_missing_value = "true",
         value_parser = BoolishValueParser::new())]
     pub debug: bool,
@@ -107,7 +108,8 @@ fn seconds(option: &'static str, given: u64, sold: u64, debug: bool) -> Result<D
 pub struct ServeOptions {
     #[command(flatten)]
     pub database: DatabaseOptions,
-    /// Redis, which both programs share: redis://[user:password@]host:port[/database], or redis-sentinel://host:port?sentinelServiceName=name
+    /// Redis, which both programs share: redis://[user:password@]host:port[/database], or
+    /// redis-sentinel://host:port?sentinelServiceName=name
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     redis_url: Option<Secret>,
     #[command(flatten)]
@@ -116,12 +118,14 @@ pub struct ServeOptions {
     #[arg(long, env = "ALLOW_EVICTION", default_value = "false", num_args = 0..=1, default_missing_value = "true",
         value_parser = BoolishValueParser::new())]
     allow_eviction: bool,
-    /// Seconds that a device holds a token after its last request, for both programs; other values only with DEBUG
+    /// Seconds that a device holds a token after its last request, for both programs; other values
+    /// only with DEBUG
     #[arg(long, env = "LEASE_SECONDS", default_value_t = LEASE_SECONDS)]
     lease_seconds: u64,
     #[command(flatten)]
     token: TokenOptions,
-    /// Seconds without refunds once Redis was filled anew, for edges to tell what it lost; other values only with DEBUG
+    /// Seconds without refunds once Redis was filled anew, for edges to tell what it lost; other
+    /// values only with DEBUG
     #[arg(long, env = "REFUND_HOLD_SECONDS", default_value_t = REFUND_HOLD_SECONDS)]
     refund_hold_seconds: u64,
     /// Signs logins: at least 32 random bytes, the same for every replica
@@ -133,10 +137,12 @@ pub struct ServeOptions {
     /// Where /metrics, /livez and /readyz listen; keep it private
     #[arg(long, env = "CONTROL_OPS_LISTEN", default_value = "127.0.0.1:9001")]
     control_ops_listen: SocketAddr,
-    /// The origin under which people reach CONTROL_LISTEN, for links to it [default: http:// and CONTROL_LISTEN]
+    /// The origin under which people reach CONTROL_LISTEN, for links to it [default: http:// and
+    /// CONTROL_LISTEN]
     #[arg(long, env = "CONTROL_ORIGIN")]
     control_origin: Option<String>,
-    /// The edge's origins as people see them, comma-separated: links name the first, another Host is 421. Required unless DEBUG
+    /// The edge's origins as people see them, comma-separated: links name the first, another Host
+    /// is 421. Required unless DEBUG
     #[arg(long, env = "PUBLIC_ORIGIN", value_delimiter = ',')]
     public_origin: Vec<String>,
     /// How many minutes a login lasts
@@ -150,19 +156,22 @@ pub struct ServeOptions {
         default_value = "http://localhost:61000,https://localhost:61000,http://127.0.0.1:61000,https://127.0.0.1:61000"
     )]
     cors_origins: Vec<String>,
-    /// Proxies before this program, for control-api the edges among them, whose X-Forwarded-For counts: addresses or networks, comma-separated
+    /// Proxies before this program, for control-api the edges among them, whose X-Forwarded-For
+    /// counts: addresses or networks, comma-separated
     #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
     trusted_proxies: Vec<String>,
     /// Allowed client addresses or networks (CIDR), comma-separated. Empty: allow all
     #[arg(long, env = "ALLOWED_ADDRESSES", value_delimiter = ',')]
     allowed_addresses: Vec<String>,
-    /// Blocked client addresses or networks; takes precedence over ALLOWED_ADDRESSES, comma-separated
+    /// Blocked client addresses or networks; takes precedence over ALLOWED_ADDRESSES,
+    /// comma-separated
     #[arg(long, env = "DENIED_ADDRESSES", value_delimiter = ',')]
     denied_addresses: Vec<String>,
     /// How many logins may fail from one address in an hour; 0 for no limit
     #[arg(long, env = "LOGIN_FAILURES_PER_HOUR", default_value = "30")]
     login_failures_per_hour: u32,
-    /// How many accounts may be opened from one address in an hour, after 10 at once; 0 for no limit
+    /// How many accounts may be opened from one address in an hour, after 10 at once; 0 for no
+    /// limit
     #[arg(long, env = "REGISTRATIONS_PER_HOUR", default_value = "5", value_parser = clap::value_parser!(u32).range(..=MOST_TIMES))]
     registrations_per_hour: u32,
     /// How many calls a user may make a minute; 0 for no limit
@@ -223,12 +232,14 @@ pub struct Config {
     pub jwt_lifetime: Duration,
     pub prices: Prices,
     pub payments: Payments,
-    /// Where who has paid may be sent: every origin of ours, and those whose pages may call the API.
+    /// Where who has paid may be sent: every origin of ours, and those whose pages may call the
+    /// API.
     pub return_origins: Vec<String>,
 }
 
 impl Config {
-    /// Whether people reach the console and Zenzefi by one host name, other than on the machine itself.
+    /// Whether people reach the console and Zenzefi by one host name, other than on the machine
+    /// itself.
     pub fn shares_host(&self) -> bool {
         let host = |origin: &str| Url::parse(origin).ok()?.host_str().map(str::to_owned);
         let (control, public) = (host(&self.control_origin), host(&self.public_origin));

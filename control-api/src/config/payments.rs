@@ -9,11 +9,13 @@ use url::Url;
 
 use super::value::{ConfigError, Secret, wrong};
 
-/// Where YooKassa says that its notices come from (<https://yookassa.ru/developers/using-api/webhooks>).
+/// Where YooKassa says that its notices come from
+/// (<https://yookassa.ru/developers/using-api/webhooks>).
 const YOOKASSA_SENDERS: &str =
     "185.71.76.0/27,185.71.77.0/27,77.75.153.0/25,77.75.154.128/25,77.75.156.11,77.75.156.35,2a02:5180::/32";
 const WEBHOOK_SECRET_BYTES: usize = 32;
-/// How many roubles a credit may be; with the most credits that are sold at once it is an amount of ten digits.
+/// How many roubles a credit may be; with the most credits that are sold at once it is an amount of
+/// ten digits.
 const RATE_MAX: u32 = 1_000;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -26,13 +28,15 @@ enum ProviderName {
 /// What `serve` and `check-config` take about payments.
 #[derive(Args, Debug)]
 pub struct PaymentOptions {
-    /// Who takes payments for credits: nobody, a mock-up for development (only with DEBUG), or YooKassa
+    /// Who takes payments for credits: nobody, a mock-up for development (only with DEBUG), or
+    /// YooKassa
     #[arg(long, env = "PAYMENT_PROVIDER", default_value = "none")]
     payment_provider: ProviderName,
     /// Signs the notices of PAYMENT_PROVIDER=mock: at least 32 bytes
     #[arg(long, env = "PAYMENT_WEBHOOK_SECRET", hide_env_values = true)]
     payment_webhook_secret: Option<Secret>,
-    /// How many minutes a payment may take before it counts as expired, if the provider then says that it will not be paid
+    /// How many minutes a payment may take before it counts as expired, if the provider then says
+    /// that it will not be paid
     #[arg(long, env = "PAYMENT_EXPIRE_MINUTES", default_value = "60", value_parser = clap::value_parser!(u16).range(5..=1380))]
     payment_expire_minutes: u16,
     /// How many roubles a ZNC costs

@@ -34,7 +34,8 @@ impl Prices {
         Some(self.0[position])
     }
 
-    /// What so many tokens of so many hours cost at once; `None` if they are none or such hours are not sold.
+    /// What so many tokens of so many hours cost at once; `None` if they are none or such hours are
+    /// not sold.
     pub fn of_bundle(&self, token_count: usize, duration_hours: i64, discount_percent: Decimal) -> Option<BundlePrice> {
         let count = Decimal::from(token_count);
         let base = self.of(duration_hours)? * count;
@@ -49,8 +50,8 @@ pub fn to_cents(amount: Decimal) -> Decimal {
     amount.round_dp_with_strategy(2, RoundingStrategy::MidpointNearestEven)
 }
 
-/// Shares an amount of whole cents out among so many, so that the shares sum to it exactly and differ by a cent at most: the first
-/// ones get the cents that are left over.
+/// Shares an amount of whole cents out among so many, so that the shares sum to it exactly and
+/// differ by a cent at most: the first ones get the cents that are left over.
 pub fn shares(amount: Decimal, among: usize) -> Vec<Decimal> {
     let cents = amount * Decimal::ONE_HUNDRED;
     let count = Decimal::from(among);

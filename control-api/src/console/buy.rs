@@ -1,4 +1,5 @@
-//! Buying access: choosing hours or a bundle, seeing what it costs, and getting the tokens' texts, once.
+//! Buying access: choosing hours or a bundle, seeing what it costs, and getting the tokens' texts,
+//! once.
 
 use askama::Template;
 use rust_decimal::Decimal;
@@ -177,7 +178,8 @@ impl Item {
     }
 }
 
-/// Says what a purchase costs before it is made. The form names the purchase, so that it is made once however often it is sent.
+/// Says what a purchase costs before it is made. The form names the purchase, so that it is made
+/// once however often it is sent.
 pub async fn confirm(member: Member) -> Answer {
     let (item, price) = Item::read(&member.app, &member.query).await?;
     let key = Uuid::new_v4().to_string();
@@ -257,7 +259,8 @@ pub async fn buy(member: Member) -> Answer {
     };
     let bought = match bought {
         Ok(bought) => bought,
-        // Postgres may have gone with its yes on the way: the same form finds out, and buys only if nothing was bought.
+        // Postgres may have gone with its yes on the way: the same form finds out, and buys only if
+        // nothing was bought.
         Err(error @ domain::Error::Database(_)) => {
             let page = purchase_page(&member, item, price, key, to, true);
             return Ok(response::page_of(status::of(&error), &page));

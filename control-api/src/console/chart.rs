@@ -2,7 +2,8 @@
 
 use askama::{Template, filters::HtmlSafe};
 
-/// How wide a bar's place is and how high the tallest bar, in the drawing's own units; the page stretches it to fit.
+/// How wide a bar's place is and how high the tallest bar, in the drawing's own units; the page
+/// stretches it to fit.
 const PLACE: usize = 10;
 const BAR: usize = 8;
 const HEIGHT: u64 = 100;

@@ -1,5 +1,5 @@
-//! What pages are put together from: times, badges, names with their links, pages of a list, the question
-//! before something dangerous.
+//! What pages are put together from: times, badges, names with their links, pages of a list, the
+//! question before something dangerous.
 
 use std::fmt;
 
@@ -98,7 +98,8 @@ impl Slice {
     }
 }
 
-/// Which lines of how many a page shows, and the ways to those before and after, with what the list is filtered by.
+/// Which lines of how many a page shows, and the ways to those before and after, with what the list
+/// is filtered by.
 #[derive(Clone, Template)]
 #[template(path = "console/pager.html")]
 pub struct Pager {

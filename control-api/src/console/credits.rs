@@ -138,7 +138,8 @@ pub async fn file(member: Member) -> Answer {
     response::download("transactions.csv", "text/csv; charset=utf-8", csv.into_text())
 }
 
-/// Leads on to where a payment is made. A form may lead nowhere but here and to the edge, so that a page leads on.
+/// Leads on to where a payment is made. A form may lead nowhere but here and to the edge, so that a
+/// page leads on.
 #[derive(Template)]
 #[template(path = "console/to_payment.html")]
 struct ToPaymentPage {
@@ -178,7 +179,8 @@ pub async fn top_up(member: Member) -> Answer {
     }
 }
 
-/// Where who has paid comes back to: the form's own key tells which payment it was. What is too long to be led back to is left out.
+/// Where who has paid comes back to: the form's own key tells which payment it was. What is too
+/// long to be led back to is left out.
 fn return_url(origin: &str, key: &str, next: &str) -> String {
     let returned = format!("{origin}/console/credits/returned?order={key}");
     let next: String = url::form_urlencoded::byte_serialize(own_path(next).as_bytes()).collect();

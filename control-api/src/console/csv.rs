@@ -5,7 +5,8 @@
 pub struct Csv(String);
 
 impl Csv {
-    /// Begins with the names of the columns. The mark at the start tells spreadsheets that it is UTF-8.
+    /// Begins with the names of the columns. The mark at the start tells spreadsheets that it is
+    /// UTF-8.
     pub fn new(columns: &[&str]) -> Self {
         let mut csv = Self("\u{feff}".to_owned());
         csv.line(columns.iter().map(|&column| column.to_owned()));
@@ -24,8 +25,8 @@ impl Csv {
     }
 }
 
-/// A value in quotes. What a spreadsheet would take for a formula is marked as text, a number is none. Some spreadsheets begin a cell
-/// where no comma stands, as at a semicolon.
+/// A value in quotes. What a spreadsheet would take for a formula is marked as text, a number is
+/// none. Some spreadsheets begin a cell where no comma stands, as at a semicolon.
 fn quoted(value: &str) -> String {
     let is_number = value.parse::<f64>().is_ok();
     let (mut text, mut begins) = ("\"".to_owned(), true);

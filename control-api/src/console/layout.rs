@@ -1,4 +1,5 @@
-//! What every page of the console has around its own: whose it is, where it stands, what was just done.
+//! What every page of the console has around its own: whose it is, where it stands, what was just
+//! done.
 
 use std::sync::Arc;
 
@@ -70,7 +71,8 @@ pub struct Frame {
     pub here: Here,
     /// The path and query of the page, for coming back to it in another language.
     pub address: String,
-    /// Whether the page is there again at its address: what answers a form is not, and may show what is shown once.
+    /// Whether the page is there again at its address: what answers a form is not, and may show
+    /// what is shown once.
     pub stays: bool,
     /// What was just done, in a sentence.
     pub done: Option<&'static str>,

@@ -1,9 +1,9 @@
-//! The web console: the portal of those who buy, and the console of those who administer. Rendered here, by the same rules as the API;
-//! its scripts only make it quicker to use.
+//! The web console: the portal of those who buy, and the console of those who administer. Rendered
+//! here, by the same rules as the API; its scripts only make it quicker to use.
 //!
-//! It is never on the origin that shows the upstream, but a browser takes the two for one site where they share a host name or a
-//! domain. So its cookie alone proves nothing: what changes anything must come from its own pages, and nothing of it is told to
-//! another origin.
+//! It is never on the origin that shows the upstream, but a browser takes the two for one site
+//! where they share a host name or a domain. So its cookie alone proves nothing: what changes
+//! anything must come from its own pages, and nothing of it is told to another origin.
 
 mod account;
 mod admin;

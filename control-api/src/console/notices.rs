@@ -2,7 +2,8 @@
 
 use shared::web::language::Language;
 
-/// What was just done, by its name in the address of the page that says so. Other names say nothing.
+/// What was just done, by its name in the address of the page that says so. Other names say
+/// nothing.
 pub fn done(lang: Language, name: &str) -> Option<&'static str> {
     let (english, russian) = match name {
         "welcome" => ("Welcome! Your account is ready.", "Добро пожаловать! Учётная запись создана."),

@@ -1,5 +1,6 @@
-//! The page behind a one-time link, on which a person sets a password. Opening it uses nothing up, because mail scanners open links
-//! too; sending its form does. The code stands in the query, which no log line holds.
+//! The page behind a one-time link, on which a person sets a password. Opening it uses nothing up,
+//! because mail scanners open links too; sending its form does. The code stands in the query, which
+//! no log line holds.
 
 use askama::Template;
 use chrono::Utc;

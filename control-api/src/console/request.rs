@@ -1,5 +1,6 @@
-//! One request to the console: who it is from, what it asks, and whether a page of ours sent it. Rights are types, as in the API: a
-//! handler that takes a [`Member`] or an [`Admin`] cannot run without one.
+//! One request to the console: who it is from, what it asks, and whether a page of ours sent it.
+//! Rights are types, as in the API: a handler that takes a [`Member`] or an [`Admin`] cannot run
+//! without one.
 
 use std::{future::Future, ops::Deref, sync::Arc};
 
@@ -170,7 +171,8 @@ pub async fn nowhere(_: Visit) -> Answer {
 
 fn ask_to_log_in(visit: &Visit) -> Answer {
     if visit.wants_piece {
-        // The page that asked is of a login that has ended: it is loaded anew, and asks for another.
+        // The page that asked is of a login that has ended: it is loaded anew, and asks for
+        // another.
         return Ok(Response::builder().status(StatusCode::OK).header("HX-Refresh", "true").finish());
     }
     // A form is gone by now; whoever has logged in finds the page that had it.
@@ -231,7 +233,8 @@ where
         return finish(Trouble::Foreign.into_response(frame), &app);
     }
     if !is_form && jwt.is_none() && fetched(headers, "sec-fetch-site") == Some("cross-site") {
-        // The cookie stays at home when another site leads here; it comes along once a page of ours leads on.
+        // The cookie stays at home when another site leads here; it comes along once a page of ours
+        // leads on.
         return finish(response::page_of(StatusCode::OK, &OnwardPage { lang, frame }), &app);
     }
     if is_form {
@@ -291,8 +294,8 @@ async fn recognise(app: &App, jwt: Option<&str>, origin: Origin) -> Result<Optio
     }
 }
 
-/// The same login for longer, if half of its time is over and the person came back within [`LONGEST`] of their password. Its id
-/// stays, so that logging out ends every copy.
+/// The same login for longer, if half of its time is over and the person came back within
+/// [`LONGEST`] of their password. Its id stays, so that logging out ends every copy.
 fn renewed(app: &App, session: &Session, claims: Claims, now: DateTime<Utc>) -> Option<HeaderValue> {
     let half = TimeDelta::from_std(app.keys.lifetime() / 2).unwrap_or(TimeDelta::MAX);
     let since = DateTime::from_timestamp(claims.auth_time?, 0)?;
@@ -323,9 +326,10 @@ fn cookie_line(app: &App, value: &str, max_age: u64) -> HeaderValue {
     line
 }
 
-/// The lines that make a browser forget what goes for a login on the way to this path alone. Over http a script of another port of this host
-/// can set such a cookie beside ours, which it cannot change; of two that differ none is taken, for the longer path comes first. Over https
-/// there is none, by the name of ours.
+/// The lines that make a browser forget what goes for a login on the way to this path alone. Over
+/// http a script of another port of this host can set such a cookie beside ours, which it cannot
+/// change; of two that differ none is taken, for the longer path comes first. Over https there is
+/// none, by the name of ours.
 fn no_planted_cookies(path: &str) -> impl Iterator<Item = HeaderValue> {
     let above = path.match_indices('/').flat_map(|(at, _)| [&path[..at], &path[..=at]]);
     let paths = above.chain([path]).filter(|path| path.len() > 1 && !path.contains(';')).take(MOST_PATHS);
@@ -374,7 +378,8 @@ fn came_from(headers: &HeaderMap, app: &App) -> Option<String> {
     is_ours.then(|| format!("{}{query}", referer.path()))
 }
 
-/// Whether a page of another origin asks for something other than to be left for it: by a script, in a frame, as an image.
+/// Whether a page of another origin asks for something other than to be left for it: by a script,
+/// in a frame, as an image.
 fn is_asked_by_others(headers: &HeaderMap) -> bool {
     let is_other = matches!(fetched(headers, "sec-fetch-site"), Some("cross-site" | "same-site"));
     let navigates = fetched(headers, "sec-fetch-mode").is_none_or(|mode| mode == "navigate");

@@ -1,4 +1,5 @@
-//! What the console answers: pages, pieces of pages, redirects, files; and why it does not do what was asked.
+//! What the console answers: pages, pieces of pages, redirects, files; and why it does not do what
+//! was asked.
 
 use askama::Template;
 use poem::{

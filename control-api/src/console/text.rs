@@ -1,4 +1,5 @@
-//! What the console says in words, in both languages: refusals of the domain, faults of a field, states, amounts.
+//! What the console says in words, in both languages: refusals of the domain, faults of a field,
+//! states, amounts.
 
 use rust_decimal::Decimal;
 use shared::{
@@ -196,7 +197,8 @@ pub fn scope(lang: Language, scope: &str) -> &'static str {
     }
 }
 
-/// What program an agent names, in short: `Chrome, Windows`; its beginning where it is none that people know.
+/// What program an agent names, in short: `Chrome, Windows`; its beginning where it is none that
+/// people know.
 pub fn agent(text: &str) -> String {
     // Each later one also names those before it.
     let programs = [
@@ -234,7 +236,8 @@ pub fn transaction(lang: Language, kind: &str) -> &'static str {
     }
 }
 
-/// What a line of the ledger says. The ledger's own words are English, those of people stay as they are.
+/// What a line of the ledger says. The ledger's own words are English, those of people stay as they
+/// are.
 pub fn description(lang: Language, text: &str) -> String {
     let known = [
         ("Token purchase: ", "Покупка токена: "),

@@ -14,7 +14,8 @@ pub fn is_below_root(path: &str) -> bool {
     path.strip_prefix(ROOT).is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
-/// Where somebody goes on who opens a path that only takes a form, as by logging in anew or reloading: to the page above, which has that form.
+/// Where somebody goes on who opens a path that only takes a form, as by logging in anew or
+/// reloading: to the page above, which has that form.
 pub fn above(path: &str) -> Option<&str> {
     path.rsplit_once('/').map(|(above, _)| above).filter(|above| is_below_root(above))
 }

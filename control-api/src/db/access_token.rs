@@ -42,7 +42,8 @@ pub struct Model {
     pub cut_code: Option<i32>,
     /// Whom it met; `None` for every device.
     pub cut_device: Option<String>,
-    /// From where alone it may be used; from everywhere, if empty. Absent in what was kept before there were lists.
+    /// From where alone it may be used; from everywhere, if empty. Absent in what was kept before
+    /// there were lists.
     #[serde(default)]
     pub allowed_networks: Vec<String>,
     /// From where it may not be used, even if that is allowed.
@@ -90,7 +91,8 @@ impl Owned {
     }
 }
 
-/// What an edge must know of a token. Nothing else is read where there may be a million, and none of it by its column's name.
+/// What an edge must know of a token. Nothing else is read where there may be a million, and none
+/// of it by its column's name.
 #[derive(Clone, Debug)]
 pub struct Publishable {
     pub id: Uuid,
@@ -165,7 +167,8 @@ const PUBLISHED: &str =
                 'token', jsonb_build_object('allowed', t.allowed_networks, 'denied', t.denied_networks)) END
     FROM access_tokens t JOIN users u ON u.id = t.user_id";
 
-/// The last condition follows from the one before where an hour is one or less, and there is an index for it.
+/// The last condition follows from the one before where an hour is one or less, and there is an
+/// index for it.
 const LISTED: &str = "($1::uuid IS NULL OR t.user_id = $1) AND ($2::timestamptz IS NULL
     OR t.revoked_at IS NULL
         AND (t.activated_at IS NULL OR t.activated_at + t.duration_hours * make_interval(secs => $3) > $2)
@@ -215,8 +218,9 @@ pub async fn list(
     Ok((items, total))
 }
 
-/// What Redis must know of the tokens `t`: those that still work or may work again, and those that ended a tombstone's time ago
-/// at most. Parameters: the seconds of an hour ($1) and of a tombstone ($2).
+/// What Redis must know of the tokens `t`: those that still work or may work again, and those that
+/// ended a tombstone's time ago at most. Parameters: the seconds of an hour ($1) and of a tombstone
+/// ($2).
 pub const PUBLISHABLE: &str = "(t.revoked_at IS NULL OR t.revoked_at > now() - make_interval(secs => $2))
     AND (t.activated_at IS NULL
         OR t.activated_at + t.duration_hours * make_interval(secs => $1) > now() - make_interval(secs => $2))";
@@ -258,7 +262,8 @@ pub async fn list_unsettled(db: &impl Connection, before: DateTime<Utc>, limit: 
     rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }
 
-/// Keeps these tokens, in the order of their ids, from being locked by others until the transaction ends; those that exist.
+/// Keeps these tokens, in the order of their ids, from being locked by others until the transaction
+/// ends; those that exist.
 pub async fn keep(tx: &Tx, ids: &[Uuid]) -> Result<Vec<Uuid>, Error> {
     let query = "SELECT id FROM access_tokens WHERE id = ANY($1) ORDER BY id FOR KEY SHARE";
     let rows = tx.query_all_raw(sql(query, [ids.to_vec().into()])).await?;
@@ -302,7 +307,8 @@ pub async fn extend(tx: &Tx, id: Uuid, duration_hours: i32, cost: Decimal) -> Re
     returned(by(tx, query, [id.into(), duration_hours.into(), cost.into()]).await)
 }
 
-/// Starts a new generation of credentials, whose text begins so; those of older generations open nothing any more.
+/// Starts a new generation of credentials, whose text begins so; those of older generations open
+/// nothing any more.
 pub async fn rotate(tx: &Tx, id: Uuid, token_prefix: &str) -> Result<Model, Error> {
     let query = "UPDATE access_tokens
         SET credential_gen = credential_gen + 1, token_prefix = $2, version = version + 1
@@ -339,8 +345,8 @@ pub async fn clear_refund_request(tx: &Tx, id: Uuid) -> Result<Option<Model>, Er
     by(tx, query, [id.into()]).await
 }
 
-/// Records an activation if it is the earliest one told, and ends a request for a refund with it; `None` if it changes
-/// nothing. What others get for it is due from then.
+/// Records an activation if it is the earliest one told, and ends a request for a refund with it;
+/// `None` if it changes nothing. What others get for it is due from then.
 pub async fn record_activation(tx: &Tx, id: Uuid, at: DateTime<Utc>) -> Result<Option<Model>, Error> {
     let query = "UPDATE access_tokens SET activated_at = $2, refund_requested_at = NULL, version = version + 1
         WHERE id = $1 AND (activated_at IS NULL OR activated_at > $2) RETURNING *";
@@ -351,8 +357,8 @@ pub async fn record_activation(tx: &Tx, id: Uuid, at: DateTime<Utc>) -> Result<O
     Ok(recorded)
 }
 
-/// Makes every token of a user that has not ended be published anew, because the user's own state changed. They are locked in
-/// the order of their ids, as everywhere that several are.
+/// Makes every token of a user that has not ended be published anew, because the user's own state
+/// changed. They are locked in the order of their ids, as everywhere that several are.
 pub async fn touch_of_user(tx: &Tx, hour: TokenHour, user_id: Uuid) -> Result<Vec<Uuid>, Error> {
     let lock = "SELECT id FROM access_tokens WHERE user_id = $1 AND revoked_at IS NULL
             AND (activated_at IS NULL OR activated_at + duration_hours * make_interval(secs => $2) > now())

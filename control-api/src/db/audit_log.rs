@@ -114,7 +114,8 @@ pub async fn list_after(
     Line::find_by_statement(sql(&query, values)).all(db).await
 }
 
-/// The last lines of what a user did, and of what was done to the account by others, by one of these actions.
+/// The last lines of what a user did, and of what was done to the account by others, by one of
+/// these actions.
 pub async fn list_about_user(
     db: &impl Connection,
     user_id: Uuid,

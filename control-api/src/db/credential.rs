@@ -30,7 +30,8 @@ pub struct Publishable {
     pub ended_at: Option<DateTime<Utc>>,
 }
 
-/// Every credential of these tokens in the order of the tokens' ids, ended ones too, because Redis must forget them.
+/// Every credential of these tokens in the order of the tokens' ids, ended ones too, because Redis
+/// must forget them.
 pub async fn list_of_tokens(db: &impl Connection, token_ids: &[Uuid]) -> Result<Vec<Publishable>, Error> {
     let query = "SELECT token_id, digest, gen, ended_at FROM credentials WHERE token_id = ANY($1) ORDER BY token_id";
     let read = |row: &QueryResult| {
@@ -101,7 +102,8 @@ pub async fn end_surplus_browsers(tx: &Tx, token_id: Uuid) -> Result<(), Error> 
     tx.execute_raw(sql(query, [token_id.into(), BROWSERS_KEPT.into()])).await.map(drop)
 }
 
-/// Ends browser credentials that were drawn in that time and that no browser took; the tokens that they belong to.
+/// Ends browser credentials that were drawn in that time and that no browser took; the tokens that
+/// they belong to.
 pub async fn end_unredeemed(
     tx: &Tx,
     drawn_from: DateTime<Utc>,

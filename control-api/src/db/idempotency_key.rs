@@ -1,4 +1,5 @@
-//! The tables `idempotency_keys` and `sealed_texts`: what was answered to calls that may be repeated.
+//! The tables `idempotency_keys` and `sealed_texts`: what was answered to calls that may be
+//! repeated.
 
 use chrono::{DateTime, Utc};
 use sea_orm::FromQueryResult;

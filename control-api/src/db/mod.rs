@@ -1,7 +1,7 @@
 //! Postgres: one file a table, with its entity and its queries.
 //!
-//! Reads take any connection; writes take a transaction, and only the rules and the background tasks begin one, so that no
-//! endpoint can change anything past the rules.
+//! Reads take any connection; writes take a transaction, and only the rules and the background
+//! tasks begin one, so that no endpoint can change anything past the rules.
 
 pub mod access_token;
 pub mod audit_log;
@@ -32,8 +32,9 @@ pub use sea_orm::{
     ConnectionTrait as Connection, DatabaseConnection as Pool, DatabaseTransaction as Tx, DbErr as Error,
 };
 
-/// Statements that hang are ended by the server, so that a lost client never keeps a lock. One statement may take so long
-/// when it waits for a lock or works, and a transaction may idle so long, which covers a delivery to a Redis that is slow.
+/// Statements that hang are ended by the server, so that a lost client never keeps a lock. One
+/// statement may take so long when it waits for a lock or works, and a transaction may idle so
+/// long, which covers a delivery to a Redis that is slow.
 const SESSION_LIMITS: [(&str, &str); 3] =
     [("statement_timeout", "15s"), ("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "30s")];
 
@@ -42,7 +43,8 @@ const COUNTED: u64 = 10_000;
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection idle for so long is tried before it is used; trying each time would double every short query.
+/// A connection idle for so long is tried before it is used; trying each time would double every
+/// short query.
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
 
 /// Opens a pool. It connects when first used, so that the program starts while Postgres is away.
@@ -119,12 +121,14 @@ fn sql<const N: usize>(text: &str, values: [Value; N]) -> Statement {
     Statement::from_sql_and_values(DatabaseBackend::Postgres, text, values)
 }
 
-/// How many rows a list has, from its table and conditions: counted up to [`COUNTED`], so that no page costs more as tables grow.
+/// How many rows a list has, from its table and conditions: counted up to [`COUNTED`], so that no
+/// page costs more as tables grow.
 async fn count_listed<const N: usize>(db: &impl Connection, listed: &str, values: [Value; N]) -> Result<u64, Error> {
     count_up_to(db, COUNTED, listed, values).await
 }
 
-/// How many rows there are, from their table and conditions, of which no more than `most` are looked for.
+/// How many rows there are, from their table and conditions, of which no more than `most` are
+/// looked for.
 async fn count_up_to<const N: usize>(
     db: &impl Connection,
     most: u64,
@@ -151,8 +155,8 @@ fn as_bigint(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Whether the failure lies with the connection or with the moment, so that another try may do better: Postgres is away,
-/// shutting down, or gave up waiting for a lock.
+/// Whether the failure lies with the connection or with the moment, so that another try may do
+/// better: Postgres is away, shutting down, or gave up waiting for a lock.
 pub fn is_passing(error: &Error) -> bool {
     let runtime = match error {
         Error::ConnectionAcquire(_) | Error::Conn(_) => return true,
@@ -161,7 +165,8 @@ pub fn is_passing(error: &Error) -> bool {
     };
     let sea_orm::RuntimeErr::SqlxError(error) = runtime else { return false };
     match error.as_database_error().and_then(|error| error.code()) {
-        // Classes: connection, resources, operator intervention; then deadlock, serialization, lock not available.
+        // Classes: connection, resources, operator intervention; then deadlock, serialization, lock
+        // not available.
         Some(code) => {
             ["08", "53", "57"].iter().any(|class| code.starts_with(class))
                 || ["40P01", "40001", "55P03"].contains(&code.as_ref())

@@ -24,15 +24,16 @@ pub async fn insert(tx: &Tx, token_ids: &[Uuid], traceparent: Option<String>) ->
     tx.execute_raw(sql(query, [token_ids.to_vec().into(), traceparent.into()])).await.map(drop)
 }
 
-/// Takes the oldest rows that no other relay holds. The pick stands in a materialised expression, for without it the
-/// planner may run it again and lock more than the limit.
+/// Takes the oldest rows that no other relay holds. The pick stands in a materialised expression,
+/// for without it the planner may run it again and lock more than the limit.
 pub async fn take(tx: &Tx, limit: i64) -> Result<Vec<Row>, Error> {
     let query = "WITH picked AS MATERIALIZED (SELECT * FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)
         SELECT id, token_id, traceparent FROM picked ORDER BY id";
     rows(tx, query, [limit.into()]).await
 }
 
-/// Takes the rows of these tokens, waiting for a relay that holds them: none are left if that relay delivered them.
+/// Takes the rows of these tokens, waiting for a relay that holds them: none are left if that relay
+/// delivered them.
 pub async fn take_of_tokens(tx: &Tx, token_ids: &[Uuid]) -> Result<Vec<Row>, Error> {
     let query = "SELECT id, token_id, traceparent FROM outbox WHERE token_id = ANY($1) ORDER BY id FOR UPDATE";
     rows(tx, query, [token_ids.to_vec().into()]).await
@@ -64,8 +65,8 @@ async fn rows<const N: usize>(tx: &Tx, query: &str, values: [sea_orm::Value; N])
     rows.iter().map(read).collect()
 }
 
-/// Hears when rows are added, on a connection of its own. What is said while that connection is being remade is lost, so
-/// whoever listens must sweep as well.
+/// Hears when rows are added, on a connection of its own. What is said while that connection is
+/// being remade is lost, so whoever listens must sweep as well.
 pub struct Listener(PgListener);
 
 impl Listener {

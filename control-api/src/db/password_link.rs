@@ -21,7 +21,8 @@ pub async fn find_user(db: &impl Connection, digest: &Digest, now: DateTime<Utc>
     row.map(|row| row.try_get_by_index(0)).transpose()
 }
 
-/// Uses a link up; whether it was still there. Its user must be locked, for a new link takes the place of the old.
+/// Uses a link up; whether it was still there. Its user must be locked, for a new link takes the
+/// place of the old.
 pub async fn redeem(tx: &Tx, digest: &Digest, now: DateTime<Utc>) -> Result<bool, Error> {
     let query = "DELETE FROM password_links WHERE digest = $1 AND expires_at > $2";
     let deleted = tx.execute_raw(sql(query, [digest.as_bytes().to_vec().into(), now.into()])).await?;

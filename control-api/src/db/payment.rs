@@ -1,5 +1,5 @@
-//! The table `payments`: what users pay for credits. The database refuses a payment that comes back from its end, and one that has
-//! succeeded without its line in the ledger.
+//! The table `payments`: what users pay for credits. The database refuses a payment that comes back
+//! from its end, and one that has succeeded without its line in the ledger.
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -22,7 +22,8 @@ pub struct Model {
     pub status: String,
     pub amount_znc: Decimal,
     pub amount_rub: Decimal,
-    /// Where the provider sends the payer afterwards; a payment that nobody is sent away for has none.
+    /// Where the provider sends the payer afterwards; a payment that nobody is sent away for has
+    /// none.
     pub return_url: Option<String>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
@@ -77,7 +78,8 @@ pub struct NewPayment<'a> {
 
 /// How long whoever asks for a payment has to hear of it before others ask too, in seconds.
 const FIRST_CHECK_SECONDS: i32 = 60;
-/// How long the provider is left alone after the first question, doubled with each, and at most, in seconds.
+/// How long the provider is left alone after the first question, doubled with each, and at most, in
+/// seconds.
 const CHECK_AGAIN_SECONDS: i32 = 30;
 const CHECK_AGAIN_SECONDS_MAX: i32 = 3_600;
 
@@ -155,8 +157,9 @@ pub async fn end(tx: &Tx, id: Uuid, end: End) -> Result<(), Error> {
     tx.execute_raw(sql(query, [id.into(), end.as_str().into()])).await.map(drop)
 }
 
-/// Takes pending payments of a provider that it is time to ask about, the longest due first. Nobody else gets them before they
-/// are due again, later each time; so whoever takes them and dies holds nothing up.
+/// Takes pending payments of a provider that it is time to ask about, the longest due first. Nobody
+/// else gets them before they are due again, later each time; so whoever takes them and dies holds
+/// nothing up.
 pub async fn take_due(tx: &Tx, provider: &str, limit: u64) -> Result<Vec<Model>, Error> {
     let query = "UPDATE payments SET checks = checks + 1,
             check_after = now() + make_interval(secs => least($3 * 2 ^ least(checks, 20), $4))

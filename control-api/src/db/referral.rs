@@ -1,4 +1,5 @@
-//! The tables `referral_bonuses` and `referral_shares`: what whoever brought a buyer gets, by the tokens that were bought.
+//! The tables `referral_bonuses` and `referral_shares`: what whoever brought a buyer gets, by the
+//! tokens that were bought.
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -29,8 +30,8 @@ pub async fn insert(tx: &Tx, bonus: &NewBonus, shares: Vec<(Uuid, Decimal)>) -> 
     tx.execute_raw(sql(query, values)).await.map(drop)
 }
 
-/// Makes a token's share due, if it has one, as its activation is recorded; not that of a token that was revoked before it was
-/// activated, or paid back. The token must be locked.
+/// Makes a token's share due, if it has one, as its activation is recorded; not that of a token
+/// that was revoked before it was activated, or paid back. The token must be locked.
 pub async fn make_due(tx: &Tx, token_id: Uuid) -> Result<(), Error> {
     let query = "UPDATE referral_shares s SET due_at = now() FROM access_tokens t
         WHERE s.token_id = $1 AND s.due_at IS NULL AND t.id = s.token_id
@@ -58,8 +59,8 @@ pub struct Share {
     pub username: String,
 }
 
-/// Marks shares that a user is owed as paid, which must be done in the same transaction, and gives them. The user must be locked:
-/// then nobody else finds the same ones.
+/// Marks shares that a user is owed as paid, which must be done in the same transaction, and gives
+/// them. The user must be locked: then nobody else finds the same ones.
 pub async fn take_owed(tx: &Tx, referrer_id: Uuid, limit: u64) -> Result<Vec<Share>, Error> {
     let query = "UPDATE referral_shares s SET paid_at = now() FROM (
             SELECT s.token_id, u.username FROM referral_shares s

@@ -1,4 +1,5 @@
-//! The table `ended_jwts`: JWTs that a logout ended, until a while after they would have expired anyway.
+//! The table `ended_jwts`: JWTs that a logout ended, until a while after they would have expired
+//! anyway.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

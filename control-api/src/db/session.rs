@@ -1,6 +1,8 @@
-//! The tables `proxy_sessions` and `proxy_session_figures`: who used a token from where, and how much.
+//! The tables `proxy_sessions` and `proxy_session_figures`: who used a token from where, and how
+//! much.
 //!
-//! Lock order, here and wherever both are written: tokens, then sessions, each in the order of their ids.
+//! Lock order, here and wherever both are written: tokens, then sessions, each in the order of
+//! their ids.
 
 use std::time::Duration;
 
@@ -60,8 +62,8 @@ pub struct Filter {
 const LISTED: &str = "($1::uuid IS NULL OR s.user_id = $1) AND ($2::uuid IS NULL OR s.token_id = $2)
     AND (NOT $3 OR s.ended_at IS NULL)";
 
-/// A page of sessions, newest first, and how many there are in all. Connections count as open if their edge has reported
-/// since `reported_since`: one that died closes none.
+/// A page of sessions, newest first, and how many there are in all. Connections count as open if
+/// their edge has reported since `reported_since`: one that died closes none.
 pub async fn list(
     db: &impl Connection,
     filter: &Filter,
@@ -124,8 +126,8 @@ pub async fn find_counted(
     Session::find_by_statement(sql(&query, [id.into(), reported_since.into()])).one(db).await
 }
 
-/// What the edges counted of the session `s`, given the parameter that tells since when an edge must have reported for its
-/// connections to count.
+/// What the edges counted of the session `s`, given the parameter that tells since when an edge
+/// must have reported for its connections to count.
 fn counted(reported_since: &str) -> String {
     format!(
         "SELECT coalesce(sum(requests), 0)::bigint AS requests, coalesce(sum(bytes_in), 0)::bigint AS bytes_in,
@@ -205,8 +207,9 @@ const REPORT: &str = "jsonb_to_recordset($1::jsonb) AS r (session_id uuid, insta
     ip_address text, user_agent text, started_at_ms bigint, last_activity_ms bigint, reported_at_ms bigint, requests bigint,
     bytes_in bigint, bytes_out bigint, open_connections integer)";
 
-/// Takes in what the edges counted, one row for each session and instance, of tokens that exist. What is known already, or older
-/// than that, changes nothing. A session that only idleness ended goes on if it was used since, or is still connected.
+/// Takes in what the edges counted, one row for each session and instance, of tokens that exist.
+/// What is known already, or older than that, changes nothing. A session that only idleness ended
+/// goes on if it was used since, or is still connected.
 pub async fn record(tx: &Tx, figures: &[Figures]) -> Result<(), Error> {
     if figures.is_empty() {
         return Ok(());
@@ -248,8 +251,9 @@ pub async fn record(tx: &Tx, figures: &[Figures]) -> Result<(), Error> {
     tx.execute_raw(sql(reopen, [told.into(), connected.into()])).await.map(drop)
 }
 
-/// Ends sessions that have been idle since before `idle_since` and have no connection open at an edge that has reported since
-/// `reported_since`; how many. Those that a report is being taken in for wait for the next round.
+/// Ends sessions that have been idle since before `idle_since` and have no connection open at an
+/// edge that has reported since `reported_since`; how many. Those that a report is being taken in
+/// for wait for the next round.
 pub async fn end_idle(
     tx: &Tx,
     idle_since: DateTime<Utc>,
@@ -266,7 +270,8 @@ pub async fn end_idle(
     Ok(tx.execute_raw(sql(query, values)).await?.rows_affected())
 }
 
-/// How long the edges may be silent about a session's connections before those count as closed, given how long a lease is.
+/// How long the edges may be silent about a session's connections before those count as closed,
+/// given how long a lease is.
 pub fn silence(lease: Duration) -> Duration {
     lease.saturating_mul(3).min(Duration::from_secs(180))
 }

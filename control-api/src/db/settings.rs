@@ -4,7 +4,8 @@ use sea_orm::ConnectionTrait;
 
 use super::{Connection, Error, Tx, sql};
 
-/// How often Postgres was restored from a backup; what was published in an older epoch is replaced whatever its version.
+/// How often Postgres was restored from a backup; what was published in an older epoch is replaced
+/// whatever its version.
 pub async fn epoch(db: &impl Connection) -> Result<i64, Error> {
     match db.query_one_raw(sql("SELECT epoch FROM settings", [])).await? {
         Some(row) => row.try_get_by_index(0),

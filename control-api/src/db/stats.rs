@@ -7,8 +7,8 @@ use sea_orm::{FromQueryResult, prelude::Uuid};
 use super::{Connection, Error, count_up_to, sql};
 use crate::config::TokenHour;
 
-/// Conditions on a token `t`, by the seconds of an hour ($1) and the time ($2). The second of each follows from the first where an hour is
-/// one, and there is an index for it.
+/// Conditions on a token `t`, by the seconds of an hour ($1) and the time ($2). The second of each
+/// follows from the first where an hour is one, and there is an index for it.
 const RUNNING: &str = "(t.activated_at + t.duration_hours * make_interval(secs => $1) > $2
     AND ($1 > 3600 OR t.time_up_at > $2 AT TIME ZONE 'UTC'))";
 const TIME_IS_UP: &str = "(t.activated_at + t.duration_hours * make_interval(secs => $1) <= $2
@@ -34,7 +34,8 @@ pub struct Tokens {
     pub suspended: u64,
 }
 
-/// What moved on one day (UTC), in ZNC. Nothing is negative but the net revenue of a day of refunds.
+/// What moved on one day (UTC), in ZNC. Nothing is negative but the net revenue of a day of
+/// refunds.
 #[derive(Debug, FromQueryResult)]
 pub struct Day {
     pub day: NaiveDate,

@@ -1,4 +1,5 @@
-//! The table `access_tokens` once more, as those who administer look for tokens: by the beginning of the text, by user, by state.
+//! The table `access_tokens` once more, as those who administer look for tokens: by the beginning
+//! of the text, by user, by state.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{FromQueryResult, Value, prelude::Uuid};

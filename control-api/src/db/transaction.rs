@@ -1,5 +1,5 @@
-//! The table `transactions`: the ledger, append-only. The database refuses a line that does not go on from the one before, and a
-//! balance that is not the last line's.
+//! The table `transactions`: the ledger, append-only. The database refuses a line that does not go
+//! on from the one before, and a balance that is not the last line's.
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -66,7 +66,8 @@ pub async fn insert(tx: &Tx, line: &NewLine<'_>) -> Result<Uuid, Error> {
     Ok(id)
 }
 
-/// A page of a user's lines, newest first, and how many there are in all; of one type, or of every one.
+/// A page of a user's lines, newest first, and how many there are in all; of one type, or of every
+/// one.
 pub async fn list(
     db: &impl Connection,
     user_id: Uuid,
@@ -92,8 +93,8 @@ pub struct Difference {
     pub lines: i64,
 }
 
-/// Checks the users after this one, in the order of their ids, each line of each: how many there were, the last of them, and those
-/// that differ.
+/// Checks the users after this one, in the order of their ids, each line of each: how many there
+/// were, the last of them, and those that differ.
 pub async fn differences(
     db: &impl Connection,
     after: Uuid,

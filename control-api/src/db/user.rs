@@ -123,8 +123,8 @@ pub async fn find_by_referral_code(db: &impl Connection, code: &str) -> Result<O
     Entity::find().filter(Column::ReferralCode.eq(code)).one(db).await
 }
 
-/// The account that a JWT names, if neither the account nor that JWT is gone. Whether it may still be used is for the caller
-/// to judge by `is_active` and `epoch`.
+/// The account that a JWT names, if neither the account nor that JWT is gone. Whether it may still
+/// be used is for the caller to judge by `is_active` and `epoch`.
 pub async fn find_by_jwt(db: &impl Connection, id: Uuid, jti: Uuid) -> Result<Option<Model>, Error> {
     let query = "SELECT u.* FROM users u WHERE u.id = $1 AND NOT EXISTS (SELECT FROM ended_jwts WHERE jti = $2)";
     Entity::find().from_raw_sql(sql(query, [id.into(), jti.into()])).one(db).await
@@ -150,8 +150,8 @@ fn containing(text: &str) -> String {
     format!("%{}%", text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_"))
 }
 
-/// Creates an account. Who is second to take an e-mail, a username or a referral code violates `users_email_key`,
-/// `users_username_key` or `users_referral_code_key`.
+/// Creates an account. Who is second to take an e-mail, a username or a referral code violates
+/// `users_email_key`, `users_username_key` or `users_referral_code_key`.
 pub async fn insert(tx: &Tx, user: &NewUser<'_>) -> Result<Model, Error> {
     let query =
         "INSERT INTO users (id, email, username, password_hash, full_name, is_superuser, referral_code, referred_by)
@@ -195,8 +195,8 @@ pub async fn update(tx: &Tx, id: Uuid, change: Change) -> Result<Model, Error> {
     returned(Entity::find().from_raw_sql(sql(query, values)).one(tx).await)
 }
 
-/// Locks every active superuser, in the order of their ids, and tells who they are. Two transactions that each take one away
-/// so see each other.
+/// Locks every active superuser, in the order of their ids, and tells who they are. Two
+/// transactions that each take one away so see each other.
 pub async fn lock_active_superusers(tx: &Tx) -> Result<Vec<Uuid>, Error> {
     let query = "SELECT id FROM users WHERE is_superuser AND is_active ORDER BY id FOR UPDATE";
     tx.query_all_raw(sql(query, [])).await?.iter().map(|row| row.try_get_by_index(0)).collect()
@@ -208,8 +208,9 @@ pub struct Moved {
     pub ledger_seq: i64,
 }
 
-/// Moves the balance by `change` ZNC, up or down, and counts a line of the ledger, which must be written in the same transaction;
-/// `None` if the balance would be less than nothing, or more than it can be.
+/// Moves the balance by `change` ZNC, up or down, and counts a line of the ledger, which must be
+/// written in the same transaction; `None` if the balance would be less than nothing, or more than
+/// it can be.
 pub async fn move_balance(tx: &Tx, id: Uuid, change: Decimal) -> Result<Option<Moved>, Error> {
     let query = "UPDATE users SET currency_balance = currency_balance + $2, ledger_seq = ledger_seq + 1
         WHERE id = $1 AND currency_balance + $2 BETWEEN 0 AND 9999999999.99 RETURNING currency_balance, ledger_seq";

@@ -20,8 +20,9 @@ pub struct Access {
     pub state: State,
 }
 
-/// What is asked for: the path as it would be forwarded, of which a query changes nothing, and from where; from wherever the token may
-/// be used if that is not said. A scope opens its paths to every method.
+/// What is asked for: the path as it would be forwarded, of which a query changes nothing, and from
+/// where; from wherever the token may be used if that is not said. A scope opens its paths to every
+/// method.
 pub struct Attempt<'a> {
     pub path: &'a str,
     pub address: Option<IpAddr>,

@@ -59,11 +59,13 @@ pub struct PasswordChange {
     pub new: String,
 }
 
-/// Characters of a referral code: none that are mistaken for each other, and 32 of them, so that five random bits pick one.
+/// Characters of a referral code: none that are mistaken for each other, and 32 of them, so that
+/// five random bits pick one.
 const REFERRAL_ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 const REFERRAL_CHARS: usize = 12;
 
-/// Opens an account. Under any number of concurrent tries, one e-mail and one username are given once.
+/// Opens an account. Under any number of concurrent tries, one e-mail and one username are given
+/// once.
 pub async fn register(
     db: &db::Pool,
     passwords: &Passwords,
@@ -147,8 +149,8 @@ fn draw_referral_code() -> String {
     bytes.map(|byte| char::from(REFERRAL_ALPHABET[usize::from(byte % 32)])).iter().collect()
 }
 
-/// Whom an e-mail and a password let in. A wrong password, an unknown e-mail and a disabled user are told apart
-/// neither by the answer nor by its time, nor by when there were too many of them.
+/// Whom an e-mail and a password let in. A wrong password, an unknown e-mail and a disabled user
+/// are told apart neither by the answer nor by its time, nor by when there were too many of them.
 pub async fn log_in(
     db: &db::Pool,
     passwords: &Passwords,
@@ -171,8 +173,8 @@ pub async fn log_in(
     judged.await.ok_or(Error::Busy)??.ok_or(Error::WrongCredentials)
 }
 
-/// Checks the password of whoever is logged in already, before something that a stolen login must not do. It is counted and written
-/// down as a login is, so that nobody can guess on.
+/// Checks the password of whoever is logged in already, before something that a stolen login must
+/// not do. It is counted and written down as a login is, so that nobody can guess on.
 pub async fn confirm(
     db: &db::Pool,
     passwords: &Passwords,
@@ -212,7 +214,8 @@ async fn judge(
     } else {
         attempt.failed().await
     };
-    // The same is written for each, or the time would tell them apart; what was typed in place of an e-mail may be a password.
+    // The same is written for each, or the time would tell them apart; what was typed in place of
+    // an e-mail may be a password.
     let action = if logged_in.is_some() { Action::Login } else { Action::LoginFailed };
     let (by, on) = (By { user_id, origin: &login.origin }, Resource::Login(user_id));
     let tx = db::begin(db).await?;
@@ -225,7 +228,8 @@ async fn judge(
     Ok(logged_in)
 }
 
-/// Whose a JWT is that says so. A disabled user is told so before anything is said of the JWT's epoch.
+/// Whose a JWT is that says so. A disabled user is told so before anything is said of the JWT's
+/// epoch.
 pub async fn authenticate(db: &db::Pool, claims: &Claims, origin: Origin) -> Result<Session, Error> {
     let user = user::find_by_jwt(db, claims.sub, claims.jti).await?.ok_or(Error::InvalidJwt)?;
     if !user.is_active {
@@ -296,7 +300,8 @@ pub async fn change_profile(
     Ok(user)
 }
 
-/// Sets the password of whoever has this e-mail, for whoever runs the program; ends every JWT issued before.
+/// Sets the password of whoever has this e-mail, for whoever runs the program; ends every JWT
+/// issued before.
 pub async fn set_password(
     db: &db::Pool,
     passwords: &Passwords,

@@ -48,8 +48,8 @@ pub struct PasswordLink {
     pub expires_at: DateTime<Utc>,
 }
 
-/// Changes an account. Disabling it ends its logins and suspends its tokens; enabling it restores them, as far
-/// as their time has not run out meanwhile.
+/// Changes an account. Disabling it ends its logins and suspends its tokens; enabling it restores
+/// them, as far as their time has not run out meanwhile.
 pub async fn change_user(
     db: &db::Pool,
     hour: TokenHour,
@@ -88,7 +88,8 @@ pub async fn change_user(
     Ok(Unpublished::new(user, token_ids))
 }
 
-/// Moves a balance by so many ZNC, up or down, whatever else moves it meanwhile; the balance that this came to.
+/// Moves a balance by so many ZNC, up or down, whatever else moves it meanwhile; the balance that
+/// this came to.
 pub async fn move_balance(
     db: &db::Pool,
     admin: &Session,
@@ -132,8 +133,9 @@ fn changed(before: &user::Model, after: &user::Model, reason: Option<String>) ->
     Value::Object(details)
 }
 
-/// Forgets an account's failed logins, so that it can be tried again at once from wherever; an address that failed too often with
-/// many accounts still waits. The line is written only if they are forgotten.
+/// Forgets an account's failed logins, so that it can be tried again at once from wherever; an
+/// address that failed too often with many accounts still waits. The line is written only if they
+/// are forgotten.
 pub async fn clear_login_failures(
     db: &db::Pool,
     attempts: &Attempts,
@@ -178,8 +180,8 @@ pub async fn restrict_token(
     Ok(Unpublished::new(token, vec![id]))
 }
 
-/// Notes that Postgres was restored from a backup; the epoch that begins with it. What was published before is then replaced,
-/// whatever its version.
+/// Notes that Postgres was restored from a backup; the epoch that begins with it. What was
+/// published before is then replaced, whatever its version.
 pub async fn bump_epoch(db: &db::Pool, origin: &Origin) -> Result<i64, Error> {
     let tx = db::begin(db).await?;
     let epoch = settings::bump_epoch(&tx).await?;
@@ -207,8 +209,8 @@ pub async fn draw_password_link(
     Ok(link)
 }
 
-/// Sets a password by a link, and uses it up; ends every JWT issued before. The user is locked before the link, as everywhere;
-/// and nothing is hashed for a code that was made up.
+/// Sets a password by a link, and uses it up; ends every JWT issued before. The user is locked
+/// before the link, as everywhere; and nothing is hashed for a code that was made up.
 pub async fn redeem_password_link(
     db: &db::Pool,
     passwords: &Passwords,

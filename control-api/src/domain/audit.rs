@@ -22,7 +22,8 @@ pub struct Origin {
 /// Who does something, and from where.
 #[derive(Clone, Copy)]
 pub struct By<'a> {
-    /// `None` where nobody is known: a login that failed, an operator's command, the program itself.
+    /// `None` where nobody is known: a login that failed, an operator's command, the program
+    /// itself.
     pub user_id: Option<Uuid>,
     pub origin: &'a Origin,
 }

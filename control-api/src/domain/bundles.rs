@@ -61,7 +61,8 @@ pub async fn get(db: &impl db::Connection, prices: &Prices, id: Uuid) -> Result<
     offer(prices, bundle.ok_or(Error::BundleNotFound)?)
 }
 
-/// Sells a bundle: the price leaves the balance and all its tokens exist, or neither. Each token costs its share.
+/// Sells a bundle: the price leaves the balance and all its tokens exist, or neither. Each token
+/// costs its share.
 pub async fn purchase(
     db: &db::Pool,
     prices: &Prices,

@@ -1,7 +1,9 @@
-//! Calls that may be repeated: the same key and the same request are the same call, and get the same answer.
+//! Calls that may be repeated: the same key and the same request are the same call, and get the
+//! same answer.
 //!
-//! The first to come holds the user's row, so that others with its key wait and find what came of it. What failed leaves nothing.
-//! A token's text is kept sealed, so that whoever reads the database cannot use it.
+//! The first to come holds the user's row, so that others with its key wait and find what came of
+//! it. What failed leaves nothing. A token's text is kept sealed, so that whoever reads the
+//! database cannot use it.
 
 use std::fmt;
 
@@ -94,7 +96,8 @@ impl Once<'_> {
         Digest::of(self.request.to_string().as_bytes())
     }
 
-    /// What came of this call if it was made before. Locks the user, so that of calls at once each sees the one before.
+    /// What came of this call if it was made before. Locks the user, so that of calls at once each
+    /// sees the one before.
     pub async fn recall<T: DeserializeOwned>(&self, tx: &db::Tx, user_id: Uuid) -> Result<Option<T>, Error> {
         user::find_for_update(tx, user_id).await?;
         let Some(kept) = idempotency_key::find(tx, self.name(user_id)).await? else { return Ok(None) };

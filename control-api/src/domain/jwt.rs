@@ -1,4 +1,5 @@
-//! Logins as JWTs: HS256 and nothing else, each with an id by which it can be ended and the user's epoch by which all can.
+//! Logins as JWTs: HS256 and nothing else, each with an id by which it can be ended and the user's
+//! epoch by which all can.
 
 use std::time::Duration;
 

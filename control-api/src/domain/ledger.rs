@@ -1,5 +1,5 @@
-//! The one way that credits move: the balance and the ledger's line in one transaction, or neither. The database checks that they
-//! agree once more when it commits.
+//! The one way that credits move: the balance and the ledger's line in one transaction, or neither.
+//! The database checks that they agree once more when it commits.
 
 use rust_decimal::Decimal;
 use uuid::Uuid;
@@ -59,7 +59,8 @@ pub enum About {
     Payment(Uuid),
 }
 
-/// Takes the price of something from a balance; the new balance, or an error that tells what the balance is.
+/// Takes the price of something from a balance; the new balance, or an error that tells what the
+/// balance is.
 pub async fn charge(tx: &db::Tx, user_id: Uuid, movement: &Movement<'_>) -> Result<Decimal, Error> {
     if let Some(balance) = post(tx, user_id, -movement.amount, movement).await? {
         return Ok(balance);
@@ -86,7 +87,8 @@ pub async fn adjust(tx: &db::Tx, user: &user::Model, balance: Decimal, descripti
     Ok(())
 }
 
-/// Moves the balance by `change` and writes the line; the new balance, or `None` if it would leave what a balance may be.
+/// Moves the balance by `change` and writes the line; the new balance, or `None` if it would leave
+/// what a balance may be.
 async fn post(tx: &db::Tx, user_id: Uuid, change: Decimal, movement: &Movement<'_>) -> Result<Option<Decimal>, Error> {
     let Some(user::Moved { balance, ledger_seq }) = user::move_balance(tx, user_id, change).await? else {
         return Ok(None);

@@ -1,4 +1,5 @@
-//! The rules. One public function is one transaction with its outbox rows; it knows nothing of HTTP and answers in facts.
+//! The rules. One public function is one transaction with its outbox rows; it knows nothing of HTTP
+//! and answers in facts.
 
 pub mod access;
 pub mod accounts;

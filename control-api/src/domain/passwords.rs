@@ -1,5 +1,5 @@
-//! Hashing and checking passwords, a few at a time: each takes 19 MiB and tens of milliseconds, so a flood of logins must
-//! neither exhaust memory nor starve the rest of the program.
+//! Hashing and checking passwords, a few at a time: each takes 19 MiB and tens of milliseconds, so
+//! a flood of logins must neither exhaust memory nor starve the rest of the program.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,8 @@ const TURN_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Passwords {
     turns: Arc<Semaphore>,
-    /// The hash of nobody's password, checked where there is no account, so that its absence takes the same time.
+    /// The hash of nobody's password, checked where there is no account, so that its absence takes
+    /// the same time.
     nobody: Arc<str>,
 }
 
@@ -53,7 +54,8 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Whether `hash` is that of the password; `None` stands for an account that does not exist, and takes as long.
+    /// Whether `hash` is that of the password; `None` stands for an account that does not exist,
+    /// and takes as long.
     pub async fn verify(self, password: &str, hash: Option<&str>) -> Result<bool, Error> {
         let (password, exists) = (password.to_owned(), hash.is_some());
         let hash = hash.unwrap_or(&self.nobody).to_owned();

@@ -1,8 +1,10 @@
-//! Paying for credits. A payment is noted before its provider is asked for it, and what the provider says of it is taken in once:
-//! however often, late or out of order that comes, from a notice or from asking. Lock order: the user, then the payment.
+//! Paying for credits. A payment is noted before its provider is asked for it, and what the
+//! provider says of it is taken in once: however often, late or out of order that comes, from a
+//! notice or from asking. Lock order: the user, then the payment.
 //!
-//! `succeeded`, `canceled` and `expired` are final. So nothing ends by our clock alone: a payment whose time is over expires only when
-//! its provider says that it will not be paid, or if nobody was ever told where to pay it.
+//! `succeeded`, `canceled` and `expired` are final. So nothing ends by our clock alone: a payment
+//! whose time is over expires only when its provider says that it will not be paid, or if nobody
+//! was ever told where to pay it.
 
 use std::time::Duration;
 
@@ -137,7 +139,8 @@ async fn make(db: &db::Pool, till: &Payments, noted: payment::Model, now: DateTi
     Ok(Started { id, url, amount_znc, amount_rub })
 }
 
-/// Gives credits that nobody pays for, as a payment that succeeds at once; the new balance. For a provider that takes no money.
+/// Gives credits that nobody pays for, as a payment that succeeds at once; the new balance. For a
+/// provider that takes no money.
 pub async fn grant(db: &db::Pool, till: &Payments, payer: &Session, amount_znc: Decimal) -> Result<Decimal, Error> {
     let new = till.new_payment(payer, amount_znc, None, Utc::now())?;
     let tx = db::begin(db).await?;
@@ -148,7 +151,8 @@ pub async fn grant(db: &db::Pool, till: &Payments, payer: &Session, amount_znc: 
     Ok(balance.unwrap_or(payer.user.currency_balance))
 }
 
-/// Takes in what a notice is worth; whether it changed anything. One that cannot be believed now may be sent again.
+/// Takes in what a notice is worth; whether it changed anything. One that cannot be believed now
+/// may be sent again.
 pub async fn take_notice(
     db: &db::Pool,
     till: &Payments,
@@ -177,7 +181,8 @@ pub async fn take_notice(
     }
 }
 
-/// Asks the provider about some of the pending payments that it is time to ask about; how many ended. What fails is due again later.
+/// Asks the provider about some of the pending payments that it is time to ask about; how many
+/// ended. What fails is due again later.
 pub async fn reconcile(db: &db::Pool, till: &Payments, now: DateTime<Utc>) -> Result<usize, Error> {
     let tx = db::begin(db).await?;
     let due = payment::take_due(&tx, till.provider.name(), CHECKED_AT_ONCE).await?;
@@ -213,7 +218,8 @@ async fn check(db: &db::Pool, till: &Payments, payment: &payment::Model, now: Da
     }
 }
 
-/// How a payment ends that stands so with its provider; `None` there means that the provider does not know it.
+/// How a payment ends that stands so with its provider; `None` there means that the provider does
+/// not know it.
 fn outcome(standing: Option<PaymentState>, is_overdue: bool) -> Option<End> {
     match (standing, is_overdue) {
         (Some(PaymentState::Succeeded), _) => Some(End::Succeeded),

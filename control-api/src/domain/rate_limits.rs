@@ -1,5 +1,6 @@
-//! Bounds how often a user may call and how many accounts an address may open, for all replicas together: counted in Redis, or here
-//! while it is away. What was too much by this replica's own count is refused without asking Redis.
+//! Bounds how often a user may call and how many accounts an address may open, for all replicas
+//! together: counted in Redis, or here while it is away. What was too much by this replica's own
+//! count is refused without asking Redis.
 
 use std::{
     net::IpAddr,
@@ -22,7 +23,8 @@ use crate::{domain::login_throttle::keyed_digest, redis::Publisher};
 
 /// How many users and addresses are counted here; the oldest give way.
 const COUNTED_HERE: usize = 100_000;
-/// How many accounts an address may open at once, after a rest; as many as in an hour where that is more.
+/// How many accounts an address may open at once, after a rest; as many as in an hour where that is
+/// more.
 const REGISTRATIONS_AT_ONCE: u32 = 10;
 
 /// The limits of the API, and how much of them is used.

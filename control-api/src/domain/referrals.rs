@@ -1,9 +1,11 @@
-//! What whoever brought a buyer gets: a tenth of the buyer's first purchase, if that is large enough, token by token as each is
-//! activated, so that what is given back never leaves a bonus behind.
+//! What whoever brought a buyer gets: a tenth of the buyer's first purchase, if that is large
+//! enough, token by token as each is activated, so that what is given back never leaves a bonus
+//! behind.
 //!
-//! The purchase decides who gets what. The transaction that records an activation makes the token's share due; paying is a
-//! step of its own, because whoever records activations holds tokens, many at once, and users are locked before tokens. What
-//! is due is a row, so a process that dies loses nothing, and the row is marked in the transaction that pays: once.
+//! The purchase decides who gets what. The transaction that records an activation makes the token's
+//! share due; paying is a step of its own, because whoever records activations holds tokens, many
+//! at once, and users are locked before tokens. What is due is a row, so a process that dies loses
+//! nothing, and the row is marked in the transaction that pays: once.
 
 use rust_decimal::Decimal;
 use serde_json::json;
@@ -28,8 +30,8 @@ const BONUS_PERCENT: Decimal = Decimal::TEN;
 /// How many users are looked at, and shares paid, in one go.
 const AT_ONCE: u64 = 100;
 
-/// Notes the bonus for what was just sold, if it is the buyer's first purchase and large enough. The charge holds the buyer's
-/// row, so that of purchases at once each sees those before it.
+/// Notes the bonus for what was just sold, if it is the buyer's first purchase and large enough.
+/// The charge holds the buyer's row, so that of purchases at once each sees those before it.
 pub async fn promise(tx: &db::Tx, buyer: &user::Model, price: Decimal, token_ids: &[Uuid]) -> Result<(), Error> {
     let Some(referrer_id) = buyer.referred_by else { return Ok(()) };
     if price < QUALIFYING || access_token::has_others(tx, buyer.id, token_ids).await? {
@@ -64,7 +66,8 @@ pub async fn pay_due(db: &db::Pool) -> Result<usize, Error> {
     }
 }
 
-/// Pays one user some of the shares that are due; how many. What is left over is found by the next round.
+/// Pays one user some of the shares that are due; how many. What is left over is found by the next
+/// round.
 async fn pay(db: &db::Pool, referrer_id: Uuid) -> Result<usize, Error> {
     let tx = db::begin(db).await?;
     user::find_for_update(&tx, referrer_id).await?.ok_or(Error::UserNotFound)?;

@@ -1,11 +1,13 @@
 //! Giving back what was paid for a token that was never used.
 //!
-//! Only Redis knows whether a token was used, and it cannot take part in a transaction. So a refund is three steps, each of
-//! which can be repeated: (1) Postgres notes the request, (2) Redis bars the token or says that it was used, (3) Postgres
-//! settles. Whoever finds a request standing goes on from (2), be it another call, the start-up or the sweeper.
+//! Only Redis knows whether a token was used, and it cannot take part in a transaction. So a refund
+//! is three steps, each of which can be repeated: (1) Postgres notes the request, (2) Redis bars
+//! the token or says that it was used, (3) Postgres settles. Whoever finds a request standing goes
+//! on from (2), be it another call, the start-up or the sweeper.
 //!
-//! What Redis says counts only if it held all along what it was told: it must be whole, filled long enough ago for the edges to
-//! have told it again of activations that it lost, and the same before and after it was asked.
+//! What Redis says counts only if it held all along what it was told: it must be whole, filled long
+//! enough ago for the edges to have told it again of activations that it lost, and the same before
+//! and after it was asked.
 
 use std::time::Duration;
 
@@ -62,8 +64,8 @@ pub async fn refund(
     Err(Error::RedisUnavailable)
 }
 
-/// Finishes refunds that were asked for before then: their process died, or lost Redis or Postgres on the way. How many it
-/// finished, one way or the other.
+/// Finishes refunds that were asked for before then: their process died, or lost Redis or Postgres
+/// on the way. How many it finished, one way or the other.
 pub async fn settle_standing(
     db: &db::Pool,
     publisher: &Publisher,
@@ -95,9 +97,9 @@ async fn request(db: &db::Pool, user_id: Uuid, id: Uuid) -> Result<(), Error> {
     Ok(tx.commit().await?)
 }
 
-/// (2) and (3) for a token whose refund was asked for. The bar is set for the very version that carries the request and
-/// settled only if that version still stands, so that neither a late bar nor a late settlement meets a token that came back
-/// into use.
+/// (2) and (3) for a token whose refund was asked for. The bar is set for the very version that
+/// carries the request and settled only if that version still stands, so that neither a late bar
+/// nor a late settlement meets a token that came back into use.
 async fn settle(
     db: &db::Pool,
     publisher: &Publisher,
@@ -156,7 +158,8 @@ async fn revoke(db: &db::Pool, barred: &access_token::Model, origin: &Origin) ->
     Ok(Settled::Refunded(Refund { amount: barred.cost, new_balance }))
 }
 
-/// (3) where it did not, for this reason: the request goes, and what Redis told of an activation is kept.
+/// (3) where it did not, for this reason: the request goes, and what Redis told of an activation is
+/// kept.
 async fn clear(
     db: &db::Pool,
     asked: &access_token::Model,
@@ -176,8 +179,8 @@ async fn clear(
     Err(reason)
 }
 
-/// Locks the user and the token; whether the token is still in the version that was read. One that somebody else settled
-/// meanwhile is gone.
+/// Locks the user and the token; whether the token is still in the version that was read. One that
+/// somebody else settled meanwhile is gone.
 async fn lock_unchanged(tx: &db::Tx, seen: &access_token::Model) -> Result<bool, Error> {
     user::find_for_update(tx, seen.user_id).await?;
     let token = access_token::find_for_update(tx, seen.id).await?.ok_or(Error::TokenNotFoundOrRevoked)?;

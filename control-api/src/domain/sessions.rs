@@ -14,8 +14,9 @@ use crate::{
     domain::unpublished::Unpublished,
 };
 
-/// Ends a session: what its device has open on the token is cut, and the token is free for another. Doing it again changes
-/// nothing, nor does ending one that has ended: its device may have begun another since. The token that it was on.
+/// Ends a session: what its device has open on the token is cut, and the token is free for another.
+/// Doing it again changes nothing, nor does ending one that has ended: its device may have begun
+/// another since. The token that it was on.
 pub async fn end(db: &db::Pool, admin: &Session, id: Uuid) -> Result<Unpublished<Uuid>, Error> {
     let holder = session::find(db, id).await?.ok_or(Error::SessionNotFound)?;
     let tx = db::begin(db).await?;

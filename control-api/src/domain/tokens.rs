@@ -1,5 +1,5 @@
-//! Selling access tokens, and what their owners do with them. Lock order, here and wherever both are written: the user, then
-//! the token.
+//! Selling access tokens, and what their owners do with them. Lock order, here and wherever both
+//! are written: the user, then the token.
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -199,7 +199,8 @@ pub async fn rotate(
     Ok(Unpublished::new(Issued { token, text }, vec![id]))
 }
 
-/// Draws a credential for one browser. Postgres gets its digest; what joins it again travels in two halves.
+/// Draws a credential for one browser. Postgres gets its digest; what joins it again travels in two
+/// halves.
 pub async fn open(
     db: &db::Pool,
     hour: TokenHour,
@@ -219,7 +220,8 @@ pub async fn open(
     Ok(Unpublished::new(handover, vec![id]))
 }
 
-/// Takes a token away from whichever device holds it: what is open there ends, and the next device that comes has it.
+/// Takes a token away from whichever device holds it: what is open there ends, and the next device
+/// that comes has it.
 pub async fn release_device(
     db: &db::Pool,
     hour: TokenHour,

@@ -5,7 +5,8 @@ use uuid::Uuid;
 /// The outcome of a transaction that wrote rows of the outbox, for these tokens.
 ///
 /// The relay publishes them in any case. Whoever answers a request has them published first, by
-/// [`publish::deliver`](crate::publish::deliver), so that what the answer says is true at the edges too.
+/// [`publish::deliver`](crate::publish::deliver), so that what the answer says is true at the edges
+/// too.
 #[derive(Debug)]
 #[must_use = "what was committed is published by `publish::deliver`, or left to the relay by `later`"]
 pub struct Unpublished<T> {

@@ -1,4 +1,5 @@
-//! *Open Zenzefi*: hands a token over to a browser, by a code that is good once, for 30 seconds. What the API and the console both do.
+//! *Open Zenzefi*: hands a token over to a browser, by a code that is good once, for 30 seconds.
+//! What the API and the console both do.
 
 use chrono::Utc;
 use shared::token::credential::Handover;
@@ -10,7 +11,8 @@ use crate::{
     publish::{self, Delivery},
 };
 
-/// Where the browser goes: to the edge, which takes the code, and from there to `next`, a path of Zenzefi.
+/// Where the browser goes: to the edge, which takes the code, and from there to `next`, a path of
+/// Zenzefi.
 pub async fn open(app: &App, owner: &Session, id: Uuid, next: Option<&str>) -> Result<String, Error> {
     let App { db, publisher, config, .. } = app;
     let handover = tokens::open(db, config.hour, owner, id, Utc::now()).await?;

@@ -1,5 +1,5 @@
-//! What can be wrong with a value that was given: one list, which the API says in English here and the
-//! console in both languages (`console/text.rs`).
+//! What can be wrong with a value that was given: one list, which the API says in English here and
+//! the console in both languages (`console/text.rs`).
 
 use std::fmt::{self, Display, Formatter};
 

@@ -1,5 +1,5 @@
-//! The values that requests and forms hold: strict types, so that a number is never taken for a text, and
-//! one list of what can be wrong with them. What was given is never repeated.
+//! The values that requests and forms hold: strict types, so that a number is never taken for a
+//! text, and one list of what can be wrong with them. What was given is never repeated.
 
 mod fault;
 mod network;

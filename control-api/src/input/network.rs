@@ -10,7 +10,8 @@ use super::{
     scalar::{Parameter, Scalar},
 };
 
-/// The most characters that a network is written with, as one of IPv4 within IPv6 and all its zeros.
+/// The most characters that a network is written with, as one of IPv4 within IPv6 and all its
+/// zeros.
 pub const NETWORK_CHARS: usize = 49;
 
 /// An address of a client.
@@ -28,7 +29,8 @@ impl Scalar for Address {
     }
 }
 
-/// A list of addresses and networks. A blank one is refused, for a list of nothing else would let everybody in.
+/// A list of addresses and networks. A blank one is refused, for a list of nothing else would let
+/// everybody in.
 #[derive(Clone)]
 pub struct Networks(pub address::Networks);
 

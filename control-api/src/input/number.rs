@@ -164,7 +164,8 @@ impl Scalar for TransactionType {
 /// The largest amount that is taken.
 const ZNC_MAX: u32 = 1_000_000_000;
 
-/// An amount of ZNC: a text with two decimals in answers, a text or a number in requests, never computed as a float.
+/// An amount of ZNC: a text with two decimals in answers, a text or a number in requests, never
+/// computed as a float.
 #[derive(Clone, Copy)]
 pub struct Znc(pub Decimal);
 

@@ -38,7 +38,8 @@ impl Scalar for SoldHours {
     }
 }
 
-/// A part of a price: a text with two decimals in answers, a text or a number in requests, never computed as a float.
+/// A part of a price: a text with two decimals in answers, a text or a number in requests, never
+/// computed as a float.
 #[derive(Clone, Copy)]
 pub struct Percent(pub Decimal);
 

@@ -1,4 +1,5 @@
-//! Texts, each with its bounds. Postgres takes no NUL, and a log no line break, so none holds a control character.
+//! Texts, each with its bounds. Postgres takes no NUL, and a log no line break, so none holds a
+//! control character.
 
 use std::ops::RangeInclusive;
 
@@ -132,7 +133,8 @@ impl Scalar for Email {
     }
 }
 
-/// Whether a text has the shape of an address that mail can be sent to: one that is wrong in other ways only bounces.
+/// Whether a text has the shape of an address that mail can be sent to: one that is wrong in other
+/// ways only bounces.
 fn is_email(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
     let label = |label: &str| {

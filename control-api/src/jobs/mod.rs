@@ -8,6 +8,6 @@ pub mod usage_consumer;
 
 use std::time::Duration;
 
-/// How long one round of a background task may take before it counts as failed: Postgres may be gone without having closed its
-/// connections, and a task that waits for it would wait for ever.
+/// How long one round of a background task may take before it counts as failed: Postgres may be
+/// gone without having closed its connections, and a task that waits for it would wait for ever.
 pub const ROUND_WITHIN: Duration = Duration::from_secs(30);

@@ -1,5 +1,6 @@
-//! From Postgres to Redis: a transaction that changes what an edge must know writes a row here, and a relay publishes how the
-//! token stands *now*. Rows hold no state, so replays and reordering are harmless; the put script refuses what is older.
+//! From Postgres to Redis: a transaction that changes what an edge must know writes a row here, and
+//! a relay publishes how the token stands *now*. Rows hold no state, so replays and reordering are
+//! harmless; the put script refuses what is older.
 
 use std::time::Duration;
 
@@ -14,16 +15,17 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Rows that a relay takes at once. They stay locked until all are published, and a request may wait for one of them.
+/// Rows that a relay takes at once. They stay locked until all are published, and a request may
+/// wait for one of them.
 const BATCH: i64 = 64;
 /// How often a relay looks though it heard nothing: a notification may be lost with its connection.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How long a relay rests after a failure.
 const REST: Duration = Duration::from_millis(250);
 
-/// Delivers the oldest rows that nobody else holds; how many. A token that cannot be published keeps its rows, and the
-/// failure is told once those of the others are gone.
-/// Tries after a first one are no part of anybody's trace, which they would fill.
+/// Delivers the oldest rows that nobody else holds; how many. A token that cannot be published
+/// keeps its rows, and the failure is told once those of the others are gone. Tries after a first
+/// one are no part of anybody's trace, which they would fill.
 async fn deliver_batch(db: &db::Pool, publisher: &Publisher, is_first_try: bool) -> Result<usize, PublishError> {
     let tx = db::begin(db).await?;
     let mut rows = outbox::take(&tx, BATCH).await?;

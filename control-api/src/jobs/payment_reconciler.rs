@@ -1,4 +1,5 @@
-//! Asks the payment provider about payments that nothing was heard of: its notice was lost, or came while it could not be believed.
+//! Asks the payment provider about payments that nothing was heard of: its notice was lost, or came
+//! while it could not be believed.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,6 @@
-//! Keeps Redis whole: notices a server that was flushed, restarted, failed over or restored, and fills it again. Edges call a
-//! credential invalid only while the snapshot says that Redis holds all that Postgres knows.
+//! Keeps Redis whole: notices a server that was flushed, restarted, failed over or restored, and
+//! fills it again. Edges call a credential invalid only while the snapshot says that Redis holds
+//! all that Postgres knows.
 
 use std::{collections::HashSet, future::Future, time::Duration};
 
@@ -37,7 +38,8 @@ const GHOSTS_REST: Duration = Duration::from_secs(10);
 const CAUGHT_UP_SECONDS: f64 = 1.0;
 /// Tokens that a rebuild publishes at once.
 const PAGE: u64 = 2_000;
-/// How many write pages at once. In memory are never more than theirs, one that waits for them and the one that is being read.
+/// How many write pages at once. In memory are never more than theirs, one that waits for them and
+/// the one that is being read.
 const WRITERS: usize = 2;
 /// How often a rebuild that Redis lost under it begins anew before the next check does.
 const ATTEMPTS: usize = 3;
@@ -103,8 +105,8 @@ impl Watch {
         Ok(())
     }
 
-    /// Publishes every token that Redis must know, while relays go on publishing; whether Redis is whole now. A flush in the
-    /// middle takes the build's note with it, and all begins anew.
+    /// Publishes every token that Redis must know, while relays go on publishing; whether Redis is
+    /// whole now. A flush in the middle takes the build's note with it, and all begins anew.
     async fn rebuild(
         &self,
         tx: &db::Tx,
@@ -116,7 +118,8 @@ impl Watch {
             let build = Uuid::new_v4();
             tracing::info!(run_id, %build, "Redis is not whole: publishing every token");
             self.publisher.begin_rebuild(build).await?;
-            // Before anything is published, for after a flush there is next to nothing to look through.
+            // Before anything is published, for after a flush there is next to nothing to look
+            // through.
             let ghosts = self.remove_ghosts(tx).await?;
             if !is_of_this_epoch {
                 self.revive_credentials(tx).await?;
@@ -130,8 +133,8 @@ impl Watch {
         Ok(false)
     }
 
-    /// Publishes them by pages, the next of which are read while others are being written, so that neither Postgres nor Redis waits
-    /// for the other; how many there were.
+    /// Publishes them by pages, the next of which are read while others are being written, so that
+    /// neither Postgres nor Redis waits for the other; how many there were.
     async fn publish_all(&self, tx: &db::Tx, epoch: i64) -> Result<usize, PublishError> {
         let (pages, unwritten) = mpsc::channel(1);
         let unwritten = Mutex::new(unwritten);
@@ -171,8 +174,8 @@ impl Watch {
         tx.commit().await
     }
 
-    /// Looks for ghosts at the start and then every hour, until cancelled: what a restored dump or a restored Postgres left.
-    /// The lock lets one replica do it at a time.
+    /// Looks for ghosts at the start and then every hour, until cancelled: what a restored dump or
+    /// a restored Postgres left. The lock lets one replica do it at a time.
     pub async fn haunt(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let looked = tokio::select! {
@@ -203,8 +206,8 @@ impl Watch {
         if within(db::try_lock(&tx, GHOSTS_LOCK)).await? { self.remove_ghosts(&tx).await } else { Ok(0) }
     }
 
-    /// Removes tokens and credentials that Redis must not know, each after a look in Postgres: what was published meanwhile is
-    /// there. How many.
+    /// Removes tokens and credentials that Redis must not know, each after a look in Postgres: what
+    /// was published meanwhile is there. How many.
     async fn remove_ghosts(&self, tx: &db::Tx) -> Result<usize, PublishError> {
         Ok(self.remove_ghost_tokens(tx).await? + self.remove_ghost_credentials(tx).await?)
     }
@@ -233,8 +236,8 @@ impl Watch {
         Ok(removed)
     }
 
-    /// Forgets that credentials have ended which, after a restore of Postgres, have not. What ends meanwhile is told again by
-    /// what follows.
+    /// Forgets that credentials have ended which, after a restore of Postgres, have not. What ends
+    /// meanwhile is told again by what follows.
     async fn revive_credentials(&self, tx: &db::Tx) -> Result<(), PublishError> {
         let mut pages = self.publisher.scan(redis::CREDENTIAL_KEYS);
         while let Some(digests) = pages.next::<Digest>().await? {

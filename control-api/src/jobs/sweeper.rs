@@ -19,14 +19,16 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 const REFUND_ORPHANED_AFTER: chrono::Duration = chrono::Duration::seconds(10);
 /// A browser that has not come for its credential by now will not.
 const UNREDEEMED_FOR: chrono::Duration = chrono::Duration::seconds(60);
-/// How long a JWT that a logout ended is remembered past its time, for the clocks of replicas may differ.
+/// How long a JWT that a logout ended is remembered past its time, for the clocks of replicas may
+/// differ.
 const EXPIRED_FOR: chrono::Duration = chrono::Duration::minutes(5);
 /// How long the row of an ended credential is kept, for Redis to be told.
 const ENDED_FOR: chrono::Duration = chrono::Duration::minutes(5);
 /// How long an answer is kept for who repeats the call.
 const KEYS_FOR: chrono::Duration = chrono::Duration::hours(24);
 
-/// How many days of the audit log are made ahead, so that lines find their day even if nobody sweeps for a while.
+/// How many days of the audit log are made ahead, so that lines find their day even if nobody
+/// sweeps for a while.
 const DAYS_AHEAD: u64 = 7;
 /// Names the advisory lock of whoever makes and drops days: the letters `audit` as bytes.
 const AUDIT_LOCK: i64 = 0x61_7564_6974;
@@ -50,7 +52,8 @@ pub struct Sweeper {
 impl Sweeper {
     /// Sweeps at start and then regularly, until cancelled.
     pub async fn sweep(self, stop: CancellationToken) {
-        // At the start nothing is in this process' hands, and what another replica works on may be repeated.
+        // At the start nothing is in this process' hands, and what another replica works on may be
+        // repeated.
         let mut orphaned_after = chrono::Duration::zero();
         let mut audit_kept_on = None;
         let every = SWEEP_EVERY.min(self.lease);
@@ -99,7 +102,8 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Ends sessions whose lease has lapsed. The edges tell times by Redis' clock, and so it is Redis that says what time it is.
+    /// Ends sessions whose lease has lapsed. The edges tell times by Redis' clock, and so it is
+    /// Redis that says what time it is.
     async fn end_idle_sessions(&self) -> Result<(), domain::Error> {
         let now_ms = self.publisher.now_ms().await?;
         let since = |span: Duration| {
@@ -112,7 +116,8 @@ impl Sweeper {
     }
 }
 
-/// Makes the audit log's next days and drops those that are old enough. One replica at a time; it is repeated daily.
+/// Makes the audit log's next days and drops those that are old enough. One replica at a time; it
+/// is repeated daily.
 async fn keep_audit_days(db: &db::Pool, today: NaiveDate, retention_days: u16) -> Result<(), db::Error> {
     let tx = db::begin(db).await?;
     if db::try_lock(&tx, AUDIT_LOCK).await? {
@@ -135,8 +140,9 @@ async fn forget(db: &db::Pool) -> Result<(), domain::Error> {
     Ok(tx.commit().await?)
 }
 
-/// Ends browser credentials that nobody took. An edge may have told that one was taken and not been read yet, so this waits
-/// until all that was told in time has been; what was told before `told_since` may have been lost.
+/// Ends browser credentials that nobody took. An edge may have told that one was taken and not been
+/// read yet, so this waits until all that was told in time has been; what was told before
+/// `told_since` may have been lost.
 async fn end_unredeemed(db: &db::Pool, told_since: DateTime<Utc>) -> Result<(), domain::Error> {
     let drawn_before = Utc::now() - UNREDEEMED_FOR;
     let tx = db::begin(db).await?;

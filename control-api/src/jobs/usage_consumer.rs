@@ -1,5 +1,5 @@
-//! From the edges to Postgres: reads the usage stream as one consumer of a group that all replicas share, and forgets an
-//! entry only behind its commit. Reading one twice changes nothing.
+//! From the edges to Postgres: reads the usage stream as one consumer of a group that all replicas
+//! share, and forgets an entry only behind its commit. Reading one twice changes nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -44,7 +44,8 @@ const DEAD_AFTER_MS: u64 = 30_000;
 /// How often the entries of the dead are looked for.
 const CLAIM_EVERY: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_millis(500);
-/// A consumer that was not heard of for so long has a process no more; there is a new one for each start.
+/// A consumer that was not heard of for so long has a process no more; there is a new one for each
+/// start.
 const GONE_AFTER: Duration = Duration::from_secs(600);
 /// The most characters of a device's name or an agent that are kept.
 const TEXT_CHARS: usize = 512;
@@ -80,7 +81,8 @@ struct Intake {
     /// This process' name in the group.
     consumer: String,
     metrics: Metrics,
-    /// A batch in hand is finished first, for what is committed and not forgotten would be read again.
+    /// A batch in hand is finished first, for what is committed and not forgotten would be read
+    /// again.
     stop: CancellationToken,
 }
 
@@ -112,8 +114,8 @@ impl Intake {
         }
     }
 
-    /// Makes the group if it is missing, takes the entries of the dead over, goes on with its own, then reads new ones until
-    /// it is time to look for the dead again.
+    /// Makes the group if it is missing, takes the entries of the dead over, goes on with its own,
+    /// then reads new ones until it is time to look for the dead again.
     async fn follow(&self) -> Result<(), IntakeError> {
         let made = self.client.xgroup_create::<(), _, _, _>(redis::USAGE, redis::USAGE_GROUP, "0", true).await;
         if let Err(error) = made
@@ -175,7 +177,8 @@ impl Intake {
         Ok(())
     }
 
-    /// Drops the names of processes that are gone, of which there would be one more with every start.
+    /// Drops the names of processes that are gone, of which there would be one more with every
+    /// start.
     async fn drop_gone(&self) -> Result<(), IntakeError> {
         let consumers: Vec<HashMap<String, Value>> =
             self.client.xinfo_consumers(redis::USAGE, redis::USAGE_GROUP).await?;
@@ -185,8 +188,9 @@ impl Intake {
         Ok(())
     }
 
-    /// Writes what the entries tell in one transaction; then, and only then, forgets them. Both halves of forgetting are one
-    /// step: an entry acknowledged and not deleted would count as unread for ever, and nobody would see to it.
+    /// Writes what the entries tell in one transaction; then, and only then, forgets them. Both
+    /// halves of forgetting are one step: an entry acknowledged and not deleted would count as
+    /// unread for ever, and nobody would see to it.
     async fn commit(&self, entries: Vec<Entry>) -> Result<(), IntakeError> {
         if entries.is_empty() {
             return Ok(());
@@ -201,8 +205,9 @@ impl Intake {
     }
 }
 
-/// Lock order, as everywhere: tokens, then sessions, then credentials, each in the order of their ids. What is told of a token
-/// that Postgres does not have is skipped, for it would hold up all that comes with it.
+/// Lock order, as everywhere: tokens, then sessions, then credentials, each in the order of their
+/// ids. What is told of a token that Postgres does not have is skipped, for it would hold up all
+/// that comes with it.
 async fn record_all(db: &db::Pool, entries: &[Entry]) -> Result<(), db::Error> {
     let told = Told::read(entries);
     let tx = db::begin(db).await?;
@@ -354,7 +359,8 @@ impl Consumer {
         })
     }
 
-    /// Whether its process is gone, and nothing is left of what it was given: every live one reads each second.
+    /// Whether its process is gone, and nothing is left of what it was given: every live one reads
+    /// each second.
     fn is_gone(&self) -> bool {
         self.pending == 0 && self.idle > GONE_AFTER
     }

@@ -1,5 +1,6 @@
-//! A provider for development: its page has a button that pays and one that cancels, each of which sends a signed notice. It keeps
-//! nothing, so a payment for which nobody presses a button has not been paid.
+//! A provider for development: its page has a button that pays and one that cancels, each of which
+//! sends a signed notice. It keeps nothing, so a payment for which nobody presses a button has not
+//! been paid.
 
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, Mac};

@@ -1,5 +1,5 @@
-//! Who takes the money: asks a payment provider for payments and how they stand, and reads its notices. It decides nothing and
-//! writes nothing; asking for the same payment again is harmless.
+//! Who takes the money: asks a payment provider for payments and how they stand, and reads its
+//! notices. It decides nothing and writes nothing; asking for the same payment again is harmless.
 
 mod mock;
 mod payment;
@@ -47,7 +47,8 @@ impl Provider {
         }
     }
 
-    /// Asks how a payment stands, by what the provider calls it; `None` if the provider knows none of that name.
+    /// Asks how a payment stands, by what the provider calls it; `None` if the provider knows none
+    /// of that name.
     pub async fn ask(&self, id: &str) -> Result<Option<ProviderPayment>, Unavailable> {
         match self {
             // It keeps nothing: whoever does not press a button has not paid.

@@ -1,4 +1,5 @@
-//! Payments and notices as YooKassa's API writes them (<https://yookassa.ru/developers/api>); the mock speaks the same.
+//! Payments and notices as YooKassa's API writes them (<https://yookassa.ru/developers/api>); the
+//! mock speaks the same.
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
-//! YooKassa by its public HTTP API (<https://yookassa.ru/developers/api>). Its notices are not signed: one only hints that the API
-//! should be asked, and what the API answers is the truth.
+//! YooKassa by its public HTTP API (<https://yookassa.ru/developers/api>). Its notices are not
+//! signed: one only hints that the API should be asked, and what the API answers is the truth.
 
 use std::{error::Error, time::Duration};
 
@@ -14,13 +14,14 @@ use super::{
 };
 use crate::config::Shop;
 
-/// The header that makes asking for a payment repeatable, as YooKassa calls it. It is remembered for a day.
+/// The header that makes asking for a payment repeatable, as YooKassa calls it. It is remembered
+/// for a day.
 const IDEMPOTENCE_KEY: &str = "Idempotence-Key";
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// From a question to the end of its answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
-/// How often a payment is asked for while its answer does not come: what is lost on the way comes by the second, and both fit into
-/// what a request may take.
+/// How often a payment is asked for while its answer does not come: what is lost on the way comes
+/// by the second, and both fit into what a request may take.
 const TRIES: usize = 2;
 /// What an answer may have, in bytes; a payment has two thousand or so.
 const ANSWER_BYTES: usize = 64 * 1024;

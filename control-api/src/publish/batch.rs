@@ -1,4 +1,5 @@
-//! Tokens with their credentials, as Postgres has them at one moment: what the publisher puts into Redis at once.
+//! Tokens with their credentials, as Postgres has them at one moment: what the publisher puts into
+//! Redis at once.
 
 use std::time::Duration;
 

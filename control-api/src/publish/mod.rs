@@ -23,14 +23,15 @@ use crate::{
 
 /// How long a request waits for its own row to be delivered.
 const DELIVER_WITHIN: Duration = Duration::from_secs(1);
-/// Tokens, or credentials, that one command puts while Redis is filled: a command costs as much as several puts, yet while
-/// one runs nobody else is answered.
+/// Tokens, or credentials, that one command puts while Redis is filled: a command costs as much as
+/// several puts, yet while one runs nobody else is answered.
 const PUT_AT_ONCE: usize = 100;
 
 impl Publisher {
-    /// Puts these tokens as Postgres has them now: the token first, so that a credential never names what is not there;
-    /// then its credentials; then a change, for the edges to look again, all within its span. Tells of each token whether it was
-    /// published, so that one that cannot be holds no other up, and what Redis knew better.
+    /// Puts these tokens as Postgres has them now: the token first, so that a credential never
+    /// names what is not there; then its credentials; then a change, for the edges to look again,
+    /// all within its span. Tells of each token whether it was published, so that one that cannot
+    /// be holds no other up, and what Redis knew better.
     pub async fn publish_each(
         &self,
         db: &impl db::Connection,
@@ -62,8 +63,9 @@ impl Publisher {
         Ok(learned)
     }
 
-    /// Puts a batch in two strides, every token and then every credential, without a change for each: whoever fills Redis
-    /// announces a new build, at which edges look everything up again. What Redis knew better.
+    /// Puts a batch in two strides, every token and then every credential, without a change for
+    /// each: whoever fills Redis announces a new build, at which edges look everything up again.
+    /// What Redis knew better.
     pub async fn fill<'a>(&self, batch: &'a Batch) -> Result<Vec<LearnedActivation>, PublishError> {
         let learned = in_flight(batch.tokens.chunks(PUT_AT_ONCE).map(|some| self.put(batch.epoch, some))).await?;
         let of_token =
@@ -89,8 +91,9 @@ pub enum Delivery {
     Pending,
 }
 
-/// Publishes what a transaction has just committed, or waits for the relay that took its rows first. Several tokens take the
-/// time of one. Bounded, because what was committed stands whether Redis answers or not.
+/// Publishes what a transaction has just committed, or waits for the relay that took its rows
+/// first. Several tokens take the time of one. Bounded, because what was committed stands whether
+/// Redis answers or not.
 pub async fn deliver<T>(db: &db::Pool, publisher: &Publisher, unpublished: Unpublished<T>) -> (T, Delivery) {
     let (outcome, token_ids) = unpublished.into_parts();
     let delivery = match timeout(DELIVER_WITHIN, deliver_rows(db, publisher, &token_ids)).await {

@@ -20,7 +20,8 @@ use crate::{
 /// The generation of a token's first credential.
 const FIRST_GENERATION: i64 = 1;
 
-/// When Redis says that a token was activated, where Postgres does not know it, or knows a later time.
+/// When Redis says that a token was activated, where Postgres does not know it, or knows a later
+/// time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LearnedActivation {
     pub token_id: Uuid,
@@ -40,7 +41,8 @@ impl Publisher {
         put.learned(&reply)?.into_iter().map(learned).collect()
     }
 
-    /// A token's state. One whose lists nobody can read is kept from being used, and holds up no other.
+    /// A token's state. One whose lists nobody can read is kept from being used, and holds up no
+    /// other.
     fn state<'a>(&self, token: &'a Publishable) -> TokenState<'a> {
         let mut standing = tokens::standing(token.revoked_at, token.user_is_active);
         let networks = token.whereabouts().map(|whereabouts| whereabouts.encode()).unwrap_or_else(|error| {
@@ -73,8 +75,9 @@ impl Publisher {
         }
     }
 
-    /// A credential's key ends with its token's hash. One that has ended stands for a while as a tombstone, which no late write
-    /// replaces, and by which an edge finds it revoked and not merely unknown.
+    /// A credential's key ends with its token's hash. One that has ended stands for a while as a
+    /// tombstone, which no late write replaces, and by which an edge finds it revoked and not
+    /// merely unknown.
     pub async fn put_credentials(
         &self,
         credentials: &[(&Publishable, &credential::Publishable)],

@@ -1,4 +1,5 @@
-//! What is remembered of failed logins. Redis only keeps it: `crate::domain::login_throttle` alone knows what it means.
+//! What is remembered of failed logins. Redis only keeps it: `crate::domain::login_throttle` alone
+//! knows what it means.
 
 use shared::{
     malformed::Malformed,

@@ -1,5 +1,5 @@
-//! What control-api says to Redis, one function for each thing said. State, not events: everything here may be repeated and
-//! reordered.
+//! What control-api says to Redis, one function for each thing said. State, not events: everything
+//! here may be repeated and reordered.
 
 mod login_failures;
 mod rate_limits;
@@ -54,8 +54,8 @@ pub enum PublishError {
     Contended,
 }
 
-/// Opens a connection that remakes itself. Returns at once, so that the program starts while Redis is away; commands wait
-/// for the connection no longer than `command_timeout`.
+/// Opens a connection that remakes itself. Returns at once, so that the program starts while Redis
+/// is away; commands wait for the connection no longer than `command_timeout`.
 pub fn connect(url: &str, command_timeout: Duration) -> Result<Client, Error> {
     let mut config = Config::from_url(url)?;
     config.fail_fast = false;
@@ -73,8 +73,8 @@ pub fn connect(url: &str, command_timeout: Duration) -> Result<Client, Error> {
     Ok(client)
 }
 
-/// Replaces a connection whose server went without a word, or hangs while another has taken its place. Commands that time out do
-/// not tell: they only fail. Never returns.
+/// Replaces a connection whose server went without a word, or hangs while another has taken its
+/// place. Commands that time out do not tell: they only fail. Never returns.
 pub async fn replace_when_silent(client: &Client) {
     let patiently = Options { timeout: Some(SILENT_FOR), ..Options::default() };
     loop {
@@ -91,8 +91,8 @@ pub async fn replace_when_silent(client: &Client) {
     }
 }
 
-/// Has many commands answered, in their order. Not all at once: one that is sent behind thousands of others would be given up
-/// before its turn came.
+/// Has many commands answered, in their order. Not all at once: one that is sent behind thousands
+/// of others would be given up before its turn came.
 pub async fn in_flight<T>(
     commands: impl IntoIterator<Item = impl Future<Output = Result<T, PublishError>>>,
 ) -> Result<Vec<T>, PublishError> {
@@ -119,7 +119,8 @@ impl Publisher {
         Ok(Self { client: connect(url, COMMAND_TIMEOUT)?, hour, scripts })
     }
 
-    /// Whether there is a server to be asked: where there is none, a question only waits for its time to be over.
+    /// Whether there is a server to be asked: where there is none, a question only waits for its
+    /// time to be over.
     pub fn is_connected(&self) -> bool {
         self.client.is_connected()
     }

@@ -30,8 +30,9 @@ pub struct Server {
 }
 
 impl Publisher {
-    /// Which filling of Redis can be asked whether a token was used; `None` while it cannot say: it is not whole, was filled
-    /// less than `hold` ago, or an edge has told of activations that Postgres has not taken in for so long.
+    /// Which filling of Redis can be asked whether a token was used; `None` while it cannot say: it
+    /// is not whole, was filled less than `hold` ago, or an edge has told of activations that
+    /// Postgres has not taken in for so long.
     pub async fn ground_for_refunds(&self, hold: Duration) -> Result<Option<Contents>, PublishError> {
         let pulse = self.pulse().await?;
         let built_at = self.built_at().await?;
@@ -47,7 +48,8 @@ impl Publisher {
         Ok(Pulse::parse(&reply)?)
     }
 
-    /// When Redis was last filled with tokens that had been sold before, in milliseconds of Redis' clock.
+    /// When Redis was last filled with tokens that had been sold before, in milliseconds of Redis'
+    /// clock.
     pub async fn built_at(&self) -> Result<Option<i64>, PublishError> {
         Ok(self.client.hget(redis::SNAPSHOT, redis::SNAPSHOT_BUILT_AT).await?)
     }
@@ -69,7 +71,8 @@ impl Publisher {
         Ok(seconds * 1_000 + micros / 1_000)
     }
 
-    /// Which epoch and server the snapshot was written for; `None` if it is not there, or not whole.
+    /// Which epoch and server the snapshot was written for; `None` if it is not there, or not
+    /// whole.
     pub async fn snapshot(&self) -> Result<Option<(i64, String)>, PublishError> {
         let fields = vec![redis::SNAPSHOT_EPOCH, redis::SNAPSHOT_RUN_ID];
         let (epoch, run_id): (Option<i64>, Option<String>) = self.client.hmget(redis::SNAPSHOT, fields).await?;
@@ -81,8 +84,9 @@ impl Publisher {
         Ok(self.call(&calls::BeginRebuild { build }).await?)
     }
 
-    /// Says that Redis holds all that Postgres knows; `false` if it lost something since this build began. Where there was
-    /// a token to publish, it could have been used before, and its activation still be on its way.
+    /// Says that Redis holds all that Postgres knows; `false` if it lost something since this build
+    /// began. Where there was a token to publish, it could have been used before, and its
+    /// activation still be on its way.
     pub async fn finish_rebuild(
         &self,
         build: Uuid,

@@ -1,5 +1,5 @@
-//! What is not the API: the root, the health check, the document and the two ways to browse it. Every asset is served from
-//! here.
+//! What is not the API: the root, the health check, the document and the two ways to browse it.
+//! Every asset is served from here.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{SecondsFormat, Utc};
@@ -25,8 +25,8 @@ const REDOC_PAGE: &str = r#"<!doctype html>
 </html>
 "#;
 
-/// What the pages may do besides running the scripts that they came with: they write styles inline and work in a worker, and call no
-/// other host.
+/// What the pages may do besides running the scripts that they came with: they write styles inline
+/// and work in a worker, and call no other host.
 const BROWSER_POLICY: &str = "style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; \
     connect-src 'self'; worker-src blob:; child-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -78,7 +78,8 @@ fn page(html: String) -> impl Endpoint {
     }))
 }
 
-/// The hashes of the scripts that stand in a page of ours (CSP level 3 §2.3.1): those run, and none that anybody adds.
+/// The hashes of the scripts that stand in a page of ours (CSP level 3 §2.3.1): those run, and none
+/// that anybody adds.
 fn script_hashes(mut html: &str) -> String {
     let mut hashes = String::new();
     while let Some((_, rest)) = html.split_once("<script") {

@@ -1,5 +1,6 @@
-//! Serves HTTP on a listener: a loop of our own around hyper, because poem's has no limit on the time that a request's head
-//! may take, none on connections, and spins when file descriptors run out.
+//! Serves HTTP on a listener: a loop of our own around hyper, because poem's has no limit on the
+//! time that a request's head may take, none on connections, and spins when file descriptors run
+//! out.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -23,8 +24,8 @@ use crate::telemetry::Metrics;
 
 /// How long the head of a request may take to arrive, once its first byte has.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
-/// How long a connection may go without an open request: before its first, between two, and while an answer is read. hyper
-/// bounds neither the first of these nor the last.
+/// How long a connection may go without an open request: before its first, between two, and while
+/// an answer is read. hyper bounds neither the first of these nor the last.
 const QUIET_FOR: Duration = Duration::from_secs(60);
 const CONNECTIONS: usize = 4_096;
 /// Requests that one HTTP/2 connection may have open.
@@ -102,7 +103,8 @@ async fn serve_connection<E>(
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_WITHIN).max_concurrent_streams(STREAMS);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    // A connection that breaks is its client's affair: the result says nothing that anybody could act on.
+    // A connection that breaks is its client's affair: the result says nothing that anybody could
+    // act on.
     let served = async {
         tokio::select! {
             _broken = connection.as_mut() => {}
@@ -151,7 +153,8 @@ mod tests {
 
     use super::*;
 
-    /// Serves one connection on which a client sends `bytes` and then nothing, nor reads; returns once it is dropped.
+    /// Serves one connection on which a client sends `bytes` and then nothing, nor reads; returns
+    /// once it is dropped.
     async fn served(bytes: &[u8], answer_bytes: usize) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let mut client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");

@@ -1,6 +1,6 @@
-//! The outermost layer of the public listener: request ids, bounds on what a request may cost, CORS, refusals as problem
-//! JSON, the access line. Written here because poem's own layers trust headers that they should not, log queries, or answer
-//! in plain text.
+//! The outermost layer of the public listener: request ids, bounds on what a request may cost,
+//! CORS, refusals as problem JSON, the access line. Written here because poem's own layers trust
+//! headers that they should not, log queries, or answer in plain text.
 
 use std::{
     net::IpAddr,
@@ -30,7 +30,8 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const HEALTH: &str = "/health";
 /// The most characters of an agent that are kept.
 const AGENT_CHARS: usize = 512;
-/// Headers that decide something. poem takes one that is not ASCII for absent, so it is refused before that.
+/// Headers that decide something. poem takes one that is not ASCII for absent, so it is refused
+/// before that.
 const READ: [HeaderName; 5] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
@@ -81,7 +82,8 @@ impl Methods {
         self.find(path).map_or("GET, HEAD", |(_, methods)| methods)
     }
 
-    /// A path with names in the place of what differs from one call to the next; `pages` for all that are not listed.
+    /// A path with names in the place of what differs from one call to the next; `pages` for all
+    /// that are not listed.
     fn route(&self, path: &str) -> &str {
         self.find(path).map_or("pages", |(template, _)| template)
     }
@@ -302,8 +304,8 @@ async fn bounded(mut request: Request) -> Result<Request, ApiError> {
     }
 }
 
-/// A body of at most [`BODY_BYTES`]. A longer one is read away first, within bounds: a client that is still writing when its
-/// connection closes sees a broken pipe, and never the answer.
+/// A body of at most [`BODY_BYTES`]. A longer one is read away first, within bounds: a client that
+/// is still writing when its connection closes sees a broken pipe, and never the answer.
 async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
     let mut chunks = pin!(body.into_bytes_stream());
     let (mut bytes, mut length) = (Vec::new(), 0);

@@ -1,4 +1,5 @@
-//! Options that are read again while the program runs, on SIGHUP: what can change changes at once, what cannot is told.
+//! Options that are read again while the program runs, on SIGHUP: what can change changes at once,
+//! what cannot is told.
 
 use std::sync::Arc;
 

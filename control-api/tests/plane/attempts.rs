@@ -1,4 +1,5 @@
-//! Brute force on logins: who is locked out, for how long, and who is not. Time passes by moving what Redis remembers into the past.
+//! Brute force on logins: who is locked out, for how long, and who is not. Time passes by moving
+//! what Redis remembers into the past.
 
 use std::collections::BTreeMap;
 

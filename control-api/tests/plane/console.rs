@@ -1,5 +1,5 @@
-//! The portal as its forms and links make it: what a person is told, what is kept of what they typed, what happens once however often
-//! it is sent, and what is nobody else's.
+//! The portal as its forms and links make it: what a person is told, what is kept of what they
+//! typed, what happens once however often it is sent, and what is nobody else's.
 
 use serde_json::Value;
 use testbed::{

@@ -1,5 +1,6 @@
-//! The console of those who administer, as its pages and forms make it: who gets in, what is asked before it is done, what the ledger
-//! and the audit log have of it afterwards, and that nothing anybody typed becomes markup or a formula.
+//! The console of those who administer, as its pages and forms make it: who gets in, what is asked
+//! before it is done, what the ledger and the audit log have of it afterwards, and that nothing
+//! anybody typed becomes markup or a formula.
 
 use serde_json::{Value, json};
 use shared::redis::events::{SessionFigures, Usage};
@@ -229,7 +230,8 @@ async fn a_credit_is_shown_first_and_stands_in_the_ledger_and_the_audit_log() {
     }
     assert_eq!(control.balance(&alice).await, "10.00");
 
-    // What moves the balance between the page and the form is not overwritten; nor does a form that is sent twice move it twice.
+    // What moves the balance between the page and the form is not overwritten; nor does a form that
+    // is sent twice move it twice.
     control.set(&alice, &json!({ "currency_balance": "30" })).await;
     let mut credit = form("");
     credit[4].1 = me.password.clone();

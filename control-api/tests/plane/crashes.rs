@@ -1,5 +1,5 @@
-//! Replicas that are killed at any instant, or started again one after the other: whoever repeats a call by its key loses nothing and
-//! pays nothing twice.
+//! Replicas that are killed at any instant, or started again one after the other: whoever repeats a
+//! call by its key loses nothing and pays nothing twice.
 
 use std::{
     collections::HashMap,
@@ -100,7 +100,8 @@ async fn replicas_that_are_started_again_one_after_the_other_answer_every_call_w
     assert!(starts >= 4, "only {starts} starts");
 }
 
-/// Lets people buy and give back on two replicas, in turn disturbed by `disturb`, until all is done and checked; how often one was.
+/// Lets people buy and give back on two replicas, in turn disturbed by `disturb`, until all is done
+/// and checked; how often one was.
 async fn a_thousand_calls_while(is_orderly: bool, disturb: impl AsyncFn(&mut Plane)) -> usize {
     let mut control = Control::start_with(NO_HOLD).await;
     let mut second = control.replica_with("control-api-2", NO_HOLD).await;

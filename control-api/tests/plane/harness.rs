@@ -195,7 +195,8 @@ impl Control {
         matches!(self.lookup(credential).await, Lookup::Live(_))
     }
 
-    /// Admits a request of this device as an edge does: it takes the lease, and claims a token that is ready.
+    /// Admits a request of this device as an edge does: it takes the lease, and claims a token that
+    /// is ready.
     pub async fn takes(&self, token: &Token, device: &str) -> Lookup {
         let (session_id, claim) = (Uuid::new_v4(), CLAIM);
         let taking = Taking { device: &Device::known(device), scopes: &Scope::ALL, networks: "", session_id, claim };

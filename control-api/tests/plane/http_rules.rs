@@ -1,4 +1,5 @@
-//! What holds for every call: refusals, ids, CORS, documents, and that nothing a client sends is a fault of ours.
+//! What holds for every call: refusals, ids, CORS, documents, and that nothing a client sends is a
+//! fault of ours.
 
 use std::time::Duration;
 

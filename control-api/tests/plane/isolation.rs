@@ -1,4 +1,5 @@
-//! Nobody sees, changes or infers what is another's: every call of the document, made by somebody else.
+//! Nobody sees, changes or infers what is another's: every call of the document, made by somebody
+//! else.
 
 use http::Method;
 use serde_json::json;

@@ -1,4 +1,5 @@
-//! What lists cost: as much on tables that have grown as on small ones, by Postgres' own account of how it ran each query.
+//! What lists cost: as much on tables that have grown as on small ones, by Postgres' own account of
+//! how it ran each query.
 
 use std::{
     fs,
@@ -20,8 +21,8 @@ const ROWS: u32 = 100_000;
 const LIST_READS: f64 = 20_000.0;
 /// The same of the dashboard, which counts further.
 const DASHBOARD_READS: f64 = 60_000.0;
-/// How often a list is asked for: for its first five times Postgres looks at what is asked, then it may settle on a plan for
-/// whatever is.
+/// How often a list is asked for: for its first five times Postgres looks at what is asked, then it
+/// may settle on a plan for whatever is.
 const CALLED: usize = 12;
 
 /// Postgres' own account of every query of this database from now on, in its log.
@@ -42,7 +43,8 @@ async fn explained(database: &Database) -> PathBuf {
     data.join("../../postgres.log")
 }
 
-/// A year of business: accounts, and the tokens, lines, sessions and acts of one of them and of all.
+/// A year of business: accounts, and the tokens, lines, sessions and acts of one of them and of
+/// all.
 async fn fill(control: &Control, of: &Person) {
     let fill = format!(
         "SET session_replication_role = replica;

@@ -1,5 +1,5 @@
-//! The control plane as a process in front of a real Postgres and a real Redis, spoken to over sockets alone. What an edge
-//! would do to Redis, the tests do by the same scripts.
+//! The control plane as a process in front of a real Postgres and a real Redis, spoken to over
+//! sockets alone. What an edge would do to Redis, the tests do by the same scripts.
 
 mod accounts;
 mod admin;

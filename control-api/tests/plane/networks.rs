@@ -1,4 +1,5 @@
-//! From where tokens may be used: who sets it, what is refused, what is noted, and what the edges are told.
+//! From where tokens may be used: who sets it, what is refused, what is noted, and what the edges
+//! are told.
 
 use serde_json::{Value, json};
 use testbed::{clients::http::Ask, eventually};

@@ -46,7 +46,8 @@ fn amounts(earned: &str, pending: &str) -> (String, String) {
     (earned.to_owned(), pending.to_owned())
 }
 
-/// Waits until all that is due has been paid: a bonus that is due from now on is paid with or after what was due before.
+/// Waits until all that is due has been paid: a bonus that is due from now on is paid with or after
+/// what was due before.
 async fn paid(control: &Control) {
     let [judge, sentinel] = ["judge", "sentinel"].map(str::to_owned);
     let judge = match control.logs_in("judge@example.com", "judge's password").await.status {

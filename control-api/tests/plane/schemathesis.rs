@@ -1,5 +1,5 @@
-//! The OpenAPI document and the answers agree, whatever is sent: Schemathesis draws requests from the document, good ones and bad
-//! ones, and sequences of them.
+//! The OpenAPI document and the answers agree, whatever is sent: Schemathesis draws requests from
+//! the document, good ones and bad ones, and sequences of them.
 
 use std::process::Stdio;
 
@@ -9,11 +9,13 @@ use tokio::process::Command;
 
 use crate::harness::{Control, MOCK_PAYMENTS, Person};
 
-/// Beside those that ask whether a request that fits the schema is done: a balance may be too low, a name taken.
+/// Beside those that ask whether a request that fits the schema is done: a balance may be too low,
+/// a name taken.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
     response_schema_conformance,missing_required_header,unsupported_method,allow_header_conformance,ignored_auth";
 const CASES_EACH: &str = "15";
-/// Calls after which whoever made them may be somebody else, or nobody: they are made by themselves.
+/// Calls after which whoever made them may be somebody else, or nobody: they are made by
+/// themselves.
 const ENDING: [&str; 3] = ["logout", "change_me", "change_user"];
 
 /// Runs it, as `person` or without a login, on all calls but `ENDING`, or on those alone.

@@ -29,8 +29,8 @@ const CODINGS: [Option<Coding>; 5] =
 /// What one piece of a body may become, in bytes.
 const PIECE_BECOMES: usize = 16 * 1024 * 1024;
 
-/// However it is cut into chunks, a body becomes the same; nothing is held for longer than it must be, no plain spelling of the
-/// upstream is left, and rewriting again changes nothing.
+/// However it is cut into chunks, a body becomes the same; nothing is held for longer than it must
+/// be, no plain spelling of the upstream is left, and rewriting again changes nothing.
 pub fn the_stream_equals_the_whole(mut input: Input<'_>) {
     let Parties { upstreams, shown } = input.parties();
     let strides = input.strides();
@@ -77,7 +77,8 @@ pub fn the_stream_loses_the_integrity_that_the_whole_loses(mut input: Input<'_>)
     assert!(unchanged == expected, "{} became {}", page.escape_ascii(), expected.escape_ascii());
 }
 
-/// However a page is cut into chunks, the script is put in once, at the same place, and nothing else changes.
+/// However a page is cut into chunks, the script is put in once, at the same place, and nothing
+/// else changes.
 pub fn the_stream_gets_its_script_where_the_whole_does(mut input: Input<'_>) {
     const SCRIPT: &[u8] = b"\x00script\x00";
     let strides = input.strides();
@@ -120,7 +121,8 @@ pub fn every_coding_passes_into_every_other(mut input: Input<'_>) {
     assert!(decoded(to, &out) == whole, "{from:?} to {to:?}: {}", text.escape_ascii());
 }
 
-/// Anything at all in place of a coded body is an error or a body, and no piece becomes more than it may.
+/// Anything at all in place of a coded body is an error or a body, and no piece becomes more than
+/// it may.
 pub fn what_is_broken_ends_and_stays_small(mut input: Input<'_>) {
     let Parties { upstreams, shown } = input.parties();
     let (from, to) = (*input.pick(&CODINGS), *input.pick(&CODINGS));
@@ -138,7 +140,8 @@ fn rewriting(spellings: Arc<OriginPatterns>, shown: Origin) -> Transforms {
     Transforms { rewriter: Some(Rewriter::new(spellings, shown)), ..Transforms::default() }
 }
 
-/// Whether an absolute URL of this origin stands in a text: looked for in the simplest way, in the spellings that are sure.
+/// Whether an absolute URL of this origin stands in a text: looked for in the simplest way, in the
+/// spellings that are sure.
 fn is_named(text: &[u8], origin: &Origin) -> bool {
     let text = text.to_ascii_lowercase();
     ["://", ":\\/\\/", "%3a%2f%2f"].iter().any(|separator| {

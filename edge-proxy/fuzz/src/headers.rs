@@ -12,8 +12,8 @@ use crate::{
     },
 };
 
-/// A redirect that is mapped leads to what is shown, and there to what it named at the upstream, or to where it led before. One for
-/// a caller to whom no origin is shown leads to the gateway itself.
+/// A redirect that is mapped leads to what is shown, and there to what it named at the upstream, or
+/// to where it led before. One for a caller to whom no origin is shown leads to the gateway itself.
 pub fn a_redirect_leads_to_what_is_shown_or_where_it_said(mut input: Input<'_>) {
     let Parties { upstreams, shown } = input.parties();
     let Some(value) = input.header_text() else { return };

@@ -4,7 +4,8 @@ use http::HeaderValue;
 
 use crate::origin::Origin;
 
-/// What bytes above ASCII stand for in a text, so that a short input says much that is a spelling, or nearly one.
+/// What bytes above ASCII stand for in a text, so that a short input says much that is a spelling,
+/// or nearly one.
 const PIECES: [&[u8]; 81] = [
     b"https://",
     b"http://",

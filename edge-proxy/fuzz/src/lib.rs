@@ -1,8 +1,8 @@
-//! What must hold of all that an upstream can send: checked by `make fuzz` on inputs that a fuzzer makes up, guided by the code
-//! that each of them reaches.
+//! What must hold of all that an upstream can send: checked by `make fuzz` on inputs that a fuzzer
+//! makes up, guided by the code that each of them reaches.
 //!
-//! The modules under test are compiled from their own files, not linked as the edge: they are pure, and to instrument all that the
-//! edge is made of, Pingora and OpenSSL among it, takes minutes.
+//! The modules under test are compiled from their own files, not linked as the edge: they are pure,
+//! and to instrument all that the edge is made of, Pingora and OpenSSL among it, takes minutes.
 
 #[path = "../../src/admission"]
 pub mod admission {
@@ -22,7 +22,8 @@ mod set_cookie;
 
 use input::Input;
 
-/// Checks one input; its first byte says what is made of the rest. Panics where something does not hold.
+/// Checks one input; its first byte says what is made of the rest. Panics where something does not
+/// hold.
 pub fn check(input: &[u8]) {
     let mut input = Input::of(input);
     let check = *input.pick(&[

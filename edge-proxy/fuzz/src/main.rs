@@ -1,4 +1,5 @@
-//! Built by `make fuzz`, the fuzzer; built in any other way, a command that checks the inputs in the files that it is given.
+//! Built by `make fuzz`, the fuzzer; built in any other way, a command that checks the inputs in
+//! the files that it is given.
 #![cfg_attr(fuzzing, no_main)]
 
 #[cfg(fuzzing)]

@@ -8,7 +8,8 @@ use crate::{
     rewrite::http::headers::set_cookie,
 };
 
-/// What a browser sends back is never one of the gateway's own, and is what the upstream set; no other host gets it.
+/// What a browser sends back is never one of the gateway's own, and is what the upstream set; no
+/// other host gets it.
 pub fn a_cookie_is_never_ours_and_stays_on_its_host(mut input: Input<'_>) {
     let Parties { shown, .. } = input.parties();
     let Some(line) = input.header() else { return };
@@ -32,7 +33,8 @@ pub fn a_cookie_is_never_ours_and_stays_on_its_host(mut input: Input<'_>) {
     }
 }
 
-/// What a browser makes of a line of `Set-Cookie` when it sends it back: RFC 6265bis, 5.6 and 5.8.3. A cookie may have no name.
+/// What a browser makes of a line of `Set-Cookie` when it sends it back: RFC 6265bis, 5.6 and
+/// 5.8.3. A cookie may have no name.
 fn sent_back(line: &[u8]) -> Vec<u8> {
     let pair = line.split(|&byte| byte == b';').next().unwrap_or_default();
     let mut parts = pair.splitn(2, |&byte| byte == b'=').map(<[u8]>::trim_ascii);

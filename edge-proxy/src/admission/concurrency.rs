@@ -1,4 +1,5 @@
-//! Bounds how many requests and WebSockets a token has open at once, here, so that no one token takes what all of them share.
+//! Bounds how many requests and WebSockets a token has open at once, here, so that no one token
+//! takes what all of them share.
 
 use std::{
     collections::HashMap,

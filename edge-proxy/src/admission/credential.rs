@@ -1,7 +1,9 @@
-//! Finds the credentials of a request and takes them out again before it goes to the upstream. Pure.
+//! Finds the credentials of a request and takes them out again before it goes to the upstream.
+//! Pure.
 //!
-//! A request can carry several: in the query (first on a GET or an upgrade), in our cookie, in `X-Access-Token`. All are
-//! candidates in that order, so that a dead cookie does not hide a good header.
+//! A request can carry several: in the query (first on a GET or an upgrade), in our cookie, in
+//! `X-Access-Token`. All are candidates in that order, so that a dead cookie does not hide a good
+//! header.
 
 use http::{HeaderMap, Method};
 use shared::{token::credential::Credential, web::cookie};
@@ -19,7 +21,8 @@ pub enum Source {
     Header,
 }
 
-/// A credential of a request. `credential` is `None` where what stands there cannot be one: it counts as unknown.
+/// A credential of a request. `credential` is `None` where what stands there cannot be one: it
+/// counts as unknown.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     pub source: Source,
@@ -40,8 +43,8 @@ pub fn candidates(method: &Method, headers: &HeaderMap, query: Option<&str>) -> 
     query.into_iter().chain(cookie).chain(header).collect()
 }
 
-/// The query without what is ours: every `token=` with 64 URL-safe characters. The rest stays byte for byte; `None` if nothing
-/// is left.
+/// The query without what is ours: every `token=` with 64 URL-safe characters. The rest stays byte
+/// for byte; `None` if nothing is left.
 pub fn strip_query(query: &str) -> Option<String> {
     let kept: Vec<&str> = query.split('&').filter(|pair| query_token(pair).is_none()).collect();
     let all_were_ours = kept.is_empty();

@@ -1,4 +1,5 @@
-//! Who may come in at all, before a token is looked at: by address, and by how much is open already.
+//! Who may come in at all, before a token is looked at: by address, and by how much is open
+//! already.
 
 use std::{
     net::IpAddr,

@@ -1,5 +1,5 @@
-//! What the edge knows of a request from its head, before its credential is looked at: the client's address, the
-//! origin that it came by, its device. Pure.
+//! What the edge knows of a request from its head, before its credential is looked at: the client's
+//! address, the origin that it came by, its device. Pure.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -37,7 +37,8 @@ impl Facts {
         self.local.as_ref().unwrap_or(&self.public)
     }
 
-    /// Whether pages of that origin are shown by this gateway, or by the local proxy that sent this request.
+    /// Whether pages of that origin are shown by this gateway, or by the local proxy that sent this
+    /// request.
     pub fn is_own(&self, origin: &Origin) -> bool {
         self.own_origins().contains(&origin)
     }
@@ -56,7 +57,8 @@ pub struct ClientDevice {
     pub is_named: bool,
 }
 
-/// Reads the device that a request comes from: its header, else our cookie, else its address and agent.
+/// Reads the device that a request comes from: its header, else our cookie, else its address and
+/// agent.
 pub fn origination(headers: &HeaderMap, client: Option<IpAddr>) -> Result<ClientDevice, Rejection> {
     if let Some(value) = headers.get(DEVICE_HEADER) {
         let name = value.to_str().map_err(|_| Rejection::MalformedDevice)?.trim();

@@ -1,4 +1,5 @@
-//! Which of the credentials that a request carries opens something: each is tried in turn, and the first good one decides.
+//! Which of the credentials that a request carries opens something: each is tried in turn, and the
+//! first good one decides.
 
 pub mod concurrency;
 pub mod credential;
@@ -49,8 +50,8 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Admits a request by the first credential that opens something; the one that does must pass `check` before anything is
-    /// taken for it. See [`Admission::choose`] for the order.
+    /// Admits a request by the first credential that opens something; the one that does must pass
+    /// `check` before anything is taken for it. See [`Admission::choose`] for the order.
     pub async fn admit(
         &self,
         candidates: Vec<Candidate>,
@@ -80,8 +81,8 @@ impl Admission {
         Err(denied)
     }
 
-    /// The first credential that opens something, from where it may be used. One that Redis cannot judge does not hide a good one, nor
-    /// does it count as bad.
+    /// The first credential that opens something, from where it may be used. One that Redis cannot
+    /// judge does not hide a good one, nor does it count as bad.
     pub async fn choose(
         &self,
         candidates: Vec<Candidate>,
@@ -145,8 +146,8 @@ impl Admission {
         outcome
     }
 
-    /// What a credential that opens nothing means for the others: `Err` if it ends the search, otherwise what is told if none is
-    /// better.
+    /// What a credential that opens nothing means for the others: `Err` if it ends the search,
+    /// otherwise what is told if none is better.
     fn go_on(&self, unfit: GrantError, paths: &[&str], denied: &mut Rejection) -> Result<(), Rejection> {
         match unfit {
             // Of several the first of which something is known.

@@ -1,4 +1,5 @@
-//! What requests leave behind: admissions to be settled, and activations that could not be recorded yet.
+//! What requests leave behind: admissions to be settled, and activations that could not be recorded
+//! yet.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -69,7 +70,10 @@ impl OutcomeWorker {
                 let settled = join_all(batch.iter().map(|settlement| redis.settle(settlement))).await;
                 let failures = settled.iter().filter(|settled| settled.is_err()).count();
                 if failures > 0 {
-                    tracing::warn!(failures, "cannot settle ended requests in Redis; their leases and claims will expire");
+                    tracing::warn!(
+                        failures,
+                        "cannot settle ended requests in Redis; their leases and claims will expire"
+                    );
                 }
                 batch.clear();
             }
@@ -111,7 +115,8 @@ impl OutcomeWorker {
         self.is_owing.notify_one();
     }
 
-    /// Has this settled soon: the claim that ends, whether the upstream failed a request for nothing, and what becomes of the lease.
+    /// Has this settled soon: the claim that ends, whether the upstream failed a request for
+    /// nothing, and what becomes of the lease.
     pub fn settle(&self, held: &LiveGrant, claim: Option<Uuid>, is_fault: bool, lease: LeaseOutcome) {
         let (Some(device), Some(session)) = (&held.key.device, held.lease) else { return };
         // What an owed activation needs stands until it is recorded, which ends it too.

@@ -1,8 +1,10 @@
-//! The permit of a request that was admitted: what it holds until it is known what became of it, and how that is settled.
+//! The permit of a request that was admitted: what it holds until it is known what became of it,
+//! and how that is settled.
 //!
-//! A token's clock starts with its first answer that is no `5xx`. Nobody dodges it by leaving early: once a byte of a first
-//! request has gone out, only a failure of the upstream's own leaves the token ready. So a permit keeps account of how far its
-//! request came, and its `Drop`, which a cut and a client that hangs up come to as well, hands what follows to the [`OutcomeWorker`].
+//! A token's clock starts with its first answer that is no `5xx`. Nobody dodges it by leaving
+//! early: once a byte of a first request has gone out, only a failure of the upstream's own leaves
+//! the token ready. So a permit keeps account of how far its request came, and its `Drop`, which a
+//! cut and a client that hangs up come to as well, hands what follows to the [`OutcomeWorker`].
 
 use std::{
     net::IpAddr,
@@ -58,7 +60,8 @@ impl std::fmt::Debug for Permit {
 }
 
 impl Permit {
-    /// For a grant whose use was begun by [`Grants::admit`]: dropped as it is, what was taken for it is given back.
+    /// For a grant whose use was begun by [`Grants::admit`]: dropped as it is, what was taken for
+    /// it is given back.
     pub fn new(held: Arc<LiveGrant>, address: Option<IpAddr>, outcomes: Arc<OutcomeWorker>) -> Self {
         Self { held, address, open: None, place: None, stage: AtomicU8::new(Stage::Admitted as u8), outcomes }
     }
@@ -105,7 +108,8 @@ impl Permit {
         self.set(Stage::Failed);
     }
 
-    /// The upstream answers: starts the token's clock if this is its first answer, before that answer goes out.
+    /// The upstream answers: starts the token's clock if this is its first answer, before that
+    /// answer goes out.
     pub async fn answered(&self, status: StatusCode) -> Result<(), Rejection> {
         if status.is_server_error() {
             self.settle_fault();

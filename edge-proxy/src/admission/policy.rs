@@ -1,5 +1,5 @@
-//! The check of a request against what it carries and what is known of its token. Everything here is pure: the effects (asking
-//! Redis, answering) are the callers'.
+//! The check of a request against what it carries and what is known of its token. Everything here
+//! is pure: the effects (asking Redis, answering) are the callers'.
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use shared::token::scope::{Closed, Scope};
@@ -40,7 +40,8 @@ pub fn authorize(policy: DevicePolicy, has_device: bool, scope: Scope, paths: &[
     })
 }
 
-/// Refuses what another site makes a browser send along with our cookie: an unsafe method, or a WebSocket.
+/// Refuses what another site makes a browser send along with our cookie: an unsafe method, or a
+/// WebSocket.
 ///
 /// `own` are the origins that may: the public ones, and the local one of a desktop client.
 pub fn check_cross_site(
@@ -63,7 +64,8 @@ pub fn check_cross_site(
     }
 }
 
-/// Whether a browser is about to show the answer as a page of its own, whatever it sends: a form, too.
+/// Whether a browser is about to show the answer as a page of its own, whatever it sends: a form,
+/// too.
 pub fn shows_answer(method: &Method, headers: &HeaderMap) -> bool {
     is_navigation(method, headers) || headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate")
 }
@@ -81,8 +83,9 @@ pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Reads where to go after a sign-in: a path on the same origin, or nothing. One slash, not followed by another or by a
-/// backslash, and no control characters: anything else could name another host.
+/// Reads where to go after a sign-in: a path on the same origin, or nothing. One slash, not
+/// followed by another or by a backslash, and no control characters: anything else could name
+/// another host.
 pub fn next_path(next: &str) -> Option<&str> {
     let mut bytes = next.bytes();
     let is_local = bytes.next() == Some(b'/') && !matches!(bytes.next(), Some(b'/' | b'\\'));

@@ -1,6 +1,7 @@
-//! Bounds how many requests a token makes a minute, on all edges together, and asks nobody on a request's way: each edge counts for
-//! itself, and once a second tells Redis what it counted and hears what all have. So the bound holds across edges but for what comes
-//! within that second, which is paid for afterwards; without Redis it holds on each.
+//! Bounds how many requests a token makes a minute, on all edges together, and asks nobody on a
+//! request's way: each edge counts for itself, and once a second tells Redis what it counted and
+//! hears what all have. So the bound holds across edges but for what comes within that second,
+//! which is paid for afterwards; without Redis it holds on each.
 
 use std::{
     convert::Infallible,
@@ -32,7 +33,8 @@ const AT_ONCE: usize = 256;
 struct Count {
     /// On every edge, as far as it was heard.
     used: Used,
-    /// Of that, what only this edge knows. While it is more than nothing the token stands in [`RateLimiter::untold`].
+    /// Of that, what only this edge knows. While it is more than nothing the token stands in
+    /// [`RateLimiter::untold`].
     untold: Duration,
 }
 
@@ -43,7 +45,8 @@ pub struct RateLimiter {
     /// 0 for no limit.
     per_minute: AtomicU32,
     tokens: Cache<Uuid, Shared>,
-    /// No more than there are tokens that were used within the last minute: what has run out is dropped from here.
+    /// No more than there are tokens that were used within the last minute: what has run out is
+    /// dropped from here.
     untold: Mutex<Vec<(Uuid, Shared)>>,
 }
 
@@ -76,8 +79,8 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// Tells Redis what was counted since the last time, and takes in what all edges have. What could not be told waits for the next
-    /// time, as far as it still counts then.
+    /// Tells Redis what was counted since the last time, and takes in what all edges have. What
+    /// could not be told waits for the next time, as far as it still counts then.
     pub async fn exchange(&self, redis: &Redis) -> Result<(), Error> {
         let untold = std::mem::take(&mut *self.lock_untold());
         let mut outcome = Ok(());
@@ -99,7 +102,8 @@ impl RateLimiter {
                 Ok(())
             }
             Err(error) => {
-                // Redis may have taken it even so: then it counts twice, at most as much as this edge let through.
+                // Redis may have taken it even so: then it counts twice, at most as much as this
+                // edge let through.
                 let was_told = count.untold.is_zero();
                 count.untold += cost;
                 drop(count);
@@ -116,7 +120,8 @@ impl RateLimiter {
     }
 }
 
-/// Takes what is to be told: no more than is still in use, for what has run out while Redis was away counts nowhere.
+/// Takes what is to be told: no more than is still in use, for what has run out while Redis was
+/// away counts nowhere.
 fn take_untold(count: &mut Count, now: Instant) -> Option<Duration> {
     let untold = std::mem::take(&mut count.untold).min(count.used.left(now));
     Some(untold).filter(|untold| !untold.is_zero())

@@ -1,6 +1,6 @@
-//! Bounds how many unknown tokens an address may try. Past the bound a credential that this edge has not judged before is not even
-//! looked up. One that it has costs nothing: to try it again tells nobody anything new, as where a client goes on asking with a
-//! token that has ended.
+//! Bounds how many unknown tokens an address may try. Past the bound a credential that this edge
+//! has not judged before is not even looked up. One that it has costs nothing: to try it again
+//! tells nobody anything new, as where a client goes on asking with a token that has ended.
 
 use std::{
     net::IpAddr,
@@ -21,11 +21,12 @@ const ADDRESSES: usize = 50_000;
 const GOOD: usize = 200_000;
 const BAD: usize = 50_000;
 
-/// How many look-ups of one address may be under way at once: good tokens come in bursts, as after a restart, and are not
-/// known to be good before they were looked up.
+/// How many look-ups of one address may be under way at once: good tokens come in bursts, as after
+/// a restart, and are not known to be good before they were looked up.
 const UNDER_WAY: u32 = 200;
 
-/// What one address may still try. A token bucket: it fills steadily and holds a minute's worth. Many at once may overdraw it.
+/// What one address may still try. A token bucket: it fills steadily and holds a minute's worth.
+/// Many at once may overdraw it.
 #[derive(Debug)]
 struct Bucket {
     tries: f64,

@@ -11,7 +11,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// What the signatures of one private key are verified with (RFC 8037). As text it is unpadded URL-safe base64.
+/// What the signatures of one private key are verified with (RFC 8037). As text it is unpadded
+/// URL-safe base64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PublicKey([u8; 32]);
 

@@ -1,8 +1,9 @@
-//! What tells the upstream who asks, so that it need not take the network's word for it: `X-Zenzefi-Assertion`, a JWT that this edge signs
-//! (RFC 7519, EdDSA). It is short-lived and names the upstream, so one that leaks opens nothing else, and nothing for long.
+//! What tells the upstream who asks, so that it need not take the network's word for it:
+//! `X-Zenzefi-Assertion`, a JWT that this edge signs (RFC 7519, EdDSA). It is short-lived and names
+//! the upstream, so one that leaks opens nothing else, and nothing for long.
 //!
-//! Private keys are drawn here and never leave the process. Public ones every edge tells every other through Redis, and each serves all of
-//! them, so that the upstream may ask any.
+//! Private keys are drawn here and never leave the process. Public ones every edge tells every
+//! other through Redis, and each serves all of them, so that the upstream may ask any.
 
 mod key;
 pub mod rotation;
@@ -79,7 +80,8 @@ struct Assertion {
 pub struct CachedAssertion(Mutex<Option<Assertion>>);
 
 impl CachedAssertion {
-    /// What was made, if it is still fresh and does not outlast the grant, which ends then; else what is made now.
+    /// What was made, if it is still fresh and does not outlast the grant, which ends then; else
+    /// what is made now.
     fn get_or_make(&self, now: Instant, grant_ends: Instant, make: impl FnOnce() -> Assertion) -> HeaderValue {
         let mut made = self.0.lock();
         let kept = made.take().filter(|made| now < made.fresh_until && made.ends <= grant_ends);
@@ -112,8 +114,8 @@ impl Assertions {
         Ok(Self { issuer, audience, spans, clock, ring: Mutex::new(ring), key_set })
     }
 
-    /// The assertion for a request that was let through. Requests share one for half of its life; it ends with the token at the latest, but a
-    /// token that is revoked it outlives.
+    /// The assertion for a request that was let through. Requests share one for half of its life;
+    /// it ends with the token at the latest, but a token that is revoked it outlives.
     pub fn header(&self, subject: Subject, now: Instant, left: Duration, cached: &CachedAssertion) -> HeaderValue {
         cached.get_or_make(now, now + left, || self.make(subject, now, left))
     }
@@ -190,7 +192,8 @@ fn texts(keys: &[(PublicKey, Duration)]) -> Vec<(String, Duration)> {
     keys.iter().map(|(key, lasts)| (key.to_string(), *lasts)).collect()
 }
 
-/// The keys that stand in Redis. What is no key is left out, as is what is more than [`MOST_ASSERTION_KEYS`].
+/// The keys that stand in Redis. What is no key is left out, as is what is more than
+/// [`MOST_ASSERTION_KEYS`].
 fn keys(published: Vec<(String, Duration)>) -> Vec<(PublicKey, Duration)> {
     let keys = published.iter().filter_map(|(text, lasts)| Some((text.parse().ok()?, *lasts)));
     keys.take(MOST_ASSERTION_KEYS).collect()

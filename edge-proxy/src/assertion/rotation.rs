@@ -1,5 +1,5 @@
-//! Which key signs, and which keys are told to those who verify. Every key is known everywhere before it signs, and until nothing that it
-//! signed is good any more. Time is an argument.
+//! Which key signs, and which keys are told to those who verify. Every key is known everywhere
+//! before it signs, and until nothing that it signed is good any more. Time is an argument.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,8 @@ use super::key::{Key, PublicKey};
 const LEEWAY: Duration = Duration::from_mins(1);
 /// How long those who verify may keep the keys, at most.
 const KEPT_AT_MOST: Duration = Duration::from_mins(5);
-/// How many times the keys are fetched between two turns, at least, by whoever keeps them as long as they may.
+/// How many times the keys are fetched between two turns, at least, by whoever keeps them as long
+/// as they may.
 const FETCHES_PER_TURN: u32 = 5;
 /// No key of another edge is believed to last longer.
 const LASTS_AT_MOST: Duration = Duration::from_hours(48);
@@ -39,7 +40,8 @@ impl Spans {
         KEPT_AT_MOST.min(self.rotated_every / FETCHES_PER_TURN)
     }
 
-    /// How long before its first signature a key must have been told, so that everybody knows it by then.
+    /// How long before its first signature a key must have been told, so that everybody knows it by
+    /// then.
     fn lead(&self) -> Duration {
         self.key_set_lasts() + self.heard_within()
     }
@@ -97,8 +99,9 @@ impl Rotation {
         self.signing.told.is_some_and(|told| now >= told + self.spans.heard_within())
     }
 
-    /// Lets the next key sign if it is its turn and everybody knows it, and forgets what nothing is verified with any more. While Redis is away
-    /// nobody is told, and the key that signs goes on. Fails if no key can be drawn; then nothing has changed.
+    /// Lets the next key sign if it is its turn and everybody knows it, and forgets what nothing is
+    /// verified with any more. While Redis is away nobody is told, and the key that signs goes on.
+    /// Fails if no key can be drawn; then nothing has changed.
     pub fn turn(&mut self, now: Instant) -> Result<(), Unspecified> {
         self.retired.retain(|(_, until)| now < *until);
         self.others.retain(|_, until| now < *until);
@@ -113,8 +116,8 @@ impl Rotation {
         Ok(())
     }
 
-    /// What is to be told of this edge's keys: each, and how long it is of use from now on, though this edge died right now, or lived on for
-    /// long without Redis.
+    /// What is to be told of this edge's keys: each, and how long it is of use from now on, though
+    /// this edge died right now, or lived on for long without Redis.
     pub fn telling(&self, now: Instant) -> Vec<(PublicKey, Duration)> {
         let lasts = self.spans.outage_grace + self.spans.verified_for();
         let live = [&self.signing, &self.next].map(|own| (own.key.public, lasts));
@@ -122,7 +125,8 @@ impl Rotation {
         live.into_iter().chain(retired).collect()
     }
 
-    /// Takes in which keys Redis has by `now`, those of this edge among them, and for how long, as of when that was `asked`.
+    /// Takes in which keys Redis has by `now`, those of this edge among them, and for how long, as
+    /// of when that was `asked`.
     pub fn told(&mut self, asked: Instant, published: Vec<(PublicKey, Duration)>, now: Instant) {
         for own in [&mut self.signing, &mut self.next] {
             if published.iter().any(|(key, _)| *key == own.key.public) {

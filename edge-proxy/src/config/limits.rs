@@ -34,7 +34,8 @@ pub struct LimitOptions {
     #[arg(long, env = "BODY_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub body_timeout_seconds: u64,
 
-    /// Seconds without progress after which a client that does not read its response is disconnected
+    /// Seconds without progress after which a client that does not read its response is
+    /// disconnected
     #[arg(long, env = "SEND_TIMEOUT_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub send_timeout_seconds: u64,
 
@@ -50,7 +51,8 @@ pub struct LimitOptions {
     #[arg(long, env = "TOKEN_REQUESTS_PER_MINUTE", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(..=MOST_PER_MINUTE))]
     pub token_requests_per_minute: u32,
 
-    /// How many requests a token may have open at once at this edge, WebSockets aside; 0 for no limit
+    /// How many requests a token may have open at once at this edge, WebSockets aside; 0 for no
+    /// limit
     #[arg(long, env = "TOKEN_OPEN_REQUESTS", default_value_t = 200)]
     pub token_open_requests: u32,
 

@@ -1,5 +1,5 @@
-//! Everything that an operator can set, one struct. Read once at start, from the environment and `.env`; what is wrong or
-//! missing is named and ends the program with exit status 2.
+//! Everything that an operator can set, one struct. Read once at start, from the environment and
+//! `.env`; what is wrong or missing is named and ends the program with exit status 2.
 
 mod limits;
 mod portal;
@@ -28,7 +28,8 @@ const TOKEN_HOUR_SECONDS: u64 = 3_600;
 /// Times in an assertion are whole seconds, and it goes with requests for half of its life.
 const SHORTEST_ASSERTION_SECONDS: u64 = 10;
 
-/// Reverse proxy for Zenzefi: admits requests that carry a valid access token and closes them when it ends.
+/// Reverse proxy for Zenzefi: admits requests that carry a valid access token and closes them when
+/// it ends.
 #[derive(Debug, Parser)]
 #[command(name = "edge-proxy", version, about, propagate_version = true)]
 pub struct Cli {
@@ -47,7 +48,8 @@ pub enum Command {
 /// The options of `edge-proxy serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Redis, which both programs share: redis://[user:password@]host:port[/database], or redis-sentinel://host:port?sentinelServiceName=name
+    /// Redis, which both programs share: redis://[user:password@]host:port[/database], or
+    /// redis-sentinel://host:port?sentinelServiceName=name
     #[arg(long, env = "REDIS_URL", hide_env_values = true, value_parser = redis_url)]
     pub redis_url: SecretUrl,
 
@@ -56,7 +58,8 @@ pub struct Config {
         value_parser = BoolishValueParser::new())]
     pub allow_eviction: bool,
 
-    /// Seconds that a device holds a token after its last request, for both programs; other values only with DEBUG
+    /// Seconds that a device holds a token after its last request, for both programs; other values
+    /// only with DEBUG
     #[arg(long, env = "LEASE_SECONDS", default_value_t = LEASE_SECONDS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub lease_seconds: u64,
 
@@ -64,7 +67,8 @@ pub struct Config {
     #[arg(long, env = "TOKEN_HOUR_SECONDS", default_value_t = TOKEN_HOUR_SECONDS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub token_hour_seconds: u64,
 
-    /// The Zenzefi server: https://host[:port] or http://host[:port]; several addresses of the same one comma-separated
+    /// The Zenzefi server: https://host[:port] or http://host[:port]; several addresses of the same
+    /// one comma-separated
     #[arg(long, env = "ZENZEFI_URL", required = true, value_delimiter = ',')]
     pub zenzefi_url: Vec<Origin>,
 
@@ -76,7 +80,8 @@ pub struct Config {
     #[arg(long, env = "ZENZEFI_HEALTH_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub zenzefi_health_seconds: u64,
 
-    /// Path that such a look asks for, to be answered below 500; only a connection is opened if not set
+    /// Path that such a look asks for, to be answered below 500; only a connection is opened if not
+    /// set
     #[arg(long, env = "ZENZEFI_HEALTH_PATH", value_parser = path)]
     pub zenzefi_health_path: Option<String>,
 
@@ -96,11 +101,13 @@ pub struct Config {
     #[arg(long, env = "ZENZEFI_CA_FILE")]
     pub zenzefi_ca_file: Option<PathBuf>,
 
-    /// Whether Zenzefi's certificate is verified; false only for a self-signed server on a private network
+    /// Whether Zenzefi's certificate is verified; false only for a self-signed server on a private
+    /// network
     #[arg(long, env = "ZENZEFI_TLS_VERIFY", default_value_t = true, action = clap::ArgAction::Set)]
     pub zenzefi_tls_verify: bool,
 
-    /// PEM file of the certificate chain that Zenzefi is shown, where it asks for one (mTLS); needs the key
+    /// PEM file of the certificate chain that Zenzefi is shown, where it asks for one (mTLS); needs
+    /// the key
     #[arg(long, env = "ZENZEFI_CLIENT_CERT_FILE", requires = "zenzefi_client_key_file")]
     pub zenzefi_client_cert_file: Option<PathBuf>,
 
@@ -112,11 +119,13 @@ pub struct Config {
     #[arg(long, env = "ZENZEFI_BASIC_AUTH", hide_env_values = true, value_parser = basic_auth)]
     pub zenzefi_basic_auth: Option<Secret>,
 
-    /// The edge's origins as people see them, comma-separated: links name the first, another Host is 421. Required unless DEBUG
+    /// The edge's origins as people see them, comma-separated: links name the first, another Host
+    /// is 421. Required unless DEBUG
     #[arg(long, env = "PUBLIC_ORIGIN", value_delimiter = ',')]
     pub public_origin: Vec<Origin>,
 
-    /// Proxies before this program, for control-api the edges among them, whose X-Forwarded-For counts: addresses or networks, comma-separated
+    /// Proxies before this program, for control-api the edges among them, whose X-Forwarded-For
+    /// counts: addresses or networks, comma-separated
     #[arg(long, env = "TRUSTED_PROXIES", default_value = "", hide_default_value = true, value_parser = trusted_proxies)]
     pub trusted_proxies: TrustedProxies,
 
@@ -124,11 +133,13 @@ pub struct Config {
     #[arg(long, env = "ALLOWED_ADDRESSES", default_value = "", hide_default_value = true, value_parser = networks)]
     pub allowed_addresses: Networks,
 
-    /// Blocked client addresses or networks; takes precedence over ALLOWED_ADDRESSES, comma-separated
+    /// Blocked client addresses or networks; takes precedence over ALLOWED_ADDRESSES,
+    /// comma-separated
     #[arg(long, env = "DENIED_ADDRESSES", default_value = "", hide_default_value = true, value_parser = networks)]
     pub denied_addresses: Networks,
 
-    /// Whether trusted proxies say by the PROXY protocol (version 1 or 2) whom each connection is from, before its first byte
+    /// Whether trusted proxies say by the PROXY protocol (version 1 or 2) whom each connection is
+    /// from, before its first byte
     #[arg(long, env = "PROXY_PROTOCOL", default_value_t = false, action = clap::ArgAction::Set)]
     pub proxy_protocol: bool,
 
@@ -162,7 +173,8 @@ pub struct Config {
     #[arg(long, env = "COOKIE_SAMESITE", default_value = "lax")]
     pub cookie_samesite: SameSite,
 
-    /// Whether a request must name its device: by X-Device-ID, or by the cookie that a browser gets when it signs in
+    /// Whether a request must name its device: by X-Device-ID, or by the cookie that a browser gets
+    /// when it signs in
     #[arg(long, env = "DEVICE_POLICY", default_value = "optional")]
     pub device_policy: DevicePolicy,
 
@@ -170,7 +182,8 @@ pub struct Config {
     #[arg(long, env = "FORWARD_ACCESS_TOKEN", default_value_t = false, action = clap::ArgAction::Set)]
     pub forward_access_token: bool,
 
-    /// Seconds for which X-Zenzefi-Assertion, which tells Zenzefi who asks and is signed, is good, at least 10; 0 for none
+    /// Seconds for which X-Zenzefi-Assertion, which tells Zenzefi who asks and is signed, is good,
+    /// at least 10; 0 for none
     #[arg(long, env = "ASSERTION_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub assertion_seconds: u64,
 
@@ -182,11 +195,13 @@ pub struct Config {
     #[arg(long, env = "RESERVED_PREFIX_OFF", value_delimiter = ',')]
     pub reserved_prefix_off: Vec<String>,
 
-    /// Whether Zenzefi's origins become the gateway's in the bodies of answers; off if Zenzefi knows the gateway's name itself
+    /// Whether Zenzefi's origins become the gateway's in the bodies of answers; off if Zenzefi
+    /// knows the gateway's name itself
     #[arg(long, env = "REWRITE", default_value = "origins")]
     pub rewrite: Rewrite,
 
-    /// Whether a script is put into Zenzefi's pages that tells, in the last ten minutes, how long a browser's token lasts
+    /// Whether a script is put into Zenzefi's pages that tells, in the last ten minutes, how long a
+    /// browser's token lasts
     #[arg(long, env = "TIME_LEFT_NOTICE", default_value_t = false, action = clap::ArgAction::Set)]
     pub time_left_notice: bool,
 
@@ -213,7 +228,8 @@ pub struct Config {
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub drain_seconds: u64,
 
-    /// Unix socket for zero-downtime upgrades: the new process receives the listening sockets of the running one
+    /// Unix socket for zero-downtime upgrades: the new process receives the listening sockets of
+    /// the running one
     #[arg(long, env = "UPGRADE_SOCKET")]
     pub upgrade_socket: Option<PathBuf>,
 
@@ -228,7 +244,8 @@ pub struct Config {
     #[command(flatten)]
     pub tracing: TraceOptions,
 
-    /// Development: PUBLIC_ORIGIN may be missing, the edge then serves any Host, and `migrate fresh` asks nothing
+    /// Development: PUBLIC_ORIGIN may be missing, the edge then serves any Host, and `migrate
+    /// fresh` asks nothing
     #[arg(long, env = "DEBUG", default_value_t = false, action = clap::ArgAction::Set)]
     pub debug: bool,
 }

@@ -1,4 +1,5 @@
-//! Where people buy tokens and look after them: the portal of control-api, on a host of this edge or elsewhere.
+//! Where people buy tokens and look after them: the portal of control-api, on a host of this edge
+//! or elsewhere.
 
 use clap::Args;
 
@@ -8,11 +9,13 @@ use crate::origin::Origin;
 /// The options of the portal.
 #[derive(Args, Clone, Debug)]
 pub struct PortalOptions {
-    /// The host[:port], none of PUBLIC_ORIGIN's, at which this edge serves the portal and console of CONTROL_API_URL, and nothing else
+    /// The host[:port], none of PUBLIC_ORIGIN's, at which this edge serves the portal and console
+    /// of CONTROL_API_URL, and nothing else
     #[arg(long, env = "CONSOLE_HOST", value_parser = host)]
     pub console_host: Option<String>,
 
-    /// Where pages lead to buy tokens, such as https://console.example.com/console [default: /console at CONSOLE_HOST]
+    /// Where pages lead to buy tokens, such as https://console.example.com/console [default:
+    /// /console at CONSOLE_HOST]
     #[arg(long, env = "CONSOLE_URL", value_parser = page_url)]
     pub console_url: Option<String>,
 }
@@ -31,7 +34,8 @@ impl PortalOptions {
         Ok(())
     }
 
-    /// The origin of the console on this edge, if it has one: of the scheme that the first public one has.
+    /// The origin of the console on this edge, if it has one: of the scheme that the first public
+    /// one has.
     pub fn origin(&self, public_origins: &[Origin]) -> Option<Origin> {
         Origin::of_host(public_origins.first().is_some_and(Origin::is_https), self.console_host.as_deref()?)
     }

@@ -18,7 +18,8 @@ pub struct TlsOptions {
     #[arg(long, env = "EDGE_TLS_LISTEN")]
     pub edge_tls_listen: Option<SocketAddr>,
 
-    /// PEM file of the certificate chain for EDGE_TLS_LISTEN; several comma-separated, chosen by host name, the first where none fits
+    /// PEM file of the certificate chain for EDGE_TLS_LISTEN; several comma-separated, chosen by
+    /// host name, the first where none fits
     #[arg(long, env = "EDGE_TLS_CERT_FILE", value_delimiter = ',')]
     pub edge_tls_cert_file: Vec<PathBuf>,
 
@@ -26,11 +27,14 @@ pub struct TlsOptions {
     #[arg(long, env = "EDGE_TLS_KEY_FILE", value_delimiter = ',')]
     pub edge_tls_key_file: Vec<PathBuf>,
 
-    /// The ACME authority that gives certificates for the https names in PUBLIC_ORIGIN and CONSOLE_HOST, which must reach the edge at port 80, such as https://acme-v02.api.letsencrypt.org/directory; whoever sets it agrees to its terms
+    /// The ACME authority that gives certificates for the https names in PUBLIC_ORIGIN and
+    /// CONSOLE_HOST, which must reach the edge at port 80, such as
+    /// https://acme-v02.api.letsencrypt.org/directory; whoever sets it agrees to its terms
     #[arg(long, env = "ACME_DIRECTORY", requires = "acme_folder", value_parser = https_url)]
     pub acme_directory: Option<String>,
 
-    /// Folder for the account, the key and the certificate of ACME, kept over restarts; edges of one machine may share it
+    /// Folder for the account, the key and the certificate of ACME, kept over restarts; edges of
+    /// one machine may share it
     #[arg(long, env = "ACME_FOLDER")]
     pub acme_folder: Option<PathBuf>,
 
@@ -42,11 +46,13 @@ pub struct TlsOptions {
     #[arg(long, env = "ACME_CA_FILE")]
     pub acme_ca_file: Option<PathBuf>,
 
-    /// Whether EDGE_LISTEN sends everybody to https, but for /health and the challenges of ACME; needs EDGE_TLS_LISTEN
+    /// Whether EDGE_LISTEN sends everybody to https, but for /health and the challenges of ACME;
+    /// needs EDGE_TLS_LISTEN
     #[arg(long, env = "HTTPS_REDIRECT", default_value_t = false, action = clap::ArgAction::Set)]
     pub https_redirect: bool,
 
-    /// Seconds for which browsers are told, over TLS, to come by https alone (HSTS); 0 for not at all
+    /// Seconds for which browsers are told, over TLS, to come by https alone (HSTS); 0 for not at
+    /// all
     #[arg(long, env = "HSTS_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=63_072_000))]
     pub hsts_seconds: u64,
 }
@@ -79,12 +85,14 @@ impl TlsOptions {
         Ok(())
     }
 
-    /// The directory of the ACME authority and the folder of its account, where one orders certificates.
+    /// The directory of the ACME authority and the folder of its account, where one orders
+    /// certificates.
     pub fn acme_options(&self) -> Option<(&str, &Path)> {
         self.acme_directory.as_deref().zip(self.acme_folder.as_deref())
     }
 
-    /// The names that certificates are ordered for: the hosts of these origins that are https, in lower case, sorted.
+    /// The names that certificates are ordered for: the hosts of these origins that are https, in
+    /// lower case, sorted.
     pub fn acme_domains(&self, origins: &[Origin]) -> Vec<String> {
         let named = origins.iter().filter(|origin| origin.is_https() && !origin.is_address());
         named.map(Origin::host).collect::<BTreeSet<_>>().into_iter().collect()

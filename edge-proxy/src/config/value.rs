@@ -1,4 +1,5 @@
-//! Kinds of values that options have, and how each is read. An error never repeats what was given where that may be a secret.
+//! Kinds of values that options have, and how each is read. An error never repeats what was given
+//! where that may be a secret.
 
 use std::fmt;
 

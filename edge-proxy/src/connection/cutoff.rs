@@ -1,8 +1,10 @@
-//! Ends an open request from outside, also when no byte moves. The whole request runs as one future that is raced against its
-//! grant; where the grant ends first the future is dropped, and with it both sockets (or one HTTP/2 stream). So a client can
-//! tell a cut answer from a complete one: HTTP/1.1 lacks its last chunk, HTTP/2 is reset.
+//! Ends an open request from outside, also when no byte moves. The whole request runs as one future
+//! that is raced against its grant; where the grant ends first the future is dropped, and with it
+//! both sockets (or one HTTP/2 stream). So a client can tell a cut answer from a complete one:
+//! HTTP/1.1 lacks its last chunk, HTTP/2 is reset.
 //!
-//! Pingora calls no hook on a request that is dropped: what must happen at its end stands in a `Drop`.
+//! Pingora calls no hook on a request that is dropped: what must happen at its end stands in a
+//! `Drop`.
 
 use std::{
     net::IpAddr,
@@ -43,7 +45,8 @@ struct Cut {
     body_awaited: Notify,
 }
 
-/// The grant whose end for this address ends the request. Not its permit, which is to be dropped as soon as the request is over.
+/// The grant whose end for this address ends the request. Not its permit, which is to be dropped as
+/// soon as the request is over.
 #[derive(Clone)]
 struct Armed {
     held: Arc<LiveGrant>,
@@ -51,8 +54,8 @@ struct Armed {
     grace: Duration,
 }
 
-/// From here on the running request ends when its grant does for this address, at the latest `grace` after: time for a gentler end, such as a
-/// WebSocket's close frame.
+/// From here on the running request ends when its grant does for this address, at the latest
+/// `grace` after: time for a gentler end, such as a WebSocket's close frame.
 pub fn arm(grant: &Arc<LiveGrant>, address: Option<IpAddr>, grace: Duration) {
     let armed = Armed { held: Arc::clone(grant), address, grace };
     CUT.with(|cut| {
@@ -61,7 +64,8 @@ pub fn arm(grant: &Arc<LiveGrant>, address: Option<IpAddr>, grace: Duration) {
     });
 }
 
-/// From here on the running request ends unless this is called again in time; `None` if no more of its body is awaited.
+/// From here on the running request ends unless this is called again in time; `None` if no more of
+/// its body is awaited.
 pub fn expect_body(within: Option<Duration>) {
     CUT.with(|cut| {
         let by = within.map(|within| Instant::now() + within);
@@ -192,8 +196,8 @@ impl<App: HttpServerApp + Send + Sync + 'static> HttpServerApp for Cuttable<App>
         self.app.server_options()
     }
 
-    /// Called once nothing is accepted any more. Pingora would drop every connection that idles, though its client may be
-    /// about to use it.
+    /// Called once nothing is accepted any more. Pingora would drop every connection that idles,
+    /// though its client may be about to use it.
     async fn http_cleanup(&self) {
         self.ending.cancelled().await;
         self.app.http_cleanup().await;

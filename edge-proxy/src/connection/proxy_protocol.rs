@@ -1,5 +1,6 @@
-//! The PROXY protocol, versions 1 and 2 (haproxy.org/download/3.0/doc/proxy-protocol.txt): by it a load balancer that passes bytes on says
-//! whose they are, before the first of them and before TLS. Only trusted proxies are heard, and those must say it: nothing is guessed.
+//! The PROXY protocol, versions 1 and 2 (haproxy.org/download/3.0/doc/proxy-protocol.txt): by it a
+//! load balancer that passes bytes on says whose they are, before the first of them and before TLS.
+//! Only trusted proxies are heard, and those must say it: nothing is guessed.
 
 use std::{
     io,
@@ -65,8 +66,9 @@ impl Introduction {
     }
 }
 
-/// What comes before TLS: who it is from, where that is said, and then a whole first record, that of the client's hello. Pingora has a
-/// bound of its own on the handshake, of a minute and fixed: what a client does after its hello has that alone.
+/// What comes before TLS: who it is from, where that is said, and then a whole first record, that
+/// of the client's hello. Pingora has a bound of its own on the handshake, of a minute and fixed:
+/// what a client does after its hello has that alone.
 pub struct HandshakeTimeout {
     pub introduction: Option<Introduction>,
     /// How long the hello may take.
@@ -90,7 +92,8 @@ impl PreTlsProcess for HandshakeTimeout {
     }
 }
 
-/// Waits until the first record of TLS is there (RFC 8446 §5.1), and leaves it to be read; anything else is left to whoever reads it.
+/// Waits until the first record of TLS is there (RFC 8446 §5.1), and leaves it to be read; anything
+/// else is left to whoever reads it.
 async fn await_record(connection: &mut Connection) -> io::Result<()> {
     let mut head = [0; 5];
     connection.try_peek(&mut head).await?;
@@ -100,7 +103,8 @@ async fn await_record(connection: &mut Connection) -> io::Result<()> {
     connection.try_peek(&mut record).await.map(drop)
 }
 
-/// A server whose connections without TLS are introduced too; Pingora asks [`Introduction`] itself only where TLS follows.
+/// A server whose connections without TLS are introduced too; Pingora asks [`Introduction`] itself
+/// only where TLS follows.
 pub struct WithProxyProtocol<App> {
     app: Arc<App>,
     introduction: Option<Introduction>,

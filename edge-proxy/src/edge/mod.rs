@@ -49,7 +49,8 @@ pub struct Edge {
     pub upstream: Pool,
     /// The control API, where this edge is its front door.
     pub control: Option<Upstream>,
-    /// Connections to the upstream that carry one exchange each: WebSockets, and requests with trailers.
+    /// Connections to the upstream that carry one exchange each: WebSockets, and requests with
+    /// trailers.
     pub dedicated: Connector,
     /// How responses may spell the upstream's origins.
     pub rewriting: Arc<OriginPatterns>,
@@ -62,7 +63,8 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Puts the parts together; the error names the option that is wrong. Nothing runs yet, and nothing is connected.
+    /// Puts the parts together; the error names the option that is wrong. Nothing runs yet, and
+    /// nothing is connected.
     pub fn new(config: Config) -> Result<Self, String> {
         config.validate()?;
         let (metrics, clock) = (Arc::<Metrics>::default(), Arc::new(Clock::new()));
@@ -114,7 +116,8 @@ impl Edge {
         metrics.usage_pending.set(i64::try_from(self.admission.usage.pending()).unwrap_or(i64::MAX));
     }
 
-    /// Takes over what can change while this edge runs: limits, and which addresses may come. What is open stays.
+    /// Takes over what can change while this edge runs: limits, and which addresses may come. What
+    /// is open stays.
     pub fn apply(&self, config: &Config) {
         self.admission.entrance.apply(config.visitors(), config.limits.open_requests);
         self.admission.unknown_tokens.limit(config.limits.unknown_tokens_per_minute);

@@ -1,4 +1,5 @@
-//! What browsers come to: the page to sign in, the hand-over, taking a token over, the language of pages, and refusals.
+//! What browsers come to: the page to sign in, the hand-over, taking a token over, the language of
+//! pages, and refusals.
 
 use std::time::Instant;
 
@@ -80,7 +81,8 @@ async fn signed_in(
     Ok(signed_in_as(redirect(request, next)?, edge, headers, request, &credential, &held))
 }
 
-/// `GET /_gateway/enter?code=…`: a browser takes the credential that `POST /tokens/{id}/open` made for it, once.
+/// `GET /_gateway/enter?code=…`: a browser takes the credential that `POST /tokens/{id}/open` made
+/// for it, once.
 pub async fn enter(edge: &Edge, session: &Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
     let query = session.req_header().uri.query().unwrap_or_default();
@@ -100,8 +102,8 @@ pub async fn enter(edge: &Edge, session: &Session, request: &Facts) -> Result<Lo
     Ok(signed_in_as(answer, edge, &session.req_header().headers, request, &credential, &held))
 }
 
-/// `POST /_gateway/take-over`: whoever holds a good credential goes on here, on the device that asks; what another has open ends. Does not
-/// activate.
+/// `POST /_gateway/take-over`: whoever holds a good credential goes on here, on the device that
+/// asks; what another has open ends. Does not activate.
 pub async fn take_over(edge: &Edge, session: &mut Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::POST, "POST")?;
     check_cross_site(session, request)?;
@@ -180,7 +182,8 @@ pub fn asset(asset: &Asset, session: &Session) -> Result<LocalResponse, Rejectio
     }
 }
 
-/// A refusal as the caller can use it: a page for a browser that shows it, problem JSON for all others.
+/// A refusal as the caller can use it: a page for a browser that shows it, problem JSON for all
+/// others.
 pub fn refusal(
     edge: &Edge,
     head: &RequestHeader,
@@ -196,12 +199,14 @@ pub fn refusal(
     } else {
         LocalResponse::problem(denied)
     };
-    // What is refused there is the credential that was brought, and not the one that the browser has.
+    // What is refused there is the credential that was brought, and not the one that the browser
+    // has.
     let is_of_another = matches!(route, Route::Authenticate | Route::Enter);
     if is_of_another { answer } else { forgetting(answer, edge, head, request, denied) }
 }
 
-/// Whether it is a browser that shows what it is answered; those that say nothing of that post forms to us alone.
+/// Whether it is a browser that shows what it is answered; those that say nothing of that post
+/// forms to us alone.
 fn wants_page(head: &RequestHeader, is_form: bool) -> bool {
     let takes_html = || {
         let accept = head.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
@@ -237,7 +242,8 @@ fn refusal_page(
     LocalResponse::page(Some(denied), page, edge.pages.links.home.as_ref().filter(|_| !is_home))
 }
 
-/// Makes a browser forget its credential, which opens nothing, and remember why where that is known.
+/// Makes a browser forget its credential, which opens nothing, and remember why where that is
+/// known.
 fn forgetting(
     answer: LocalResponse,
     edge: &Edge,
@@ -248,13 +254,15 @@ fn forgetting(
     let has_cookie = cookies::get(&head.headers, cookie::ACCESS_TOKEN).is_some();
     let (Some(request), Rejection::BadCredential(bad), true) = (request, denied, has_cookie) else { return answer };
     match bad {
-        // What was remembered of it at the sign-in is for when its time is over, and that is not known.
+        // What was remembered of it at the sign-in is for when its time is over, and that is not
+        // known.
         InvalidCredential::Unknown => session::signed_out(answer, edge, request),
         _ => session::ended_by(answer, edge, request, *bad),
     }
 }
 
-/// Why somebody is asked to sign in: what is said of their credential, or what became of the last one that they had.
+/// Why somebody is asked to sign in: what is said of their credential, or what became of the last
+/// one that they had.
 fn why(headers: &HeaderMap, denied: &Rejection) -> Option<SignInReason> {
     let told = || cookies::get(headers, cookie::ENDED).and_then(SignInReason::by_name);
     SignInReason::of(denied).or_else(|| told().filter(|_| *denied == Rejection::NoCredential))
@@ -278,7 +286,8 @@ fn next_in(fields: &[u8]) -> String {
     policy::next_path(&next).unwrap_or("/").to_owned()
 }
 
-/// Where whoever was refused was going, as a path to come back to: what they asked for, or the page from which they posted.
+/// Where whoever was refused was going, as a path to come back to: what they asked for, or the page
+/// from which they posted.
 fn destination(head: &RequestHeader, request: Option<&Facts>, path: &str) -> String {
     let is_page = matches!(head.method, Method::GET | Method::HEAD);
     let query = head.uri.query();

@@ -1,5 +1,5 @@
-//! The edge's own endpoints for programs: signing in and out, a token's state and what is left of it, health. What browsers come to is in
-//! `browsers.rs`.
+//! The edge's own endpoints for programs: signing in and out, a token's state and what is left of
+//! it, health. What browsers come to is in `browsers.rs`.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,8 @@ const BODY_BYTES: usize = 16 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// How long a browser keeps its name and its language: as long as browsers keep anything.
 const KEPT_SECONDS: u64 = 400 * 24 * 3600;
-/// How long a browser remembers why it lost its credential: as long as that is known here; what may be taken back, not so long.
+/// How long a browser remembers why it lost its credential: as long as that is known here; what may
+/// be taken back, not so long.
 const ENDED_TOLD_SECONDS: u64 = 24 * 3600;
 const SUSPENDED_TOLD_SECONDS: u64 = 600;
 /// In how many of its last seconds a page tells that a token ends.
@@ -52,13 +53,16 @@ pub fn health(edge: &Edge) -> LocalResponse {
     LocalResponse::json(&json!({ "status": status, "timestamp": rfc3339(Utc::now()) }))
 }
 
-/// `GET /.well-known/acme-challenge/{token}`: what an authority is answered that any edge is asking for a certificate.
+/// `GET /.well-known/acme-challenge/{token}`: what an authority is answered that any edge is asking
+/// for a certificate.
 ///
-/// An unknown challenge counts as an unknown token does: strangers cannot have Redis asked without end.
+/// An unknown challenge counts as an unknown token does: strangers cannot have Redis asked without
+/// end.
 pub async fn acme_challenge(edge: &Edge, session: &Session, challenge: &str) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
     let digest = Digest::of(format!("acme-challenge {challenge}").as_bytes());
-    // No authority asks before Redis has the answer, and nobody guesses what it will ask for: what was unknown once stays so.
+    // No authority asks before Redis has the answer, and nobody guesses what it will ask for: what
+    // was unknown once stays so.
     if edge.admission.unknown_tokens.is_bad(&digest) {
         return Err(Rejection::NotFound);
     }
@@ -127,7 +131,8 @@ pub async fn status(edge: &Edge, session: &Session, request: &Facts) -> Result<L
     Ok(state(&held, candidate.source, edge.config.token_hour()))
 }
 
-/// `GET /_gateway/time-left`: how long a token lasts, and what a page needs to tell of it. Does not activate, and keeps no device's lease.
+/// `GET /_gateway/time-left`: how long a token lasts, and what a page needs to tell of it. Does not
+/// activate, and keeps no device's lease.
 pub async fn time_left(edge: &Edge, session: &Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
@@ -202,8 +207,8 @@ async fn free(edge: &Edge, session: &Session, request: &Facts) -> Result<bool, R
     })
 }
 
-/// `GET /_gateway/whoami`: what the gateway believes of whoever asks, for operators who set up what stands before it. Of a credential
-/// it tells ids alone.
+/// `GET /_gateway/whoami`: what the gateway believes of whoever asks, for operators who set up what
+/// stands before it. Of a credential it tells ids alone.
 pub async fn whoami(edge: &Edge, session: &Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
@@ -234,7 +239,8 @@ pub fn key_set(edge: &Edge, session: &Session) -> Result<LocalResponse, Rejectio
     Ok(LocalResponse::key_set(assertions.key_set(), assertions.key_set_lasts()))
 }
 
-/// Hands a browser its credential as a cookie that lasts as long as the token, and one that names the browser if it has none.
+/// Hands a browser its credential as a cookie that lasts as long as the token, and one that names
+/// the browser if it has none.
 pub fn signed_in_as(
     answer: LocalResponse,
     edge: &Edge,
@@ -261,7 +267,8 @@ fn keeping_credential(
     let left = held.left(Instant::now()).as_secs();
     let answer =
         answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ACCESS_TOKEN, credential.expose(), left));
-    // The browser drops the credential by itself when the time is over, and would not know why it has none.
+    // The browser drops the credential by itself when the time is over, and would not know why it
+    // has none.
     let expired = SignInReason::InvalidCredential(InvalidCredential::Expired).name();
     answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ENDED, expired, left + ENDED_TOLD_SECONDS))
 }
@@ -272,8 +279,8 @@ pub fn signed_out(answer: LocalResponse, edge: &Edge, request: &Facts) -> LocalR
     answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ENDED, "", 0))
 }
 
-/// Makes a browser forget its credential, and remember for a while why it lost it: a script of the page mostly hears of it first, and whoever
-/// looks at the page is to be told as well.
+/// Makes a browser forget its credential, and remember for a while why it lost it: a script of the
+/// page mostly hears of it first, and whoever looks at the page is to be told as well.
 pub fn ended_by(answer: LocalResponse, edge: &Edge, request: &Facts, bad: InvalidCredential) -> LocalResponse {
     let for_seconds = if bad == InvalidCredential::Suspended { SUSPENDED_TOLD_SECONDS } else { ENDED_TOLD_SECONDS };
     let answer = answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ACCESS_TOKEN, "", 0));
@@ -283,7 +290,8 @@ pub fn ended_by(answer: LocalResponse, edge: &Edge, request: &Facts, bad: Invali
     )
 }
 
-/// The line that makes a browser keep the language that was chosen: no secret, and the same whoever leads here.
+/// The line that makes a browser keep the language that was chosen: no secret, and the same whoever
+/// leads here.
 pub fn language_cookie(edge: &Edge, request: &Facts, tag: &str) -> HeaderValue {
     let secure = secure(edge, request);
     let line = format!("{}={tag}; HttpOnly; Path=/; Max-Age={KEPT_SECONDS}{secure}; SameSite=Lax", cookie::LANGUAGE);

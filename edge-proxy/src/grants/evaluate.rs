@@ -1,4 +1,5 @@
-//! What an answer of Redis means for a request: the one decision, when it comes and while it is open.
+//! What an answer of Redis means for a request: the one decision, when it comes and while it is
+//! open.
 
 use std::time::Duration;
 

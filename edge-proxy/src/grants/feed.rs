@@ -1,9 +1,11 @@
-//! Follows the change feed on a connection of its own, so that what this edge holds is never older than a moment. It is the
-//! only caller of [`Grants::changed`] and [`Grants::lost_track`], and so the order of changes is the order of the feed.
+//! Follows the change feed on a connection of its own, so that what this edge holds is never older
+//! than a moment. It is the only caller of [`Grants::changed`] and [`Grants::lost_track`], and so
+//! the order of changes is the order of the feed.
 //!
-//! A reader that was away goes on where it stopped. It has lost track where entries may have been trimmed unread, where Redis
-//! has other contents (flushed, restarted, failed over, restored, filled anew), or where Redis could not say what a change made
-//! of a token: then everything is looked up again.
+//! A reader that was away goes on where it stopped. It has lost track where entries may have been
+//! trimmed unread, where Redis has other contents (flushed, restarted, failed over, restored,
+//! filled anew), or where Redis could not say what a change made of a token: then everything is
+//! looked up again.
 
 use std::{
     sync::Arc,
@@ -30,7 +32,8 @@ struct Place {
     last: StreamId,
     /// What was read up to before the last read.
     before: StreamId,
-    /// Whether it was read on from there yet. The first time nothing is waited for: until then an edge that has just started is not ready.
+    /// Whether it was read on from there yet. The first time nothing is waited for: until then an
+    /// edge that has just started is not ready.
     was_read: bool,
     /// Everything that is held was looked up since track was lost.
     is_sure: bool,
@@ -48,7 +51,8 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Follows the feed until told to stop. Where it breaks off, what was held before counts as doubtful and is asked for again.
+    /// Follows the feed until told to stop. Where it breaks off, what was held before counts as
+    /// doubtful and is asked for again.
     pub async fn follow(&self, stop: CancellationToken) {
         tokio::select! {
             () = self.follow_every_connection() => {}
@@ -113,7 +117,8 @@ impl Follower {
         Ok(pulse)
     }
 
-    /// Where to read on. Where track is lost it is found again from the newest change on, by looking everything up.
+    /// Where to read on. Where track is lost it is found again from the newest change on, by
+    /// looking everything up.
     async fn find_place<'a>(&self, place: &'a mut Option<Place>, pulse: &Pulse) -> &'a mut Place {
         let contents = pulse.contents.clone();
         let newest = pulse.last_change.unwrap_or_default();
@@ -132,8 +137,8 @@ impl Follower {
         if is_other && !is_first {
             self.meter.retell();
         }
-        // While Redis is being filled it cannot say; but what lives in Redis alone is brought back at once, before anybody else is
-        // admitted.
+        // While Redis is being filled it cannot say; but what lives in Redis alone is brought back
+        // at once, before anybody else is admitted.
         if !at.is_sure && (pulse.is_whole || is_other) {
             at.is_sure = self.grants.look_at_all().await && pulse.is_whole;
         }

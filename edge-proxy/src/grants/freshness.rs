@@ -1,4 +1,5 @@
-//! What this edge has heard of the change feed, when last and of which tokens, and how long it goes on without a word.
+//! What this edge has heard of the change feed, when last and of which tokens, and how long it goes
+//! on without a word.
 
 use std::{
     collections::VecDeque,
@@ -18,7 +19,8 @@ const NOTED_CHANGES: usize = 4_096;
 /// How often a lease is renewed in its life.
 const RENEWALS_PER_LEASE: u32 = 5;
 
-/// How long what is held can be trusted without a word from Redis, and how long a device holds a token.
+/// How long what is held can be trusted without a word from Redis, and how long a device holds a
+/// token.
 #[derive(Clone, Copy, Debug)]
 pub struct StalenessPolicy {
     /// Without a word from the feed for so long, cached grants are asked for again.
@@ -57,7 +59,8 @@ impl RecentChanges {
         self.tokens.push_back(token_id);
     }
 
-    /// Whether the token changed since `told` changes had been told, as far as is noted; yes if that is not known.
+    /// Whether the token changed since `told` changes had been told, as far as is noted; yes if
+    /// that is not known.
     pub fn may_have_changed(&self, token_id: Uuid, told: u64) -> bool {
         let since = usize::try_from(self.told - told).unwrap_or(usize::MAX);
         since > self.tokens.len() || self.tokens.iter().rev().take(since).any(|&changed| changed == token_id)
@@ -71,7 +74,8 @@ pub struct FeedHealth {
     heard_ms: AtomicU64,
     /// Redis' clock at the last connection.
     connected_at_ms: AtomicI64,
-    /// By which build Redis held all that Postgres knows, when it was last asked; `None` if it did not.
+    /// By which build Redis held all that Postgres knows, when it was last asked; `None` if it did
+    /// not.
     filled_by: Mutex<Option<Arc<str>>>,
     start: Instant,
 }

@@ -38,7 +38,8 @@ pub struct Released {
 }
 
 impl LeaseUse {
-    /// Of a grant with this lease that nobody has used yet; what was `taken` for it is given back if nobody does.
+    /// Of a grant with this lease that nobody has used yet; what was `taken` for it is given back
+    /// if nobody does.
     pub fn of(lease: Option<&Lease>, taken: Option<AdmissionGuard>) -> Self {
         Self {
             has_lease: lease.is_some(),
@@ -58,7 +59,8 @@ impl LeaseUse {
         !state.is_over
     }
 
-    /// Notes that the upstream was reached; `true` if the lease must be told so: the first time, of one that is tentative.
+    /// Notes that the upstream was reached; `true` if the lease must be told so: the first time, of
+    /// one that is tentative.
     pub fn reach(&self) -> bool {
         let is_first = !std::mem::replace(&mut self.lock().has_reached, true);
         is_first && self.is_tentative
@@ -74,7 +76,8 @@ impl LeaseUse {
         Released { is_last, lets_go }
     }
 
-    /// Whether the lease is known to have been for something: bytes of a request reached the upstream.
+    /// Whether the lease is known to have been for something: bytes of a request reached the
+    /// upstream.
     pub fn has_reached(&self) -> bool {
         self.lock().has_reached || self.has_lease && !self.is_tentative
     }
@@ -100,7 +103,8 @@ impl LeaseUse {
         self.lock().since_renewal = true;
     }
 
-    /// Whether the lease is to be renewed: a request is open on it, or came since this was last asked.
+    /// Whether the lease is to be renewed: a request is open on it, or came since this was last
+    /// asked.
     pub fn take_due(&self) -> bool {
         let mut state = self.lock();
         self.has_lease && (std::mem::take(&mut state.since_renewal) || state.open > 0)

@@ -1,5 +1,6 @@
-//! A grant as requests hold it: what one token opens for one device, for how long, and the channel by which an end reaches
-//! everyone who holds it. Whoever learns something of a token finds its grants in the [`Index`].
+//! A grant as requests hold it: what one token opens for one device, for how long, and the channel
+//! by which an end reaches everyone who holds it. Whoever learns something of a token finds its
+//! grants in the [`Index`].
 
 use std::{
     net::IpAddr,
@@ -37,12 +38,15 @@ struct GrantState {
     deadline: Instant,
     duration: Duration,
     activated_at_ms: Option<i64>,
-    /// When Redis was asked to start its clock here: an answer to an earlier question does not know of it.
+    /// When Redis was asked to start its clock here: an answer to an earlier question does not know
+    /// of it.
     start_asked: Option<Instant>,
-    /// From where it may be used, and when that was told to the edges, in milliseconds of Redis' clock since 1970.
+    /// From where it may be used, and when that was told to the edges, in milliseconds of Redis'
+    /// clock since 1970.
     whereabouts: Arc<Whereabouts>,
     told_at_ms: Option<u64>,
-    /// What starting its clock here has to do with what the edges are told; `None` where nobody here has, or the edges were told.
+    /// What starting its clock here has to do with what the edges are told; `None` where nobody
+    /// here has, or the edges were told.
     start: Option<Box<Start>>,
     /// When a change was told that no answer has taken in yet.
     doubted: Option<Instant>,
@@ -58,7 +62,8 @@ struct Start {
     told_by: Option<StreamId>,
 }
 
-/// Why it ended, and when that was told to the edges, in milliseconds of Redis' clock since 1970; expiry is not told.
+/// Why it ended, and when that was told to the edges, in milliseconds of Redis' clock since 1970;
+/// expiry is not told.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
     pub ending: EndReason,
@@ -85,11 +90,13 @@ impl GrantState {
     fn renewed(&self, asked: Instant, grant: &Grant, told_at_ms: Option<u64>) -> Self {
         let new = Self::of(asked, grant);
         let is_same = new.activated_at_ms == self.activated_at_ms && new.duration == self.duration;
-        // An answer takes its time to come, so each deadline is early by that: the later of two is the better.
+        // An answer takes its time to come, so each deadline is early by that: the later of two is
+        // the better.
         let deadline = if is_same { new.deadline.max(self.deadline) } else { new.deadline };
         let doubted = self.doubted.filter(|&doubted| doubted > asked);
         let renewed = Self { deadline, doubted, told_at_ms, start: self.start.clone(), ended: self.ended, ..new };
-        // Which question came to Redis first, their instants do not tell for sure: an answer that knows of no start is from before it.
+        // Which question came to Redis first, their instants do not tell for sure: an answer that
+        // knows of no start is from before it.
         let is_from_before = |&start_asked: &Instant| start_asked > asked || new.activated_at_ms.is_none();
         match self.start_asked.filter(is_from_before) {
             None => renewed,
@@ -123,14 +130,16 @@ impl GrantState {
     }
 }
 
-/// Under which a grant is kept: a credential on a device; without a device it only tells the token's state.
+/// Under which a grant is kept: a credential on a device; without a device it only tells the
+/// token's state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GrantKey {
     pub digest: Digest,
     pub device: Option<Device>,
 }
 
-/// A grant as requests hold it. It is the channel too: what ends it wakes everyone who waits in [`LiveGrant::ended`].
+/// A grant as requests hold it. It is the channel too: what ends it wakes everyone who waits in
+/// [`LiveGrant::ended`].
 #[derive(Debug)]
 pub struct LiveGrant {
     pub token_id: Uuid,
@@ -142,7 +151,8 @@ pub struct LiveGrant {
     pub lease: Option<Lease>,
     /// Names the claim of a token that was ready; `None` if it was not.
     claim: Option<Uuid>,
-    /// How often what is open on the token had been cut when it was admitted, and since then without it.
+    /// How often what is open on the token had been cut when it was admitted, and since then
+    /// without it.
     cut_generation: AtomicI64,
     term: watch::Sender<GrantState>,
     pub uses: LeaseUse,
@@ -152,7 +162,8 @@ pub struct LiveGrant {
 }
 
 impl LiveGrant {
-    /// What Redis, `asked` then, said that a credential opens, and what was taken for it; found in `index` from here on.
+    /// What Redis, `asked` then, said that a credential opens, and what was taken for it; found in
+    /// `index` from here on.
     pub fn new(
         key: GrantKey,
         generation: i64,
@@ -257,8 +268,8 @@ impl LiveGrant {
         self.term.send_modify(|term| term.ended = term.ended.or(Some(Ended { ending, told_at_ms })));
     }
 
-    /// Takes in what Redis, `asked` then, says of it now: it goes on, if only where it may be used. `told_at_ms` is when a change was
-    /// told, in milliseconds of Redis' clock since 1970.
+    /// Takes in what Redis, `asked` then, says of it now: it goes on, if only where it may be used.
+    /// `told_at_ms` is when a change was told, in milliseconds of Redis' clock since 1970.
     pub fn renew(&self, asked: Instant, grant: &Grant, told_at_ms: Option<u64>) {
         self.cut_generation.fetch_max(grant.cut.generation, Ordering::Relaxed);
         self.term.send_if_modified(|term| {
@@ -271,7 +282,8 @@ impl LiveGrant {
         });
     }
 
-    /// Takes in that something changed: what is known may be wrong until Redis was asked again, or the doubt is taken back.
+    /// Takes in that something changed: what is known may be wrong until Redis was asked again, or
+    /// the doubt is taken back.
     pub fn doubt(&self) -> StaleMark {
         let at = Instant::now();
         let mut before = None;
@@ -304,8 +316,8 @@ impl LiveGrant {
         PendingActivation { held: self, asked: Instant::now(), outcome: None }
     }
 
-    /// Whether a change is no more than the start of its clock from here, which the answer to that has told: nothing else needs to be asked
-    /// for it. `None` while that answer is on its way.
+    /// Whether a change is no more than the start of its clock from here, which the answer to that
+    /// has told: nothing else needs to be asked for it. `None` while that answer is on its way.
     pub fn has_made(&self, change: StreamId) -> Option<bool> {
         self.term.borrow().has_made(change)
     }
@@ -374,7 +386,8 @@ pub struct PendingActivation<'a> {
     outcome: Option<Started>,
 }
 
-/// What Redis says of it: since when the clock runs, what is left, and by which change the edges were told, if it was started just now.
+/// What Redis says of it: since when the clock runs, what is left, and by which change the edges
+/// were told, if it was started just now.
 struct Started {
     activated_at_ms: i64,
     left: Duration,

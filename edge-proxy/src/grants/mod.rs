@@ -1,12 +1,16 @@
-//! What this edge knows of tokens: grants in process, in front of Redis. A hit costs no question; concurrent misses of one
-//! credential ask once; what the change feed tells replaces what is known and reaches the requests that are open.
+//! What this edge knows of tokens: grants in process, in front of Redis. A hit costs no question;
+//! concurrent misses of one credential ask once; what the change feed tells replaces what is known
+//! and reaches the requests that are open.
 //!
-//! The race that matters is a change that comes while the answer to a question is on its way. Every change is noted in
-//! [`RecentChanges`] *before* the held grants are told, and every answer is indexed (see [`LiveGrant::new`]) *before* that note is read: so either the
-//! question sees the change and is asked again, or the change finds the grant. Expiry needs neither: a grant carries its deadline.
+//! The race that matters is a change that comes while the answer to a question is on its way. Every
+//! change is noted in [`RecentChanges`] *before* the held grants are told, and every answer is
+//! indexed (see [`LiveGrant::new`]) *before* that note is read: so either the question sees the
+//! change and is asked again, or the change finds the grant. Expiry needs neither: a grant carries
+//! its deadline.
 //!
-//! A grant is trusted without a question for as long as the feed is sound: heard of a moment ago, of a Redis that is whole.
-//! After [`StalenessPolicy::staleness`] it is asked for again; where Redis cannot say, it goes on for [`StalenessPolicy::outage_grace`] and then ends.
+//! A grant is trusted without a question for as long as the feed is sound: heard of a moment ago,
+//! of a Redis that is whole. After [`StalenessPolicy::staleness`] it is asked for again; where
+//! Redis cannot say, it goes on for [`StalenessPolicy::outage_grace`] and then ends.
 
 pub mod evaluate;
 pub mod feed;
@@ -68,13 +72,15 @@ const FILLED_WITHIN: Duration = Duration::from_secs(1);
 const FILLED_LOOKED_EVERY: Duration = Duration::from_millis(100);
 /// How many grants are asked for again at once.
 const LOOKED_AT_ONCE: usize = 1_000;
-/// How often the claims of open first requests are renewed: before a rebuild lets refunds go on without them.
+/// How often the claims of open first requests are renewed: before a rebuild lets refunds go on
+/// without them.
 pub const CLAIMS_RENEWED_EVERY: Duration = Duration::from_millis(CLAIM_MS / 8);
 /// How often it is looked whether what is held may go on.
 const WATCHED_EVERY: Duration = Duration::from_millis(250);
 
-/// How a grant was found, for the access line: `hit` if it was known, `miss` if Redis was asked, `negative` if it was known that there is
-/// none. Of several credentials the last one that was looked at counts.
+/// How a grant was found, for the access line: `hit` if it was known, `miss` if Redis was asked,
+/// `negative` if it was known that there is none. Of several credentials the last one that was
+/// looked at counts.
 #[derive(Debug, Default)]
 pub struct LookedUp(Mutex<Option<&'static str>>);
 
@@ -158,8 +164,9 @@ impl Grants {
         self.find_on(Query { key, scopes: Vec::new(), address: None }, looked_up).await
     }
 
-    /// Admits a request of this device, from this address, whose path these scopes open. The grant that comes back counts one use
-    /// more; see [`LeaseUse::leave`](crate::grants::lease_use::LeaseUse::leave).
+    /// Admits a request of this device, from this address, whose path these scopes open. The grant
+    /// that comes back counts one use more; see
+    /// [`LeaseUse::leave`](crate::grants::lease_use::LeaseUse::leave).
     pub async fn admit(
         &self,
         digest: Digest,
@@ -184,7 +191,8 @@ impl Grants {
                 self.forget(&held);
                 continue;
             }
-            // A change that came before the use began did not see it, and so did not look the token up.
+            // A change that came before the use began did not see it, and so did not look the token
+            // up.
             if self.doubted(&held).is_some_and(|doubted| doubted >= began) {
                 Box::pin(self.look_again_at(&held, None)).await;
             }
@@ -213,8 +221,8 @@ impl Grants {
         }
     }
 
-    /// Starts the clock of a token, now or at an earlier time of Redis' clock: at its first answer, or once its first request
-    /// was left. `Err(Invalid(_))` if it ended before that.
+    /// Starts the clock of a token, now or at an earlier time of Redis' clock: at its first answer,
+    /// or once its first request was left. `Err(Invalid(_))` if it ended before that.
     pub async fn activate(&self, held: &LiveGrant, used_at_ms: Option<i64>) -> Result<i64, GrantError> {
         let starting = held.starting();
         let (device, session_id) = (held.key.device.as_ref(), held.lease.map(|lease| lease.session_id));
@@ -232,7 +240,8 @@ impl Grants {
         }
     }
 
-    /// Keeps a grant whose clock runs, while it is in use: any change since Redis was asked has found it.
+    /// Keeps a grant whose clock runs, while it is in use: any change since Redis was asked has
+    /// found it.
     pub fn keep(&self, held: &Arc<LiveGrant>) {
         self.held.insert(held.key.clone(), Arc::clone(held));
     }
@@ -242,11 +251,13 @@ impl Grants {
         self.held.remove(&held.key);
     }
 
-    /// Takes in what the feed told: what is held of these tokens is looked up again where a request is open on it or its lease
-    /// is still to be renewed, and forgotten otherwise. `false` if Redis could not say of each: then track is lost.
+    /// Takes in what the feed told: what is held of these tokens is looked up again where a request
+    /// is open on it or its lease is still to be renewed, and forgotten otherwise. `false` if Redis
+    /// could not say of each: then track is lost.
     ///
-    /// That a grant's clock was started from here it knows already, from the answer to that: of this one change it is not looked up again.
-    /// Whatever else has become of the token has an entry of its own.
+    /// That a grant's clock was started from here it knows already, from the answer to that: of
+    /// this one change it is not looked up again. Whatever else has become of the token has an
+    /// entry of its own.
     pub async fn changed(&self, changes: &[(Uuid, StreamId)]) -> bool {
         {
             let mut recent = self.lock_recent();
@@ -288,8 +299,9 @@ impl Grants {
         is_sure && are_said.into_iter().all(|is_sure| is_sure)
     }
 
-    /// Takes in that changes may have been missed: everything that is held is asked for again, at its next use or, by
-    /// [`Grants::look_at_all`], at once. Until Redis can say, it goes on within the grace of an outage.
+    /// Takes in that changes may have been missed: everything that is held is asked for again, at
+    /// its next use or, by [`Grants::look_at_all`], at once. Until Redis can say, it goes on within
+    /// the grace of an outage.
     pub fn lost_track(&self) {
         *self.doubted.lock() = Instant::now();
         self.negatives.clear();
@@ -297,13 +309,15 @@ impl Grants {
         self.index.all().iter().for_each(|held| held.forget_start());
     }
 
-    /// Looks up again everything that a request is open on, and renews its lease and claim; `false` if Redis could not say of each.
+    /// Looks up again everything that a request is open on, and renews its lease and claim; `false`
+    /// if Redis could not say of each.
     pub async fn look_at_all(&self) -> bool {
         let in_use = self.index.all().into_iter().filter(|held| held.uses.is_open());
         self.look_again(in_use.map(|held| (held, None)).collect()).await
     }
 
-    /// Keeps leases and claims for as long as they are used, and ends what Redis has been away from for too long. Never returns.
+    /// Keeps leases and claims for as long as they are used, and ends what Redis has been away from
+    /// for too long. Never returns.
     pub async fn watch(&self) {
         let (mut leases_renewed, mut claims_renewed, mut looked) = (Instant::now(), Instant::now(), Instant::now());
         loop {
@@ -341,13 +355,14 @@ impl Grants {
         });
     }
 
-    /// Whether the feed was sound a moment ago, so that what is held can be used without a question.
+    /// Whether the feed was sound a moment ago, so that what is held can be used without a
+    /// question.
     pub fn is_sound(&self) -> bool {
         self.hearing.silence().is_some_and(|silence| silence <= self.trust.staleness)
     }
 
-    /// Whether what is held may go on although Redis cannot say: for so long after the last word, or after the doubt began, or
-    /// after Redis was last asked for it.
+    /// Whether what is held may go on although Redis cannot say: for so long after the last word,
+    /// or after the doubt began, or after Redis was last asked for it.
     fn is_within_grace(&self, held: &LiveGrant) -> bool {
         let grace = self.trust.outage_grace.max(self.trust.staleness);
         let is_heard = self.hearing.silence().is_some_and(|silence| silence <= grace);
@@ -355,13 +370,15 @@ impl Grants {
         held.asked().elapsed() <= grace || is_heard && is_doubt_young
     }
 
-    /// Whether a held grant can be used without a question: nothing was missed since Redis was asked for it, and its lease stands.
+    /// Whether a held grant can be used without a question: nothing was missed since Redis was
+    /// asked for it, and its lease stands.
     fn is_sure(&self, held: &LiveGrant) -> bool {
         let is_leased = held.lease.is_none() || held.asked().elapsed() <= self.trust.leases_for();
         is_leased && self.doubted(held).is_none()
     }
 
-    /// Since when what is known of it may be wrong: a change was told, or some may have been missed, since Redis was asked.
+    /// Since when what is known of it may be wrong: a change was told, or some may have been
+    /// missed, since Redis was asked.
     fn doubted(&self, held: &LiveGrant) -> Option<Instant> {
         let all = *self.doubted.lock();
         held.doubted().or((held.asked() < all).then_some(all))
@@ -396,7 +413,8 @@ impl Grants {
 
     async fn ask(&self, question: &Query) -> LookupResult {
         let key = &question.key;
-        // The question may have been answered between the caller's look and the beginning of this flight.
+        // The question may have been answered between the caller's look and the beginning of this
+        // flight.
         if let Some(known) = self.known(key) {
             return known;
         }
@@ -421,8 +439,8 @@ impl Grants {
             };
             let is_overtaken = self.lock_recent().may_have_changed(held.token_id, told);
             if !is_overtaken {
-                // A ready token is asked for each time: only Redis knows whether another edge started its clock, or a refund
-                // bars it.
+                // A ready token is asked for each time: only Redis knows whether another edge
+                // started its clock, or a refund bars it.
                 if held.activated_at_ms().is_some() {
                     self.keep(held);
                 }
@@ -449,11 +467,13 @@ impl Grants {
         Ok(self.outcome_of(question, answer, absent))
     }
 
-    /// The same by one look and one script, where all is as it mostly is; `None` where that says nothing for sure, and nothing is taken then.
+    /// The same by one look and one script, where all is as it mostly is; `None` where that says
+    /// nothing for sure, and nothing is taken then.
     ///
-    /// What the credential names is read without a word about what that is worth. But the script knows the build by which Redis was whole
-    /// before the look, as the feed has told, and answers only while Redis is whole by that build still. No build comes twice, so
-    /// Redis was whole in between. That both were asked of one server the connections tell.
+    /// What the credential names is read without a word about what that is worth. But the script
+    /// knows the build by which Redis was whole before the look, as the feed has told, and answers
+    /// only while Redis is whole by that build still. No build comes twice, so Redis was whole in
+    /// between. That both were asked of one server the connections tell.
     async fn ask_in_brief(&self, question: &Query) -> Result<Option<LookupResult>, Error> {
         let Some(build) = self.hearing.filled_by() else { return Ok(None) };
         let connections = self.redis.connections();
@@ -467,7 +487,8 @@ impl Grants {
         Ok(Some(self.outcome_of(question, answer, || GrantError::Unavailable)))
     }
 
-    /// What a token of that generation of credentials opens, in a Redis that is whole by this build, or by whichever if none is named.
+    /// What a token of that generation of credentials opens, in a Redis that is whole by this
+    /// build, or by whichever if none is named.
     async fn ask_for(
         &self,
         question: &Query,
@@ -523,8 +544,8 @@ impl Grants {
         }
     }
 
-    /// Asks again for these, and tells those who hold them; `false` as soon as Redis cannot say: it is not waited for again and
-    /// again.
+    /// Asks again for these, and tells those who hold them; `false` as soon as Redis cannot say: it
+    /// is not waited for again and again.
     async fn look_again(&self, held: Vec<(Arc<LiveGrant>, Option<u64>)>) -> bool {
         for some in held.chunks(LOOKED_AT_ONCE) {
             let looks = some.iter().map(|(held, told_at_ms)| self.look_again_at(held, *told_at_ms));

@@ -1,4 +1,5 @@
-//! What admissions held in Redis and what becomes of it, settled in the background once it is known.
+//! What admissions held in Redis and what becomes of it, settled in the background once it is
+//! known.
 
 use shared::redis::calls::LeaseOutcome;
 use tokio::sync::mpsc;
@@ -29,8 +30,8 @@ impl Settlements {
     }
 }
 
-/// What Redis was asked to hold for a request that has not begun yet. It is given back when this is dropped, as where the client
-/// hangs up or the answer never comes.
+/// What Redis was asked to hold for a request that has not begun yet. It is given back when this is
+/// dropped, as where the client hangs up or the answer never comes.
 #[derive(Debug)]
 pub struct AdmissionGuard {
     settlement: Option<AdmissionOutcome>,

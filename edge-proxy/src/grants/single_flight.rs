@@ -1,4 +1,5 @@
-//! Questions that are on their way to Redis, so that those who ask the same at the same time share one answer.
+//! Questions that are on their way to Redis, so that those who ask the same at the same time share
+//! one answer.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
@@ -47,7 +48,8 @@ impl SingleFlight {
 }
 
 impl Drop for Flight<'_> {
-    /// Ends the question once it is answered, so that the next caller asks anew, or once nobody waits for it any more.
+    /// Ends the question once it is answered, so that the next caller asks anew, or once nobody
+    /// waits for it any more.
     fn drop(&mut self) {
         let mut flights = self.flights.lock();
         let stands = flights.get(&self.question).is_some_and(|standing| Arc::ptr_eq(standing, &self.outcome));

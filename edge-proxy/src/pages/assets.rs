@@ -1,4 +1,5 @@
-//! What pages load besides themselves, each named by its content, so that a browser keeps it until it changes.
+//! What pages load besides themselves, each named by its content, so that a browser keeps it until
+//! it changes.
 
 use bytes::Bytes;
 use shared::{token::credential::Digest, web::style};

@@ -34,7 +34,8 @@ impl PageContext {
     }
 }
 
-/// Why somebody is asked to sign in, as the address of that page has it, for it is asked for again in another language.
+/// Why somebody is asked to sign in, as the address of that page has it, for it is asked for again
+/// in another language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignInReason {
     InvalidCredential(InvalidCredential),

@@ -1,5 +1,6 @@
-//! The pages that a browser is shown here: where to sign in, and each refusal, with what happened and what to do about it. Rendered from
-//! what the request says of its reader; nothing is asked, and no page runs a script.
+//! The pages that a browser is shown here: where to sign in, and each refusal, with what happened
+//! and what to do about it. Rendered from what the request says of its reader; nothing is asked,
+//! and no page runs a script.
 
 pub mod assets;
 mod context;

@@ -1,4 +1,5 @@
-//! What each page says, in both languages: what happened as its title, then what that means and what to do.
+//! What each page says, in both languages: what happened as its title, then what that means and
+//! what to do.
 
 use std::net::IpAddr;
 
@@ -212,7 +213,8 @@ pub fn of(denied: &Rejection, reader: &PageContext) -> PageText {
     }
 }
 
-/// What a page says of the very reason, to whom that means something: where its own words are general.
+/// What a page says of the very reason, to whom that means something: where its own words are
+/// general.
 pub fn detail(denied: &Rejection) -> Option<String> {
     let is_general = matches!(
         denied,
@@ -267,9 +269,7 @@ fn in_use(reader: &PageContext, device: &str, since: Option<DateTime<Utc>>, leas
     let (since, lease) = (since.unwrap_or_default(), language.lasting(lease_seconds));
     let says = match language {
         Language::English => [
-            format!(
-                "{device} has been using it for {lasting} (since {since}). A token works on one device at a time."
-            ),
+            format!("{device} has been using it for {lasting} (since {since}). A token works on one device at a time."),
             format!(
                 "You can go on here: what is open there is closed at once. Or wait: it is free {lease} after the last request there."
             ),

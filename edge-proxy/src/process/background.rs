@@ -1,5 +1,6 @@
-//! The two services beside requests: one keeps what this edge knows of tokens true and reports what it has seen, the other
-//! keeps certificates good. They are apart because certificates wait for disks, and what cuts tokens off waits for nothing.
+//! The two services beside requests: one keeps what this edge knows of tokens true and reports what
+//! it has seen, the other keeps certificates good. They are apart because certificates wait for
+//! disks, and what cuts tokens off waits for nothing.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! The sockets that this process listens on: taken over from the one that served before, handed to the next, and closed when this
-//! one is told to stop, while what is open goes on.
+//! The sockets that this process listens on: taken over from the one that served before, handed to
+//! the next, and closed when this one is told to stop, while what is open goes on.
 
 use std::{
     io,
@@ -111,7 +111,8 @@ pub struct Listening<App> {
     edge: Arc<Edge>,
     listeners: Arc<Listeners>,
     closing: watch::Receiver<bool>,
-    /// Whether it is for clients: then the process that served before is relieved once this one is ready for them.
+    /// Whether it is for clients: then the process that served before is relieved once this one is
+    /// ready for them.
     is_public: bool,
 }
 

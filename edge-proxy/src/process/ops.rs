@@ -1,4 +1,5 @@
-//! The private listener, for operators and their machines: metrics, and whether this edge lives and should get traffic.
+//! The private listener, for operators and their machines: metrics, and whether this edge lives and
+//! should get traffic.
 
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ impl Ops {
         Self { edge }
     }
 
-    /// The figures behind the reasons: seconds since the change feed was sound, and from the telling of the last change to its being
-    /// taken in; `null` if it never was.
+    /// The figures behind the reasons: seconds since the change feed was sound, and from the
+    /// telling of the last change to its being taken in; `null` if it never was.
     fn readiness(&self) -> (StatusCode, String) {
         self.edge.measure();
         let (reasons, metrics) = (readiness::reasons(&self.edge), &self.edge.metrics);

@@ -1,15 +1,18 @@
-//! Whether this edge can serve: what operators are told, and what a process that takes over waits for.
+//! Whether this edge can serve: what operators are told, and what a process that takes over waits
+//! for.
 
 use std::time::Duration;
 
 use crate::{assertion::Assertions, edge::Edge};
 
-/// How long a process that takes over waits for what it needs, of which an order of a certificate takes longest.
+/// How long a process that takes over waits for what it needs, of which an order of a certificate
+/// takes longest.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// How often it checks.
 const CHECKED_EVERY: Duration = Duration::from_millis(20);
 
-/// Waits until this edge can serve as well as the process before it did, but no longer than [`READY_WITHIN`].
+/// Waits until this edge can serve as well as the process before it did, but no longer than
+/// [`READY_WITHIN`].
 pub async fn wait(edge: &Edge) {
     let is_ready = async {
         while !missing(edge).is_empty() {
@@ -36,8 +39,9 @@ fn missing(edge: &Edge) -> Vec<&'static str> {
     needs.into_iter().filter_map(|(is_met, need)| (!is_met).then_some(need)).collect()
 }
 
-/// Why this edge is not ready; empty if it is. That it has no certificate of ACME yet is no reason: an edge that is sent nothing
-/// for it would not be asked by the authority either, and never have one.
+/// Why this edge is not ready; empty if it is. That it has no certificate of ACME yet is no reason:
+/// an edge that is sent nothing for it would not be asked by the authority either, and never have
+/// one.
 pub fn reasons(edge: &Edge) -> Vec<&'static str> {
     let is_draining = edge.lifecycle.draining.is_cancelled().then_some("shutting down");
     let knows_no_key =

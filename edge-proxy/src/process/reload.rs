@@ -1,4 +1,5 @@
-//! Options that are read again while the edge runs, on SIGHUP: what can change changes at once, what cannot is told.
+//! Options that are read again while the edge runs, on SIGHUP: what can change changes at once,
+//! what cannot is told.
 
 use std::io;
 
@@ -24,7 +25,8 @@ pub const CHANGEABLE: [&str; 8] = [
     "UNKNOWN_TOKENS_PER_MINUTE",
 ];
 
-/// Keeps SIGHUP from ending this process, from now on: what comes before the options can be read again is passed over.
+/// Keeps SIGHUP from ending this process, from now on: what comes before the options can be read
+/// again is passed over.
 pub fn survive_hangups() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     // That it is handled outlasts the runtime and whoever listens.

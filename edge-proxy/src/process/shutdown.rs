@@ -23,8 +23,9 @@ enum Cause {
     Relieved,
 }
 
-/// Ends the process on SIGTERM or SIGINT, or once another has taken over: first nothing is accepted and no connection kept, and
-/// what is open gets its time to finish; then WebSockets are closed. A second signal ends at once, and so does the end of what is vital.
+/// Ends the process on SIGTERM or SIGINT, or once another has taken over: first nothing is accepted
+/// and no connection kept, and what is open gets its time to finish; then WebSockets are closed. A
+/// second signal ends at once, and so does the end of what is vital.
 pub struct Shutdown {
     pub edge: Arc<Edge>,
     pub listeners: Arc<Listeners>,
@@ -55,8 +56,9 @@ impl ShutdownSignalWatch for Shutdown {
     }
 }
 
-/// Runs what this process is of no use without, until it has stopped. Where that ends sooner, if only by a panic, which Pingora takes no
-/// notice of, the process ends, and another is started that does better.
+/// Runs what this process is of no use without, until it has stopped. Where that ends sooner, if
+/// only by a panic, which Pingora takes no notice of, the process ends, and another is started that
+/// does better.
 pub async fn vital(edge: &Edge, task: &'static str, runs: impl Future<Output = ()>) {
     let ended = AssertUnwindSafe(runs).catch_unwind().await;
     if ended.is_err() || !edge.lifecycle.stopped.is_cancelled() {
@@ -80,8 +82,8 @@ impl Shutdown {
             listeners.close_ops();
         }
         edge.lifecycle.draining.cancel();
-        // Nobody waits for a process that was relieved, so that connections that idle have all of the time to be used once more,
-        // and learn then that they end.
+        // Nobody waits for a process that was relieved, so that connections that idle have all of
+        // the time to be used once more, and learn then that they end.
         let nothing_is_open = until(|| cause == Cause::Told && edge.metrics.open_requests.get() == 0);
         let _ = tokio::time::timeout(Duration::from_secs(edge.config.drain_seconds), nothing_is_open).await;
         edge.lifecycle.draining_ended.cancel();

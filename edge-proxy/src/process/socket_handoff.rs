@@ -1,8 +1,10 @@
-//! Handing the listening sockets to another process of this program on the same machine, so that an upgrade refuses nobody.
+//! Handing the listening sockets to another process of this program on the same machine, so that an
+//! upgrade refuses nobody.
 //!
-//! Who serves waits at a Unix socket. A new process asks there for the listening sockets, gets ready, and says so; only then does
-//! the old one stop to accept, and drains. Both hold the same sockets, so whatever waits to be accepted is accepted by
-//! whoever lives: a new process that dies before it is ready changes nothing.
+//! Who serves waits at a Unix socket. A new process asks there for the listening sockets, gets
+//! ready, and says so; only then does the old one stop to accept, and drains. Both hold the same
+//! sockets, so whatever waits to be accepted is accepted by whoever lives: a new process that dies
+//! before it is ready changes nothing.
 
 use std::{
     fs,
@@ -78,7 +80,8 @@ fn receive(stream: &BlockingStream) -> io::Result<Sockets> {
     Ok(names.into_iter().zip(sockets).collect())
 }
 
-/// Waits at `path` until another process has these sockets and is ready; what fails is logged, and waited on.
+/// Waits at `path` until another process has these sockets and is ready; what fails is logged, and
+/// waited on.
 pub async fn relieved(path: &Path, sockets: impl Fn() -> Sockets) {
     let listener = match wait_at(path) {
         Ok(listener) => listener,
@@ -99,7 +102,8 @@ pub async fn relieved(path: &Path, sockets: impl Fn() -> Sockets) {
     }
 }
 
-/// Whoever was here before is gone, or was relieved. Nobody but the account of this process can connect.
+/// Whoever was here before is gone, or was relieved. Nobody but the account of this process can
+/// connect.
 fn wait_at(path: &Path) -> io::Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),

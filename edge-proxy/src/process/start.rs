@@ -32,7 +32,8 @@ use crate::{
     tls::certificates::Chooser,
 };
 
-/// A client that is silent for so long is asked by TCP whether it is still there, so often, and is gone after so many questions.
+/// A client that is silent for so long is asked by TCP whether it is still there, so often, and is
+/// gone after so many questions.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVES_UNANSWERED: usize = 3;
@@ -40,19 +41,20 @@ const KEEPALIVES_UNANSWERED: usize = 3;
 const REDIS_ASKED_FOR: Duration = Duration::from_secs(1);
 /// How many times one request may be tried at the upstream, at one address or at several.
 const MAX_TRIES: usize = 3;
-/// What one HTTP/2 stream, and one connection, may send without being read: bounds the memory of an upload that waits for the
-/// upstream.
+/// What one HTTP/2 stream, and one connection, may send without being read: bounds the memory of an
+/// upload that waits for the upstream.
 const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// What is read of a connection in advance, and held for as long as that lasts: enough for an introduction, which is read byte by byte;
-/// what comes then is read into buffers of whoever wants it.
+/// What is read of a connection in advance, and held for as long as that lasts: enough for an
+/// introduction, which is read byte by byte; what comes then is read into buffers of whoever wants
+/// it.
 const READ_BUFFER_BYTES: usize = 512;
 /// The same below TLS, which reads the head of each record by itself.
 const TLS_READ_BUFFER_BYTES: usize = 4096;
 
-/// Serves until told to stop; fails where it was told twice, or something failed that it cannot serve without, and ended at once.
-/// `Err` before it serves.
+/// Serves until told to stop; fails where it was told twice, or something failed that it cannot
+/// serve without, and ended at once. `Err` before it serves.
 pub fn run(config: Config, reload: Reload) -> Result<ExitCode, String> {
     let listeners = Listeners::find(config.upgrade_socket.as_deref());
     let listeners = listeners.map_err(|error| format!("UPGRADE_SOCKET: {error}"))?;
@@ -100,7 +102,8 @@ fn check_listen(listeners: &Listeners, option: &str, listen: SocketAddr) -> Resu
     bound.map(drop).map_err(|error| format!("{option}: cannot listen on {listen}: {error}"))
 }
 
-/// Refuses a Redis that may throw tokens away. One that is away is asked once it is there, by the follower of the feed.
+/// Refuses a Redis that may throw tokens away. One that is away is asked once it is there, by the
+/// follower of the feed.
 fn refuse_eviction(config: &Config) -> Result<(), String> {
     if config.allow_eviction {
         return Ok(());
@@ -120,21 +123,23 @@ fn refuse_eviction(config: &Config) -> Result<(), String> {
     why.map_or(Ok(()), |why| Err(format!("REDIS_URL: {why}")))
 }
 
-/// A client that vanished, and with it its idle WebSocket, must not hold a token for as long as that lasts; nor one that reads nothing
-/// what its answer takes.
+/// A client that vanished, and with it its idle WebSocket, must not hold a token for as long as
+/// that lasts; nor one that reads nothing what its answer takes.
 fn notices_dead_clients(config: &Config) -> TcpSocketOptions {
     let mut options = TcpSocketOptions::default();
     options.tcp_keepalive = Some(TcpKeepalive {
         idle: KEEPALIVE_AFTER,
         interval: KEEPALIVE_EVERY,
         count: KEEPALIVES_UNANSWERED,
-        // Of what is sent and not taken; with it Linux ends an idle connection after this time too, once it was asked in vain.
+        // Of what is sent and not taken; with it Linux ends an idle connection after this time too,
+        // once it was asked in vain.
         user_timeout: config.limits.send_timeout(),
     });
     options
 }
 
-/// From the outside in: who a connection is from, whether what comes is a request, what ends it, and the proxy.
+/// From the outside in: who a connection is from, whether what comes is a request, what ends it,
+/// and the proxy.
 type ProxyService = Service<WithProxyProtocol<StrictHttp1<Cuttable<HttpProxy<Proxy>>>>>;
 
 fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<ProxyService, String> {

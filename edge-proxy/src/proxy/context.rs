@@ -50,7 +50,8 @@ impl RequestCtx {
         }
     }
 
-    /// Moves the request to where it goes on after Pingora is done with it. Nothing is logged of what is left here.
+    /// Moves the request to where it goes on after Pingora is done with it. Nothing is logged of
+    /// what is left here.
     pub fn hand_over(&mut self) -> Self {
         let left = Self::of(self.record.silent());
         mem::replace(self, left)
@@ -69,7 +70,8 @@ impl RequestCtx {
         self.record.answered(response.status(), response.refused());
     }
 
-    /// Records that the request is sent to another server, and writes its place in the trace into `head`.
+    /// Records that the request is sent to another server, and writes its place in the trace into
+    /// `head`.
     pub fn sends(&mut self, head: &mut RequestHeader) -> pingora::Result<()> {
         self.record.sends(head, self.attempt.origin())
     }

@@ -1,5 +1,6 @@
-//! What becomes of a request, judged by its head: answered here, forwarded, or refused, in the contract's order of checks. It reads the
-//! request and asks the modules that know; what it decides the phases in `proxy.rs` carry out.
+//! What becomes of a request, judged by its head: answered here, forwarded, or refused, in the
+//! contract's order of checks. It reads the request and asks the modules that know; what it decides
+//! the phases in `proxy.rs` carry out.
 
 use std::sync::Arc;
 
@@ -42,7 +43,8 @@ pub enum Action {
     WithTrailers(Admitted),
 }
 
-/// Judges a request by its head, in the contract's order of checks, and answers what is the edge's own.
+/// Judges a request by its head, in the contract's order of checks, and answers what is the edge's
+/// own.
 pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<Action, Rejection> {
     note_target(session, ctx)?;
     check_size(session.req_header(), &edge.config.limits.head_limits(), edge.config.limits.max_body_bytes)?;
@@ -123,7 +125,8 @@ fn note_target(session: &Session, ctx: &mut RequestCtx) -> Result<(), Rejection>
     Ok(())
 }
 
-/// Sends a request that came without TLS to the same host and path by https. A WebSocket follows no redirect.
+/// Sends a request that came without TLS to the same host and path by https. A WebSocket follows no
+/// redirect.
 fn to_https(edge: &Edge, head: &RequestHeader) -> Result<Action, Rejection> {
     if is_websocket(head) {
         return Err(Rejection::PlainHttp);
@@ -296,7 +299,8 @@ fn is_browsers_navigation(method: &Method, headers: &HeaderMap) -> bool {
     !is_client(headers) && policy::is_navigation(method, headers)
 }
 
-/// A request that wants to become a WebSocket. `Upgrade` without `Connection: upgrade` is a plain request.
+/// A request that wants to become a WebSocket. `Upgrade` without `Connection: upgrade` is a plain
+/// request.
 fn is_websocket(head: &RequestHeader) -> bool {
     let lists = |name, token: &str| {
         head.headers

@@ -1,4 +1,5 @@
-//! One request and its answer on a connection of its own, for what Pingora's proxying cannot do: WebSockets and trailers.
+//! One request and its answer on a connection of its own, for what Pingora's proxying cannot do:
+//! WebSockets and trailers.
 
 use http::{Method, StatusCode, header};
 use pingora::{
@@ -60,8 +61,9 @@ pub fn failed(permit: &Permit, denied: Rejection) -> Rejection {
     denied
 }
 
-/// Waits for the upstream's final answer, starts the token's clock, and passes the answer's head on. `Err` only while the
-/// client can still be answered; a client that is gone shows in what is written next.
+/// Waits for the upstream's final answer, starts the token's clock, and passes the answer's head
+/// on. `Err` only while the client can still be answered; a client that is gone shows in what is
+/// written next.
 pub async fn answer(
     edge: &Edge,
     session: &mut Session,

@@ -1,4 +1,5 @@
-//! Pingora's phases in their order: the life of a request on the edge, each phase a few lines that call a module.
+//! Pingora's phases in their order: the life of a request on the edge, each phase a few lines that
+//! call a module.
 
 pub mod context;
 pub mod dispatch;
@@ -117,11 +118,13 @@ impl ProxyHttp for Proxy {
         RequestCtx::new(Arc::clone(&self.edge.metrics))
     }
 
-    /// None: Pingora's own one compresses, which is left to the upstream, and is asked several times a request although it is off.
+    /// None: Pingora's own one compresses, which is left to the upstream, and is asked several
+    /// times a request although it is off.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, _ctx: &mut RequestCtx) -> pingora::Result<()> {
-        // Pingora keeps an idle connection for ever unless told; one that the client wants closed is closed.
+        // Pingora keeps an idle connection for ever unless told; one that the client wants closed
+        // is closed.
         let keepalive = session.get_keepalive().map(|_| self.edge.config.limits.idle_timeout_seconds);
         session.set_keepalive(keepalive.filter(|_| !self.edge.lifecycle.draining.is_cancelled()));
         expect_taken(session, self.edge.config.limits.send_timeout(), 0);
@@ -173,7 +176,8 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<Box<HttpPeer>> {
         let purpose = match session.req_header().version {
-            // For it an answer of unknown length must not be chunked, as Pingora makes all those that come by HTTP/2.
+            // For it an answer of unknown length must not be chunked, as Pingora makes all those
+            // that come by HTTP/2.
             Version::HTTP_10 => ConnectionKind::Http1Requests,
             _ => ConnectionKind::Requests,
         };
@@ -200,7 +204,8 @@ impl ProxyHttp for Proxy {
             Error::explain(ErrorType::HTTPStatus(denied.status().as_u16()), denied.reason()).into_down()
         })?;
         cutoff::expect_body((!end_of_stream).then(|| self.longest_pause()));
-        // An empty last piece would be written as a second end of a chunked body (cloudflare/pingora#935).
+        // An empty last piece would be written as a second end of a chunked body
+        // (cloudflare/pingora#935).
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
@@ -359,7 +364,8 @@ impl ProxyHttp for Proxy {
             tracing::warn!(request_id = ctx.record.id_text(), kind, source, "a request failed");
         }
         if awaits_answer && can_hear(error) {
-            // Pingora does not use the connection again after a failure behind it; the answer must say so.
+            // Pingora does not use the connection again after a failure behind it; the answer must
+            // say so.
             session.set_keepalive(None);
             // A client that is gone needs no answer.
             let _ = self.refuse(session, ctx, &denied).await;
@@ -376,8 +382,9 @@ impl ProxyHttp for Proxy {
     }
 }
 
-/// Whether a request whose connection was lost before its answer may be sent once more: none whose body went out in part, and what may
-/// have been done already only where doing it twice is doing it once.
+/// Whether a request whose connection was lost before its answer may be sent once more: none whose
+/// body went out in part, and what may have been done already only where doing it twice is doing it
+/// once.
 fn may_repeat(session: &mut Session, error: &Error) -> bool {
     let is_whole = session.as_mut().is_body_empty()
         || session.as_mut().is_body_done() && !session.as_ref().retry_buffer_truncated();

@@ -1,4 +1,5 @@
-//! How much of a request's body has come, and how fast: one that is too large or does not go on ends. Pure.
+//! How much of a request's body has come, and how fast: one that is too large or does not go on
+//! ends. Pure.
 
 use std::time::{Duration, Instant};
 

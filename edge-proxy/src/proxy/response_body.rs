@@ -1,4 +1,5 @@
-//! The body of a response: how it is rewritten, what that took, and how long a client may take nothing of it.
+//! The body of a response: how it is rewritten, what that took, and how long a client may take
+//! nothing of it.
 
 use std::{
     io,
@@ -45,7 +46,8 @@ pub struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// Decides what becomes of an answer's body, and fits its head to that; `None` if there is no body, or it passes untouched.
+    /// Decides what becomes of an answer's body, and fits its head to that; `None` if there is no
+    /// body, or it passes untouched.
     pub fn begin(
         edge: &Edge,
         asked: &RequestHeader,
@@ -116,7 +118,8 @@ fn work(text: Text, spellings: &Arc<OriginPatterns>, shown: &Origin) -> Transfor
     Transforms { integrity, rewriter: Some(Rewriter::new(Arc::clone(spellings), shown.clone())), notice: None }
 }
 
-/// Whether a browser is about to show an answer as a page of its own: not in a frame, not to a script, and not as a file to keep.
+/// Whether a browser is about to show an answer as a page of its own: not in a frame, not to a
+/// script, and not as a file to keep.
 fn is_shown_as_page(asked: &RequestHeader, head: &ResponseHeader) -> bool {
     let is_document = asked.headers.get("sec-fetch-dest").is_some_and(|destination| destination == "document");
     let is_file = head.headers.get(header::CONTENT_DISPOSITION).is_some_and(|disposition| {
@@ -140,9 +143,10 @@ const TAKEN_PER_SECOND: u64 = 16 * 1024;
 
 /// Ends a response by HTTP/2 whose next piece, of `bytes` bytes, the client does not take in time.
 ///
-/// For whole connections the system does that (`TCP_USER_TIMEOUT`), which sees each byte that is taken. A stream of HTTP/2 can stand
-/// still while its connection moves, because the client lets no more of it come. There Pingora times each piece as a whole, mostly
-/// one of 64 KiB, so a large one is given more time.
+/// For whole connections the system does that (`TCP_USER_TIMEOUT`), which sees each byte that is
+/// taken. A stream of HTTP/2 can stand still while its connection moves, because the client lets no
+/// more of it come. There Pingora times each piece as a whole, mostly one of 64 KiB, so a large one
+/// is given more time.
 pub fn expect_taken(session: &mut Session, within: Duration, bytes: usize) {
     if session.req_header().version != Version::HTTP_2 {
         return;

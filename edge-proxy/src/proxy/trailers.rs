@@ -1,5 +1,6 @@
-//! Requests that announce trailers. Pingora reads a chunked body and forgets what follows it, so such a request is read raw,
-//! taken apart here, and put together again for the upstream: body first, then trailers, then the answer.
+//! Requests that announce trailers. Pingora reads a chunked body and forgets what follows it, so
+//! such a request is read raw, taken apart here, and put together again for the upstream: body
+//! first, then trailers, then the answer.
 
 use std::sync::Arc;
 
@@ -35,7 +36,8 @@ pub fn announces_trailers(head: &RequestHeader) -> bool {
         && head.headers.contains_key(header::TRANSFER_ENCODING)
 }
 
-/// Passes the request on with its trailers, then the answer. `Err` only while the client can still be answered.
+/// Passes the request on with its trailers, then the answer. `Err` only while the client can still
+/// be answered.
 pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
     let permit = Arc::clone(&ctx.admitted().ok_or(Rejection::Fault)?.permit);
     let mut stream = exchange::connect(edge, ctx).await?.into_inner();
@@ -90,8 +92,8 @@ fn announce(head: &RequestHeader, edge: &Edge, ctx: &RequestCtx) -> Result<Reque
     Ok(head)
 }
 
-/// Makes Pingora hand out the body as it stands on the wire, chunk sizes and all: as if it had a length that is never reached.
-/// Such a connection is not used again.
+/// Makes Pingora hand out the body as it stands on the wire, chunk sizes and all: as if it had a
+/// length that is never reached. Such a connection is not used again.
 fn read_raw(head: &mut RequestHeader) -> Result<(), Rejection> {
     head.remove_header(&header::TRANSFER_ENCODING);
     head.insert_header(header::CONTENT_LENGTH, i64::MAX.to_string()).map_err(|_| Rejection::Fault)
@@ -106,8 +108,9 @@ async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8], edge: &Edge
     written.map_err(|_| Rejection::UpstreamSilent)?.map_err(|_| Rejection::UpstreamUnreachable)
 }
 
-/// Takes a chunked body apart (RFC 9112 §7.1) and puts it together again without what must not pass: chunk extensions, and
-/// trailers that [`headers::may_trail`] refuses. Holds back no more than a size line or the trailers.
+/// Takes a chunked body apart (RFC 9112 §7.1) and puts it together again without what must not
+/// pass: chunk extensions, and trailers that [`headers::may_trail`] refuses. Holds back no more
+/// than a size line or the trailers.
 #[derive(Default)]
 struct Chunked {
     held: BytesMut,

@@ -34,8 +34,9 @@ impl Redis {
         Ok(Pulse::parse(&reply)?)
     }
 
-    /// Reads the changes after `last_id`; if it `waits` and there are none, for [`FEED_BLOCKS_FOR`] at most, and blocks this connection
-    /// meanwhile. An entry that is not of the contract's shape is passed over.
+    /// Reads the changes after `last_id`; if it `waits` and there are none, for [`FEED_BLOCKS_FOR`]
+    /// at most, and blocks this connection meanwhile. An entry that is not of the contract's shape
+    /// is passed over.
     pub async fn changes_after(&self, last_id: StreamId, waits: bool) -> Result<Changes, Error> {
         let block_ms = u64::try_from(FEED_BLOCKS_FOR.as_millis()).ok().filter(|_| waits);
         // Redis answers nil, not an empty list, where nothing came.

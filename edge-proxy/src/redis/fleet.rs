@@ -1,4 +1,5 @@
-//! What this edge shares with the other edges and the control plane: usage, limits, keys of assertions, turns at ACME.
+//! What this edge shares with the other edges and the control plane: usage, limits, keys of
+//! assertions, turns at ACME.
 
 use std::time::Duration;
 
@@ -14,12 +15,13 @@ use uuid::Uuid;
 
 use super::{Error, Redis};
 
-/// How many events one script reports: a command costs more than what it does for one event, yet while one runs nobody else is
-/// answered.
+/// How many events one script reports: a command costs more than what it does for one event, yet
+/// while one runs nobody else is answered.
 const REPORTED_AT_ONCE: usize = 50;
 
 impl Redis {
-    /// Takes the turn to order from an ACME authority, if no edge has it; it ends by itself after [`redis::ACME_TURN_SECONDS`].
+    /// Takes the turn to order from an ACME authority, if no edge has it; it ends by itself after
+    /// [`redis::ACME_TURN_SECONDS`].
     pub async fn take_acme_turn(&self, turn: Uuid) -> Result<bool, Error> {
         let ends = Expiration::EX(i64::try_from(redis::ACME_TURN_SECONDS).expect("a few minutes"));
         let (key, turn) = (redis::ACME_TURN, turn.to_string());
@@ -73,7 +75,8 @@ impl Redis {
         Ok(Spent::parse(&reply)?.used)
     }
 
-    /// Publishes keys of assertions, each with how long it is of use from now on; all that are published, likewise.
+    /// Publishes keys of assertions, each with how long it is of use from now on; all that are
+    /// published, likewise.
     pub async fn publish_keys(&self, keys: &[(String, Duration)]) -> Result<Vec<(String, Duration)>, Error> {
         let reply: Vec<String> = self.call(&calls::PublishKeys { keys }).await?;
         let published = reply.as_chunks().0.iter();

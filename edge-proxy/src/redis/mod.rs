@@ -70,7 +70,8 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// A connection for questions, one that comes back by itself. It is not made before [`Redis::connect`].
+    /// A connection for questions, one that comes back by itself. It is not made before
+    /// [`Redis::connect`].
     pub fn new(url: &str, leases: LeasePolicy) -> Result<Self, Error> {
         Self::with_wait(url, ANSWER_WITHIN, leases)
     }
@@ -105,13 +106,14 @@ impl Redis {
         })
     }
 
-    /// Starts to connect, and returns at once. While Redis is down every question fails, at once or within its bound. Must be
-    /// called in a runtime.
+    /// Starts to connect, and returns at once. While Redis is down every question fails, at once or
+    /// within its bound. Must be called in a runtime.
     pub fn connect(&self) {
         self.client.connect();
     }
 
-    /// The client, if it is connected: a question must not wait in a queue for a server that is down.
+    /// The client, if it is connected: a question must not wait in a queue for a server that is
+    /// down.
     fn connected(&self) -> Result<&Client, Error> {
         if self.client.is_connected() {
             Ok(&self.client)
@@ -125,8 +127,8 @@ impl Redis {
         self.client.is_connected()
     }
 
-    /// Calls a script. Its keys and arguments are put together once more where Redis does not have the script yet: to keep them
-    /// would be a copy each time.
+    /// Calls a script. Its keys and arguments are put together once more where Redis does not have
+    /// the script yet: to keep them would be a copy each time.
     async fn call<C: Call + Sync, Reply: FromValue>(&self, call: &C) -> Result<Reply, Error> {
         let client = self.connected()?;
         let script = &self.scripts[C::SCRIPT as usize];
@@ -149,8 +151,8 @@ impl Redis {
         }
     }
 
-    /// Replaces the connection if its server went without a word, or hangs while another has taken its place. Commands that time
-    /// out do not tell: they only fail. Never returns.
+    /// Replaces the connection if its server went without a word, or hangs while another has taken
+    /// its place. Commands that time out do not tell: they only fail. Never returns.
     pub async fn replace_when_silent(&self) {
         let patiently = Options { timeout: Some(SILENT_FOR), ..Options::default() };
         loop {
@@ -172,8 +174,8 @@ impl Redis {
         self.client.reconnect_rx()
     }
 
-    /// How often this client has connected: where it is the same before a question and after its answer, and after another's, one server
-    /// has answered both.
+    /// How often this client has connected: where it is the same before a question and after its
+    /// answer, and after another's, one server has answered both.
     pub fn connections(&self) -> u64 {
         self.connections.lock().count()
     }

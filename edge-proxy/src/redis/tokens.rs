@@ -65,14 +65,16 @@ impl Redis {
         Ok(Finding::parse(&reply)?)
     }
 
-    /// What a credential of that generation may do in a Redis of that build, or of any if none is named, without doing anything.
+    /// What a credential of that generation may do in a Redis of that build, or of any if none is
+    /// named, without doing anything.
     pub async fn look(&self, token_id: Uuid, generation: i64, build: &str) -> Result<Lookup, Error> {
         self.admit(token_id, generation, Mode::Look, build).await
     }
 
-    /// Admits a request, or says why not. Whether the token may be used from its address is judged before anything is taken: an
-    /// address that is not allowed must not hold the token against those that are. [`Lookup::Guarded`] is what is left to say of
-    /// it. A `build` that is named must be the one that Redis is whole by.
+    /// Admits a request, or says why not. Whether the token may be used from its address is judged
+    /// before anything is taken: an address that is not allowed must not hold the token against
+    /// those that are. [`Lookup::Guarded`] is what is left to say of it. A `build` that is named
+    /// must be the one that Redis is whole by.
     pub async fn take(
         &self,
         token_id: Uuid,
@@ -112,8 +114,9 @@ impl Redis {
         Ok(())
     }
 
-    /// Starts the clock of a token that this device holds in this session, now or at an earlier time of Redis' clock, unless it
-    /// runs already since before. Both planes are told in the same instant.
+    /// Starts the clock of a token that this device holds in this session, now or at an earlier
+    /// time of Redis' clock, unless it runs already since before. Both planes are told in the same
+    /// instant.
     pub async fn activate(
         &self,
         token_id: Uuid,
@@ -135,7 +138,8 @@ impl Redis {
         Ok(freed == 1)
     }
 
-    /// Moves a token to this device, in a session of this id, and reports that event of it. What another device has open ends.
+    /// Moves a token to this device, in a session of this id, and reports that event of it. What
+    /// another device has open ends.
     pub async fn take_over(
         &self,
         token_id: Uuid,

@@ -1,4 +1,5 @@
-//! Rewrites a body as it streams: what cannot become a spelling is passed on at once, and no more is held than a spelling is long.
+//! Rewrites a body as it streams: what cannot become a spelling is passed on at once, and no more
+//! is held than a spelling is long.
 
 use std::{io, sync::Arc};
 
@@ -34,7 +35,8 @@ impl Rewriter {
         self.replaced
     }
 
-    /// Takes the next chunk, and gives what can go out. A chunk in which there is nothing to do is passed on uncopied.
+    /// Takes the next chunk, and gives what can go out. A chunk in which there is nothing to do is
+    /// passed on uncopied.
     pub fn push(&mut self, chunk: Bytes, is_end: bool) -> Bytes {
         let text = after_held(&mut self.held, chunk);
         let Passed { until, out, replaced } = self.spellings.pass(&self.before, &text, is_end, &self.shown);

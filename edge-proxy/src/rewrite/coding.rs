@@ -1,5 +1,6 @@
-//! A body on its way through the rewriter: decoded as it came, rewritten, encoded as it is asked for, piece by piece. What one piece
-//! expands to is rewritten and encoded again as it is decoded, so that no more of it is ever there than a buffer and what goes out.
+//! A body on its way through the rewriter: decoded as it came, rewritten, encoded as it is asked
+//! for, piece by piece. What one piece expands to is rewritten and encoded again as it is decoded,
+//! so that no more of it is ever there than a buffer and what goes out.
 
 use std::io::{self, Write};
 
@@ -187,8 +188,8 @@ impl Transcoder {
         Ok(Self { input: Some(input), is_begun: false, done: Done::default() })
     }
 
-    /// Takes the next piece and gives what can go out for it; nothing after the end. An error if it is broken, breaks off within its
-    /// coding, or expands without end.
+    /// Takes the next piece and gives what can go out for it; nothing after the end. An error if it
+    /// is broken, breaks off within its coding, or expands without end.
     pub fn push(&mut self, piece: Bytes, is_end: bool) -> io::Result<Bytes> {
         let Some(input) = &mut self.input else { return Ok(Bytes::new()) };
         if let Input::Plain(stage) = input

@@ -1,4 +1,5 @@
-//! Characters as texts escape them: percent-encoded, as in JSON and JavaScript, and as HTML entities.
+//! Characters as texts escape them: percent-encoded, as in JSON and JavaScript, and as HTML
+//! entities.
 
 /// How long an entity's name may be: `colon`, `#x00003a`.
 pub const LONGEST_ENTITY: usize = 10;

@@ -17,7 +17,8 @@ pub struct Standing {
 }
 
 impl Finder {
-    /// For texts that are much alike in all their cases, so that few of their bytes tell them from others.
+    /// For texts that are much alike in all their cases, so that few of their bytes tell them from
+    /// others.
     pub fn new(sought: &[Vec<u8>]) -> Self {
         // By itself it would take the kind for many patterns, which reads half as much at once.
         let mut narrow = packed::Config::new();

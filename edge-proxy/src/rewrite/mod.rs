@@ -1,4 +1,5 @@
-//! Makes what the upstream says of itself fit the origin that people see, and the other way round. Pure: text in, text out.
+//! Makes what the upstream says of itself fit the origin that people see, and the other way round.
+//! Pure: text in, text out.
 
 pub mod body;
 mod carry;

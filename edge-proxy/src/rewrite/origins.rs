@@ -1,4 +1,5 @@
-//! How text spells an origin, and what each spelling becomes. Whole origins only: what follows must end a host and port.
+//! How text spells an origin, and what each spelling becomes. Whole origins only: what follows must
+//! end a host and port.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,8 @@ struct Style {
     colon: &'static str,
 }
 
-/// Plain, JSON's two, percent-encoded, and HTML's three. Beside its own colon each may have a plain one.
+/// Plain, JSON's two, percent-encoded, and HTML's three. Beside its own colon each may have a plain
+/// one.
 const STYLES: [Style; 7] = [
     Style { slash: "/", colon: ":" },
     Style { slash: "\\/", colon: ":" },
@@ -32,7 +34,8 @@ const SCHEMES: [(&str, bool); 4] = [("https", false), ("http", false), ("wss", t
 /// How many bytes before a spelling decide whether it is one.
 pub const CONTEXT: usize = 8;
 
-/// How many of the bytes before a host are looked for together with its first: seldom found in vain, and few enough for SIMD.
+/// How many of the bytes before a host are looked for together with its first: seldom found in
+/// vain, and few enough for SIMD.
 const BEFORE_HOST: usize = 3;
 
 /// What stands before a host.
@@ -83,7 +86,8 @@ struct Found {
 #[derive(Clone, Copy)]
 enum Look {
     Found(Found),
-    /// Nothing before this; what follows it may yet become a spelling. The text's length if nothing can.
+    /// Nothing before this; what follows it may yet become a spelling. The text's length if nothing
+    /// can.
     Nothing(usize),
 }
 
@@ -111,13 +115,14 @@ impl OriginPatterns {
         Self { hosts, prefixes, finder, ending, longest }
     }
 
-    /// The length of the longest spelling, with what must be seen after it, in bytes: no more is ever held back.
+    /// The length of the longest spelling, with what must be seen after it, in bytes: no more is
+    /// ever held back.
     pub fn longest(&self) -> usize {
         self.longest + 2 * LONGEST_ENTITY + "65535".len()
     }
 
-    /// Finds the first spelling in `text` at or after `from`; `before` are the bytes that came before `text`. `is_end`: nothing
-    /// follows.
+    /// Finds the first spelling in `text` at or after `from`; `before` are the bytes that came
+    /// before `text`. `is_end`: nothing follows.
     fn look(&self, before: &[u8], text: &[u8], from: usize, is_end: bool) -> Look {
         let mut at = from;
         while let Some(joint) = self.finder.find(text, at) {
@@ -137,7 +142,8 @@ impl OriginPatterns {
         Look::Nothing(if is_end { text.len() } else { self.begin_of_partial(before, text, from) })
     }
 
-    /// Whether this is a host of one of the origins, with its port where it must be named, as headers write it.
+    /// Whether this is a host of one of the origins, with its port where it must be named, as
+    /// headers write it.
     pub fn has_authority(&self, text: &str) -> bool {
         self.hosts.iter().any(|host| match after(text, &host.text) {
             Some("") => host.may_be_bare,
@@ -157,14 +163,16 @@ impl OriginPatterns {
         (replaced > 0).then_some(out)
     }
 
-    /// Rewrites what of a text can be decided; for `before`, `text` and `is_end` see [`OriginPatterns::look`].
+    /// Rewrites what of a text can be decided; for `before`, `text` and `is_end` see
+    /// [`OriginPatterns::look`].
     pub(super) fn pass(&self, before: &[u8], text: &[u8], is_end: bool, shown: &Origin) -> Passed {
         let (mut out, mut from, mut replaced) = (Vec::new(), 0, 0);
         loop {
             match self.look(before, text, from, is_end) {
                 Look::Found(found) => {
                     if replaced == 0 {
-                        // What is shown may be longer than what it stands for, but seldom by much in all.
+                        // What is shown may be longer than what it stands for, but seldom by much
+                        // in all.
                         out.reserve(text.len() + text.len() / 8);
                     }
                     out.extend_from_slice(&text[from..found.start]);
@@ -207,7 +215,8 @@ impl OriginPatterns {
         (prefix.is_socket.is_some() || may_begin(&context(before, &head[..start]))).then_some((start, index))
     }
 
-    /// Where host and port end, and which port is named: `Some(None)` if they go on, `None` if that cannot be said yet.
+    /// Where host and port end, and which port is named: `Some(None)` if they go on, `None` if that
+    /// cannot be said yet.
     fn end_of(&self, text: &[u8], host_end: usize, is_end: bool) -> Option<Option<(usize, Option<u16>)>> {
         let stops_at = |at: usize| match unit(text, at, is_end)? {
             Unit::End => Some(true),
@@ -361,7 +370,8 @@ fn context(before: &[u8], text: &[u8]) -> Vec<u8> {
     [&before[before.len() - missing..], &text[text.len().saturating_sub(CONTEXT)..]].concat()
 }
 
-/// Whether slashes after this may begin an origin: not after a scheme of another kind (`ftp:`), nor within a path.
+/// Whether slashes after this may begin an origin: not after a scheme of another kind (`ftp:`), nor
+/// within a path.
 fn may_begin(context: &[u8]) -> bool {
     let lower = context.to_ascii_lowercase();
     if STYLES.iter().any(|style| lower.ends_with(style.slash.as_bytes()) || lower.ends_with(style.colon.as_bytes())) {

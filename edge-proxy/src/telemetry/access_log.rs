@@ -18,7 +18,8 @@ const KNOWN_METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS",
 /// The most characters of a path that a span keeps, which bounds the memory of spans that wait.
 const PATH_CHARS: usize = 512;
 
-/// The request as it was sent to a server behind the edge, until the head of that server's response.
+/// The request as it was sent to a server behind the edge, until the head of that server's
+/// response.
 struct Sent {
     at: Instant,
     span: Span,
@@ -26,7 +27,8 @@ struct Sent {
 
 /// What is logged, counted and traced of one request.
 ///
-/// Its `Drop` writes the access line, the metrics and the span, so that a request that was cut off is recorded too.
+/// Its `Drop` writes the access line, the metrics and the span, so that a request that was cut off
+/// is recorded too.
 pub struct AccessRecord {
     /// The request's id in logs, in responses and towards the upstream.
     pub id: Uuid,
@@ -51,7 +53,8 @@ pub struct AccessRecord {
     sent: Option<Sent>,
     /// The status of the other server's response, once that has begun to come.
     upstream_status: Option<StatusCode>,
-    /// How long servers behind the edge took until the head of their response, or until they failed, in all.
+    /// How long servers behind the edge took until the head of their response, or until they
+    /// failed, in all.
     upstream_took: Option<Duration>,
     bytes_in: u64,
     /// Bytes of a body that is sent again and was counted the first time.
@@ -117,13 +120,15 @@ impl AccessRecord {
         }
     }
 
-    /// Begins the request's span from its head. The trace that it names is followed where `is_trusted` says so.
+    /// Begins the request's span from its head. The trace that it names is followed where
+    /// `is_trusted` says so.
     pub fn begin_span(&mut self, head: &RequestHeader, is_trusted: impl FnOnce() -> bool) {
         let lines = head.headers.get_all(trace::HEADER).iter().map(HeaderValue::as_bytes);
         self.span = Span::of_request(lines, is_trusted);
     }
 
-    /// Records that the request is sent to the server at `address`, and writes its place in the trace into `head`.
+    /// Records that the request is sent to the server at `address`, and writes its place in the
+    /// trace into `head`.
     pub fn sends<Address: ToString>(
         &mut self,
         head: &mut RequestHeader,

@@ -1,4 +1,5 @@
-//! The log: its format, its filter, and which crates it keeps quiet whatever the filter says, since they print what they parse.
+//! The log: its format, its filter, and which crates it keeps quiet whatever the filter says, since
+//! they print what they parse.
 
 use std::fmt::Debug;
 
@@ -20,8 +21,8 @@ use tracing_subscriber::{
 
 use crate::config::LogFormat;
 
-/// What no filter can make louder: these crates log request heads, with cookies and tokens in them, at `debug` or in the text
-/// of an error.
+/// What no filter can make louder: these crates log request heads, with cookies and tokens in them,
+/// at `debug` or in the text of an error.
 const QUIET: [(&str, LevelFilter); 6] = [
     ("pingora_proxy", LevelFilter::OFF),
     ("pingora_core", LevelFilter::WARN),
@@ -46,14 +47,15 @@ impl LogFilter {
     }
 }
 
-/// The loudest that a filter lets through of crates that log by `log`, as Pingora does, many times a request: without it each line is asked
-/// for and thrown away.
+/// The loudest that a filter lets through of crates that log by `log`, as Pingora does, many times
+/// a request: without it each line is asked for and thrown away.
 fn loudest(filter: &EnvFilter) -> log::LevelFilter {
     let loudest = filter.max_level_hint().and_then(|level| level.to_string().parse().ok());
     loudest.unwrap_or(log::LevelFilter::Trace)
 }
 
-/// Leaves out that a handshake of TLS has failed, which Pingora calls an error: scanners make them fail all day. They are counted.
+/// Leaves out that a handshake of TLS has failed, which Pingora calls an error: scanners make them
+/// fail all day. They are counted.
 struct WithoutHandshakes;
 
 impl<S: Subscriber> Layer<S> for WithoutHandshakes {

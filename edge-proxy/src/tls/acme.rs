@@ -1,8 +1,9 @@
 //! Certificates from an ACME authority (RFC 8555), whose challenges are answered over HTTP (§8.3).
 //!
-//! Keys stay in a folder: none leaves its machine. What the authority asks may reach any of several edges, so what it is to be
-//! answered lies in Redis, where all of them find it. There they take turns too: one orders at a time, and looks first whether the
-//! one before has ordered for the same folder. Authorities count orders and failures, so every attempt is written down before it
+//! Keys stay in a folder: none leaves its machine. What the authority asks may reach any of several
+//! edges, so what it is to be answered lies in Redis, where all of them find it. There they take
+//! turns too: one orders at a time, and looks first whether the one before has ordered for the same
+//! folder. Authorities count orders and failures, so every attempt is written down before it
 //! begins, and neither a crash nor a restart makes the next come sooner.
 
 use std::{error::Error, panic::AssertUnwindSafe, path::PathBuf, time::Duration};
@@ -33,7 +34,8 @@ const ORDER_WITHIN: Duration = Duration::from_secs(ACME_TURN_SECONDS - 30);
 const POLLED: RetryPolicy = RetryPolicy::new().timeout(Duration::from_secs(60));
 /// How long it is waited at most before a certificate is looked at again.
 const LOOK_EVERY: Duration = Duration::from_secs(3_600);
-/// How long it is waited where another edge has the turn, and after a failure at least, of whatever it was.
+/// How long it is waited where another edge has the turn, and after a failure at least, of whatever
+/// it was.
 const TURN_LOOKS_EVERY: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_secs(30);
 /// Says that an authority has forgotten an account (RFC 8555 §6.7).
@@ -70,7 +72,8 @@ enum Looked {
     Left,
 }
 
-/// Gets a certificate from this authority where there is none, and another when two thirds of its time are over. Never returns.
+/// Gets a certificate from this authority where there is none, and another when two thirds of its
+/// time are over. Never returns.
 pub async fn keep(acme: &Acme, certificates: &Certificates, redis: &Redis, clock: &Clock, metrics: &Metrics) {
     let orders = &metrics.acme_orders;
     if let Err(error) = acme.folder.remove_leftovers() {
@@ -103,7 +106,11 @@ pub async fn keep(acme: &Acme, certificates: &Certificates, redis: &Redis, clock
             Ok(Looked::Left) => tokio::time::sleep(TURN_LOOKS_EVERY).await,
             Err(error) => {
                 orders.with_label_values(&["failed"]).inc();
-                tracing::error!(error = chain(&*error), authority = acme.directory, "the ACME order failed; retrying in 30 s");
+                tracing::error!(
+                    error = chain(&*error),
+                    authority = acme.directory,
+                    "the ACME order failed; retrying in 30 s"
+                );
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -116,7 +123,8 @@ impl Acme {
         in_one_file(self.folder.certificate.clone(), Need::Awaited)
     }
 
-    /// That, and those that were had for other names: until one for all names is had, most have one of these.
+    /// That, and those that were had for other names: until one for all names is had, most have one
+    /// of these.
     pub fn files_with_fallbacks(&self) -> Vec<Files> {
         let others = self.folder.other_certificates();
         let fallbacks = others.into_iter().map(|path| in_one_file(path, Need::Fallback));
@@ -128,7 +136,8 @@ impl Acme {
         Certified::of_files(&self.files()).map_or(Duration::ZERO, |certified| certified.lasts(&self.domains, now))
     }
 
-    /// How long no order may be tried. Where that cannot be read, it will not be written either, and nothing is tried.
+    /// How long no order may be tried. Where that cannot be read, it will not be written either,
+    /// and nothing is tried.
     fn pause_after_failures(&self, now: i64) -> Duration {
         self.folder.attempts().unwrap_or_default().rest(now)
     }

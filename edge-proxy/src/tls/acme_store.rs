@@ -1,4 +1,5 @@
-//! What is kept on disk between two orders: the account, the certificate with its key, and the last attempt.
+//! What is kept on disk between two orders: the account, the certificate with its key, and the last
+//! attempt.
 
 use std::{
     fs,
@@ -12,10 +13,12 @@ use serde::{Deserialize, Serialize};
 use shared::token::credential::Digest;
 use uuid::Uuid;
 
-/// How long it is waited after a failure, at first and at last. Let's Encrypt takes five failures of a name an hour.
+/// How long it is waited after a failure, at first and at last. Let's Encrypt takes five failures
+/// of a name an hour.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
 const LAST_RETRY: Duration = Duration::from_secs(3_600);
-/// How the names of files end that are to replace others, and how old one can be that is still being written.
+/// How the names of files end that are to replace others, and how old one can be that is still
+/// being written.
 const NEW: &str = "new";
 const WRITTEN_WITHIN: Duration = Duration::from_secs(3_600);
 /// How many certificates for other names are of use: each is read again and again.
@@ -39,26 +42,30 @@ impl Attempts {
     pub fn rest(self, now: i64) -> Duration {
         let Some(doublings) = self.made.checked_sub(1) else { return Duration::ZERO };
         let pause = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(doublings)).min(LAST_RETRY);
-        // A last attempt that is to come was noted by a clock that was ahead: nobody waits for it. The next one notes a true time.
+        // A last attempt that is to come was noted by a clock that was ahead: nobody waits for it.
+        // The next one notes a true time.
         u64::try_from(now.saturating_sub(self.last_at))
             .map_or(Duration::ZERO, |passed| pause.saturating_sub(Duration::from_secs(passed)))
     }
 }
 
-/// Files in a folder that only the edge's own account should enter. Each is replaced whole or not at all.
+/// Files in a folder that only the edge's own account should enter. Each is replaced whole or not
+/// at all.
 #[derive(Clone, Debug)]
 pub struct Folder {
     pub path: PathBuf,
     /// Of one authority.
     account: PathBuf,
-    /// The certificate and its key, replaced as one. Of one authority and these names, as the attempts are: who tries another
-    /// authority first has none from there, and edges of other names do not take each other's away.
+    /// The certificate and its key, replaced as one. Of one authority and these names, as the
+    /// attempts are: who tries another authority first has none from there, and edges of other
+    /// names do not take each other's away.
     pub certificate: PathBuf,
     pub attempts: PathBuf,
 }
 
 impl Folder {
-    /// What is kept in the folder at `path` of these names' dealings with the authority of this directory.
+    /// What is kept in the folder at `path` of these names' dealings with the authority of this
+    /// directory.
     pub fn new(path: &Path, directory: &str, names: &[String]) -> Self {
         let file = |kind, of: &str, ending| path.join(format!("{kind}-{}.{ending}", Digest::of(of.as_bytes())));
         let asked = format!("{directory} {}", names.join(" "));
@@ -70,8 +77,8 @@ impl Folder {
         }
     }
 
-    /// Certificates with their keys that were had for other names or of other authorities, those written last first, and not many of
-    /// them. What cannot be read is none.
+    /// Certificates with their keys that were had for other names or of other authorities, those
+    /// written last first, and not many of them. What cannot be read is none.
     pub fn other_certificates(&self) -> Vec<PathBuf> {
         let paths = fs::read_dir(&self.path).into_iter().flatten().flatten().map(|entry| entry.path());
         let others = paths.filter(|path| {
@@ -118,7 +125,8 @@ impl Folder {
         remove(&self.attempts)
     }
 
-    /// Removes what crashes have left of files that were to be replaced. Other edges may be writing younger ones.
+    /// Removes what crashes have left of files that were to be replaced. Other edges may be writing
+    /// younger ones.
     pub fn remove_leftovers(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             let path = entry?.path();

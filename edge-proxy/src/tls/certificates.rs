@@ -1,8 +1,9 @@
-//! The certificates that the edge shows to clients, which one for which host name, and to the upstream; read anew when their files
-//! change.
+//! The certificates that the edge shows to clients, which one for which host name, and to the
+//! upstream; read anew when their files change.
 //!
-//! A handshake takes what is there at that instant and a connection keeps what it has, so nobody who is connected notices a change.
-//! Files that cannot be used, or not together, leave the certificate that was there: whoever replaces them writes one after the other.
+//! A handshake takes what is there at that instant and a connection keeps what it has, so nobody
+//! who is connected notices a change. Files that cannot be used, or not together, leave the
+//! certificate that was there: whoever replaces them writes one after the other.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -75,8 +76,9 @@ impl Certified {
         certified.map_err(|error| format!("{}, {}: {error}", certificates.display(), key.display()))
     }
 
-    /// How long it can be shown for all of these hosts, in lower case, before another should be had: until two thirds of its time are
-    /// over. Nothing where it is not for all of them. `now` in seconds since 1970.
+    /// How long it can be shown for all of these hosts, in lower case, before another should be
+    /// had: until two thirds of its time are over. Nothing where it is not for all of them. `now`
+    /// in seconds since 1970.
     pub fn lasts(&self, hosts: &[String], now: i64) -> Duration {
         let is_for_all = hosts.iter().all(|host| self.is_for(host).is_some());
         let span = self.span().filter(|_| is_for_all);
@@ -120,7 +122,8 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Reads at least one pair of files, the first of which is shown where no name fits. All that may not be missing must be good.
+    /// Reads at least one pair of files, the first of which is shown where no name fits. All that
+    /// may not be missing must be good.
     pub fn read(files: Vec<Files>) -> Result<Self, String> {
         // First, so that a change in between is one to come.
         let read = files.iter().map(fingerprint).collect();
@@ -136,7 +139,8 @@ impl Certificates {
         Ok(Self { files, read: Mutex::new(read), shown: RwLock::new(shown) })
     }
 
-    /// Reads the files whose content has changed. What is wrong with them is logged, and what was good is kept.
+    /// Reads the files whose content has changed. What is wrong with them is logged, and what was
+    /// good is kept.
     pub fn reload(&self) {
         let mut read = self.read.lock();
         for (index, files) in self.files.iter().enumerate() {
@@ -155,7 +159,8 @@ impl Certificates {
         }
     }
 
-    /// How long all of them are good but those that are fallbacks; nothing where one is missing. `now` in seconds since 1970.
+    /// How long all of them are good but those that are fallbacks; nothing where one is missing.
+    /// `now` in seconds since 1970.
     pub fn rest(&self, now: i64) -> Duration {
         let shown = self.shown.read();
         let needed = self.files.iter().zip(shown.iter()).filter(|(files, _)| files.need != Need::Fallback);
@@ -192,7 +197,8 @@ impl Certificates {
     }
 }
 
-/// Reads a time as OpenSSL writes it, which tells it in no other way, such as `Nov 23 09:00:00 2026 GMT`: seconds since 1970.
+/// Reads a time as OpenSSL writes it, which tells it in no other way, such as `Nov 23 09:00:00 2026
+/// GMT`: seconds since 1970.
 fn timestamp(written: &str) -> Option<i64> {
     Some(NaiveDateTime::parse_from_str(written, "%b %e %H:%M:%S %Y GMT").ok()?.and_utc().timestamp())
 }

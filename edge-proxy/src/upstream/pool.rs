@@ -1,7 +1,9 @@
-//! The addresses of one server: which of them takes the next request, and which are left out because they fail.
+//! The addresses of one server: which of them takes the next request, and which are left out
+//! because they fail.
 //!
-//! An address is left out while the last look at it found nobody, and for a while once it failed several requests in a row. Where that
-//! leaves none, all are tried: an attempt may succeed, a refusal cannot.
+//! An address is left out while the last look at it found nobody, and for a while once it failed
+//! several requests in a row. Where that leaves none, all are tried: an attempt may succeed, a
+//! refusal cannot.
 
 use std::{
     io,
@@ -32,9 +34,11 @@ pub struct Settings {
     pub failures: u32,
     /// How long it is left out then.
     pub out_for: Duration,
-    /// How often each address is looked at; one that has not answered by the next look is not there.
+    /// How often each address is looked at; one that has not answered by the next look is not
+    /// there.
     pub look_every: Duration,
-    /// The path that is asked for then, which must be answered below `500`; only a connection is opened where there is none.
+    /// The path that is asked for then, which must be answered below `500`; only a connection is
+    /// opened where there is none.
     pub look_at: Option<String>,
 }
 
@@ -156,7 +160,8 @@ impl Pool {
         journey.tried.len() < self.all.len()
     }
 
-    /// Takes a request to the next address, one that it has not tried if there is one. Those whose name is not found are passed over.
+    /// Takes a request to the next address, one that it has not tried if there is one. Those whose
+    /// name is not found are passed over.
     pub async fn peer(&self, journey: &mut UpstreamAttempt, purpose: ConnectionKind) -> io::Result<HttpPeer> {
         loop {
             let index = self.choose(&journey.tried, Instant::now());
@@ -178,7 +183,8 @@ impl Pool {
         }
     }
 
-    /// Whose turn it is: of those that were not tried, of those in use, of those with the fewest requests where that counts, the next.
+    /// Whose turn it is: of those that were not tried, of those in use, of those with the fewest
+    /// requests where that counts, the next.
     fn choose(&self, tried: &[usize], now: Instant) -> usize {
         let count = self.all.len();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);

@@ -20,7 +20,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// Keeps connections that carry a WebSocket apart from those that are pooled: the value is a pool's name, no more.
+/// Keeps connections that carry a WebSocket apart from those that are pooled: the value is a pool's
+/// name, no more.
 const TUNNEL_GROUP: u64 = 1;
 
 /// Certificates that a server's own is verified against.
@@ -95,8 +96,8 @@ impl Upstream {
         peer.client_cert_key = self.terms.client.as_ref().and_then(|client| client.first());
         let options = &mut peer.options;
         options.verify_cert = self.terms.verify;
-        // OpenSSL is asked about names only. Where there is an address instead, the configuration sees to it that the
-        // authorities are pinned, and then it is their word alone that counts.
+        // OpenSSL is asked about names only. Where there is an address instead, the configuration
+        // sees to it that the authorities are pinned, and then it is their word alone that counts.
         options.verify_hostname = self.terms.verify && !self.origin.is_address();
         options.ca.clone_from(&self.terms.authorities);
         options.connection_timeout = Some(CONNECT_WITHIN);

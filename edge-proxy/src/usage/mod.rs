@@ -1,6 +1,7 @@
-//! Adds up what passes, per session, and tells it to the control plane: cumulative figures, so that telling one twice changes
-//! nothing and one that is lost is made good by the next. Counting happens where the bytes pass and in `Drop`, so that what is
-//! cut or aborted is counted to the byte.
+//! Adds up what passes, per session, and tells it to the control plane: cumulative figures, so that
+//! telling one twice changes nothing and one that is lost is made good by the next. Counting
+//! happens where the bytes pass and in `Drop`, so that what is cut or aborted is counted to the
+//! byte.
 
 pub mod session;
 
@@ -20,7 +21,8 @@ use crate::{
     sync::{Mutex, MutexGuard},
 };
 
-/// How long the figures of a session are kept after its lease has lapsed: a Redis that lost them is told again.
+/// How long the figures of a session are kept after its lease has lapsed: a Redis that lost them is
+/// told again.
 const KEPT_FOR: Duration = Duration::from_secs(600);
 /// How long an activation is kept to be told again.
 const ACTIVATION_KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -28,7 +30,8 @@ const ACTIVATION_KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 const ACTIVATIONS_KEPT: usize = 200_000;
 /// How many events are told at once.
 const BATCH: usize = 500;
-/// How many entries may wait in Redis before figures wait here instead: a stream that nobody reads must not fill Redis.
+/// How many entries may wait in Redis before figures wait here instead: a stream that nobody reads
+/// must not fill Redis.
 const MAX_BACKLOG: u64 = 200_000;
 
 /// What this edge has counted of every session.
@@ -44,8 +47,8 @@ pub struct UsageMeter {
 
 #[derive(Debug)]
 struct Sessions {
-    /// What the figures are told under. Drawn anew when a session is forgotten: one that comes back begins at nothing, and
-    /// that must not hide behind the higher figures of before.
+    /// What the figures are told under. Drawn anew when a session is forgotten: one that comes back
+    /// begins at nothing, and that must not hide behind the higher figures of before.
     instance_id: Uuid,
     tallies: HashMap<Uuid, Arc<SessionUsage>>,
 }
@@ -60,14 +63,16 @@ struct Activations {
 }
 
 impl UsageMeter {
-    /// A meter that reckons by this clock, where a device holds a token for `lease` after its last request.
+    /// A meter that reckons by this clock, where a device holds a token for `lease` after its last
+    /// request.
     pub fn new(clock: Arc<Clock>, lease: Duration) -> Self {
         let sessions = Sessions { instance_id: Uuid::new_v4(), tallies: HashMap::new() };
         let (sessions, telling) = (Mutex::new(sessions), tokio::sync::Mutex::default());
         Self { clock, lease, sessions, activations: Mutex::default(), telling }
     }
 
-    /// What is counted of a session, from its first request here on; `who` is asked for that one alone.
+    /// What is counted of a session, from its first request here on; `who` is asked for that one
+    /// alone.
     pub fn session(&self, session_id: Uuid, who: impl FnOnce() -> SessionInfo) -> Arc<SessionUsage> {
         let mut sessions = self.lock_sessions();
         let instance_id = sessions.instance_id;
@@ -76,14 +81,15 @@ impl UsageMeter {
         Arc::clone(tally)
     }
 
-    /// The figures of each session that changed since they were last taken, and of those with a connection open every so often
-    /// even so: they are alive. None while Redis' clock is unknown.
+    /// The figures of each session that changed since they were last taken, and of those with a
+    /// connection open every so often even so: they are alive. None while Redis' clock is unknown.
     pub fn take_changed(&self) -> Vec<SessionFigures> {
         self.take_changed_at(Instant::now())
     }
 
     fn take_changed_at(&self, now: Instant) -> Vec<SessionFigures> {
-        // A fifth of the lease, as often as leases are renewed: a session whose figures come so often does not count as idle.
+        // A fifth of the lease, as often as leases are renewed: a session whose figures come so
+        // often does not count as idle.
         let report_every = self.lease / 5;
         self.tallies().iter().filter_map(|tally| tally.take(&self.clock, now, report_every)).collect()
     }
@@ -98,7 +104,8 @@ impl UsageMeter {
         }
     }
 
-    /// Takes in that Redis is another one, or has lost what it held: all that is kept is to be told again.
+    /// Takes in that Redis is another one, or has lost what it held: all that is kept is to be told
+    /// again.
     pub fn retell(&self) {
         for tally in self.tallies() {
             tally.put_back();
@@ -106,8 +113,8 @@ impl UsageMeter {
         self.lock_activations().are_untold = true;
     }
 
-    /// Drops the sessions that have nothing open, nothing untold and no request for so long that no lease and no Redis can
-    /// bring them back.
+    /// Drops the sessions that have nothing open, nothing untold and no request for so long that no
+    /// lease and no Redis can bring them back.
     pub fn forget_old(&self) {
         self.forget_old_at(Instant::now());
     }
@@ -115,7 +122,8 @@ impl UsageMeter {
     fn forget_old_at(&self, now: Instant) {
         let mut sessions = self.lock_sessions();
         let before = sessions.tallies.len();
-        // Whoever holds a tally has a request open, or is about to; nobody comes to hold one while this lock is held.
+        // Whoever holds a tally has a request open, or is about to; nobody comes to hold one while
+        // this lock is held.
         sessions.tallies.retain(|_, tally| {
             let idle_for = now.saturating_duration_since(tally.last_activity());
             Arc::strong_count(tally) > 1 || tally.has_news() || idle_for < self.lease + KEPT_FOR
@@ -137,7 +145,8 @@ impl UsageMeter {
         self.tallies().iter().map(|tally| tally.open_connections()).sum()
     }
 
-    /// Keeps an activation that Redis knows of (in milliseconds of its clock since 1970), in case that it loses it.
+    /// Keeps an activation that Redis knows of (in milliseconds of its clock since 1970), in case
+    /// that it loses it.
     pub fn activated(&self, token_id: Uuid, at_ms: i64) {
         self.lock_activations().note(Instant::now(), token_id, at_ms);
     }
@@ -151,8 +160,9 @@ impl UsageMeter {
         activations.at_ms.iter().map(|(&token_id, &at_ms)| Usage::Activated { token_id, at_ms }).collect()
     }
 
-    /// Tells what is new, activations first. Figures wait where too much lies unread in Redis, unless this `is_last`: what this
-    /// edge does not tell now is lost. What could not be told is kept for the next time, also where this is dropped half-way.
+    /// Tells what is new, activations first. Figures wait where too much lies unread in Redis,
+    /// unless this `is_last`: what this edge does not tell now is lost. What could not be told is
+    /// kept for the next time, also where this is dropped half-way.
     pub async fn flush(&self, redis: &Redis, is_last: bool) -> Result<(), Error> {
         let _telling = self.telling.lock().await;
         let activations = self.activations_to_retell();

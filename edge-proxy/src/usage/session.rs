@@ -1,5 +1,5 @@
-//! What is counted of one session. Bytes are counted as they pass and a connection's end in `Drop`, by atomics alone: no request
-//! waits for another, nor for whoever reads the figures.
+//! What is counted of one session. Bytes are counted as they pass and a connection's end in `Drop`,
+//! by atomics alone: no request waits for another, nor for whoever reads the figures.
 
 use std::{
     net::IpAddr,
@@ -54,8 +54,8 @@ pub struct SessionUsage {
     bytes_out: AtomicU64,
     /// Milliseconds from `made` to the last activity.
     last_activity_ms: AtomicU64,
-    /// Leaving by each connection that closes, and acquired first by whoever reads: a closing that is seen brings along all
-    /// that the connection counted.
+    /// Leaving by each connection that closes, and acquired first by whoever reads: a closing that
+    /// is seen brings along all that the connection counted.
     open: AtomicU32,
     taken: Mutex<Taken>,
 }
@@ -65,7 +65,8 @@ pub struct SessionUsage {
 struct Taken {
     /// What, and when; `None` if the control plane may not know of it.
     counts: Option<(Counts, Instant)>,
-    /// By Redis' clock, and always rising, though that may be set back: the control plane keeps what was reported last.
+    /// By Redis' clock, and always rising, though that may be set back: the control plane keeps
+    /// what was reported last.
     reported_at_ms: i64,
 }
 
@@ -129,7 +130,8 @@ impl SessionUsage {
         counts.requests > 0 && self.lock_taken().counts.is_none_or(|(taken, _)| taken != counts)
     }
 
-    /// The figures, if they changed since they were taken last, or a connection is open and they were not taken for so long.
+    /// The figures, if they changed since they were taken last, or a connection is open and they
+    /// were not taken for so long.
     pub(super) fn take(&self, clock: &Clock, now: Instant, report_every: Duration) -> Option<SessionFigures> {
         let counts = self.counts();
         let last_activity_ms = clock.at(self.last_activity())?.max(self.who.started_at_ms);

@@ -1,4 +1,5 @@
--- People: their accounts, the JWTs that were ended before their time, and one-time links that set a password.
+-- People: their accounts, the JWTs that were ended before their time, and one-time links that set a
+-- password.
 
 CREATE TABLE users (
     id            uuid        PRIMARY KEY,
@@ -18,8 +19,8 @@ CREATE TABLE users (
     updated_at    timestamptz NOT NULL DEFAULT now()
 );
 
--- E-mails are kept as given and compared without regard to case. The collation is named, because that of the database may
--- fold ASCII only.
+-- E-mails are kept as given and compared without regard to case. The collation is named, because
+-- that of the database may fold ASCII only.
 CREATE UNIQUE INDEX users_email_key ON users (lower(email COLLATE "und-x-icu"));
 
 CREATE INDEX users_active_superusers ON users (id) WHERE is_superuser AND is_active;
@@ -32,7 +33,8 @@ CREATE TABLE ended_jwts (
 
 CREATE INDEX ended_jwts_expires_at ON ended_jwts (expires_at);
 
--- One-time links by which a person sets a password; only the digest of the link's code is kept. One a person, the latest.
+-- One-time links by which a person sets a password; only the digest of the link's code is kept. One
+-- a person, the latest.
 CREATE TABLE password_links (
     user_id    uuid        PRIMARY KEY CONSTRAINT password_links_user_id_fkey REFERENCES users (id) ON DELETE CASCADE,
     digest     bytea       NOT NULL CONSTRAINT password_links_digest_key UNIQUE

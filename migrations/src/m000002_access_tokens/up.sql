@@ -1,4 +1,5 @@
--- What people buy, and the credentials that name it. A credential's secret is stored nowhere, only its SHA-256.
+-- What people buy, and the credentials that name it. A credential's secret is stored nowhere, only
+-- its SHA-256.
 
 CREATE TABLE access_tokens (
     id                  uuid        PRIMARY KEY,
@@ -9,7 +10,8 @@ CREATE TABLE access_tokens (
     duration_hours      integer     NOT NULL CONSTRAINT access_tokens_duration_positive CHECK (duration_hours > 0),
     -- What was paid for it in all, in ZNC, and so what a refund gives back.
     cost                numeric(14, 2) NOT NULL CONSTRAINT access_tokens_cost_not_negative CHECK (cost >= 0),
-    -- Bumped by every change that an edge must know, so that an older state never replaces a newer one in Redis.
+    -- Bumped by every change that an edge must know, so that an older state never replaces a newer
+    -- one in Redis.
     version             bigint      NOT NULL DEFAULT 1,
     -- Only credentials of this generation open anything.
     credential_gen      bigint      NOT NULL DEFAULT 1,

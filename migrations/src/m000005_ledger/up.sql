@@ -1,5 +1,5 @@
--- The ledger: every movement of credits, for good. A balance is the sum of its lines; the database itself keeps the two from
--- parting, whoever writes.
+-- The ledger: every movement of credits, for good. A balance is the sum of its lines; the database
+-- itself keeps the two from parting, whoever writes.
 
 ALTER TABLE users RENAME COLUMN balance TO currency_balance;
 ALTER TABLE users ALTER COLUMN currency_balance TYPE numeric(12, 2);
@@ -74,7 +74,8 @@ $$;
 CREATE TRIGGER transactions_check_line BEFORE INSERT ON transactions
     FOR EACH ROW EXECUTE FUNCTION transactions_check_line();
 
--- When a transaction commits, the last line is where the user stands. Looks at one line, however long the ledger is.
+-- When a transaction commits, the last line is where the user stands. Looks at one line, however
+-- long the ledger is.
 CREATE FUNCTION ledger_check_balance() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     checked uuid;

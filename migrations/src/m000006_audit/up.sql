@@ -1,4 +1,5 @@
--- Who did what, from where: written with what it tells of, never changed, and dropped by the day when it is old enough.
+-- Who did what, from where: written with what it tells of, never changed, and dropped by the day
+-- when it is old enough.
 
 CREATE TABLE audit_logs (
     id            uuid        NOT NULL,
@@ -34,7 +35,8 @@ CREATE TRIGGER audit_logs_append_only BEFORE UPDATE OR DELETE ON audit_logs
 CREATE TRIGGER audit_logs_no_truncate BEFORE TRUNCATE ON audit_logs
     FOR EACH STATEMENT EXECUTE FUNCTION audit_logs_refuse_change();
 
--- Makes the days from `first` to `last` (UTC) where they are missing; a day that the default partition has lines of stays there.
+-- Makes the days from `first` to `last` (UTC) where they are missing; a day that the default
+-- partition has lines of stays there.
 CREATE FUNCTION audit_logs_make_days(first date, last date) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     day  date;

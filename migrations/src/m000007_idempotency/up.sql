@@ -1,4 +1,5 @@
--- What was answered to a call with an Idempotency-Key, so that a call that is repeated gets the same answer and does nothing.
+-- What was answered to a call with an Idempotency-Key, so that a call that is repeated gets the
+-- same answer and does nothing.
 
 CREATE TABLE idempotency_keys (
     user_id    uuid        NOT NULL CONSTRAINT idempotency_keys_user_id_fkey REFERENCES users (id),
@@ -14,7 +15,8 @@ CREATE TABLE idempotency_keys (
 
 CREATE INDEX idempotency_keys_created_at ON idempotency_keys (created_at);
 
--- The texts of tokens that were sold so, sealed. A text goes with its key, or as soon as it opens nothing any more.
+-- The texts of tokens that were sold so, sealed. A text goes with its key, or as soon as it opens
+-- nothing any more.
 CREATE TABLE sealed_texts (
     token_id uuid  PRIMARY KEY,
     user_id  uuid  NOT NULL,

@@ -32,7 +32,8 @@ CREATE INDEX users_referred_by ON users (referred_by, id DESC) WHERE referred_by
 CREATE TABLE referral_bonuses (
     -- The buyer.
     user_id     uuid           PRIMARY KEY CONSTRAINT referral_bonuses_user_id_fkey REFERENCES users (id),
-    -- Who gets it. Without a constraint, which would lock a second user; that of the buyer's own row sees to it.
+    -- Who gets it. Without a constraint, which would lock a second user; that of the buyer's own
+    -- row sees to it.
     referrer_id uuid           NOT NULL,
     price       numeric(12, 2) NOT NULL,
     amount      numeric(12, 2) NOT NULL CONSTRAINT referral_bonuses_amount_positive CHECK (amount > 0),
@@ -41,7 +42,8 @@ CREATE TABLE referral_bonuses (
 
 CREATE INDEX referral_bonuses_referrer_id ON referral_bonuses (referrer_id);
 
--- A bonus by the tokens that were bought: each one's share is due once it is activated, and paid once.
+-- A bonus by the tokens that were bought: each one's share is due once it is activated, and paid
+-- once.
 CREATE TABLE referral_shares (
     token_id uuid           PRIMARY KEY CONSTRAINT referral_shares_token_id_fkey REFERENCES access_tokens (id),
     user_id  uuid           NOT NULL CONSTRAINT referral_shares_user_id_fkey REFERENCES referral_bonuses (user_id),

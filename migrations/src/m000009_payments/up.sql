@@ -1,12 +1,14 @@
--- Payments for credits, each a state machine: pending, then succeeded, canceled or expired for good. The database itself ties a
--- payment that succeeded to the one line of the ledger that credits it, whoever writes.
+-- Payments for credits, each a state machine: pending, then succeeded, canceled or expired for
+-- good. The database itself ties a payment that succeeded to the one line of the ledger that
+-- credits it, whoever writes.
 
 CREATE TABLE payments (
     -- Also the key by which asking the provider to make it can be repeated.
     id                  uuid           PRIMARY KEY,
     user_id             uuid           NOT NULL CONSTRAINT payments_user_id_fkey REFERENCES users (id),
     provider            text           NOT NULL,
-    -- What the provider calls it, and where it is paid; both unknown until the provider has answered, and told to nobody before.
+    -- What the provider calls it, and where it is paid; both unknown until the provider has
+    -- answered, and told to nobody before.
     provider_payment_id text,
     confirmation_url    text,
     status              text           NOT NULL DEFAULT 'pending'
@@ -63,7 +65,8 @@ ALTER TABLE transactions
 -- A payment is credited once.
 CREATE UNIQUE INDEX transactions_payment_id_key ON transactions (payment_id) WHERE payment_id IS NOT NULL;
 
--- When a transaction commits, a payment has succeeded if and only if its user was credited with all of it.
+-- When a transaction commits, a payment has succeeded if and only if its user was credited with all
+-- of it.
 CREATE FUNCTION payments_check_credit() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     checked  uuid;

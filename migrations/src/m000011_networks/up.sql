@@ -1,6 +1,6 @@
--- From where tokens may be used: their users' lists and their own, each of addresses and networks. None but those that are
--- allowed, or all where none is named; never those that are denied. Canonical texts, as people wrote them but for the bits that
--- say nothing.
+-- From where tokens may be used: their users' lists and their own, each of addresses and networks.
+-- None but those that are allowed, or all where none is named; never those that are denied.
+-- Canonical texts, as people wrote them but for the bits that say nothing.
 
 ALTER TABLE users
     ADD COLUMN allowed_networks text[] NOT NULL DEFAULT '{}',

@@ -16,7 +16,8 @@ pub const NETWORKS_MAX: usize = 64;
 /// How many bits of an IPv6 address say that the rest is an IPv4 address.
 const MAPPED_BITS: u8 = 96;
 
-/// Networks, or single addresses. One of IPv4 that is written as IPv6 (`::ffff:192.0.2.1`) is the one of IPv4.
+/// Networks, or single addresses. One of IPv4 that is written as IPv6 (`::ffff:192.0.2.1`) is the
+/// one of IPv4.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Networks(Vec<IpNet>);
@@ -109,9 +110,10 @@ impl TrustedProxies {
         self.0.contains(address)
     }
 
-    /// The address of the client: the peer, or what it says of whom it forwards for if it is trusted: the right-most entry of
-    /// `X-Forwarded-For` (all its lines, in their order) that is not itself a trusted proxy. An entry that is no address ends the
-    /// search, for what stands left of it was said by nobody who is trusted.
+    /// The address of the client: the peer, or what it says of whom it forwards for if it is
+    /// trusted: the right-most entry of `X-Forwarded-For` (all its lines, in their order) that is
+    /// not itself a trusted proxy. An entry that is no address ends the search, for what stands
+    /// left of it was said by nobody who is trusted.
     pub fn client<'a>(&self, peer: IpAddr, forwarded_for: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
         let mut client = peer.to_canonical();
         let mut entries = forwarded_for.rev().flat_map(|line| line.rsplit(','));
@@ -157,14 +159,16 @@ pub struct Whereabouts {
 }
 
 impl Whereabouts {
-    /// Whether the token may be used from this address; from one that nobody knows only if it may from everywhere.
+    /// Whether the token may be used from this address; from one that nobody knows only if it may
+    /// from everywhere.
     pub fn may_use(&self, address: Option<IpAddr>) -> bool {
         [&self.user, &self.token]
             .into_iter()
             .all(|visitors| visitors.is_anybody() || address.is_some_and(|address| visitors.may_come(address)))
     }
 
-    /// As the `networks` field in Redis holds it: JSON, or nothing at all where the token may be used from everywhere.
+    /// As the `networks` field in Redis holds it: JSON, or nothing at all where the token may be
+    /// used from everywhere.
     pub fn encode(&self) -> String {
         if self.user.is_anybody() && self.token.is_anybody() {
             return String::new();

@@ -1,5 +1,5 @@
-//! Which paths may go to the upstream at all. The check reads the very bytes that are forwarded and changes none of them, so
-//! what policy saw and what the upstream receives cannot differ.
+//! Which paths may go to the upstream at all. The check reads the very bytes that are forwarded and
+//! changes none of them, so what policy saw and what the upstream receives cannot differ.
 
 /// Why a path is refused with `400`, whatever the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -10,18 +10,20 @@ pub enum PathFault {
     ControlByte,
     #[error("The path contains a dot segment")]
     DotSegment,
-    /// Only where a scope restricts: the upstream might read these bytes as another path than the matcher does.
+    /// Only where a scope restricts: the upstream might read these bytes as another path than the
+    /// matcher does.
     #[error(
         "The path contains an encoded slash, a backslash, a semicolon or an empty segment, which this token's scope does not allow"
     )]
     Ambiguous,
 }
 
-/// Checks what holds for every token: no control bytes, raw or encoded, and no segment that decodes to `.` or `..`. Encoded
-/// ones are refused with the raw ones because the edge's server escapes a raw one before anybody sees it.
+/// Checks what holds for every token: no control bytes, raw or encoded, and no segment that decodes
+/// to `.` or `..`. Encoded ones are refused with the raw ones because the edge's server escapes a
+/// raw one before anybody sees it.
 ///
-/// `path` is the path as received, without its query. A backslash counts as a separator here, because a Windows server reads
-/// it as one.
+/// `path` is the path as received, without its query. A backslash counts as a separator here,
+/// because a Windows server reads it as one.
 pub fn check(path: &str) -> Result<(), PathFault> {
     if !path.starts_with('/') {
         return Err(PathFault::NotAbsolute);
@@ -52,8 +54,8 @@ pub fn check_restricted(path: &str) -> Result<(), PathFault> {
     if ambiguous { Err(PathFault::Ambiguous) } else { Ok(()) }
 }
 
-/// The path as a lenient server might read it: percent-decoded once, runs of slashes made one. For recognising other
-/// spellings of a reserved path, never for forwarding.
+/// The path as a lenient server might read it: percent-decoded once, runs of slashes made one. For
+/// recognising other spellings of a reserved path, never for forwarding.
 pub fn lenient(path: &str) -> Vec<u8> {
     let mut lenient = percent_decode(path.as_bytes());
     for byte in &mut lenient {

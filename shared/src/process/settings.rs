@@ -1,4 +1,5 @@
-//! Where the options of the two programs come from beside the command line and the environment, and what is set there in vain.
+//! Where the options of the two programs come from beside the command line and the environment, and
+//! what is set there in vain.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +22,8 @@ const READ_AS_WELL: [&str; 1] = ["USER_PASSWORD"];
 const OF_FILE: &str = "_FILE";
 /// More is no secret.
 const MOST_BYTES: u64 = 64 * 1024;
-/// Names that differ by no more letters than these are taken for each other, if they are as long as this.
+/// Names that differ by no more letters than these are taken for each other, if they are as long as
+/// this.
 const SLIPS: usize = 2;
 const TELLING_LENGTH: usize = 6;
 
@@ -43,8 +45,8 @@ pub enum SettingsError {
 pub struct EnvFile(BTreeSet<String>);
 
 impl EnvFile {
-    /// Sets what the file sets and the environment does not. That there is none is the usual case; one that cannot be read must not be
-    /// passed over.
+    /// Sets what the file sets and the environment does not. That there is none is the usual case;
+    /// one that cannot be read must not be passed over.
     ///
     /// # Errors
     ///
@@ -87,14 +89,15 @@ impl EnvFile {
     }
 }
 
-/// The options of a running process, to be read again: of the command line and the environment, which stay, and of `.env`, which may
-/// have changed.
+/// The options of a running process, to be read again: of the command line and the environment,
+/// which stay, and of `.env`, which may have changed.
 pub struct Rereading {
     command: Command,
     file: EnvFile,
     /// The names of those that change at once.
     changeable: &'static [&'static str],
-    /// What each option was at the start and is now, by its name; not in plain text, for it may be a secret.
+    /// What each option was at the start and is now, by its name; not in plain text, for it may be
+    /// a secret.
     first: BTreeMap<String, Digest>,
     now: BTreeMap<String, Digest>,
 }
@@ -106,8 +109,8 @@ impl Rereading {
         Self { command, file, changeable, now: first.clone(), first }
     }
 
-    /// Reads every option again, and tells in the log which have changed, and which cannot without a start; gives what `check` made of
-    /// them.
+    /// Reads every option again, and tells in the log which have changed, and which cannot without
+    /// a start; gives what `check` made of them.
     ///
     /// # Errors
     ///
@@ -151,7 +154,8 @@ impl Rereading {
             if !self.file.is_free(&name) {
                 continue;
             }
-            // What the file says now counts, and not what it said at the start, which stands in the environment.
+            // What the file says now counts, and not what it said at the start, which stands in the
+            // environment.
             let id = argument.get_id().clone();
             let forgets = |argument: Arg| argument.env(None::<&str>);
             command = match &serving {
@@ -165,7 +169,8 @@ impl Rereading {
         command.try_get_matches_from(arguments).map_err(|error| SettingsError::Wrong(told(&error)))
     }
 
-    /// In the place of `${NAME}` dotenvy puts what the environment says, which is what the file said at the start.
+    /// In the place of `${NAME}` dotenvy puts what the environment says, which is what the file
+    /// said at the start.
     fn check_substitutions(&self, text: &str, pairs: &BTreeMap<String, String>) -> Result<(), SettingsError> {
         let is_used = |name: &&String| text.contains(&format!("${name}")) || text.contains(&format!("${{{name}}}"));
         let has_changed = |name: &&String| env::var_os(name) != pairs.get(*name).map(OsString::from);
@@ -210,8 +215,8 @@ fn digests(command: &Command, matches: &ArgMatches) -> BTreeMap<String, Digest> 
     options(command).into_iter().filter_map(digest).collect()
 }
 
-/// Gives every secret option of a command and of those below it, that is an option whose value `--help` hides, the first line of
-/// the file that `<NAME>_FILE` names, where that is set.
+/// Gives every secret option of a command and of those below it, that is an option whose value
+/// `--help` hides, the first line of the file that `<NAME>_FILE` names, where that is set.
 ///
 /// # Errors
 ///

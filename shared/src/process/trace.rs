@@ -1,5 +1,6 @@
-//! Traces: what a request did on either plane and in Redis and Postgres, told to a collector by OTLP (protobuf over HTTP) from a thread of
-//! its own. Where no collector is named every [`Span`] is empty and costs nothing, and a `traceparent` passes as any header does.
+//! Traces: what a request did on either plane and in Redis and Postgres, told to a collector by
+//! OTLP (protobuf over HTTP) from a thread of its own. Where no collector is named every [`Span`]
+//! is empty and costs nothing, and a `traceparent` passes as any header does.
 //!
 //! Never in a span: queries of addresses, headers, bodies, credentials, values of SQL statements.
 
@@ -31,7 +32,8 @@ use uuid::Uuid;
 /// The header that says where in a trace a request stands (W3C Trace Context).
 pub const HEADER: &str = "traceparent";
 
-/// How many spans wait for the collector at most; what comes then is dropped and counted in the log.
+/// How many spans wait for the collector at most; what comes then is dropped and counted in the
+/// log.
 const QUEUED: usize = 8_192;
 const TOLD_AT_ONCE: usize = 512;
 const TOLD_EVERY: Duration = Duration::from_secs(1);
@@ -58,11 +60,13 @@ impl Telling {
 /// Where traces are told, and how many.
 #[derive(Args, Clone, Debug)]
 pub struct TraceOptions {
-    /// The collector that traces are told, by OTLP over HTTP, such as http://localhost:4318; none are told if not set
+    /// The collector that traces are told, by OTLP over HTTP, such as http://localhost:4318; none
+    /// are told if not set
     #[arg(long, env = "OTLP_ENDPOINT", value_parser = endpoint)]
     pub otlp_endpoint: Option<Url>,
 
-    /// The share of requests that is told, from 0 to 1; of those that trusted proxies send, the ones that they tell themselves
+    /// The share of requests that is told, from 0 to 1; of those that trusted proxies send, the
+    /// ones that they tell themselves
     #[arg(long, env = "OTLP_SAMPLE_RATIO", default_value_t = 1.0, value_parser = ratio)]
     pub otlp_sample_ratio: f64,
 }
@@ -85,8 +89,9 @@ fn ratio(text: &str) -> Result<f64, &'static str> {
 pub struct Export(SdkTracerProvider);
 
 impl Export {
-    /// Starts telling the spans of this process, once, if there is whom to tell; must be called outside of asynchronous code.
-    /// `client` is used from a thread of its own, and must give up a request after [`TOLD_WITHIN`].
+    /// Starts telling the spans of this process, once, if there is whom to tell; must be called
+    /// outside of asynchronous code. `client` is used from a thread of its own, and must give up a
+    /// request after [`TOLD_WITHIN`].
     pub fn start<Client: HttpClient + 'static, Failure: Display>(
         service: &'static str,
         options: &TraceOptions,
@@ -130,8 +135,9 @@ impl Export {
 pub struct Span(Option<Context>);
 
 impl Span {
-    /// A request that came in, at the place in a trace that its lines of [`HEADER`] tell; at the start of one where they tell none, or several.
-    /// Whether it is told is for `is_trusted` callers to say; of all others a share is drawn, whatever they call their traces.
+    /// A request that came in, at the place in a trace that its lines of [`HEADER`] tell; at the
+    /// start of one where they tell none, or several. Whether it is told is for `is_trusted`
+    /// callers to say; of all others a share is drawn, whatever they call their traces.
     pub fn of_request<'a>(lines: impl IntoIterator<Item = &'a [u8]>, is_trusted: impl FnOnce() -> bool) -> Self {
         let Some(telling) = TELLING.get() else { return Self(None) };
         let mut lines = lines.into_iter();
@@ -142,7 +148,8 @@ impl Span {
         Self::start("request", SpanKind::Server, &parent.unwrap_or_default(), SystemTime::now())
     }
 
-    /// Work on what somebody left to be done, at the place in a trace that it was left with; empty where there is none.
+    /// Work on what somebody left to be done, at the place in a trace that it was left with; empty
+    /// where there is none.
     pub fn of_message(name: &'static str, traceparent: Option<&str>) -> Self {
         match traceparent.and_then(parse) {
             Some(place) => {
@@ -256,7 +263,8 @@ pub async fn ask<T, E>(
     outcome
 }
 
-/// Reads a `traceparent` of version 00, or what a later version has in common with it (W3C Trace Context §3.2).
+/// Reads a `traceparent` of version 00, or what a later version has in common with it (W3C Trace
+/// Context §3.2).
 fn parse(text: &str) -> Option<SpanContext> {
     let is_lower_hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let mut parts = text.trim().split('-');

@@ -1,5 +1,6 @@
-//! What travels on the `usage` stream, from the edges to the control plane. An entry has the field [`FIELD`], with the
-//! event as JSON; kinds and fields are only ever added, so that an older reader can skip what it does not know.
+//! What travels on the `usage` stream, from the edges to the control plane. An entry has the field
+//! [`FIELD`], with the event as JSON; kinds and fields are only ever added, so that an older reader
+//! can skip what it does not know.
 
 use std::net::IpAddr;
 
@@ -8,21 +9,24 @@ use uuid::Uuid;
 
 use crate::token::credential::Digest;
 
-/// The field of an entry; beside it there may be [`trace::HEADER`](crate::process::trace::HEADER), the request that left it.
+/// The field of an entry; beside it there may be [`trace::HEADER`](crate::process::trace::HEADER),
+/// the request that left it.
 pub const FIELD: &str = "event";
 
 /// Something that an edge saw and Postgres must know. Reading one twice changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Usage {
-    /// A token's clock started, in milliseconds of Redis' clock since 1970. The earliest one told is kept.
+    /// A token's clock started, in milliseconds of Redis' clock since 1970. The earliest one told
+    /// is kept.
     Activated { token_id: Uuid, at_ms: i64 },
     /// A browser took the credential that it was handed.
     Redeemed {
         #[serde(with = "digest_text")]
         digest: Digest,
     },
-    /// A device took a token from the one that had it, on the word of whoever carries a credential of it.
+    /// A device took a token from the one that had it, on the word of whoever carries a credential
+    /// of it.
     TakenOver(TakingOver),
     /// What one edge process has counted of a session so far.
     Session(SessionFigures),
@@ -42,12 +46,13 @@ pub struct TakingOver {
     pub agent: Option<String>,
 }
 
-/// What one edge process has counted of a session since the session began there; only ever more. Times are milliseconds of
-/// Redis' clock since 1970.
+/// What one edge process has counted of a session since the session began there; only ever more.
+/// Times are milliseconds of Redis' clock since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionFigures {
     pub session_id: Uuid,
-    /// Drawn by the edge process at its start, and anew whenever it forgets sessions: one that comes back begins at nothing.
+    /// Drawn by the edge process at its start, and anew whenever it forgets sessions: one that
+    /// comes back begins at nothing.
     pub instance_id: Uuid,
     pub token_id: Uuid,
     pub user_id: Uuid,

@@ -1,4 +1,5 @@
-//! Which contents Redis has, and how far its change feed reaches: by that a reader knows what it may have missed.
+//! Which contents Redis has, and how far its change feed reaches: by that a reader knows what it
+//! may have missed.
 
 use std::{fmt, str::FromStr};
 
@@ -16,7 +17,8 @@ pub struct Pulse {
     pub now_ms: i64,
     /// The oldest change that is still there.
     pub first_change: Option<StreamId>,
-    /// The last id that the feed gave, whether its entry is still there or not; `None` if there is no feed.
+    /// The last id that the feed gave, whether its entry is still there or not; `None` if there is
+    /// no feed.
     pub last_change: Option<StreamId>,
     /// An entry of the feed was removed, ever.
     pub has_removed: bool,
@@ -54,8 +56,9 @@ impl Pulse {
         })
     }
 
-    /// Whether a reader that had seen everything up to `from`, and has now read on, may have missed an entry: one that was
-    /// trimmed before it was read. (`max-deleted-entry-id` knows of single deletions only; trimming does not set it.)
+    /// Whether a reader that had seen everything up to `from`, and has now read on, may have missed
+    /// an entry: one that was trimmed before it was read. (`max-deleted-entry-id` knows of single
+    /// deletions only; trimming does not set it.)
     pub fn may_have_trimmed_after(&self, from: StreamId) -> bool {
         match (self.first_change, self.last_change) {
             // There was no feed then: all of it is still there, or not.
@@ -67,7 +70,8 @@ impl Pulse {
     }
 }
 
-/// The id of a stream's entry: milliseconds of Redis' clock since 1970, and a number among those of that millisecond.
+/// The id of a stream's entry: milliseconds of Redis' clock since 1970, and a number among those of
+/// that millisecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StreamId {
     pub at_ms: u64,

@@ -1,5 +1,5 @@
-//! Every key, stream and script that the planes share. No key is spelled anywhere else, and no script is called but by
-//! [`calls`].
+//! Every key, stream and script that the planes share. No key is spelled anywhere else, and no
+//! script is called but by [`calls`].
 //!
 //! | key | type | written by | read by | ends |
 //! | --- | --- | --- | --- | --- |
@@ -16,10 +16,12 @@
 //! | [`ASSERTION_KEYS`] | sorted set of public keys, by when each ends | edge ([`PublishKeys`](calls::PublishKeys)) | edge ([`PublishKeys`](calls::PublishKeys)) | with its last key |
 //! | [`rate_key`] | string, a time | edge, control ([`Spend`](calls::Spend)) | both ([`Spend`](calls::Spend)) | always: once its limit is unused again |
 //!
-//! The braces in a key are a hash tag: keys of one token that one script touches share it. Beside those, [`Find`](calls::Find), [`Admit`](calls::Admit)
-//! and [`TakeOver`](calls::TakeOver) read the snapshot, for an answer is worth nothing unless it is whole in that very instant; [`Activate`](calls::Activate), [`Release`](calls::Release)
-//! and [`TakeOver`](calls::TakeOver) append to the streams, for what only the hash held could be lost. Times are milliseconds of Redis' own clock since
-//! 1970, the only clock that both planes trust.
+//! The braces in a key are a hash tag: keys of one token that one script touches share it. Beside
+//! those, [`Find`](calls::Find), [`Admit`](calls::Admit) and [`TakeOver`](calls::TakeOver) read the
+//! snapshot, for an answer is worth nothing unless it is whole in that very instant;
+//! [`Activate`](calls::Activate), [`Release`](calls::Release) and [`TakeOver`](calls::TakeOver)
+//! append to the streams, for what only the hash held could be lost. Times are milliseconds of
+//! Redis' own clock since 1970, the only clock that both planes trust.
 
 pub mod calls;
 pub mod events;
@@ -50,7 +52,8 @@ pub const SNAPSHOT_RUN_ID: &str = "run_id";
 pub const SNAPSHOT_BUILD: &str = "build";
 /// The field of [`SNAPSHOT`] that says when Redis was filled, in milliseconds of Redis' clock.
 pub const SNAPSHOT_BUILT_AT: &str = "built_at";
-/// The field of [`SNAPSHOT`] that says when no change was waiting to be published, in milliseconds of Redis' clock.
+/// The field of [`SNAPSHOT`] that says when no change was waiting to be published, in milliseconds
+/// of Redis' clock.
 pub const SNAPSHOT_CAUGHT_UP_AT: &str = "caught_up_at";
 /// The public keys that assertions are verified with, as each edge tells of its own.
 pub const ASSERTION_KEYS: &str = "zenzefi:v1:assertion_keys";
@@ -66,7 +69,8 @@ pub const ACME_TURN: &str = "zenzefi:v1:acme-turn";
 pub const ACME_TURN_SECONDS: u64 = 210;
 /// How long an ACME authority may take to ask for what it was promised.
 pub const ACME_CHALLENGE_SECONDS: i64 = 3_600;
-/// How long what Redis knows of a token stands after the token has ended, so that a late write cannot bring it back.
+/// How long what Redis knows of a token stands after the token has ended, so that a late write
+/// cannot bring it back.
 pub const TOMBSTONE_MS: i64 = 24 * 3_600_000;
 /// How long a device holds a token after its last request, unless both planes are told otherwise.
 pub const LEASE_MS: u64 = 5 * 60_000;
@@ -91,8 +95,8 @@ pub fn token_key(token_id: Uuid) -> String {
     format!("zenzefi:v1:token:{{{token_id}}}")
 }
 
-/// The device that holds a token, and its session. Where every device may use a token (`DEVICE_POLICY=off`) each has a lease of
-/// its own, `apart` from the others'.
+/// The device that holds a token, and its session. Where every device may use a token
+/// (`DEVICE_POLICY=off`) each has a lease of its own, `apart` from the others'.
 pub fn lease_key(token_id: Uuid, apart: Option<&Device>) -> String {
     match apart {
         None => format!("zenzefi:v1:lease:{{{token_id}}}"),
@@ -122,8 +126,8 @@ pub fn acme_challenge_key(challenge: &str) -> String {
     format!("zenzefi:v1:acme:{{{challenge}}}")
 }
 
-/// What control-api remembers of failed logins from an address, to an account, or of both together: named by a keyed digest, for
-/// neither an e-mail nor an address belongs in Redis.
+/// What control-api remembers of failed logins from an address, to an account, or of both together:
+/// named by a keyed digest, for neither an e-mail nor an address belongs in Redis.
 pub fn attempts_key(of: &Digest) -> String {
     format!("zenzefi:v1:attempts:{{{of}}}")
 }
@@ -153,7 +157,8 @@ pub fn credential_value(token_id: Uuid, generation: i64) -> String {
     format!("{token_id}:{generation}")
 }
 
-/// Reads the value of a credential's key: the token, and the generation that the credential belongs to.
+/// Reads the value of a credential's key: the token, and the generation that the credential belongs
+/// to.
 pub fn parse_credential_value(value: &str) -> Option<(Uuid, i64)> {
     let (token_id, generation) = value.split_once(':')?;
     Some((token_id.parse().ok()?, generation.parse().ok()?))

@@ -19,10 +19,11 @@ pub struct Grant {
     pub scope: Scope,
     /// What was bought, in all.
     pub duration: Duration,
-    /// When its clock started, in milliseconds of Redis' clock since 1970; `None` while it is ready.
+    /// When its clock started, in milliseconds of Redis' clock since 1970; `None` while it is
+    /// ready.
     pub activated_at_ms: Option<i64>,
-    /// What is left of it from the moment of asking: the whole duration while it is ready. The deadline is the monotonic
-    /// instant of asking plus this.
+    /// What is left of it from the moment of asking: the whole duration while it is ready. The
+    /// deadline is the monotonic instant of asking plus this.
     pub left: Duration,
     /// From where it may be used.
     pub whereabouts: Arc<Whereabouts>,
@@ -44,7 +45,8 @@ pub struct Cut {
     pub device: Option<Device>,
 }
 
-/// Why what is open was cut, as the `cut_code` field in Redis holds it: the code of a WebSocket's close frame.
+/// Why what is open was cut, as the `cut_code` field in Redis holds it: the code of a WebSocket's
+/// close frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CutReason {
     /// `4008`: the owner took the token to another device.
@@ -78,7 +80,8 @@ pub struct Lease {
     pub session_id: Uuid,
     /// In milliseconds of Redis' clock since 1970.
     pub started_at_ms: i64,
-    /// No request of this session is known to have reached the upstream: the lease is let go if none does.
+    /// No request of this session is known to have reached the upstream: the lease is let go if
+    /// none does.
     pub is_tentative: bool,
 }
 
@@ -94,11 +97,13 @@ pub enum Lookup {
     Unknown,
     /// Redis does not hold all that Postgres knows: it cannot say.
     Partial,
-    /// Nothing was taken, for the client's address was not judged by these networks, from which it may be used, as Redis spells them.
+    /// Nothing was taken, for the client's address was not judged by these networks, from which it
+    /// may be used, as Redis spells them.
     Guarded(String),
     /// Its scope opens other paths.
     Outside(Scope),
-    /// Another device, or another session, holds it, since then (milliseconds of Redis' clock since 1970).
+    /// Another device, or another session, holds it, since then (milliseconds of Redis' clock since
+    /// 1970).
     Conflict {
         device: Device,
         started_at_ms: i64,
@@ -202,8 +207,9 @@ impl Finding {
         })
     }
 
-    /// Whether a credential that is not found can be called invalid: everything bought was published a moment ago, and after
-    /// `connected_at_ms`, when the caller last (re)connected; both by Redis' clock.
+    /// Whether a credential that is not found can be called invalid: everything bought was
+    /// published a moment ago, and after `connected_at_ms`, when the caller last (re)connected;
+    /// both by Redis' clock.
     pub fn proves_absence(&self, connected_at_ms: i64) -> bool {
         let fresh = |at: i64| (0..=CAUGHT_UP_WITHIN_MS).contains(&(self.now_ms - at)) && at > connected_at_ms;
         self.is_whole && self.caught_up_at_ms.is_some_and(fresh)
@@ -213,8 +219,8 @@ impl Finding {
 /// What became of an attempt to start a token's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// The clock runs, from this call or from an earlier one. Where it is from this one, `change` is what told the edges: all that has
-    /// changed by that entry is told here too.
+    /// The clock runs, from this call or from an earlier one. Where it is from this one, `change`
+    /// is what told the edges: all that has changed by that entry is told here too.
     Active { activated_at_ms: i64, left: Duration, change: Option<StreamId> },
     /// The token ended, or was barred, before its first answer.
     Ended,

@@ -1,5 +1,6 @@
-//! Credentials: what a request carries to name an access token. They are shown once and stored nowhere; everything that
-//! stores, caches or compares works on the [`Digest`], so that no leak of Redis, Postgres or a log opens the upstream.
+//! Credentials: what a request carries to name an access token. They are shown once and stored
+//! nowhere; everything that stores, caches or compares works on the [`Digest`], so that no leak of
+//! Redis, Postgres or a log opens the upstream.
 
 use std::{fmt, str::FromStr};
 
@@ -16,8 +17,8 @@ pub const PREFIX_CHARS: usize = 8;
 
 /// A secret that opens the upstream: a token's text, or the secret that one browser was handed.
 ///
-/// It has no `Display` and its `Debug` hides it; [`Credential::expose`] is the one way out, to be called only where the
-/// secret is handed to its owner.
+/// It has no `Display` and its `Debug` hides it; [`Credential::expose`] is the one way out, to be
+/// called only where the secret is handed to its owner.
 #[derive(Clone)]
 pub struct Credential(String);
 
@@ -64,8 +65,8 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// SHA-256 of a secret. Equality of digests is equality of secrets, and comparing them tells an attacker nothing about
-/// either, whatever the timing.
+/// SHA-256 of a secret. Equality of digests is equality of secrets, and comparing them tells an
+/// attacker nothing about either, whatever the timing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 32]);
 
@@ -119,8 +120,9 @@ impl FromStr for Digest {
     }
 }
 
-/// What hands an access token over to one browser: the code travels in a URL, the salt waits in Redis, and only both
-/// together give the browser's secret. So neither a URL, nor a log, nor Redis ever holds what opens the upstream.
+/// What hands an access token over to one browser: the code travels in a URL, the salt waits in
+/// Redis, and only both together give the browser's secret. So neither a URL, nor a log, nor Redis
+/// ever holds what opens the upstream.
 #[derive(Clone)]
 pub struct Handover {
     code: [u8; 32],
@@ -133,7 +135,8 @@ impl Handover {
         Self { code: random(), salt: random() }
     }
 
-    /// Joins the code of a request and the salt that Redis kept; `None` where either is not 32 bytes of URL-safe base64.
+    /// Joins the code of a request and the salt that Redis kept; `None` where either is not 32
+    /// bytes of URL-safe base64.
     pub fn join(code: &str, salt: &str) -> Option<Self> {
         Some(Self { code: decode32(code)?, salt: decode32(salt)? })
     }

@@ -1,5 +1,5 @@
-//! Which device a request comes from, as both planes name it. What a browser's cookie or an address gives is named by its digest:
-//! a name is shown to others.
+//! Which device a request comes from, as both planes name it. What a browser's cookie or an address
+//! gives is named by its digest: a name is shown to others.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -26,7 +26,8 @@ impl Device {
         Self::digested("browser", cookie)
     }
 
-    /// Whoever comes from this address with this agent: the best guess for a client that says nothing.
+    /// Whoever comes from this address with this agent: the best guess for a client that says
+    /// nothing.
     pub fn of_address(address: Option<IpAddr>, agent: &str) -> Self {
         let address = address.map(|address| address.to_string()).unwrap_or_default();
         Self::digested("address", &format!("{address} {agent}"))

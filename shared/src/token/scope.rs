@@ -1,4 +1,5 @@
-//! Which paths a token opens. A scope is parsed once; deciding is a pure function of the bytes that are forwarded.
+//! Which paths a token opens. A scope is parsed once; deciding is a pure function of the bytes that
+//! are forwarded.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::net::upstream_path::{self, PathFault};
 
-/// What a token may open. A scope that this build does not know cannot be parsed, and so opens nothing.
+/// What a token may open. A scope that this build does not know cannot be parsed, and so opens
+/// nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
@@ -65,8 +67,8 @@ impl Scope {
         }
     }
 
-    /// Decides whether this scope opens `path`: the path that would be forwarded, without its query. Matching is
-    /// case-sensitive on the bytes as they are.
+    /// Decides whether this scope opens `path`: the path that would be forwarded, without its
+    /// query. Matching is case-sensitive on the bytes as they are.
     pub fn opens(self, path: &str) -> Result<(), Closed> {
         upstream_path::check(path).map_err(Closed::Fault)?;
         match self {

@@ -11,8 +11,8 @@ use crate::malformed::Malformed;
 /// The durations that are sold, in hours.
 pub const DURATIONS_HOURS: [u32; 5] = [1, 12, 24, 168, 720];
 
-/// How a token stands with the control plane, as the `state` field in Redis holds it. Whether a live one is ready, active or
-/// expired follows from its activation and the time.
+/// How a token stands with the control plane, as the `state` field in Redis holds it. Whether a
+/// live one is ready, active or expired follows from its activation and the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
@@ -59,8 +59,8 @@ pub enum State {
 }
 
 impl State {
-    /// The state of a token that stands so, was activated then (if ever) and lasts so long; all in milliseconds since the
-    /// epoch of one clock.
+    /// The state of a token that stands so, was activated then (if ever) and lasts so long; all in
+    /// milliseconds since the epoch of one clock.
     pub fn at(now_ms: i64, standing: Standing, activated_at_ms: Option<i64>, duration_ms: i64) -> Self {
         match (standing, activated_at_ms) {
             (Standing::Revoked | Standing::Barred, _) => Self::Revoked,

@@ -1,5 +1,6 @@
-//! The names of the gateway's cookies. A browser sends one host's cookies to all of its ports, so each plane may get those of the other:
-//! none ever reaches the upstream, and none that the upstream sets reaches a browser.
+//! The names of the gateway's cookies. A browser sends one host's cookies to all of its ports, so
+//! each plane may get those of the other: none ever reaches the upstream, and none that the
+//! upstream sets reaches a browser.
 
 /// Names the access token's credential of a browser, on the edge.
 pub const ACCESS_TOKEN: &str = "zenzefi_access_token";

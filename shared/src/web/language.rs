@@ -1,4 +1,5 @@
-//! The languages of the pages that people see, on both planes. Each text stands in both where it is used, so that none can be missing.
+//! The languages of the pages that people see, on both planes. Each text stands in both where it is
+//! used, so that none can be missing.
 
 /// The language of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -9,7 +10,8 @@ pub enum Language {
 }
 
 impl Language {
-    /// What was chosen, else what the browser likes best of ours by its `Accept-Language` (RFC 9110 §12.5.4).
+    /// What was chosen, else what the browser likes best of ours by its `Accept-Language` (RFC 9110
+    /// §12.5.4).
     pub fn of(chosen: Option<&str>, accepted: Option<&str>) -> Self {
         chosen.and_then(Self::by_tag).or_else(|| accepted.and_then(Self::best_of)).unwrap_or_default()
     }
@@ -59,7 +61,8 @@ impl Language {
         }
     }
 
-    /// The word that goes with so many: in English for one and for others; in Russian for 1, for 2 and for 5 (the plural rules of CLDR).
+    /// The word that goes with so many: in English for one and for others; in Russian for 1, for 2
+    /// and for 5 (the plural rules of CLDR).
     pub fn plural<'a>(self, count: u64, english: [&'a str; 2], russian: [&'a str; 3]) -> &'a str {
         match self {
             Self::English => english[usize::from(count != 1)],

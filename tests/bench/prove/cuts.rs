@@ -98,7 +98,8 @@ pub async fn expiries(report: &mut Report) -> anyhow::Result<()> {
         told += usize::from(is_closed_with(&ending, 4001, "token expired"));
     }
     report.figure("From the token's last millisecond to the closed WebSocket", &delays.summary());
-    // The edge counts from before it asked Redis what is left, and so is early by as much as the answer took.
+    // The edge counts from before it asked Redis what is left, and so is early by as much as the
+    // answer took.
     report.figure("From the closed WebSocket to the token's last millisecond", &leads.summary());
     promise_p99(report, "WebSockets closed after their token's second", &delays);
     promise_all(report, "WebSockets closed after their token's second", &delays);
@@ -132,7 +133,8 @@ async fn revoke(stack: &Stack, token: &Token) -> Instant {
     Instant::now()
 }
 
-/// Moves a long body until it is cut, and says when that was; tells once a good part of it has moved.
+/// Moves a long body until it is cut, and says when that was; tells once a good part of it has
+/// moved.
 async fn move_body(edge: &Edge, token: &Token, is_download: bool, moved: Arc<Notify>) -> anyhow::Result<Instant> {
     let mut bytes = 0;
     let mut count = move |block: &Bytes| {

@@ -16,7 +16,8 @@ const TRIED_EVERY: Duration = Duration::from_secs(20);
 const HOLDER: &str = "holder-laptop";
 const OTHER: &str = "other-laptop";
 
-/// How often another device tried, how often it was refused as it must be, and whether the holder's WebSocket still works.
+/// How often another device tried, how often it was refused as it must be, and whether the holder's
+/// WebSocket still works.
 pub struct Held {
     tried: u32,
     refused: u32,

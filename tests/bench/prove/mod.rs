@@ -40,8 +40,8 @@ pub enum Section {
     Logins,
 }
 
-/// Measures these sections, or all if none is named; an error where it cannot. What takes more than a few minutes is left out unless
-/// `is_long`.
+/// Measures these sections, or all if none is named; an error where it cannot. What takes more than
+/// a few minutes is left out unless `is_long`.
 pub async fn measure(sections: &[Section], is_long: bool, report: &mut Report) -> anyhow::Result<()> {
     let beside = async || if is_long { Ok(Some(lease::hold().await?)) } else { anyhow::Ok(None) };
     let (held, ()) = tokio::try_join!(beside(), measure_each(sections, report))?;

@@ -1,4 +1,5 @@
-//! One of two edges cut off from Redis while the other goes on: what is open there, who is let in, and what a revocation does.
+//! One of two edges cut off from Redis while the other goes on: what is open there, who is let in,
+//! and what a revocation does.
 
 use std::time::{Duration, Instant};
 

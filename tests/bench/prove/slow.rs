@@ -57,7 +57,8 @@ fn promise(report: &mut Report, what: &str, served: &Durations) {
     report.promise(what, &served.summary(), &most, served.percentile(99) < MOST_P99);
 }
 
-/// Asks with a good token, one request after the other, while something else goes on; an error if any is not served.
+/// Asks with a good token, one request after the other, while something else goes on; an error if
+/// any is not served.
 async fn beside<T>(edge: &Edge, good: &Token, other: impl Future<Output = T>) -> (anyhow::Result<Durations>, T) {
     let is_over = CancellationToken::new();
     let asking = async {

@@ -120,8 +120,8 @@ impl Spent {
     }
 }
 
-/// What every replica at once answers of each kind of request, and what that costs; how many are answered in a second of control-api's
-/// processor time, by kind.
+/// What every replica at once answers of each kind of request, and what that costs; how many are
+/// answered in a second of control-api's processor time, by kind.
 async fn beside(
     stack: &Stack,
     replicas: &[(&str, &Process)],

@@ -1,7 +1,8 @@
 //! Which processors what is measured has to itself.
 //!
-//! With two or more, the first is the proxy's or program's that is measured, and the load, the upstream and the stores share the others: so
-//! that what loads is not what is measured. With a single one all share it.
+//! With two or more, the first is the proxy's or program's that is measured, and the load, the
+//! upstream and the stores share the others: so that what loads is not what is measured. With a
+//! single one all share it.
 
 use std::{fs, ops::Range, thread::available_parallelism};
 
@@ -26,7 +27,8 @@ pub fn give_first(process: &Process) -> anyhow::Result<()> {
     keep(process.pid(), 0..1)
 }
 
-/// Lets this process, and so whatever it starts from now on, have every processor: for what is measured as a whole.
+/// Lets this process, and so whatever it starts from now on, have every processor: for what is
+/// measured as a whole.
 pub fn share() -> anyhow::Result<()> {
     keep(std::process::id(), ALL)
 }

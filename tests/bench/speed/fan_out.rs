@@ -1,4 +1,5 @@
-//! Ten thousand WebSockets on two edges: how soon one ends once its token is revoked, and all of a user at once.
+//! Ten thousand WebSockets on two edges: how soon one ends once its token is revoked, and all of a
+//! user at once.
 
 use std::time::Instant;
 
@@ -81,7 +82,8 @@ pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens an idle WebSocket with each token, on the edges by turns: how each ends, by its token's number.
+/// Opens an idle WebSocket with each token, on the edges by turns: how each ends, by its token's
+/// number.
 async fn open(stack: &Stack, tokens: &[Token]) -> anyhow::Result<JoinSet<(usize, Ending)>> {
     let mut workers = JoinSet::new();
     for worker in 0..OPENED_AT_ONCE {

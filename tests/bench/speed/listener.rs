@@ -1,4 +1,5 @@
-//! A server as a process of its own, in a folder of its own, on an address of this machine's that is its own.
+//! A server as a process of its own, in a folder of its own, on an address of this machine's that
+//! is its own.
 
 use std::{path::Path, time::Duration};
 
@@ -38,7 +39,8 @@ impl Listener {
         Self::start(Folder::temporary()?, launch).await
     }
 
-    /// The stand-in, by plain HTTP: for when it and the load need more open files together than one process may have.
+    /// The stand-in, by plain HTTP: for when it and the load need more open files together than one
+    /// process may have.
     pub async fn standin() -> anyhow::Result<Self> {
         let program = built_program("testbed")?;
         let launch = |folder: &Path, address: &str| {

@@ -1,6 +1,7 @@
 //! `make bench`: how fast the gateway is, beside others of its kind where there are such.
 //!
-//! The proxies that are measured have one processor to themselves, and all else the others: see [`cores`].
+//! The proxies that are measured have one processor to themselves, and all else the others: see
+//! [`cores`].
 
 mod control;
 pub mod cores;
@@ -59,8 +60,8 @@ pub enum Pace {
     Quick,
 }
 
-/// Measures these sections, or all of that pace if none is named, and draws what can be drawn in the folder `plots`; an error where it
-/// cannot.
+/// Measures these sections, or all of that pace if none is named, and draws what can be drawn in
+/// the folder `plots`; an error where it cannot.
 pub async fn measure(sections: &[Section], pace: Pace, plots: &Path, report: &mut Report) -> anyhow::Result<()> {
     let is_asked = |section: &Section| match sections {
         [] => pace == Pace::Full || section.has_goals(),

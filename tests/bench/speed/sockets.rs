@@ -1,4 +1,5 @@
-//! WebSockets through the edge, nginx and a bare Pingora: what an idle one holds in memory, and what a message costs.
+//! WebSockets through the edge, nginx and a bare Pingora: what an idle one holds in memory, and
+//! what a message costs.
 
 use std::{
     fmt::Write,

@@ -1,4 +1,5 @@
-//! What the console tells browsers to keep it from others: headers of its pages, attributes of its cookies.
+//! What the console tells browsers to keep it from others: headers of its pages, attributes of its
+//! cookies.
 
 use http::Method;
 use testbed::{

@@ -1,4 +1,5 @@
-//! The same in Chromium: what a page of another origin can do in a browser that is logged in, and what becomes of texts that hold HTML.
+//! The same in Chromium: what a page of another origin can do in a browser that is logged in, and
+//! what becomes of texts that hold HTML.
 
 use http::{Method, Response};
 use serde_json::{Value, json};
@@ -37,7 +38,8 @@ const READ: &str = "const [origin, paths, done] = arguments;
     };
     read().then(done);";
 
-/// Sends every form in every way that a script may, and that a form in a frame may, be it a frame without an origin.
+/// Sends every form in every way that a script may, and that a form in a frame may, be it a frame
+/// without an origin.
 const WRITE: &str = "const [origin, paths, fields, done] = arguments;
     const body = () => new URLSearchParams(fields);
     const multipart = () => { const form = new FormData(); fields.forEach(([name, value]) => form.append(name, value)); return form; };
@@ -100,7 +102,8 @@ const FRAME: &str = "const [address, done] = arguments;
     frame.src = address;
     document.body.append(frame);";
 
-/// HTML in each place where a text could become some, an attribute among them, with marks to find it by.
+/// HTML in each place where a text could become some, an attribute among them, with marks to find
+/// it by.
 const HTML: &str = "x\" onmouseover=\"xss()\" id=\"xss</title></textarea>\"'><img id=xss src=/x onerror=xss()><script id=xss>xss()</script>";
 /// The same within 100 characters, for the name of a bundle.
 const MIDDLE: &str = "</title></textarea>\"'><img id=xss src=/x onerror=xss()><script id=xss>xss()</script>";
@@ -116,7 +119,8 @@ const BECAME: &str =
     "return document.querySelectorAll('#xss, [onerror], [onmouseover], [onload], script:not([src])').length";
 
 const SOURCE: &str = "return document.documentElement.outerHTML";
-/// Fills in the form of this number among those that take text, past what the browser checks, and sends it; whether there is one.
+/// Fills in the form of this number among those that take text, past what the browser checks, and
+/// sends it; whether there is one.
 const SENDS: &str = "const [number, text] = arguments;
     const fields = (form) => [...form.querySelectorAll('input, textarea')]
         .filter((field) => !['hidden', 'radio', 'checkbox', 'password', 'submit'].includes(field.type) && !field.readOnly);
@@ -143,7 +147,8 @@ async fn logs_in(stack: &Stack, browser: &Browser, user: &User) {
     stack.secrets.remember("login", &login);
 }
 
-/// Signs in at the edge, so that the browser sees the upstream, and waits until that is written down.
+/// Signs in at the edge, so that the browser sees the upstream, and waits until that is written
+/// down.
 async fn sees_upstream(stack: &Stack, browser: &Browser, token: &Token) {
     browser.holds_cookie(stack.edge().url(), shared::web::cookie::ACCESS_TOKEN, &token.text).await;
     browser.opens(&format!("{}/page", stack.edge().url())).await;

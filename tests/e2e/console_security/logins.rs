@@ -80,7 +80,8 @@ async fn of_two_logins_in_one_browser_none_is_taken_and_the_planted_one_goes() {
     let api = &stack.control.api;
     let (alice, mallory) = (stack.control.user("alice").await, stack.control.user("mallory").await);
     let (own, theirs) = (alice.enters_console(api).await, mallory.enters_console(api).await);
-    // As a script of another port of this host can set it, by http alone: for a longer path, so that it comes first.
+    // As a script of another port of this host can set it, by http alone: for a longer path, so
+    // that it comes first.
     for (first, second) in [(theirs.login(), own.login()), (own.login(), theirs.login()), ("planted", own.login())] {
         let both = own.with_login(&format!("{first}; {COOKIE}={second}"));
         let answer = both.gets("/console/profile").await;

@@ -1,4 +1,5 @@
-//! Header lines: what may stand in them, how many and how long they may be, and whose names they may not take.
+//! Header lines: what may stand in them, how many and how long they may be, and whose names they
+//! may not take.
 
 use super::{Case, NUMBER, Outcome, check, get, post, request};
 

@@ -1,5 +1,6 @@
-//! Requests as nobody's library would send them: whatever is malformed is refused and leaves no trace at the upstream, whatever is
-//! legal arrives byte for byte, and what stands behind a request on the wire is never taken for a part of it.
+//! Requests as nobody's library would send them: whatever is malformed is refused and leaves no
+//! trace at the upstream, whatever is legal arrives byte for byte, and what stands behind a request
+//! on the wire is never taken for a part of it.
 
 mod bodies;
 mod heads;

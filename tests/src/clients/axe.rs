@@ -1,5 +1,6 @@
-//! axe-core, which finds what keeps people out who read a page by another sense than most. It is run in the page that a browser shows, from
-//! outside: the page's policy has no say in it, and the page knows nothing of it.
+//! axe-core, which finds what keeps people out who read a page by another sense than most. It is
+//! run in the page that a browser shows, from outside: the page's policy has no say in it, and the
+//! page knows nothing of it.
 
 use std::fs;
 
@@ -41,8 +42,8 @@ impl Axe {
         browser.runs(&self.script, &[]).await;
     }
 
-    /// What it finds grave in the page as it looks now in this theme: the rule, and where it is broken. What is no matter of colours is
-    /// looked at by day alone.
+    /// What it finds grave in the page as it looks now in this theme: the rule, and where it is
+    /// broken. What is no matter of colours is looked at by day alone.
     pub async fn finds(&self, browser: &Browser, theme: Theme) -> Vec<String> {
         let options = match theme {
             Theme::Light => json!({}),

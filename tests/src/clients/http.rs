@@ -11,7 +11,8 @@ use serde_json::Value;
 /// Longer than anything that a test waits for in one answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
-/// A client that follows no redirect, keeps no cookie, takes a self-signed certificate and ignores the machine's proxies.
+/// A client that follows no redirect, keeps no cookie, takes a self-signed certificate and ignores
+/// the machine's proxies.
 pub fn client() -> ClientBuilder {
     // The provider is the process' own choice; whoever came first chose the same one.
     let _ = ring::default_provider().install_default();
@@ -22,7 +23,8 @@ pub fn client() -> ClientBuilder {
         .timeout(ANSWERS_WITHIN)
 }
 
-/// The certificate that a new connection of this client for `host` is shown at an address; `None` where there is no connection.
+/// The certificate that a new connection of this client for `host` is shown at an address; `None`
+/// where there is no connection.
 pub async fn shown_certificate(listen: SocketAddr, host: &str, builder: ClientBuilder) -> Option<Vec<u8>> {
     let http = builder.tls_info(true).resolve(host, listen).build().expect("a client");
     let answer = http.get(format!("https://{host}:{}/health", listen.port())).send().await.ok()?;

@@ -1,4 +1,5 @@
-//! Many tokens at work: put into Postgres at once, used by steady traffic, and what that traffic was answered.
+//! Many tokens at work: put into Postgres at once, used by steady traffic, and what that traffic
+//! was answered.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,8 @@ use crate::{
 
 /// What each request asks for.
 const PATH: &str = "/status/200";
-/// An id of version 7, the n-th of its statement: ids that grow with time, as those of tokens that are bought do.
+/// An id of version 7, the n-th of its statement: ids that grow with time, as those of tokens that
+/// are bought do.
 const V7: &str = "lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint + n), 12, '0')
     || '7' || substr(replace(gen_random_uuid()::text, '-', ''), 14)";
 /// For as many tokens as anybody seeds.
@@ -30,8 +32,8 @@ const PUBLISHED_WITHIN: Duration = Duration::from_secs(300);
 const CALMS_WITHIN: Duration = Duration::from_secs(300);
 
 impl Stack {
-    /// Makes `count` tokens of an hour each that were never used, as so many purchases of `user` would have, but in one
-    /// statement. They are published, as any change is, when this returns.
+    /// Makes `count` tokens of an hour each that were never used, as so many purchases of `user`
+    /// would have, but in one statement. They are published, as any change is, when this returns.
     pub async fn seeds(&self, user: &User, count: usize) -> anyhow::Result<Vec<Token>> {
         let changes = ", changes AS (INSERT INTO outbox (token_id) SELECT id FROM drawn)";
         let tokens = self.insert_tokens(user, count, changes).await?;
@@ -43,8 +45,8 @@ impl Stack {
         Ok(tokens)
     }
 
-    /// The same, but nobody is told: Redis learns of them when it is next filled anew, which spares a great many the way one by
-    /// one.
+    /// The same, but nobody is told: Redis learns of them when it is next filled anew, which spares
+    /// a great many the way one by one.
     pub async fn seeds_unpublished(&self, user: &User, count: usize) -> anyhow::Result<Vec<Token>> {
         self.insert_tokens(user, count, "").await
     }
@@ -155,7 +157,8 @@ impl Load {
         self.calm.store(0, Ordering::Relaxed);
     }
 
-    /// Waits until so many answers in a row were a `200`; as many as are reached mean that each of them works.
+    /// Waits until so many answers in a row were a `200`; as many as are reached mean that each of
+    /// them works.
     pub async fn calms(&self, answers: usize) -> anyhow::Result<()> {
         let deadline = Instant::now() + CALMS_WITHIN;
         loop {

@@ -1,5 +1,6 @@
-//! The local proxy of the desktop client's earlier version: a browser on its machine sees the gateway's upstream at the root of
-//! `https://127.0.0.1:<port>`, with a certificate that nobody vouches for.
+//! The local proxy of the desktop client's earlier version: a browser on its machine sees the
+//! gateway's upstream at the root of `https://127.0.0.1:<port>`, with a certificate that nobody
+//! vouches for.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
@@ -17,7 +18,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::clients::tls;
 
-/// Before the upstream's paths, as the edge has them; what begins with it already is the edge's own.
+/// Before the upstream's paths, as the edge has them; what begins with it already is the edge's
+/// own.
 const PREFIX: &str = "/api/v1/proxy";
 
 type Answer = Response<Either<Incoming, Empty<Bytes>>>;
@@ -102,7 +104,8 @@ impl Way {
         }
     }
 
-    /// Sends a request on by a connection of its own, as it is but for its path and for the origin where its pages are shown.
+    /// Sends a request on by a connection of its own, as it is but for its path and for the origin
+    /// where its pages are shown.
     async fn pass(&self, mut request: Request<Incoming>) -> anyhow::Result<Answer> {
         let from_client = upgrade::on(&mut request);
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str());

@@ -1,4 +1,5 @@
-//! HTTP/1.1 byte for byte, for what no client library would send or show: odd paths, repeated headers, trailers.
+//! HTTP/1.1 byte for byte, for what no client library would send or show: odd paths, repeated
+//! headers, trailers.
 
 use std::time::Duration;
 

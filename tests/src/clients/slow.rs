@@ -1,4 +1,5 @@
-//! Clients that hold what they have for as long as they are let: each does too little on a connection of its own, until it is ended.
+//! Clients that hold what they have for as long as they are let: each does too little on a
+//! connection of its own, until it is ended.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! Certificates that nobody vouches for but themselves, as servers on a private network have them, and those of their clients.
+//! Certificates that nobody vouches for but themselves, as servers on a private network have them,
+//! and those of their clients.
 
 use std::sync::Arc;
 
@@ -11,8 +12,9 @@ use rustls::{
     server::{NoClientAuth, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
-/// The server's half of TLS with a new certificate of these names, and that certificate as PEM; `protocols` are what it offers by
-/// ALPN, in order. With an authority, only clients that show a certificate of its own are let in.
+/// The server's half of TLS with a new certificate of these names, and that certificate as PEM;
+/// `protocols` are what it offers by ALPN, in order. With an authority, only clients that show a
+/// certificate of its own are let in.
 pub fn self_signed(
     names: &[&str],
     protocols: &[&str],

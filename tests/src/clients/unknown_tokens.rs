@@ -41,7 +41,8 @@ pub struct Cost {
     pub grown_bytes: u64,
 }
 
-/// Sends the first edge that many made-up tokens, each once, and then one of them as often again. Every edge must have settled.
+/// Sends the first edge that many made-up tokens, each once, and then one of them as often again.
+/// Every edge must have settled.
 pub async fn cost(stack: &Stack, tokens: usize) -> anyhow::Result<Cost> {
     let salt = Uuid::new_v4().simple().to_string();
     let text = Arc::new(move |number: usize| format!("{salt}{number:032}"));
@@ -57,7 +58,8 @@ pub async fn cost(stack: &Stack, tokens: usize) -> anyhow::Result<Cost> {
     let grown_bytes = edge.resident_bytes()?.saturating_sub(before);
 
     let mut looked_up = HashMap::<String, usize>::new();
-    // By a plain look first, and where that finds nothing by the script that says what that is worth.
+    // By a plain look first, and where that finds nothing by the script that says what that is
+    // worth.
     let proofs = monitor.commands(&stack.redis).await?.into_iter().filter(|command| command.contains(SNAPSHOT));
     for command in proofs {
         for key in command.split('"').filter(|word| word.starts_with("zenzefi:")) {

@@ -15,8 +15,8 @@ const HEARS_WITHIN: Duration = Duration::from_secs(20);
 /// Longer than any token of a test that waits for its end.
 const ENDS_WITHIN: Duration = Duration::from_secs(120);
 
-/// A request of an API client for the stand-in's `/ws/info`, which ticks once at once and then as the query says; a device names
-/// itself.
+/// A request of an API client for the stand-in's `/ws/info`, which ticks once at once and then as
+/// the query says; a device names itself.
 pub fn upgrade(edge: &Edge, token: &Token, device: Option<&str>, query: &str) -> Request {
     let address = format!("{}/ws/info?{query}", edge.url().replace("http:", "ws:"));
     let mut request = address.into_client_request().expect("an address");

@@ -1,5 +1,5 @@
-//! Which file of a crate imports which, and the circles among them. Tests are left out, and so is what a module passes on of its
-//! own children by `pub use`.
+//! Which file of a crate imports which, and the circles among them. Tests are left out, and so is
+//! what a module passes on of its own children by `pub use`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,7 +95,8 @@ fn is_child(known: &[String], module: &[String], child: &str) -> bool {
     known.len() == module.len() + 1 && known.starts_with(module) && known.last().is_some_and(|last| last == child)
 }
 
-/// The text without its `pub use`, each of which ends with the next semicolon, and without the modules that it declares.
+/// The text without its `pub use`, each of which ends with the next semicolon, and without the
+/// modules that it declares.
 fn without_children(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut is_within = false;

@@ -1,5 +1,6 @@
-//! Reads the sources of the workspace as a stranger sees them: which module imports which, how long files and functions are, how
-//! comments read. The test `boundaries` holds the tree to it, and `testbed house` prints it as a table.
+//! Reads the sources of the workspace as a stranger sees them: which module imports which, how long
+//! files and functions are, how comments read. The test `boundaries` holds the tree to it, and
+//! `testbed house` prints it as a table.
 
 pub mod imports;
 pub mod measure;

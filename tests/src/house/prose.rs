@@ -37,7 +37,8 @@ pub struct Breach {
     pub text: String,
 }
 
-/// Every comment that is wider than [`COLUMNS`]. One without a space past its first word is an address, and passes.
+/// Every comment that is wider than [`COLUMNS`]. One without a space past its first word is an
+/// address, and passes.
 pub fn wide_comments(root: &Path) -> Vec<Breach> {
     let mut breaches = Vec::new();
     for (path, text) in sources(root) {

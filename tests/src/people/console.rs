@@ -1,4 +1,5 @@
-//! The web console as a browser speaks to it, without the browser: for what must hold whatever a client sends.
+//! The web console as a browser speaks to it, without the browser: for what must hold whatever a
+//! client sends.
 
 use http::Method;
 use reqwest::{Client, RequestBuilder};

@@ -237,8 +237,8 @@ impl Edge {
         self.request(method, path).header("Cookie", format!("zenzefi_access_token={}", token.text))
     }
 
-    /// The status that an API client with `token` gets for a GET; `0` if the request was cut, which may happen to one that is
-    /// open at the moment when its token ends.
+    /// The status that an API client with `token` gets for a GET; `0` if the request was cut, which
+    /// may happen to one that is open at the moment when its token ends.
     pub async fn status_for(&self, token: &Token, path: &str) -> u16 {
         self.with(token, Method::GET, path).try_answer().await.map_or(0, |answer| answer.status)
     }

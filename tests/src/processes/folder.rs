@@ -1,4 +1,5 @@
-//! Temporary folders, each named after the process that owns it, so that what a killed run left behind is swept by the next.
+//! Temporary folders, each named after the process that owns it, so that what a killed run left
+//! behind is swept by the next.
 
 use std::{
     fs, io,
@@ -19,8 +20,8 @@ const PREFIX: &str = "testbed-";
 /// For how long the folder of a test that failed is kept for whoever wants to read its logs.
 const KEPT_FOR: Duration = Duration::from_secs(3600);
 
-/// A folder that goes when it is dropped, unless the test that owns it is failing: then it stays, with its logs, for an hour
-/// at least.
+/// A folder that goes when it is dropped, unless the test that owns it is failing: then it stays,
+/// with its logs, for an hour at least.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
@@ -56,7 +57,8 @@ pub fn give_to(path: &Path, account: &User) -> io::Result<()> {
     unix::fs::chown(path, Some(account.uid.as_raw()), Some(account.gid.as_raw()))
 }
 
-/// Removes old folders of owners that no longer run. Two runs may sweep at once: whoever comes second finds nothing.
+/// Removes old folders of owners that no longer run. Two runs may sweep at once: whoever comes
+/// second finds nothing.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {

@@ -1,4 +1,5 @@
-//! Child processes: each in a group of its own, its output in a log file, ended with its owner whatever happens to that one.
+//! Child processes: each in a group of its own, its output in a log file, ended with its owner
+//! whatever happens to that one.
 
 use std::{
     collections::BTreeMap,
@@ -29,13 +30,14 @@ use uuid::Uuid;
 
 /// How often a server is started anew because something else took its port in between.
 const PORT_ATTEMPTS: usize = 5;
-/// Ports are drawn from below Linux' ephemeral range, where no outgoing connection can take one by accident.
+/// Ports are drawn from below Linux' ephemeral range, where no outgoing connection can take one by
+/// accident.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 /// Lines of a log that an error quotes.
 const QUOTED_LINES: usize = 25;
 
-/// What to start. The child sees only the environment that is named here, and `PATH` and `HOME`: what a developer has
-/// exported never changes a test.
+/// What to start. The child sees only the environment that is named here, and `PATH` and `HOME`:
+/// what a developer has exported never changes a test.
 #[derive(Clone, Debug)]
 pub struct Launch {
     name: String,
@@ -89,13 +91,15 @@ impl Launch {
         self
     }
 
-    /// Runs as the account that Debian's Postgres belongs to where we are root, which Postgres refuses to run as.
+    /// Runs as the account that Debian's Postgres belongs to where we are root, which Postgres
+    /// refuses to run as.
     pub fn unprivileged(mut self) -> anyhow::Result<Self> {
         self.account = postgres_account()?;
         Ok(self)
     }
 
-    /// The signal that the child gets when its owner dies without having stopped it; `KILL` unless told otherwise.
+    /// The signal that the child gets when its owner dies without having stopped it; `KILL` unless
+    /// told otherwise.
     pub fn death_signal(mut self, name: &'static str) -> Self {
         self.death_signal = name;
         self
@@ -132,7 +136,8 @@ impl Launch {
         let (ended, ending) = watch::channel(None);
         let group = Arc::new(Mutex::new(None));
         let shared_group = Arc::clone(&group);
-        // The kernel sends the death signal when the spawning *thread* ends, so the thread that spawns is the one that waits.
+        // The kernel sends the death signal when the spawning *thread* ends, so the thread that
+        // spawns is the one that waits.
         let waiter = thread::Builder::new().name(self.name.clone()).spawn(move || {
             let mut child = match command.spawn() {
                 Ok(child) => child,
@@ -166,7 +171,8 @@ pub struct Process {
     name: String,
     log: PathBuf,
     pid: u32,
-    /// The group to signal; `None` once the child was waited for, when its number may belong to another.
+    /// The group to signal; `None` once the child was waited for, when its number may belong to
+    /// another.
     group: Arc<Mutex<Option<Pid>>>,
     ended: watch::Receiver<Option<ExitStatus>>,
     waiter: Option<JoinHandle<()>>,
@@ -219,7 +225,8 @@ impl Process {
         }
     }
 
-    /// Asks it to stop with `SIGTERM` and returns how it ended; it is killed if that takes longer than `within`.
+    /// Asks it to stop with `SIGTERM` and returns how it ended; it is killed if that takes longer
+    /// than `within`.
     pub async fn stop(&mut self, within: Duration) -> anyhow::Result<ExitStatus> {
         self.signal_leader(Signal::SIGTERM);
         match timeout(within, self.wait()).await {
@@ -250,7 +257,8 @@ impl Process {
         self.memory("VmRSS:")
     }
 
-    /// The most memory that it has held since it started or since [`Process::forget_peak`], in bytes.
+    /// The most memory that it has held since it started or since [`Process::forget_peak`], in
+    /// bytes.
     pub fn peak_resident_bytes(&self) -> anyhow::Result<u64> {
         self.memory("VmHWM:")
     }
@@ -265,7 +273,8 @@ impl Process {
         Stat::of(self.pid)?.own_time()
     }
 
-    /// The same with its children's, those that have ended among them: what a server of one process a client has used.
+    /// The same with its children's, those that have ended among them: what a server of one process
+    /// a client has used.
     pub fn cpu_time_with_children(&self) -> anyhow::Result<Duration> {
         let own = Stat::of(self.pid)?;
         let mut time = own.own_time()? + own.ended_children_time()?;
@@ -323,13 +332,15 @@ impl Drop for Process {
     }
 }
 
-/// A TCP port on the loopback address that nothing listens on now, and that no other testbed is given while this process lives.
-/// Something else may still take it before its new owner does: see [`on_free_ports`].
+/// A TCP port on the loopback address that nothing listens on now, and that no other testbed is
+/// given while this process lives. Something else may still take it before its new owner does: see
+/// [`on_free_ports`].
 pub fn free_port() -> anyhow::Result<u16> {
     for _ in 0..200 {
         let draw = Uuid::new_v4().as_u128() % u128::from(PORTS.end - PORTS.start);
         let port = PORTS.start + u16::try_from(draw).expect("a draw below the length of a range of u16");
-        // An abstract name is one per network, whatever folder or account a testbed runs in, and goes with the process.
+        // An abstract name is one per network, whatever folder or account a testbed runs in, and
+        // goes with the process.
         let claim = SocketAddr::from_abstract_name(format!("testbed-port-{port}"))?;
         let Ok(claim) = UnixListener::bind_addr(&claim) else { continue };
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
@@ -340,7 +351,8 @@ pub fn free_port() -> anyhow::Result<u16> {
     bail!("no free port between {} and {}", PORTS.start, PORTS.end)
 }
 
-/// Calls `start` with `N` free ports, and again with others while it fails because one was taken meanwhile.
+/// Calls `start` with `N` free ports, and again with others while it fails because one was taken
+/// meanwhile.
 pub async fn on_free_ports<const N: usize, T>(start: impl AsyncFn([u16; N]) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let mut last = anyhow!("no free port");
     for _ in 0..PORT_ATTEMPTS {
@@ -356,7 +368,8 @@ pub async fn on_free_ports<const N: usize, T>(start: impl AsyncFn([u16; N]) -> a
     Err(last)
 }
 
-/// Waits until `is_ready` says so; an error that quotes the log once the process has ended or `within` has passed.
+/// Waits until `is_ready` says so; an error that quotes the log once the process has ended or
+/// `within` has passed.
 pub async fn ready(
     process: &Process,
     within: Duration,
@@ -395,7 +408,8 @@ pub fn build_folder() -> anyhow::Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// The account that Debian's Postgres belongs to, if we are root; `None` where we are not, and everything runs as ourselves.
+/// The account that Debian's Postgres belongs to, if we are root; `None` where we are not, and
+/// everything runs as ourselves.
 pub fn postgres_account() -> anyhow::Result<Option<User>> {
     if !geteuid().is_root() {
         return Ok(None);

@@ -57,8 +57,8 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// Starts a program on these two ports of the loopback address and waits until it says that it is ready. Its log goes to
-    /// `<logs>/<name>.log`.
+    /// Starts a program on these two ports of the loopback address and waits until it says that it
+    /// is ready. Its log goes to `<logs>/<name>.log`.
     pub async fn start(
         program: Program,
         name: &str,
@@ -77,7 +77,8 @@ impl Plane {
         Ok(plane)
     }
 
-    /// Starts the same program once more, with the same environment on ports of its own. Its log goes to `<logs>/<name>.log`.
+    /// Starts the same program once more, with the same environment on ports of its own. Its log
+    /// goes to `<logs>/<name>.log`.
     pub async fn replica(&self, name: &str, logs: &Path) -> anyhow::Result<Self> {
         on_free_ports(async |ports| Self::start(self.program, name, logs, ports, &self.environment).await).await
     }
@@ -129,8 +130,8 @@ impl Plane {
         Ok(std::mem::replace(&mut self.process, successor))
     }
 
-    /// Runs another of the program's commands to its end, configured like this one; what it wrote, on either stream, where it
-    /// succeeds.
+    /// Runs another of the program's commands to its end, configured like this one; what it wrote,
+    /// on either stream, where it succeeds.
     pub async fn runs(&self, args: &[&str]) -> anyhow::Result<String> {
         let mut command = Command::new(built_program(self.program.name())?);
         // A folder without a .env above it.
@@ -161,8 +162,8 @@ impl Plane {
     }
 }
 
-/// Makes an administrator the way an operator does, on the command line. `environment` is what control-api is configured
-/// with; the log goes to `<logs>/create-superuser.log`.
+/// Makes an administrator the way an operator does, on the command line. `environment` is what
+/// control-api is configured with; the log goes to `<logs>/create-superuser.log`.
 pub async fn create_superuser(
     email: &str,
     password: &str,

@@ -33,7 +33,8 @@ impl Secrets {
         let secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = Vec::new();
         for (secret, what) in &*secrets {
-            // An encoder may spell the digits of an escape in either case; everything is compared in one.
+            // An encoder may spell the digits of an escape in either case; everything is compared
+            // in one.
             let encoded = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string().to_lowercase();
             let raw = secret.to_lowercase();
             let lines = text.lines().filter(|line| line.contains(&raw) || line.contains(&encoded));

@@ -1,4 +1,5 @@
-//! Whoever sets a new stack up: makes the superuser and buys the first token, through the public interfaces.
+//! Whoever sets a new stack up: makes the superuser and buys the first token, through the public
+//! interfaces.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Pebble, Let's Encrypt's own ACME server for tests, which really fetches what it is promised; every name is this machine to it.
+//! Pebble, Let's Encrypt's own ACME server for tests, which really fetches what it is promised;
+//! every name is this machine to it.
 
 use std::{fs, path::PathBuf, time::Duration};
 

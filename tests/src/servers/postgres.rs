@@ -1,7 +1,8 @@
 //! A private Postgres: one server a run, one migrated template in it, one cloned database a test.
 //!
-//! `testbed with-postgres -- COMMAND` starts the server of a run and names it to the command in [`SERVER_VARIABLE`], so that
-//! tests share it though each is a process of its own. A test that finds no such variable starts a server for itself.
+//! `testbed with-postgres -- COMMAND` starts the server of a run and names it to the command in
+//! [`SERVER_VARIABLE`], so that tests share it though each is a process of its own. A test that
+//! finds no such variable starts a server for itself.
 
 use std::{
     fs::{self, File},
@@ -60,8 +61,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts a server whose data lives in `<folder>/postgres`, made if it is not there; its log goes to
-    /// `<logs>/postgres.log`.
+    /// Starts a server whose data lives in `<folder>/postgres`, made if it is not there; its log
+    /// goes to `<logs>/postgres.log`.
     pub async fn start(folder: &Path, logs: &Path, durability: Durability) -> anyhow::Result<Self> {
         let programs = programs()?;
         let cluster = folder.join("postgres");
@@ -151,7 +152,8 @@ impl Database {
         self.server.as_ref().map(|server| server.process())
     }
 
-    /// Runs a statement and returns what `psql` prints of its rows: values apart by `|`, rows by line ends.
+    /// Runs a statement and returns what `psql` prints of its rows: values apart by `|`, rows by
+    /// line ends.
     pub async fn query(&self, statement: &str) -> anyhow::Result<String> {
         query(&self.url, statement).await
     }
@@ -236,7 +238,8 @@ async fn create_cluster(programs: &Path, logs: &Path, cluster: &Path) -> anyhow:
     initdb.run().await
 }
 
-/// Waits, within bounds, for the server of a run that was killed: it stops by itself, and nobody may touch its data before.
+/// Waits, within bounds, for the server of a run that was killed: it stops by itself, and nobody
+/// may touch its data before.
 async fn predecessor_ended(cluster: &Path) {
     let is_running = || {
         let pid_file = fs::read_to_string(cluster.join("data/postmaster.pid")).ok()?;
@@ -264,7 +267,8 @@ fn settings(cluster: &Path, port: u16, durability: Durability) -> Vec<String> {
     settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]).collect()
 }
 
-/// The kernel takes no socket path longer than 107 bytes; a deep checkout then does without a socket of its own folder.
+/// The kernel takes no socket path longer than 107 bytes; a deep checkout then does without a
+/// socket of its own folder.
 fn socket_folder(cluster: &Path) -> &Path {
     const LONGEST: usize = 107 - "/.s.PGSQL.65535.lock".len();
     if cluster.as_os_str().len() <= LONGEST { cluster } else { Path::new("/tmp") }

@@ -1,4 +1,5 @@
-//! A private Redis that a test can kill, flush, freeze, start again empty, or start again from an old dump.
+//! A private Redis that a test can kill, flush, freeze, start again empty, or start again from an
+//! old dump.
 
 use std::{
     fs,
@@ -50,7 +51,8 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Starts a server whose data lives in `<folder>/redis`, made if it is not there; its log goes to `<logs>/redis.log`.
+    /// Starts a server whose data lives in `<folder>/redis`, made if it is not there; its log goes
+    /// to `<logs>/redis.log`.
     pub async fn start(folder: &Path, logs: &Path, persistence: Persistence) -> anyhow::Result<Self> {
         fs::create_dir_all(folder.join("redis"))?;
         let started = on_free_ports(async |[port]| {
@@ -105,7 +107,8 @@ impl Redis {
         Ok(())
     }
 
-    /// Starts it again at the same address, with what it had on disk: nothing, unless it was started with persistence.
+    /// Starts it again at the same address, with what it had on disk: nothing, unless it was
+    /// started with persistence.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
         self.kill().await;
         self.process = Some(spawn(&self.folder, &self.logs, self.persistence, self.port).await?);
@@ -161,7 +164,8 @@ impl Redis {
         Ok(Monitor { process, log })
     }
 
-    /// Runs one command and returns its reply as `redis-cli` prints it raw: a line for each element.
+    /// Runs one command and returns its reply as `redis-cli` prints it raw: a line for each
+    /// element.
     pub async fn command(&self, words: &[&str]) -> anyhow::Result<String> {
         command(self.port, words).await
     }
@@ -188,7 +192,8 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// The commands of its clients until now, each in a line of its own; what scripts call is not among them.
+    /// The commands of its clients until now, each in a line of its own; what scripts call is not
+    /// among them.
     pub async fn commands(&self, redis: &Redis) -> anyhow::Result<Vec<String>> {
         let mark = Uuid::new_v4().to_string();
         redis.command(&["ECHO", &mark]).await?;

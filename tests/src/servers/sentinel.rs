@@ -27,8 +27,8 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Starts them; the replica follows the primary, and the Sentinel knows both, when this returns. The primary counts as gone
-    /// after a second of silence.
+    /// Starts them; the replica follows the primary, and the Sentinel knows both, when this
+    /// returns. The primary counts as gone after a second of silence.
     pub async fn start() -> anyhow::Result<Self> {
         let (primary, replica) = tokio::try_join!(Redis::start_temporary(), Redis::start_temporary())?;
         let folder = Folder::temporary()?;

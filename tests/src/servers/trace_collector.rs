@@ -1,4 +1,5 @@
-//! A collector of traces, as OTLP describes it (protobuf over HTTP): keeps every span that it is told.
+//! A collector of traces, as OTLP describes it (protobuf over HTTP): keeps every span that it is
+//! told.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

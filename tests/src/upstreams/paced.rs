@@ -16,7 +16,8 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 pub const MIB: usize = 1024 * 1024;
 
-/// A server of HTML over plain HTTP/1.1: `/{mebibytes}` is a page that is so long. It stops when it is dropped.
+/// A server of HTML over plain HTTP/1.1: `/{mebibytes}` is a page that is so long. It stops when it
+/// is dropped.
 #[derive(Debug)]
 pub struct Paced {
     address: SocketAddr,

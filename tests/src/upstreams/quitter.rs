@@ -14,7 +14,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// A server that reads the head of a request and closes the connection. It stops when it is dropped.
+/// A server that reads the head of a request and closes the connection. It stops when it is
+/// dropped.
 #[derive(Debug)]
 pub struct Quitter {
     address: SocketAddr,

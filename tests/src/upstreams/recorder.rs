@@ -1,4 +1,5 @@
-//! An upstream that notes what it receives byte for byte: no HTTP library between the wire and its notes.
+//! An upstream that notes what it receives byte for byte: no HTTP library between the wire and its
+//! notes.
 
 use std::{
     io,

@@ -18,7 +18,8 @@ pub struct SmallServer {
 }
 
 impl SmallServer {
-    /// Gives each request, with its whole body, to `answer`; where that is `None` the connection breaks off instead.
+    /// Gives each request, with its whole body, to `answer`; where that is `None` the connection
+    /// breaks off instead.
     pub async fn start<Answer>(answer: Answer) -> anyhow::Result<Self>
     where
         Answer: Fn(&Request<Bytes>) -> Option<Response<Bytes>> + Send + Sync + 'static,

@@ -195,7 +195,8 @@ struct Written {
 }
 
 impl Written {
-    /// The next lines as they stand in the file; none are its end, and so is one too many, which it says.
+    /// The next lines as they stand in the file; none are its end, and so is one too many, which it
+    /// says.
     fn piece(&mut self, lines: &[Line]) -> String {
         let mut piece = Csv::default();
         let room = FILE_LINES - self.lines;
@@ -283,7 +284,8 @@ pub async fn download(admin: Admin) -> Answer {
     let head = Csv::new(&columns).into_text();
     let written = Written { lines: 0, is_over: false, lang: admin.lang };
     let reading = Reading { db: admin.app.db.clone(), filter, after: None, written };
-    // The first piece before the answer's head, so that what cannot be read at all is a page that says so.
+    // The first piece before the answer's head, so that what cannot be read at all is a page that
+    // says so.
     let Some((first, reading)) = reading.next().await.map_err(|_| Trouble::Domain(crate::domain::Error::Busy))? else {
         return Err(Trouble::NotFound);
     };

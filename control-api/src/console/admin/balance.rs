@@ -1,5 +1,5 @@
-//! Crediting and debiting an account by an amount, for a reason. What it comes to is shown first, and then the password is asked for;
-//! what moves the balance meanwhile is not overwritten.
+//! Crediting and debiting an account by an amount, for a reason. What it comes to is shown first,
+//! and then the password is asked for; what moves the balance meanwhile is not overwritten.
 
 use askama::Template;
 use rust_decimal::Decimal;

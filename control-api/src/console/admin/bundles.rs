@@ -163,7 +163,8 @@ fn read_form(fields: &Fields, lang: Language, faults: &mut Faults) -> Option<New
     })
 }
 
-/// The same, if whoever administers typed their own password too: what is sold, and for how much, is money.
+/// The same, if whoever administers typed their own password too: what is sold, and for how much,
+/// is money.
 async fn confirmed_form(admin: &Admin, faults: &mut Faults) -> Result<Option<NewBundle>, Trouble> {
     match read_form(&admin.form, admin.lang, faults) {
         Some(bundle) if is_confirmed(admin, faults).await? => Ok(Some(bundle)),

@@ -1,4 +1,5 @@
-//! What several pages of the administration need: whom they are about, the password that is asked for again, and what was done.
+//! What several pages of the administration need: whom they are about, the password that is asked
+//! for again, and what was done.
 
 use serde_json::Value;
 use shared::web::language::Language;

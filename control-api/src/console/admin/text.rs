@@ -1,4 +1,5 @@
-//! What the console says to administrators in words: actions of the audit log, what changed, how a payment stands.
+//! What the console says to administrators in words: actions of the audit log, what changed, how a
+//! payment stands.
 
 use rust_decimal::Decimal;
 use serde_json::Value;

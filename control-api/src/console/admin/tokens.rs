@@ -1,5 +1,5 @@
-//! Everybody's tokens: found by how their text begins, by user, by state; one with its sessions; revoking. No page holds a token's
-//! text.
+//! Everybody's tokens: found by how their text begins, by user, by state; one with its sessions;
+//! revoking. No page holds a token's text.
 
 use askama::Template;
 use chrono::{DateTime, Utc};

@@ -1,5 +1,6 @@
-//! What is done to an account: disabling and enabling, rights, a link for a password, failed logins. Each is asked first on a page of
-//! its own; whoever changes rights types their own password.
+//! What is done to an account: disabling and enabling, rights, a link for a password, failed
+//! logins. Each is asked first on a page of its own; whoever changes rights types their own
+//! password.
 
 use askama::Template;
 use chrono::Utc;
@@ -24,7 +25,8 @@ use crate::{
     links::password_link,
 };
 
-/// Which of two states a form asks for. An old page so changes nothing that somebody else changed meanwhile.
+/// Which of two states a form asks for. An old page so changes nothing that somebody else changed
+/// meanwhile.
 fn wanted(text: &str) -> Result<bool, Trouble> {
     match text {
         "yes" => Ok(true),
@@ -177,7 +179,8 @@ pub async fn ask_password_link(admin: Admin) -> Answer {
     password_link_page(&admin, &user, Faults::default()).answer()
 }
 
-/// Whoever has the link has the account with all its rights, so that it is drawn for the own password alone.
+/// Whoever has the link has the account with all its rights, so that it is drawn for the own
+/// password alone.
 fn password_link_page(admin: &Admin, user: &user::Model, faults: Faults) -> Confirm {
     let lang = admin.lang;
     let happens = [

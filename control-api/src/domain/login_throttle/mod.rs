@@ -1,10 +1,11 @@
-//! Brute force on logins: how often whoever tries may fail, so that no password is guessed and nobody is locked out of an account
-//! of their own by others.
+//! Brute force on logins: how often whoever tries may fail, so that no password is guessed and
+//! nobody is locked out of an account of their own by others.
 //!
-//! Counted are failures alone: of an address in an hour; of an account from one address, which locks it there for longer and
-//! longer; of an account from wherever, which only slows it. They are counted in Redis, for all replicas, or here while Redis is
-//! away. What they are counted under is a keyed digest, of an account with its password's hash: so a new password is a new
-//! account, whoever sets it and however, and nobody has to remember to clear anything.
+//! Counted are failures alone: of an address in an hour; of an account from one address, which
+//! locks it there for longer and longer; of an account from wherever, which only slows it. They are
+//! counted in Redis, for all replicas, or here while Redis is away. What they are counted under is
+//! a keyed digest, of an account with its password's hash: so a new password is a new account,
+//! whoever sets it and however, and nobody has to remember to clear anything.
 
 pub mod policy;
 
@@ -135,8 +136,8 @@ impl Attempts {
         }
     }
 
-    /// Starts a try, right before the password is checked; where as many are under way as may fail it waits for one of them to
-    /// end.
+    /// Starts a try, right before the password is checked; where as many are under way as may fail
+    /// it waits for one of them to end.
     pub async fn start(&self, who: Who, ground: Ground) -> Result<Attempt, Refused> {
         let deadline = tokio::time::Instant::now() + PLACE_WITHIN;
         loop {
@@ -151,8 +152,8 @@ impl Attempts {
         }
     }
 
-    /// Does what must not end halfway because a client hangs up: whoever did would be counted as failing, or not at all.
-    /// `None` if it panicked.
+    /// Does what must not end halfway because a client hangs up: whoever did would be counted as
+    /// failing, or not at all. `None` if it panicked.
     pub async fn undisturbed<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
         self.tracker.spawn(work).await.ok()
     }

@@ -1,5 +1,5 @@
-//! How many failed logins are too many. Pure: what is remembered and the time come in, what is to be remembered goes out; times
-//! are milliseconds since 1970.
+//! How many failed logins are too many. Pure: what is remembered and the time come in, what is to
+//! be remembered goes out; times are milliseconds since 1970.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ const MINUTE_MS: i64 = 60 * SECOND_MS;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// After how many failures an account is locked for one address, and for how long. Each that follows the last of them locks it for
-/// as long again.
+/// After how many failures an account is locked for one address, and for how long. Each that
+/// follows the last of them locks it for as long again.
 const LADDER: [(u32, i64); 5] =
     [(7, MINUTE_MS), (10, 10 * MINUTE_MS), (15, 15 * MINUTE_MS), (20, HOUR_MS), (25, DAY_MS)];
 /// How long a ladder stands after its last failure, and after the end of its last lock.
 const LADDER_KEPT_MS: i64 = DAY_MS;
-/// From how many failures in an hour, from wherever, an account is tried no more often than once in [`SLOW_MS`]. It is never locked
-/// as a whole: whoever wished could lock its owner out.
+/// From how many failures in an hour, from wherever, an account is tried no more often than once in
+/// [`SLOW_MS`]. It is never locked as a whole: whoever wished could lock its owner out.
 const SLOWED_FROM: u32 = 7;
 const SLOW_MS: i64 = 5 * SECOND_MS;
 /// A try whose outcome was not told for so long has failed: its process died.
@@ -165,12 +165,13 @@ pub struct Lock {
     pub lasts: Duration,
 }
 
-/// A part of a [`Standing`] as it is kept: its text, and for how long; `None` where nothing is to be remembered.
+/// A part of a [`Standing`] as it is kept: its text, and for how long; `None` where nothing is to
+/// be remembered.
 pub type Kept = Option<(String, Duration)>;
 
 impl Standing {
-    /// Reads what was kept, of the address, of account and address together, and of the account; what cannot be read, as after a
-    /// change of this program, counts as nothing.
+    /// Reads what was kept, of the address, of account and address together, and of the account;
+    /// what cannot be read, as after a change of this program, counts as nothing.
     pub fn read(kept: &[Option<String>; 3], now_ms: i64) -> Self {
         fn part<T: DeserializeOwned + Default>(kept: Option<&String>) -> T {
             kept.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
@@ -213,7 +214,8 @@ impl Standing {
         }
     }
 
-    /// Whether a login may be tried; `per_hour` is how many may fail from one address, 0 for any number.
+    /// Whether a login may be tried; `per_hour` is how many may fail from one address, 0 for any
+    /// number.
     pub fn look(&self, per_hour: u32, now_ms: i64) -> Result<(), Refusal> {
         let Self { address, ladder, account } = self;
         let per_hour = if per_hour == 0 { u32::MAX } else { per_hour };
@@ -265,8 +267,8 @@ impl Standing {
         of_address.into_iter().chain(of_ladder).max_by_key(|lock| lock.lasts)
     }
 
-    /// Ends a try whose password was right: the account's failures from this address are forgotten. Those of the address are not, or
-    /// who has one account could try for others without end.
+    /// Ends a try whose password was right: the account's failures from this address are forgotten.
+    /// Those of the address are not, or who has one account could try for others without end.
     pub fn succeed(&mut self, attempt: Attempt) {
         self.end(attempt);
         let under_way = std::mem::take(&mut self.ladder.under_way);
@@ -298,7 +300,8 @@ mod tests {
     const NOW: i64 = 1_800_000_000_000;
     const PER_HOUR: u32 = 30;
 
-    /// Tries and fails as often as it is let; when it was locked, for how many seconds and after how many failures.
+    /// Tries and fails as often as it is let; when it was locked, for how many seconds and after
+    /// how many failures.
     fn climb(standing: &mut Standing, per_hour: u32, now_ms: &mut i64, tries: u32) -> Vec<(u32, u64)> {
         let mut locks = Vec::new();
         for _ in 0..tries {

@@ -1,5 +1,5 @@
-//! Where a request's body ends on the wire, followed byte by byte as strictly as RFC 9112 §7.1 is written. Pure: it holds no byte
-//! back, so that the body streams.
+//! Where a request's body ends on the wire, followed byte by byte as strictly as RFC 9112 §7.1 is
+//! written. Pure: it holds no byte back, so that the body streams.
 
 use memchr::memchr;
 
@@ -74,7 +74,8 @@ impl Framing {
         }
     }
 
-    /// Follows the body through the next bytes: how many of them belong to it, and whether what comes then is malformed.
+    /// Follows the body through the next bytes: how many of them belong to it, and whether what
+    /// comes then is malformed.
     pub fn follow(&mut self, bytes: &[u8]) -> (usize, Result<(), Malformed>) {
         let mut at = 0;
         while at < bytes.len() && !self.is_done() {

@@ -1,5 +1,5 @@
-//! The head of an HTTP/1 request, read as strictly as RFC 9112 is written: what two servers could read differently is refused, never
-//! repaired. Pure.
+//! The head of an HTTP/1 request, read as strictly as RFC 9112 is written: what two servers could
+//! read differently is refused, never repaired. Pure.
 
 use http::{Method, header};
 use memchr::memchr;
@@ -28,7 +28,8 @@ pub struct Head {
     pub may_upgrade: bool,
 }
 
-/// Reads the head at the start of `bytes`; `None` while more of it must come. The refusal comes as soon as it is known.
+/// Reads the head at the start of `bytes`; `None` while more of it must come. The refusal comes as
+/// soon as it is known.
 pub fn read(bytes: &[u8], limits: &Limits) -> Result<Option<Head>, Rejection> {
     let mut at = blank_lines(bytes)?;
     let Some(first) = line(bytes, at, limits)? else {
@@ -55,7 +56,8 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<Option<Head>, Rejection> {
     Ok(None)
 }
 
-/// How many bytes of empty lines stand before a request: some clients end a body with one too many (RFC 9112 §2.2).
+/// How many bytes of empty lines stand before a request: some clients end a body with one too many
+/// (RFC 9112 §2.2).
 fn blank_lines(bytes: &[u8]) -> Result<usize, Rejection> {
     const MOST: usize = 4;
     let at = bytes.chunks(2).take_while(|pair| *pair == b"\r\n").count() * 2;
@@ -136,7 +138,8 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// `CONNECT` would open a tunnel, and `TRACE` would show what the gateway adds to a request, secrets among it.
+/// `CONNECT` would open a tunnel, and `TRACE` would show what the gateway adds to a request,
+/// secrets among it.
 pub fn is_not_for_gateways(method: &[u8]) -> bool {
     [Method::CONNECT, Method::TRACE].iter().any(|refused| refused.as_str().as_bytes() == method)
 }
@@ -226,7 +229,8 @@ fn parse_length(value: &[u8]) -> Result<u64, Rejection> {
         .ok_or(Rejection::MalformedHead("The Content-Length is no number"))
 }
 
-/// `chunked` and nothing else. Another coding before it is well formed, but would be taken off nowhere (RFC 9112 §6.1).
+/// `chunked` and nothing else. Another coding before it is well formed, but would be taken off
+/// nowhere (RFC 9112 §6.1).
 fn check_codings(value: &[u8]) -> Result<(), Rejection> {
     const MALFORMED: Rejection = Rejection::MalformedHead("The Transfer-Encoding does not end in one chunked");
     let codings: Vec<&[u8]> = value.split(|&byte| byte == b',').map(trimmed).collect();

@@ -12,7 +12,8 @@ use crate::{
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadTimeouts {
-    /// From the first byte of a head to its last, and from the first moment of a connection to its first head's last byte.
+    /// From the first byte of a head to its last, and from the first moment of a connection to its
+    /// first head's last byte.
     pub head: Duration,
     /// Between two requests.
     pub idle: Duration,
@@ -26,7 +27,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The answer to what is refused at the gate, as it goes over the wire. It is logged and counted as any request is.
+    /// The answer to what is refused at the gate, as it goes over the wire. It is logged and
+    /// counted as any request is.
     pub fn refuse(&self, denied: &Rejection) -> Vec<u8> {
         let mut record = AccessRecord::begin(Arc::clone(&self.metrics));
         let answer = LocalResponse::problem(denied);

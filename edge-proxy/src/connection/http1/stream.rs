@@ -165,7 +165,8 @@ impl ValidatingStream {
         self.state = State::Refused(self.rules.refuse(denied).into());
     }
 
-    /// Writes the answer, then reads on for a moment: to close on bytes that nobody read would take the answer back.
+    /// Writes the answer, then reads on for a moment: to close on bytes that nobody read would take
+    /// the answer back.
     fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.timer.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
@@ -303,7 +304,8 @@ impl AsyncWrite for ValidatingStream {
 
 #[async_trait]
 impl Peek for ValidatingStream {
-    /// Unlike Pingora's own it does not wait for as many bytes as HTTP/2 begins with: a request can be shorter than that.
+    /// Unlike Pingora's own it does not wait for as many bytes as HTTP/2 begins with: a request can
+    /// be shorter than that.
     async fn try_peek(&mut self, bytes: &mut [u8]) -> io::Result<bool> {
         while self.source.came.len() < bytes.len() && PREFACE.starts_with(&self.source.came) {
             let more = tokio::select! {

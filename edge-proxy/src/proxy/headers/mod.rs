@@ -1,5 +1,6 @@
-//! What a request's head becomes on its way to the upstream or to the control API, and what the upstream's answer becomes on
-//! its way back. The one place that decides which headers cross the gateway.
+//! What a request's head becomes on its way to the upstream or to the control API, and what the
+//! upstream's answer becomes on its way back. The one place that decides which headers cross the
+//! gateway.
 
 mod request;
 pub mod response;

@@ -23,7 +23,8 @@ use crate::{
     route,
 };
 
-/// Headers by which a client could pretend to be somebody, or to ask for another path than the one that was checked.
+/// Headers by which a client could pretend to be somebody, or to ask for another path than the one
+/// that was checked.
 const NOT_FROM_CLIENTS: [HeaderName; 16] = [
     header::FORWARDED,
     HeaderName::from_static("true-client-ip"),
@@ -58,7 +59,8 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// Takes out what concerns the first hop only, and what `Connection` names. Where Pingora forwards, it does the same itself.
+/// Takes out what concerns the first hop only, and what `Connection` names. Where Pingora forwards,
+/// it does the same itself.
 pub fn strip_hop_by_hop(head: &mut RequestHeader) {
     let lines = head.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let named: Vec<String> = lines.flat_map(|line| line.split(',').map(|name| name.trim().to_owned())).collect();
@@ -66,8 +68,8 @@ pub fn strip_hop_by_hop(head: &mut RequestHeader) {
     HOP_BY_HOP.iter().for_each(|name| drop(head.remove_header(name)));
 }
 
-/// Whether a trailer may follow a request to the upstream: not one that frames, routes or authenticates (RFC 9110 §6.5.1), nor
-/// one that would have been taken out of the head.
+/// Whether a trailer may follow a request to the upstream: not one that frames, routes or
+/// authenticates (RFC 9110 §6.5.1), nor one that would have been taken out of the head.
 pub fn may_trail(name: &HeaderName) -> bool {
     const NEVER: [HeaderName; 14] = [
         header::AUTHORIZATION,
@@ -143,8 +145,9 @@ pub fn to_upstream(
     Ok(())
 }
 
-/// Makes a request's head ready for the control API: Bearer only, never cookies, and no secret of ours in an address. At the console's own
-/// host it gets that host and its cookies too, for it knows by them who is logged in, and whose page asked.
+/// Makes a request's head ready for the control API: Bearer only, never cookies, and no secret of
+/// ours in an address. At the console's own host it gets that host and its cookies too, for it
+/// knows by them who is logged in, and whose page asked.
 pub fn to_control(head: &mut RequestHeader, request: &Facts, control: &Origin) -> pingora::Result<()> {
     let query = head.uri.query().map(credential::strip_query);
     if let Some(stripped) = query {
@@ -162,8 +165,8 @@ pub fn to_control(head: &mut RequestHeader, request: &Facts, control: &Origin) -
     set_identity(head, request, if request.is_console { &request.public } else { control })
 }
 
-/// The path of the upstream that a request's `Destination` names, besides its own; `None` if it has none. One that cannot be read is
-/// no path either.
+/// The path of the upstream that a request's `Destination` names, besides its own; `None` if it has
+/// none. One that cannot be read is no path either.
 pub fn destination(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(DESTINATION)?;
     let value = value.to_str().unwrap_or_default();
@@ -175,8 +178,8 @@ pub fn destination(headers: &HeaderMap) -> Option<String> {
     Some(route::without_prefix(path).to_owned())
 }
 
-/// Maps the one `Destination` as `Referer` is mapped, and takes the proxy's prefix off its path: what [`destination`] has read is what the
-/// upstream gets.
+/// Maps the one `Destination` as `Referer` is mapped, and takes the proxy's prefix off its path:
+/// what [`destination`] has read is what the upstream gets.
 fn map_destination(
     head: &mut RequestHeader,
     own_origin: &dyn Fn(&str) -> Option<Origin>,
@@ -191,8 +194,8 @@ fn map_destination(
     head.insert_header(DESTINATION, value)
 }
 
-/// Whether a server behind may take `name` for a header that frames, routes or authenticates: CGI and its like make one name of
-/// `X-User-Id`, `X_User_Id` and `X.User.Id`.
+/// Whether a server behind may take `name` for a header that frames, routes or authenticates: CGI
+/// and its like make one name of `X-User-Id`, `X_User_Id` and `X.User.Id`.
 fn is_alias(name: &HeaderName) -> bool {
     const READ_HERE: [HeaderName; 6] = [
         header::AUTHORIZATION,

@@ -64,7 +64,8 @@ const OF_THE_BYTES: [HeaderName; 5] = [
 const INTEGRITY_POLICIES: [HeaderName; 2] =
     [HeaderName::from_static("integrity-policy"), HeaderName::from_static("integrity-policy-report-only")];
 
-/// What tells answers to the same path apart, besides the credential itself: caches must not mix them.
+/// What tells answers to the same path apart, besides the credential itself: caches must not mix
+/// them.
 const VARY: &str = "X-Local-Url, X-Access-Token";
 
 /// And pages that get a script where a browser shows them, and none where a script asks for them.
@@ -96,7 +97,8 @@ pub fn from_upstream(
         head.insert_header(header::CACHE_CONTROL, private)?;
     }
     let is_not_modified = head.status == StatusCode::NOT_MODIFIED;
-    // A `304` says as little of its type as it may, and must say what the answer that it stands for varies by.
+    // A `304` says as little of its type as it may, and must say what the answer that it stands for
+    // varies by.
     if is_not_modified || plan::text(&head.headers).is_some() {
         vary(head, if admitted.gets_notice { VARY_WITH_NOTICE } else { VARY })?;
     }
@@ -127,7 +129,8 @@ pub fn fit_body(head: &mut ResponseHeader, plan: &Plan) -> pingora::Result<()> {
     Ok(())
 }
 
-/// Lets a page that is shown under this origin tell the time left, by its policies; `false` where they do not let it, and nothing is changed.
+/// Lets a page that is shown under this origin tell the time left, by its policies; `false` where
+/// they do not let it, and nothing is changed.
 pub fn admit_script(head: &mut ResponseHeader, shown: &Origin) -> pingora::Result<bool> {
     let name = header::CONTENT_SECURITY_POLICY;
     let admitted = |line: &HeaderValue| line.to_str().ok().and_then(|line| policy_with_notice(line, shown));
@@ -183,13 +186,15 @@ fn vary(head: &mut ResponseHeader, names: &'static str) -> pingora::Result<()> {
     if missing.is_empty() { Ok(()) } else { head.append_header(header::VARY, missing.join(", ")).map(drop) }
 }
 
-/// Gives a `304` the weak tag that the client knows: as a strong one a cache would not take it for the answer that it holds.
+/// Gives a `304` the weak tag that the client knows: as a strong one a cache would not take it for
+/// the answer that it holds.
 fn keep_weak(head: &mut ResponseHeader, asked: &HeaderMap) -> pingora::Result<()> {
     let Some(known) = joined(asked, &header::IF_NONE_MATCH) else { return Ok(()) };
     map(head, &header::ETAG, &|tag| validators::is_known_as_weak(&known, tag).then(|| validators::weak(tag)))
 }
 
-/// The `Strict-Transport-Security` that browsers get on this connection (RFC 6797 §7.2): over TLS alone.
+/// The `Strict-Transport-Security` that browsers get on this connection (RFC 6797 §7.2): over TLS
+/// alone.
 pub fn strict_transport(edge: &Edge, session: &Session) -> Option<HeaderValue> {
     let seconds = edge.config.tls.hsts_seconds;
     let value = || HeaderValue::try_from(format!("max-age={seconds}")).expect("a number is visible ASCII");

@@ -1,5 +1,5 @@
-//! Where WebSocket frames begin and end (RFC 6455 §5.2), without looking into them: enough to put a close frame between two
-//! frames of a stream that is otherwise passed on byte for byte. Pure.
+//! Where WebSocket frames begin and end (RFC 6455 §5.2), without looking into them: enough to put a
+//! close frame between two frames of a stream that is otherwise passed on byte for byte. Pure.
 
 /// The longest frame head: 2 bytes, 8 of length, 4 of mask.
 const MAX_HEAD: usize = 14;
@@ -68,7 +68,8 @@ impl FrameTracker {
     }
 }
 
-/// A close frame as a server sends it: unmasked. What is longer than a control frame can hold is cut off.
+/// A close frame as a server sends it: unmasked. What is longer than a control frame can hold is
+/// cut off.
 pub fn server_close(code: u16, reason: &str) -> Vec<u8> {
     let (length, payload) = close_payload(code, reason);
     [&[0x88, length], payload.as_slice()].concat()

@@ -1,9 +1,11 @@
-//! The WebSocket: passed on byte for byte in both directions, and ended with a close frame between two frames when its grant
-//! ends or the edge shuts down. Pingora's own way with upgrades loses some of them (cloudflare/pingora#946), so this speaks to the
-//! upstream itself, in `request_filter`.
+//! The WebSocket: passed on byte for byte in both directions, and ended with a close frame between
+//! two frames when its grant ends or the edge shuts down. Pingora's own way with upgrades loses
+//! some of them (cloudflare/pingora#946), so this speaks to the upstream itself, in
+//! `request_filter`.
 //!
-//! Most WebSockets are silent most of the time. So an open one is a task of its own, which has both connections, and of the request
-//! what is told of it at its end; all that Pingora holds for a request is given back by then. Nor has a silent one any buffer.
+//! Most WebSockets are silent most of the time. So an open one is a task of its own, which has both
+//! connections, and of the request what is told of it at its end; all that Pingora holds for a
+//! request is given back by then. Nor has a silent one any buffer.
 
 pub mod frames;
 pub mod pipe;
@@ -45,7 +47,8 @@ use crate::{
 };
 use pipe::{Pipe, PipeEnd};
 
-/// How long a peer may take to let a tunnel end gently; it gets this twice at most, within the second that a cut may take.
+/// How long a peer may take to let a tunnel end gently; it gets this twice at most, within the
+/// second that a cut may take.
 pub const CLOSE_WITHIN: Duration = Duration::from_millis(400);
 /// How long what an upstream said before it went may take to reach the client.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
@@ -73,7 +76,8 @@ impl Close {
     }
 }
 
-/// Opens the WebSocket at the upstream, and leaves it to a task that carries it until either side, its grant or the edge ends it.
+/// Opens the WebSocket at the upstream, and leaves it to a task that carries it until either side,
+/// its grant or the edge ends it.
 pub async fn run(edge: &Arc<Edge>, session: &mut Session, ctx: &mut RequestCtx) -> Result<(), Failure> {
     let (request, admitted) = match (&ctx.facts, ctx.admitted()) {
         (Some(request), Some(admitted)) => (Arc::clone(request), admitted.clone()),
@@ -120,7 +124,8 @@ fn handshake(
     Ok(head)
 }
 
-/// The first frames, where they came together with the head of the answer. Looks once and does not wait.
+/// The first frames, where they came together with the head of the answer. Looks once and does not
+/// wait.
 fn early_bytes(upstream: &mut UpstreamSession) -> Bytes {
     upstream.maybe_upgrade_body_writer();
     match upstream.read_response_task().now_or_never() {
@@ -211,8 +216,9 @@ impl Tunnel {
         to_client.poll_pass((upstream, client), cx, is_wanted, |bytes| ctx.count_out(bytes))
     }
 
-    /// Finishes the frame that is under way in each direction, puts a close frame behind it, and waits for the client to say
-    /// the same: closing a socket with bytes unread could take the close frame back. Neither side waits for the other's frame.
+    /// Finishes the frame that is under way in each direction, puts a close frame behind it, and
+    /// waits for the client to say the same: closing a socket with bytes unread could take the
+    /// close frame back. Neither side waits for the other's frame.
     async fn close(&mut self, close: Close) {
         let is_within_frame = |boundary: &FrameTracker| !boundary.is_between_frames();
         let finished = poll_fn(|cx| {

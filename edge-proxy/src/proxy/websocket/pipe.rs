@@ -1,5 +1,5 @@
-//! One direction of a tunnel: what is read of one connection is written to the other, and nothing is held between but what that does not
-//! take.
+//! One direction of a tunnel: what is read of one connection is written to the other, and nothing
+//! is held between but what that does not take.
 
 use std::{
     io,
@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::proxy::websocket::frames::FrameTracker;
 
-/// How much is read at once, and how often before the other direction, and what ends the tunnel, have their turn.
+/// How much is read at once, and how often before the other direction, and what ends the tunnel,
+/// have their turn.
 const READ_BYTES: usize = 16 * 1024;
 const READS_AT_ONCE: usize = 8;
 

@@ -1,5 +1,6 @@
-//! Takes the `integrity` off scripts and links whose bytes come through here: a page of the upstream knows a hash of what they were
-//! before they were rewritten, and a browser would refuse them. What other hosts serve keeps it.
+//! Takes the `integrity` off scripts and links whose bytes come through here: a page of the
+//! upstream knows a hash of what they were before they were rewritten, and a browser would refuse
+//! them. What other hosts serve keeps it.
 
 use std::{io, sync::Arc};
 
@@ -21,8 +22,9 @@ const MOST_MEMORY: usize = 64 * LONGEST_TAG;
 
 /// The state of one HTML body between its chunks.
 ///
-/// At most a tag of 16 KiB is held; a longer one is passed on as it is. In other respects the bytes are those that came, in any
-/// charset in which ASCII is ASCII, but for the white space within a tag that lost its attribute.
+/// At most a tag of 16 KiB is held; a longer one is passed on as it is. In other respects the bytes
+/// are those that came, in any charset in which ASCII is ASCII, but for the white space within a
+/// tag that lost its attribute.
 #[derive(Debug)]
 pub struct Integrity {
     scanner: Scanner,
@@ -38,7 +40,8 @@ pub struct Integrity {
 struct Page {
     spellings: Arc<OriginPatterns>,
     shown: Origin,
-    /// What relative links are relative to, as far as its origin goes: where the page itself lies is not known.
+    /// What relative links are relative to, as far as its origin goes: where the page itself lies
+    /// is not known.
     base: Url,
     /// Whether the page has said so itself. Only the first time counts.
     has_base: bool,
@@ -56,7 +59,8 @@ impl Integrity {
         self.page.removed
     }
 
-    /// Takes the next chunk, and gives what can go out: uncopied where nothing is held and nothing changes.
+    /// Takes the next chunk, and gives what can go out: uncopied where nothing is held and nothing
+    /// changes.
     pub fn push(&mut self, chunk: Bytes, is_end: bool) -> io::Result<Bytes> {
         let text = after_held(&mut self.held, chunk);
         let (mut out, mut copied, mut from) = (Vec::new(), 0, self.read);
@@ -319,7 +323,8 @@ mod tests {
             ("<svg><foreignObject><style>", true),
             ("<math><mi><style></style></mi><style>", false),
         ] {
-            // Whatever else is open ends with the page; what is text up to here must be text in all of it.
+            // Whatever else is open ends with the page; what is text up to here must be text in all
+            // of it.
             let becomes = if is_text { tag } else { without };
             assert_eq!(of_page(&format!("{before}{tag}")), format!("{before}{becomes}"));
         }
@@ -357,8 +362,9 @@ mod tests {
         }
     }
 
-    /// Pieces of which pages are made that are much like tags. Left out is what lol_html takes for something else than browsers do: a
-    /// tag's end right after an attribute's `=`, `<svg/>`, and attributes that end a drawing.
+    /// Pieces of which pages are made that are much like tags. Left out is what lol_html takes for
+    /// something else than browsers do: a tag's end right after an attribute's `=`, `<svg/>`, and
+    /// attributes that end a drawing.
     const PIECES: [&str; 67] = [
         "<script src=/a integrity=a></script>",
         "<script integrity src=\"https://zenzefi.local/a\" >",

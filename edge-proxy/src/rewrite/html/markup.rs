@@ -16,8 +16,8 @@ pub enum At {
     Slash,
 }
 
-/// Reads to the end of a tag. `Continue`: the index after its `>`, and whether a slash stands before that.
-/// `Break`: the state in which the text ends.
+/// Reads to the end of a tag. `Continue`: the index after its `>`, and whether a slash stands
+/// before that. `Break`: the state in which the text ends.
 pub fn end_of_tag(mut at: At, text: &[u8], from: usize) -> ControlFlow<At, (usize, bool)> {
     let mut next = from;
     loop {

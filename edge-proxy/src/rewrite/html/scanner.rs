@@ -1,5 +1,6 @@
-//! Finds the start tags of scripts, links and bases in a stream of HTML, as a browser finds them: not in comments, scripts or text
-//! areas. It steps from `<` to `<`, because a whole parser is several times slower than all else that is done to a page.
+//! Finds the start tags of scripts, links and bases in a stream of HTML, as a browser finds them:
+//! not in comments, scripts or text areas. It steps from `<` to `<`, because a whole parser is
+//! several times slower than all else that is done to a page.
 
 use std::ops::{ControlFlow, Range};
 
@@ -27,8 +28,9 @@ pub enum Look {
 
 /// Where in a document its stream has come to.
 ///
-/// It follows what opens and closes drawings and formulas by their tags alone. Where the tree of a page that is not well formed
-/// would say otherwise, it can be wrong; a `<noscript>` is text to it, as it is where scripts run.
+/// It follows what opens and closes drawings and formulas by their tags alone. Where the tree of a
+/// page that is not well formed would say otherwise, it can be wrong; a `<noscript>` is text to it,
+/// as it is where scripts run.
 #[derive(Debug, Default)]
 pub struct Scanner {
     place: Place,
@@ -102,7 +104,8 @@ impl From<skip::Place> for Place {
 type Step = ControlFlow<usize, usize>;
 
 impl Scanner {
-    /// Reads on in `text`, from `from`. The next text begins where this one's [`Look::Nothing`] has `until`.
+    /// Reads on in `text`, from `from`. The next text begins where this one's [`Look::Nothing`] has
+    /// `until`.
     pub fn look(&mut self, text: &[u8], from: usize) -> Look {
         let (mut at, mut next) = (from, from);
         loop {
@@ -331,7 +334,8 @@ fn begins_with(text: &[u8], at: usize, what: &[u8]) -> Option<bool> {
     if rest.len() >= what.len() { Some(rest.starts_with(what)) } else { (!what.starts_with(rest)).then_some(false) }
 }
 
-/// Whether an element's name stands there, whole and in any case; `None` if the text ends before that can be said.
+/// Whether an element's name stands there, whole and in any case; `None` if the text ends before
+/// that can be said.
 fn is_named(text: &[u8], at: usize, name: &[u8]) -> Option<bool> {
     let rest = &text[at..];
     let length = rest.len().min(name.len());

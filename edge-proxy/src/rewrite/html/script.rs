@@ -1,5 +1,6 @@
-//! Puts a script of the gateway's own into a page as it streams: once, at the beginning of its head, so that no `<base>` of the page says
-//! where it comes from, or before its first element where no head is written. And says whether the page's policy lets it run.
+//! Puts a script of the gateway's own into a page as it streams: once, at the beginning of its
+//! head, so that no `<base>` of the page says where it comes from, or before its first element
+//! where no head is written. And says whether the page's policy lets it run.
 
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -18,7 +19,8 @@ const ASKED_PATH: &str = "/_gateway/time-left";
 /// The longest of the names that matter, which are `html` and `head`.
 const LONGEST_NAME: usize = 4;
 
-/// The state of one HTML body between its chunks. It holds no more than the beginning of a tag whose name is not known yet.
+/// The state of one HTML body between its chunks. It holds no more than the beginning of a tag
+/// whose name is not known yet.
 #[derive(Debug)]
 pub struct Notice {
     /// What is put in; `None` once it was.
@@ -166,9 +168,10 @@ impl Comment {
     }
 }
 
-/// The same line of a `Content-Security-Policy`, so that a page of this origin may run the script, and the script ask for the time left. No
-/// more is added than these two addresses, for whatever else the origin serves may be anybody's. `None` where the policy would be worth less
-/// then: where scripts are named by a nonce or a hash, or may not run. Or where it cannot name the addresses.
+/// The same line of a `Content-Security-Policy`, so that a page of this origin may run the script,
+/// and the script ask for the time left. No more is added than these two addresses, for whatever
+/// else the origin serves may be anybody's. `None` where the policy would be worth less then: where
+/// scripts are named by a nonce or a hash, or may not run. Or where it cannot name the addresses.
 pub fn policy_with_notice(line: &str, shown: &Origin) -> Option<String> {
     let policies: Option<Vec<String>> = line.split(',').map(|policy| one_with_notice(policy, shown)).collect();
     Some(policies?.join(","))

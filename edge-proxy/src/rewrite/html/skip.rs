@@ -1,8 +1,10 @@
-//! Skips what of a page cannot matter to the [`Scanner`](super::scanner::Scanner), several times faster than it reads.
+//! Skips what of a page cannot matter to the [`Scanner`](super::scanner::Scanner), several times
+//! faster than it reads.
 //!
-//! Between two places at which an element that matters may begin there are only tags that do not. Where the last of those tags
-//! has come to is all that must be known at the second place, and that is soon the same wherever one begins to read: so the
-//! last stretch before it is read once for each place in a tag at which that stretch may begin.
+//! Between two places at which an element that matters may begin there are only tags that do not.
+//! Where the last of those tags has come to is all that must be known at the second place, and that
+//! is soon the same wherever one begins to read: so the last stretch before it is read once for
+//! each place in a tag at which that stretch may begin.
 
 use std::{ops::ControlFlow, sync::LazyLock};
 
@@ -47,7 +49,8 @@ pub fn next(text: &[u8], at: usize) -> usize {
     end.max(at)
 }
 
-/// Skips from `at`, which is in text outside of all tags, to `next`; `None` if that is too near. What the place there is.
+/// Skips from `at`, which is in text outside of all tags, to `next`; `None` if that is too near.
+/// What the place there is.
 pub fn skip(text: &[u8], at: usize, next: usize) -> Option<Place> {
     if next < at + LEAST {
         return None;

@@ -1,11 +1,13 @@
-//! Headers that name an origin. Whole origins only: a host that merely begins like the upstream's stays as it is.
+//! Headers that name an origin. Whole origins only: a host that merely begins like the upstream's
+//! stays as it is.
 
 use url::Url;
 
 use crate::rewrite::origins::OriginPatterns;
 use crate::{cookies, origin::Origin};
 
-/// Maps a `Location` that names the upstream: to `shown`, or, where nobody's origin is known, to a path. `None` leaves it as it is.
+/// Maps a `Location` that names the upstream: to `shown`, or, where nobody's origin is known, to a
+/// path. `None` leaves it as it is.
 pub fn location(value: &str, upstreams: &OriginPatterns, shown: Option<&Origin>) -> Option<String> {
     match (after_upstream(value, upstreams), shown) {
         (Some(rest), Some(origin)) => {
@@ -25,22 +27,25 @@ pub fn location(value: &str, upstreams: &OriginPatterns, shown: Option<&Origin>)
     }
 }
 
-/// Rewrites every spelling of the upstream's origins in a header that may name some. `None` leaves it as it is.
+/// Rewrites every spelling of the upstream's origins in a header that may name some. `None` leaves
+/// it as it is.
 pub fn names(value: &str, upstreams: &OriginPatterns, shown: &Origin) -> Option<String> {
     upstreams.rewrite(value.as_bytes(), shown).and_then(|bytes| String::from_utf8(bytes).ok())
 }
 
-/// Maps a request's `Origin` or `Referer` to the upstream's where it is one of `own`. Any other passes unchanged (`None`), so that
-/// the upstream's own defence against other sites stands.
+/// Maps a request's `Origin` or `Referer` to the upstream's where it is one of `own`. Any other
+/// passes unchanged (`None`), so that the upstream's own defence against other sites stands.
 pub fn towards_upstream(value: &str, own: &[&Origin], upstream: &Origin) -> Option<String> {
     own.iter().find_map(|origin| after_origin(value, origin)).map(|rest| format!("{upstream}{rest}"))
 }
 
-/// Fits a `Set-Cookie` of the upstream to where it will be shown: `Domain` goes, and over plain HTTP so do `Secure`, and
-/// `SameSite=None` and `Partitioned` that need it. `None` if its name is one of the gateway's own: the upstream must not set those. Bytes, since a
-/// cookie's value may be no text.
+/// Fits a `Set-Cookie` of the upstream to where it will be shown: `Domain` goes, and over plain
+/// HTTP so do `Secure`, and `SameSite=None` and `Partitioned` that need it. `None` if its name is
+/// one of the gateway's own: the upstream must not set those. Bytes, since a cookie's value may be
+/// no text.
 pub fn set_cookie(line: &[u8], shown: Option<&Origin>) -> Option<Vec<u8>> {
-    // Where nothing stands before the first `=`, a browser sends back what follows it, as though that had a name.
+    // Where nothing stands before the first `=`, a browser sends back what follows it, as though
+    // that had a name.
     let named = line.trim_ascii_start();
     let named = named.strip_prefix(b"=").unwrap_or(named);
     let name = named.split(|byte| b"=;".contains(byte)).next().unwrap_or_default().trim_ascii();
@@ -81,9 +86,10 @@ pub fn cache_control(value: Option<&str>) -> Option<String> {
     Some(["private"].into_iter().chain(kept).collect::<Vec<_>>().join(", "))
 }
 
-/// Fits a `Content-Security-Policy` of the upstream to where its pages are shown: its origins become `shown`, also where a source is
-/// a host alone. What would make a browser leave a plain HTTP gateway for an HTTPS one goes, and what asks for an `integrity` that was
-/// taken off. `None` leaves it as it is.
+/// Fits a `Content-Security-Policy` of the upstream to where its pages are shown: its origins
+/// become `shown`, also where a source is a host alone. What would make a browser leave a plain
+/// HTTP gateway for an HTTPS one goes, and what asks for an `integrity` that was taken off. `None`
+/// leaves it as it is.
 pub fn content_security_policy(value: &str, upstreams: &OriginPatterns, shown: &Origin) -> Option<String> {
     let source = |source: &str| {
         let rewritten = names(source, upstreams, shown).unwrap_or_else(|| source.to_owned());
@@ -112,8 +118,9 @@ fn after_upstream<'a>(value: &'a str, upstreams: &OriginPatterns) -> Option<&'a 
     (is_http && upstreams.has_authority(&rest[..end])).then(|| &rest[end..])
 }
 
-/// Where the authority of another server ends, at the front of a URL; 0 where there is none. It may hold what would end an origin in a
-/// text, such as a semicolon, and its scheme may end like one of ours: both are others.
+/// Where the authority of another server ends, at the front of a URL; 0 where there is none. It may
+/// hold what would end an origin in a text, such as a semicolon, and its scheme may end like one of
+/// ours: both are others.
 fn after_other_authority(value: &str, upstreams: &OriginPatterns) -> usize {
     let Some((scheme, rest)) = value.split_once("//") else { return 0 };
     let is_scheme = |scheme: &str| {
@@ -129,14 +136,16 @@ fn after_other_authority(value: &str, upstreams: &OriginPatterns) -> usize {
     if is_ours { 0 } else { scheme.len() + "//".len() + end }
 }
 
-/// What follows `origin` in an absolute or protocol-relative URL, byte for byte; `None` if the URL has another origin.
+/// What follows `origin` in an absolute or protocol-relative URL, byte for byte; `None` if the URL
+/// has another origin.
 fn after_origin<'a>(value: &'a str, origin: &Origin) -> Option<&'a str> {
     let absolute = if value.starts_with("//") { format!("{}:{value}", origin.scheme()) } else { value.to_owned() };
     let url = Url::parse(&absolute).ok()?;
     if Origin::of_url(&url)? != *origin || !url.username().is_empty() || url.password().is_some() {
         return None;
     }
-    // A browser takes backslashes for slashes, and any number from two on for two. Fewer are none where the page has that scheme.
+    // A browser takes backslashes for slashes, and any number from two on for two. Fewer are none
+    // where the page has that scheme.
     let slashed = if value.starts_with("//") { value } else { value.split_once(':')?.1 };
     let authority = slashed.strip_prefix(['/', '\\'])?.strip_prefix(['/', '\\'])?.trim_start_matches(['/', '\\', '\t']);
     let end = authority.find(['/', '?', '#', '\\']).unwrap_or(authority.len());

@@ -10,7 +10,8 @@ pub enum Text {
     Other,
 }
 
-/// Types that are text although they are called `application`; any with `+json` or `+xml` at the end is, too.
+/// Types that are text although they are called `application`; any with `+json` or `+xml` at the
+/// end is, too.
 const APPLICATION: [&str; 11] = [
     "ecmascript",
     "javascript",
@@ -25,7 +26,8 @@ const APPLICATION: [&str; 11] = [
     "xml",
 ];
 
-/// Reads a `Content-Type`: `None` for what is no text, or in a charset in which ASCII is not spelled as ASCII.
+/// Reads a `Content-Type`: `None` for what is no text, or in a charset in which ASCII is not
+/// spelled as ASCII.
 pub fn text(content_type: &str) -> Option<Text> {
     let mut parts = content_type.split(';');
     let (kind, subtype) = parts.next().unwrap_or_default().trim().split_once('/')?;

@@ -1,11 +1,13 @@
-//! What a client accepts (RFC 9110 §12.5.3), and what of it the gateway can take off and put on again.
+//! What a client accepts (RFC 9110 §12.5.3), and what of it the gateway can take off and put on
+//! again.
 
 use crate::rewrite::coding::Coding;
 
 const IDENTITY: &str = "identity";
 const ANY: &str = "*";
 
-/// What `Accept-Encoding` becomes towards the upstream: an answer in a coding that is not known here could not be rewritten.
+/// What `Accept-Encoding` becomes towards the upstream: an answer in a coding that is not known
+/// here could not be rewritten.
 pub fn towards_upstream(accept: &str) -> String {
     let is_known = |item: &&str| {
         let name = name(item);
@@ -15,7 +17,8 @@ pub fn towards_upstream(accept: &str) -> String {
     if kept.is_empty() { IDENTITY.to_owned() } else { kept.join(", ") }
 }
 
-/// Whether a client that sent this `Accept-Encoding` takes an answer in that coding; one that said nothing takes any.
+/// Whether a client that sent this `Accept-Encoding` takes an answer in that coding; one that said
+/// nothing takes any.
 pub fn accepts(accept: Option<&str>, coding: Coding) -> bool {
     let Some(accept) = accept else { return true };
     let items = || accept.split(',').map(str::trim);

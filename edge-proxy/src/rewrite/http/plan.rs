@@ -40,7 +40,8 @@ impl Plan {
         let has_body = !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
             && !status.is_informational()
             && headers.get(header::CONTENT_LENGTH).is_none_or(|length| length != "0");
-        // Part of a text cannot be rewritten: where a range begins and ends counts the upstream's own bytes.
+        // Part of a text cannot be rewritten: where a range begins and ends counts the upstream's
+        // own bytes.
         if !has_body || status == StatusCode::PARTIAL_CONTENT {
             return None;
         }

@@ -1,19 +1,20 @@
-//! Validators of answers (RFC 9110 §8.8) whose bytes the gateway changes: its text has the same meaning as the upstream's, not the same
-//! bytes, so their tags are weak.
+//! Validators of answers (RFC 9110 §8.8) whose bytes the gateway changes: its text has the same
+//! meaning as the upstream's, not the same bytes, so their tags are weak.
 
 /// An `ETag` as a weak one.
 pub fn weak(tag: &str) -> String {
     if is_weak(tag) { tag.to_owned() } else { format!("W/{}", tag.trim()) }
 }
 
-/// An `If-Match` with the strong form of each weak tag beside it: the client may have its tag from an answer whose tag was made weak,
-/// and the upstream compares byte for byte.
+/// An `If-Match` with the strong form of each weak tag beside it: the client may have its tag from
+/// an answer whose tag was made weak, and the upstream compares byte for byte.
 pub fn if_match(tags: &str) -> String {
     let strong: Vec<&str> = split(tags).filter_map(|tag| tag.strip_prefix("W/")).collect();
     [tags].into_iter().chain(strong).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether `tags`, an `If-None-Match`, has this tag in its weak form: then the client knows it from an answer whose tag was made weak.
+/// Whether `tags`, an `If-None-Match`, has this tag in its weak form: then the client knows it from
+/// an answer whose tag was made weak.
 pub fn is_known_as_weak(tags: &str, tag: &str) -> bool {
     let weak = weak(tag);
     !is_weak(tag) && split(tags).any(|known| known == weak)

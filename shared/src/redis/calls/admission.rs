@@ -36,7 +36,8 @@ impl LeasePolicy {
     }
 }
 
-/// Finds what a credential names, and what that reply is worth; replies [`Finding`](crate::redis::replies::Finding).
+/// Finds what a credential names, and what that reply is worth; replies
+/// [`Finding`](crate::redis::replies::Finding).
 #[derive(Clone, Copy, Debug)]
 pub struct Find<'a> {
     pub credential: &'a Digest,
@@ -83,8 +84,8 @@ pub struct Taking<'a> {
     pub device: &'a Device,
     /// The scopes that open its path.
     pub scopes: &'a [Scope],
-    /// The networks that its client's address was checked against, as Redis spells them. Where the token has others the reply
-    /// tells those, and nothing is taken.
+    /// The networks that its client's address was checked against, as Redis spells them. Where the
+    /// token has others the reply tells those, and nothing is taken.
     pub networks: &'a str,
     /// The session's id, if this is its first request.
     pub session_id: Uuid,
@@ -215,8 +216,8 @@ impl Call for Settle<'_> {
     }
 }
 
-/// Starts a token's clock, unless it runs already since before, and publishes that to both planes in the same instant; replies
-/// [`Activation`](crate::redis::replies::Activation).
+/// Starts a token's clock, unless it runs already since before, and publishes that to both planes
+/// in the same instant; replies [`Activation`](crate::redis::replies::Activation).
 #[derive(Clone, Copy, Debug)]
 pub struct Activate<'a> {
     pub token_id: Uuid,

@@ -1,4 +1,5 @@
-//! What the processes count and keep together: limits, failed logins, usage, keys of assertions, turns.
+//! What the processes count and keep together: limits, failed logins, usage, keys of assertions,
+//! turns.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -50,8 +51,8 @@ impl Call for ReportUsage<'_> {
     }
 }
 
-/// Publishes keys that assertions are verified with. Replies all that are published: in turn each key, and for how many
-/// milliseconds more something may be verified with it.
+/// Publishes keys that assertions are verified with. Replies all that are published: in turn each
+/// key, and for how many milliseconds more something may be verified with it.
 #[derive(Clone, Copy, Debug)]
 pub struct PublishKeys<'a> {
     /// Each key, and for how long something may be verified with it.
@@ -89,8 +90,8 @@ impl Call for EndAcmeTurn {
     }
 }
 
-/// Reads what is kept of failed logins. Replies Redis' clock in milliseconds since 1970, and what stands under each digest; empty
-/// where there is nothing.
+/// Reads what is kept of failed logins. Replies Redis' clock in milliseconds since 1970, and what
+/// stands under each digest; empty where there is nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadAttempts<'a> {
     pub of: &'a [Digest],
@@ -108,8 +109,8 @@ impl Call for ReadAttempts<'_> {
     }
 }
 
-/// Replaces what is kept of failed logins: all of it, or nothing where any of it is no longer what was read. Replies 1 if it was
-/// replaced, else 0.
+/// Replaces what is kept of failed logins: all of it, or nothing where any of it is no longer what
+/// was read. Replies 1 if it was replaced, else 0.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplaceAttempts<'a> {
     pub replacements: &'a [Replacement],

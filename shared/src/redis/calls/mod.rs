@@ -1,7 +1,8 @@
-//! The call of every script: which keys and arguments it gets, in which order. Nobody else puts them together.
+//! The call of every script: which keys and arguments it gets, in which order. Nobody else puts
+//! them together.
 //!
-//! A call says what it means by its fields; the head of its script says what the script does with them. What a script
-//! replies is read by the type that its call names.
+//! A call says what it means by its fields; the head of its script says what the script does with
+//! them. What a script replies is read by the type that its call names.
 
 mod admission;
 mod counting;

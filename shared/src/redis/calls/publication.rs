@@ -37,7 +37,8 @@ pub struct TokenState<'a> {
     pub activated_at_ms: Option<i64>,
     pub scope: &'a str,
     pub is_refund_pending: bool,
-    /// Where it may be used, as [`Whereabouts::encode`](crate::net::address::Whereabouts::encode) writes it; empty for everywhere.
+    /// Where it may be used, as [`Whereabouts::encode`](crate::net::address::Whereabouts::encode)
+    /// writes it; empty for everywhere.
     pub networks: String,
     /// The key of its lease, if it was ever rotated or cut.
     pub lease: Option<String>,
@@ -93,8 +94,8 @@ impl TokenState<'_> {
 }
 
 impl Put<'_> {
-    /// The tokens of which Redis knew an activation that Postgres does not know, or an earlier one: when they were activated, in
-    /// milliseconds of Redis' clock since 1970.
+    /// The tokens of which Redis knew an activation that Postgres does not know, or an earlier one:
+    /// when they were activated, in milliseconds of Redis' clock since 1970.
     pub fn learned(&self, reply: &[i64]) -> Result<Vec<(Uuid, i64)>, Malformed> {
         let learned = |pair: &[i64]| {
             let &[place, activated_at_ms] = pair else { return None };
@@ -168,7 +169,8 @@ impl Call for PutCredentials<'_> {
     }
 }
 
-/// Bars a token while its refund is settled, unless it was used; replies [`Bar`](crate::redis::replies::Bar).
+/// Bars a token while its refund is settled, unless it was used; replies
+/// [`Bar`](crate::redis::replies::Bar).
 #[derive(Clone, Copy, Debug)]
 pub struct Bar {
     pub token_id: Uuid,
@@ -188,7 +190,8 @@ impl Call for Bar {
     }
 }
 
-/// Asks which contents Redis has, and how far the change feed reaches; replies [`Pulse`](crate::redis::feed::Pulse).
+/// Asks which contents Redis has, and how far the change feed reaches; replies
+/// [`Pulse`](crate::redis::feed::Pulse).
 #[derive(Clone, Copy, Debug)]
 pub struct Pulse;
 

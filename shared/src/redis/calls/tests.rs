@@ -10,7 +10,8 @@ use crate::{
     token::{credential::Digest, device::Device, scope::Scope, state::Standing},
 };
 
-/// What a script reads `KEYS` or `ARGV` at: the highest number, and whether it walks the list besides.
+/// What a script reads `KEYS` or `ARGV` at: the highest number, and whether it walks the list
+/// besides.
 fn read(lua: &str, list: &str) -> (usize, bool) {
     let code: Vec<&str> = lua.lines().map(|line| line.split("--").next().unwrap_or_default()).collect();
     let code = code.join("\n");

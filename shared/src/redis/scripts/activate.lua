@@ -1,10 +1,11 @@
--- Starts a token's clock; the earliest time that is told wins. It tells both planes in the same instant: an activation that only
--- the hash held would be lost with it, and the token could be used twice over. A token that was suspended or rotated while its
--- first request was under way has been used all the same.
+-- Starts a token's clock; the earliest time that is told wins. It tells both planes in the same
+-- instant: an activation that only the hash held would be lost with it, and the token could be used
+-- twice over. A token that was suspended or rotated while its first request was under way has been
+-- used all the same.
 --
--- KEYS: token, lease, changes, usage. ARGV: token_id, credential_gen, tombstone_ms, session, changes_length, when it was used
--- in milliseconds of Redis' clock (or empty: now), and where in a trace this stands (or empty).
--- Replies as grant::Activation::parse reads.
+-- KEYS: token, lease, changes, usage. ARGV: token_id, credential_gen, tombstone_ms, session,
+-- changes_length, when it was used in milliseconds of Redis' clock (or empty: now), and where in a
+-- trace this stands (or empty). Replies as grant::Activation::parse reads.
 local token = redis.call('HMGET', KEYS[1], 'state', 'credential_gen', 'duration_ms', 'activated_at', 'expires_at')
 if not token[1] then return {'unknown'} end
 if token[1] == 'revoked' or token[1] == 'barred' then return {'ended'} end

@@ -1,21 +1,22 @@
--- Decides what a credential may do now, in this order: generation, state, time left by Redis' own clock, networks, scope, device.
--- Three modes, one decision: `look` changes nothing; `take` admits a request, takes or refreshes the lease and, while the token is
--- ready, notes the claim; `renew` is for requests that are open: it refreshes their lease, and takes it back after a flush.
+-- Decides what a credential may do now, in this order: generation, state, time left by Redis' own
+-- clock, networks, scope, device. Three modes, one decision: `look` changes nothing; `take` admits
+-- a request, takes or refreshes the lease and, while the token is ready, notes the claim; `renew`
+-- is for requests that are open: it refreshes their lease, and takes it back after a flush.
 --
--- While the snapshot is not whole nothing that stands here is worth an answer; only what lives in Redis alone, the lease, is
--- renewed.
+-- While the snapshot is not whole nothing that stands here is worth an answer; only what lives in
+-- Redis alone, the lease, is renewed.
 --
--- A lease reads `session|started_at|pending|device`: how many admissions are not known to have reached the upstream yet, or `u`
--- once one has.
+-- A lease reads `session|started_at|pending|device`: how many admissions are not known to have
+-- reached the upstream yet, or `u` once one has.
 --
--- KEYS: token, lease, snapshot.
--- ARGV: credential_gen, mode, scopes that open the path (`,full,` or `*`), device (empty with `look`), session id (proposed, or
--- the one that is renewed), lease_ms, claim's nonce (or empty), claim_ms, started_at of a renewed session,
--- faults a minute, or 0 for no limit, the cut generation that the renewed session was admitted with, 1 if a request of that
--- session is known to have reached the upstream, with `take` the networks that the client's address was judged by: where the
--- token has others they are told instead, and nothing is taken, so that whoever they keep out holds it against nobody, and the
--- build that what led here was read of (or empty): of another one nothing is told.
--- Replies as grant::Lookup::parse reads.
+-- KEYS: token, lease, snapshot. ARGV: credential_gen, mode, scopes that open the path (`,full,` or
+-- `*`), device (empty with `look`), session id (proposed, or the one that is renewed), lease_ms,
+-- claim's nonce (or empty), claim_ms, started_at of a renewed session, faults a minute, or 0 for no
+-- limit, the cut generation that the renewed session was admitted with, 1 if a request of that
+-- session is known to have reached the upstream, with `take` the networks that the client's address
+-- was judged by: where the token has others they are told instead, and nothing is taken, so that
+-- whoever they keep out holds it against nobody, and the build that what led here was read of (or
+-- empty): of another one nothing is told. Replies as grant::Lookup::parse reads.
 local mode, device, session = ARGV[2], ARGV[4], ARGV[5]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -1,5 +1,6 @@
--- Bars a token while its refund is settled, unless it was used or is being used for the first time. Repeating it gives the same
--- answer. It names the version that carries the request, so that one that arrives late bars no token that came back into use.
+-- Bars a token while its refund is settled, unless it was used or is being used for the first time.
+-- Repeating it gives the same answer. It names the version that carries the request, so that one
+-- that arrives late bars no token that came back into use.
 --
 -- KEYS: token. ARGV: version. Replies as grant::Bar::parse reads.
 local token = redis.call('HMGET', KEYS[1], 'state', 'activated_at', 'version')

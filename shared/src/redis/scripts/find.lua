@@ -1,8 +1,9 @@
--- Tells what a credential names and, in the same instant, whether Redis holds all that Postgres knows: an answer of "unknown"
--- is worth nothing without that. The run id is read inside the script, so that no reconnection can come between.
+-- Tells what a credential names and, in the same instant, whether Redis holds all that Postgres
+-- knows: an answer of "unknown" is worth nothing without that. The run id is read inside the
+-- script, so that no reconnection can come between.
 --
--- KEYS: snapshot, credential. Replies as grant::Finding::parse reads: 1 or 0 for whole, caught_up_at (or empty), Redis' time,
--- the credential's value (or empty).
+-- KEYS: snapshot, credential. Replies as grant::Finding::parse reads: 1 or 0 for whole,
+-- caught_up_at (or empty), Redis' time, the credential's value (or empty).
 local snapshot = redis.call('HMGET', KEYS[1], 'run_id', 'caught_up_at')
 local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local time = redis.call('TIME')

@@ -1,7 +1,8 @@
--- Says that Redis holds all that Postgres knows, if this is still the server, with the contents, that was filled.
+-- Says that Redis holds all that Postgres knows, if this is still the server, with the contents,
+-- that was filled.
 --
--- KEYS: snapshot. ARGV: build, epoch, run_id, 0 where there is no token whose activation could have been lost (else 1).
--- Replies 1 if it is.
+-- KEYS: snapshot. ARGV: build, epoch, run_id, 0 where there is no token whose activation could have
+-- been lost (else 1). Replies 1 if it is.
 local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 if redis.call('HGET', KEYS[1], 'building') ~= ARGV[1] or run_id ~= ARGV[3] then return 0 end
 local time = redis.call('TIME')

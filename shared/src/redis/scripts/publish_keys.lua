@@ -1,7 +1,8 @@
 -- Publishes keys that assertions are verified with, and tells all that are published.
 --
--- KEYS[1]: the public keys, by the time when nothing is verified with each any more, in milliseconds of Redis' clock since 1970. ARGV[1]: how
--- many are kept, those that last longest; then in turn each key that is published, and for how many milliseconds more. Replies in turn each
+-- KEYS[1]: the public keys, by the time when nothing is verified with each any more, in
+-- milliseconds of Redis' clock since 1970. ARGV[1]: how many are kept, those that last longest;
+-- then in turn each key that is published, and for how many milliseconds more. Replies in turn each
 -- key, and for how many milliseconds more.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

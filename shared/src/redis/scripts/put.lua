@@ -1,19 +1,21 @@
--- Puts the states of tokens as Postgres has them now. Refuses what is older than what stands, by (epoch, version), and accepts what
--- is equal; never takes an activation back; never lifts a bar while the refund is being settled, nor lets a flush lift it. A cut
--- that Redis has not seen yet frees the device that it names; where several were missed, whichever holds the token, and so does a
--- new generation of credentials.
+-- Puts the states of tokens as Postgres has them now. Refuses what is older than what stands, by
+-- (epoch, version), and accepts what is equal; never takes an activation back; never lifts a bar
+-- while the refund is being settled, nor lets a flush lift it. A cut that Redis has not seen yet
+-- frees the device that it names; where several were missed, whichever holds the token, and so does
+-- a new generation of credentials.
 --
--- KEYS: tokens, each once.
--- ARGV: epoch, tombstone_ms, then for each key `version|user_id|duration_ms|state|credential_gen|activated_at|scope`, where
--- activated_at may be empty, and what most tokens lack: a JSON object (publisher::Rest), or empty.
--- Replies, for each token of which Redis knew an activation earlier than was told, or none was, its place among the keys and
--- activated_at, as numbers.
+-- KEYS: tokens, each once. ARGV: epoch, tombstone_ms, then for each key
+-- `version|user_id|duration_ms|state|credential_gen|activated_at|scope`, where activated_at may be
+-- empty, and what most tokens lack: a JSON object (publisher::Rest), or empty. Replies, for each
+-- token of which Redis knew an activation earlier than was told, or none was, its place among the
+-- keys and activated_at, as numbers.
 local STATE = '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$'
 local epoch, tombstone_ms = ARGV[1], tonumber(ARGV[2])
 -- While Redis is filled anew nothing stands, and one question spares one for each token.
 local all_are_new = redis.call('EXISTS', unpack(KEYS)) == 0
 local nothing, reply = {}, {}
--- Put at once, for most of what a token costs is what Redis is called for. What not every token has comes after these.
+-- Put at once, for most of what a token costs is what Redis is called for. What not every token has
+-- comes after these.
 local fields = {'epoch', epoch, 'version', '', 'user_id', '', 'scope', '', 'duration_ms', '', 'state', '', 'credential_gen', ''}
 local ALWAYS = #fields
 

@@ -1,10 +1,8 @@
--- Puts what credentials name. One that has ended stays so: a write that comes late does not bring it back. Nor does it shorten how
--- long one stands.
+-- Puts what credentials name. One that has ended stays so: a write that comes late does not bring
+-- it back. Nor does it shorten how long one stands.
 --
--- KEYS: credentials, each once.
--- ARGV: ended value's suffix, then for each key its value or, if it expires, `value|how|ms`: PX or PXAT, and that time in
--- milliseconds.
--- Replies how many were put.
+-- KEYS: credentials, each once. ARGV: ended value's suffix, then for each key its value or, if it
+-- expires, `value|how|ms`: PX or PXAT, and that time in milliseconds. Replies how many were put.
 local suffix, count = ARGV[1], 0
 local stands, lasting = redis.call('MGET', unpack(KEYS)), {}
 for n, key in ipairs(KEYS) do

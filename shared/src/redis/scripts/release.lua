@@ -1,4 +1,5 @@
--- Frees a token for other devices, if this device holds it, and tells the edges: what the device has open ends.
+-- Frees a token for other devices, if this device holds it, and tells the edges: what the device
+-- has open ends.
 --
 -- KEYS: token, lease, changes. ARGV: token_id, device, changes_length. Replies 1 if it held it.
 local session, device = string.match(redis.call('GET', KEYS[2]) or '', '^([^|]*)|[^|]*|[^|]*|(.*)$')

@@ -1,8 +1,9 @@
 -- Counts what was spent of a limit, or, where it would pass the bound, counts nothing.
 --
--- KEYS[1]: when nothing of it is used any more, in microseconds of Redis' clock since 1970. ARGV[1]: what is spent, ARGV[2]: how much may
--- be used in all (empty: any amount, for it was spent already); both in microseconds until it is unused again. Replies 1 if it was counted,
--- else 0, and for how many microseconds more some of it is used.
+-- KEYS[1]: when nothing of it is used any more, in microseconds of Redis' clock since 1970.
+-- ARGV[1]: what is spent, ARGV[2]: how much may be used in all (empty: any amount, for it was spent
+-- already); both in microseconds until it is unused again. Replies 1 if it was counted, else 0, and
+-- for how many microseconds more some of it is used.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local used = math.max(tonumber(redis.call('GET', KEYS[1]) or '0') - now, 0)

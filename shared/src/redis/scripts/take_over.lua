@@ -1,14 +1,14 @@
--- Moves a token to this device from whichever has it, and tells both planes: what the other has open ends. It judges as `admit` does, in the
--- same order but for the scope, for no path is asked for; it starts no clock. Whoever takes last has it.
+-- Moves a token to this device from whichever has it, and tells both planes: what the other has
+-- open ends. It judges as `admit` does, in the same order but for the scope, for no path is asked
+-- for; it starts no clock. Whoever takes last has it.
 --
--- The device has the lease as if it had asked and nothing had reached the upstream yet: so that the other one, which may try again
--- at once, does not come before its first request.
+-- The device has the lease as if it had asked and nothing had reached the upstream yet: so that the
+-- other one, which may try again at once, does not come before its first request.
 --
--- KEYS: token, lease, changes, usage, snapshot.
--- ARGV: credential_gen, device, the session's id, lease_ms, the networks that the client's address was judged by (where the token has
--- others they are told instead, and nothing is taken), token_id, changes_length, what the control plane is told, and where in a trace
--- this stands (or empty).
--- Replies as grant::TakeOver::parse reads.
+-- KEYS: token, lease, changes, usage, snapshot. ARGV: credential_gen, device, the session's id,
+-- lease_ms, the networks that the client's address was judged by (where the token has others they
+-- are told instead, and nothing is taken), token_id, changes_length, what the control plane is
+-- told, and where in a trace this stands (or empty). Replies as grant::TakeOver::parse reads.
 local snapshot = redis.call('HGET', KEYS[5], 'run_id')
 if snapshot ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then return {'partial'} end
 local time = redis.call('TIME')

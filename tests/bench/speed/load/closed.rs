@@ -1,4 +1,5 @@
-//! As many requests as a proxy takes: each connection sends the next as soon as it has the answer to the one before.
+//! As many requests as a proxy takes: each connection sends the next as soon as it has the answer
+//! to the one before.
 
 use std::time::Duration;
 
@@ -49,7 +50,8 @@ async fn by_wrk(way: &Way<'_>, seconds: u64) -> anyhow::Result<Answered> {
     wrk::ask(&Asked { url: &url, script: &script, connections: CONNECTIONS, seconds, status: way.status }).await
 }
 
-/// What a way is asked, for wrk. Where all requests are alike it makes one and calls nothing of this for each.
+/// What a way is asked, for wrk. Where all requests are alike it makes one and calls nothing of
+/// this for each.
 fn script(way: &Way<'_>) -> String {
     let carries = match &way.carried {
         Carried::ByTurns { salt, count } => format!(

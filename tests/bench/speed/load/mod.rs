@@ -1,4 +1,5 @@
-//! What proxies are loaded with: see [`closed`] for how much they can do, and [`open`] for how long they take.
+//! What proxies are loaded with: see [`closed`] for how much they can do, and [`open`] for how long
+//! they take.
 
 pub mod closed;
 pub mod open;
@@ -10,7 +11,8 @@ use anyhow::{Context, ensure};
 use testbed::processes::process::Process;
 use tokio::{process::Command, time::timeout};
 
-/// By HTTP/2 every request names an agent, for h2load cannot leave that out; and so comes from another device than all others.
+/// By HTTP/2 every request names an agent, for h2load cannot leave that out; and so comes from
+/// another device than all others.
 pub const H2_AGENT: &str = "h2load";
 /// For a program that loads for some seconds.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
@@ -20,7 +22,8 @@ const ENDS_WITHIN: Duration = Duration::from_secs(60);
 pub enum Carried {
     /// A token as an API client shows it, always the same.
     Token(String),
-    /// The tokens `<salt>` and then a number of 32 digits from 1 to `count`, one after the other, as [`testbed::stack::Stack::seeds`] makes them.
+    /// The tokens `<salt>` and then a number of 32 digits from 1 to `count`, one after the other,
+    /// as [`testbed::stack::Stack::seeds`] makes them.
     ByTurns { salt: String, count: usize },
     /// A token as a browser shows it.
     Cookie(String),

@@ -1,11 +1,13 @@
-//! So many requests a second whatever becomes of them: each is due at a time that was fixed beforehand, and its latency counts from then.
+//! So many requests a second whatever becomes of them: each is due at a time that was fixed
+//! beforehand, and its latency counts from then.
 //!
-//! So a proxy that stands still for a moment is charged with all that should have been asked meanwhile, which a closed loop omits. Where
-//! an answer is late, its connection sends what is due by then at once. Where the load itself is late, on a connection that waited for
-//! nothing but the time, the latency counts from when it came: that delay is no proxy's.
+//! So a proxy that stands still for a moment is charged with all that should have been asked
+//! meanwhile, which a closed loop omits. Where an answer is late, its connection sends what is due
+//! by then at once. Where the load itself is late, on a connection that waited for nothing but the
+//! time, the latency counts from when it came: that delay is no proxy's.
 //!
-//! All connections are on one thread, each with the least of clients: what loads shares its processor with the upstream, and what it takes
-//! of that is what latencies are longer by.
+//! All connections are on one thread, each with the least of clients: what loads shares its
+//! processor with the upstream, and what it takes of that is what latencies are longer by.
 
 use std::{
     os::fd::AsFd,
@@ -43,7 +45,8 @@ struct Plan {
     path: &'static str,
     carried: Carried,
     status: u16,
-    /// How far the requests of one connection are apart; those of different ones are spread evenly in between.
+    /// How far the requests of one connection are apart; those of different ones are spread evenly
+    /// in between.
     between: Duration,
     lasts: Duration,
     begins: Instant,
@@ -54,7 +57,8 @@ struct Plan {
 pub struct Latencies {
     /// Each answer, from when its request was due, as far as the proxy is to blame.
     pub answers: Durations,
-    /// The start of each request that waited for nothing but the time, from when it was due: what is late here is the load itself.
+    /// The start of each request that waited for nothing but the time, from when it was due: what
+    /// is late here is the load itself.
     pub starts: Durations,
 }
 
@@ -134,7 +138,8 @@ impl Alarm {
 
     async fn rings_after(&mut self, duration: Duration) -> anyhow::Result<()> {
         self.timer.set(Expiration::OneShot(TimeSpec::from_duration(duration)), TimerSetTimeFlags::empty())?;
-        // Longer than what there is to read, so that Tokio does not try again before it has rung again.
+        // Longer than what there is to read, so that Tokio does not try again before it has rung
+        // again.
         let rung = self.rings.read(&mut [0; 2 * size_of::<u64>()]).await?;
         ensure!(rung == size_of::<u64>(), "a timer tells how often it has rung");
         Ok(())
@@ -160,7 +165,8 @@ async fn ask(plan: &Plan, server: &mut TcpStream, turn: usize) -> anyhow::Result
     Ok(())
 }
 
-/// How long an answer is with its body, once its head is all there; an error where it has another status.
+/// How long an answer is with its body, once its head is all there; an error where it has another
+/// status.
 fn whole_length(answer: &[u8], status: u16) -> anyhow::Result<Option<usize>> {
     let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
     let mut head = httparse::Response::new(&mut headers);

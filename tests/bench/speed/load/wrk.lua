@@ -1,5 +1,5 @@
--- What wrk looks at and what it tells at its end, behind a script that says what it sends, and a line that sets `expected`: the status of
--- every answer.
+-- What wrk looks at and what it tells at its end, behind a script that says what it sends, and a
+-- line that sets `expected`: the status of every answer.
 local threads = {}
 
 function setup(thread)

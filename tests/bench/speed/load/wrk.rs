@@ -1,4 +1,5 @@
-//! Debian's `wrk` with a script of ours: as many requests as a server answers, and whether each was answered as it should be.
+//! Debian's `wrk` with a script of ours: as many requests as a server answers, and whether each was
+//! answered as it should be.
 
 use std::{fs, time::Duration};
 
@@ -17,7 +18,8 @@ pub struct Asked<'a> {
     pub url: &'a str,
     /// What is sent, in Lua.
     pub script: &'a str,
-    /// How many connections ask at once, each for the next as soon as it has the answer to the one before.
+    /// How many connections ask at once, each for the next as soon as it has the answer to the one
+    /// before.
     pub connections: usize,
     pub seconds: u64,
     /// Of every answer.

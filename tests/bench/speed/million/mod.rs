@@ -8,7 +8,8 @@ use testbed::stack::Stack;
 use super::{Pace, cores};
 use crate::bench::report::Report;
 
-/// With every processor for everything: this is about the whole, not about one of the programs. With fewer where there is little time.
+/// With every processor for everything: this is about the whole, not about one of the programs.
+/// With fewer where there is little time.
 pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
     let count = if pace == Pace::Full { 1_000_000 } else { 100_000 };
     cores::share()?;
@@ -24,7 +25,8 @@ pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
     stack.database.query("ANALYZE").await?;
     rebuild::measure(&stack, count, report).await?;
     if pace == Pace::Full {
-        // It would count each token's first use, publish it anew and have the edge look at it again: several times the work of the uses.
+        // It would count each token's first use, publish it anew and have the edge look at it
+        // again: several times the work of the uses.
         stack.control.plane.stop().await?;
         memory::measure(&stack, tokens, report).await?;
     }

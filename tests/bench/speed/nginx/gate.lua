@@ -1,4 +1,5 @@
--- Lets in who brings a token that Redis knows, by the SHA-256 of its text: what a gateway made of nginx and Lua does at the least.
+-- Lets in who brings a token that Redis knows, by the SHA-256 of its text: what a gateway made of
+-- nginx and Lua does at the least.
 local ffi = require "ffi"
 local redis = require "nginx.redis"
 

@@ -1,4 +1,5 @@
-//! Debian's nginx, started privately with one process: as the upstream that costs next to nothing, and as the rival.
+//! Debian's nginx, started privately with one process: as the upstream that costs next to nothing,
+//! and as the rival.
 
 use std::{fs, path::Path};
 
@@ -42,8 +43,8 @@ impl Nginx {
         Self::start(Folder::temporary()?, "location / { root .; try_files $uri.html =404; }").await
     }
 
-    /// What the proxies are measured before: 14 bytes at any path, [`LARGE_BYTES`] at `/large`, whole bodies taken at `/upload`, and pages at
-    /// `/pages/<name>` (see [`Self::serves`]).
+    /// What the proxies are measured before: 14 bytes at any path, [`LARGE_BYTES`] at `/large`,
+    /// whole bodies taken at `/upload`, and pages at `/pages/<name>` (see [`Self::serves`]).
     pub async fn of_answers() -> anyhow::Result<Self> {
         let folder = Folder::temporary()?;
         fs::create_dir(folder.path().join("pages"))?;
@@ -94,8 +95,9 @@ impl Nginx {
         Ok(fs::write(self.0.folder().join(format!("{name}.html")), page)?)
     }
 
-    /// Passes on what the upstream answers, every `named` replaced by what stands at its place in `shown`: below `/plain/` with the buffers that it has by itself,
-    /// below `/large/` with ones of 64 KiB, and below `/streamed/` with one of those and no more.
+    /// Passes on what the upstream answers, every `named` replaced by what stands at its place in
+    /// `shown`: below `/plain/` with the buffers that it has by itself, below `/large/` with ones
+    /// of 64 KiB, and below `/streamed/` with one of those and no more.
     pub async fn rewriting(upstream: &Self, named: &[String], shown: &[String]) -> anyhow::Result<Self> {
         let location =
             |path: &str, buffers: &str| format!("location /{path}/ {{ {buffers} proxy_pass http://upstream/; }}\n");

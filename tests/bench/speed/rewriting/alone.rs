@@ -1,4 +1,5 @@
-//! Rewriting without a network: what a program of the edge's own finds, since nothing here is linked with it.
+//! Rewriting without a network: what a program of the edge's own finds, since nothing here is
+//! linked with it.
 
 use anyhow::Context;
 use testbed::processes::process::built_program;

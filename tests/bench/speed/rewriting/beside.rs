@@ -21,7 +21,8 @@ use crate::bench::{
 
 const PAGE_BYTES: usize = 1_200_000;
 const OCCURRENCES: usize = 600;
-/// In each round, of each proxy: more than a second of its processor, which is counted in hundredths of one.
+/// In each round, of each proxy: more than a second of its processor, which is counted in
+/// hundredths of one.
 const REQUESTS: usize = 800;
 const AT_ONCE: usize = 4;
 

@@ -12,8 +12,8 @@ fn prose(number: usize) -> String {
     )
 }
 
-/// How pages, and the scripts and data in them, spell an origin: plainly, without a scheme, in JSON, in a query, for a WebSocket and
-/// with entities.
+/// How pages, and the scripts and data in them, spell an origin: plainly, without a scheme, in
+/// JSON, in a query, for a WebSocket and with entities.
 pub fn spellings(origin: &str) -> [String; 6] {
     let authority = origin.trim_start_matches("http://");
     let encoded = authority.replace(':', "%3A");
@@ -27,7 +27,8 @@ pub fn spellings(origin: &str) -> [String; 6] {
     ]
 }
 
-/// A page of so many bytes that names an origin so often, evenly spread, in these spellings by turns.
+/// A page of so many bytes that names an origin so often, evenly spread, in these spellings by
+/// turns.
 pub fn page(named: &[impl AsRef<str>], bytes: usize, occurrences: usize) -> Vec<u8> {
     let mut page = Vec::with_capacity(bytes);
     page.extend_from_slice(b"<!doctype html><title>Certificates</title>\n");

@@ -1,4 +1,5 @@
-//! All that is measured side by side, each with one thread on the first processor, and what is behind it.
+//! All that is measured side by side, each with one thread on the first processor, and what is
+//! behind it.
 
 use std::{
     fs,
@@ -38,7 +39,8 @@ pub const NGINX_ASKING: &str = "nginx + Lua, token looked up";
 
 /// For the control plane to hear of a hundred thousand tokens that they were used.
 const USES_TOLD_WITHIN: Duration = Duration::from_secs(300);
-/// For an edge that looks every token up: so few fit into its memory that the next one was always forgotten.
+/// For an edge that looks every token up: so few fit into its memory that the next one was always
+/// forgotten.
 const FEW_ENTRIES: &str = "500";
 /// How many tokens [`Redis::command`] is given at once.
 const AT_ONCE: usize = 500;
@@ -215,7 +217,8 @@ async fn use_once(stack: &Stack, user: &User, count: usize) -> anyhow::Result<Ar
     Ok(tokens)
 }
 
-/// One more edge as the stack's first is, but for these variables. It calls itself by its own address, and by another if one is named.
+/// One more edge as the stack's first is, but for these variables. It calls itself by its own
+/// address, and by another if one is named.
 async fn edge(stack: &Stack, name: &str, origin: Option<&str>, variables: &[(&str, &str)]) -> anyhow::Result<Plane> {
     let mut plane = stack.edge_planes[0].replica(&format!("edge-proxy-{name}"), stack.folder()).await?;
     let origins: Vec<&str> = [plane.url()].into_iter().chain(origin).collect();

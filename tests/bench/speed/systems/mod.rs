@@ -1,4 +1,5 @@
-//! The edge beside nginx, HAProxy and a bare Pingora: how much each takes, what a request costs it, and how long it takes at half of that.
+//! The edge beside nginx, HAProxy and a bare Pingora: how much each takes, what a request costs it,
+//! and how long it takes at half of that.
 
 mod field;
 
@@ -42,15 +43,16 @@ const P99: Goal = Goal {
     held: 2.5,
     unit: "",
 };
-/// How many requests a second the open load sends in time: each takes some 30 µs of the processor that it has.
+/// How many requests a second the open load sends in time: each takes some 30 µs of the processor
+/// that it has.
 const TIMED_AT_MOST: f64 = 20_000.0;
 
 /// What was measured of one way, round by round.
 struct Measured {
     name: &'static str,
     rounds: Vec<Round>,
-    /// The 50th and the 99th percentile at half load, in microseconds; none where the open load does not speak as it does, or is too
-    /// slow for it.
+    /// The 50th and the 99th percentile at half load, in microseconds; none where the open load
+    /// does not speak as it does, or is too slow for it.
     latencies: Vec<[f64; 2]>,
     /// The 99th percentile of how late the load itself was then, in microseconds.
     lateness: Vec<f64>,
@@ -70,8 +72,8 @@ impl Measured {
     }
 }
 
-/// How often and how long each way is loaded, by turns: with all that it takes, and with half of that, where one bad moment spoils a round
-/// sooner.
+/// How often and how long each way is loaded, by turns: with all that it takes, and with half of
+/// that, where one bad moment spoils a round sooner.
 struct Turns {
     rounds: usize,
     seconds: u64,

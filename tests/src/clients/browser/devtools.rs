@@ -1,5 +1,6 @@
-//! What a browser is told and asked past its pages, by the Chrome DevTools Protocol and ChromeDriver's logs: how large its window is, which
-//! theme and language it prefers, whether it runs scripts, what its network log holds. Pictures are kept under the build folder.
+//! What a browser is told and asked past its pages, by the Chrome DevTools Protocol and
+//! ChromeDriver's logs: how large its window is, which theme and language it prefers, whether it
+//! runs scripts, what its network log holds. Pictures are kept under the build folder.
 
 use std::fs;
 
@@ -46,7 +47,8 @@ pub struct Traffic {
     pub requested: Vec<String>,
     /// The status and address of each page, and of each frame's.
     pub documents: Vec<(u64, String)>,
-    /// As transferred, heads and all; a whole number, which the protocol has as one that may have a point in it.
+    /// As transferred, heads and all; a whole number, which the protocol has as one that may have a
+    /// point in it.
     pub bytes: f64,
 }
 
@@ -117,7 +119,8 @@ impl Browser {
         fs::write(folder.join(format!("{name}.png")), picture).expect("the picture is written");
     }
 
-    /// What its pages have asked for since this or [`Browser::requested`] was last called, as its own network log has it.
+    /// What its pages have asked for since this or [`Browser::requested`] was last called, as its
+    /// own network log has it.
     pub async fn traffic(&self) -> Traffic {
         let mut traffic = Traffic::default();
         for entry in self.log("performance").await {
@@ -141,7 +144,8 @@ impl Browser {
         traffic
     }
 
-    /// Every address that its pages have asked for since this or [`Browser::traffic`] was last called, WebSockets too.
+    /// Every address that its pages have asked for since this or [`Browser::traffic`] was last
+    /// called, WebSockets too.
     pub async fn requested(&self) -> Vec<String> {
         self.traffic().await.requested
     }

@@ -1,4 +1,5 @@
-//! A headless Chromium that a test drives: what people do in it, and what they see. What they cannot ask it for is in [`devtools`].
+//! A headless Chromium that a test drives: what people do in it, and what they see. What they
+//! cannot ask it for is in [`devtools`].
 
 mod devtools;
 mod parts;
@@ -180,7 +181,8 @@ impl Browser {
         source
     }
 
-    /// Sends JSON from the page that it shows, as that page's own scripts do; the status of the answer.
+    /// Sends JSON from the page that it shows, as that page's own scripts do; the status of the
+    /// answer.
     pub async fn posts(&self, path: &str, body: &Value) -> u64 {
         let script = "const [path, body, done] = arguments;
             const headers = { 'content-type': 'application/json' };

@@ -1,4 +1,5 @@
-//! A page as a screen reader has it: what is out of scripts' reach, as in a closed shadow root, is in it too.
+//! A page as a screen reader has it: what is out of scripts' reach, as in a closed shadow root, is
+//! in it too.
 
 use serde_json::{Value, json};
 

@@ -41,7 +41,8 @@ pub fn bad_request(reason: &'static str) -> Answer {
     of(StatusCode::BAD_REQUEST, "text/plain; charset=utf-8", reason)
 }
 
-/// An answer whose frames come one by one; an error among them ends the connection, or the HTTP/2 stream, abruptly.
+/// An answer whose frames come one by one; an error among them ends the connection, or the HTTP/2
+/// stream, abruptly.
 pub fn streamed(
     media_type: &'static str,
     frames: impl Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static,

@@ -29,8 +29,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 const CUT_AFTER: Duration = Duration::from_millis(200);
 
-/// Content of a given length, the same at each call: blocks of noise, each stamped with its number, so that one lost,
-/// doubled or out of order changes the checksum.
+/// Content of a given length, the same at each call: blocks of noise, each stamped with its number,
+/// so that one lost, doubled or out of order changes the checksum.
 #[derive(Clone)]
 pub struct Content {
     noise: Bytes,
@@ -129,8 +129,8 @@ pub async fn slow(milliseconds: &str) -> Answer {
     answer::json(StatusCode::OK, &json!({ "slept_ms": milliseconds }))
 }
 
-/// Announces twice what it sends, then ends the connection, or resets the HTTP/2 stream: a while later, so that the reset does
-/// not overtake what was sent.
+/// Announces twice what it sends, then ends the connection, or resets the HTTP/2 stream: a while
+/// later, so that the reset does not overtake what was sent.
 pub fn abort(query: &Query<'_>) -> Answer {
     let after = query.number("after").unwrap_or(1024).min(BLOCK_BYTES * 1024);
     let sent = Content::new(after).map(|block| Ok(Frame::data(block)));
@@ -161,7 +161,8 @@ pub fn trailers() -> Answer {
     answer
 }
 
-/// Server-sent events that name their server, the first at once; encoded where the query has a `coding`.
+/// Server-sent events that name their server, the first at once; encoded where the query has a
+/// `coding`.
 pub fn ticks(query: &Query<'_>, origin: &Origin) -> Answer {
     let every = tick_interval(query);
     let count = query.number("count").unwrap_or(u64::MAX);
@@ -193,7 +194,8 @@ pub fn tick_interval(query: &Query<'_>) -> Duration {
     Duration::from_millis(query.number("every_ms").unwrap_or(1000).max(1)).min(LONGEST_WAIT)
 }
 
-/// A page in that coding where the request accepts it (or says nothing, or the query has `force`), else as it is.
+/// A page in that coding where the request accepts it (or says nothing, or the query has `force`),
+/// else as it is.
 pub fn compressed(coding: &str, headers: &HeaderMap, query: &Query<'_>, origin: &Origin) -> Answer {
     let accepted =
         headers.get(header::ACCEPT_ENCODING).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());

@@ -14,8 +14,8 @@ use super::{
 /// The longest body that is sent back.
 const LONGEST_BODY: usize = 8 * 1024 * 1024;
 
-/// `{method, scheme, version, authority, path, query, headers, body, body_base64, body_bytes, trailers}`: path and query raw,
-/// headers and trailers as pairs in order, `body` where it is text.
+/// `{method, scheme, version, authority, path, query, headers, body, body_base64, body_bytes,
+/// trailers}`: path and query raw, headers and trailers as pairs in order, `body` where it is text.
 pub async fn answer(scheme: Scheme, head: &Parts, body: Counted) -> Answer {
     let Ok(collected) = Limited::new(body, LONGEST_BODY).collect().await else {
         return answer::of(

@@ -1,4 +1,5 @@
-//! `/fixtures/{name}`: text of the shapes that real applications have, as it stands in `tests/fixtures/rewrite`.
+//! `/fixtures/{name}`: text of the shapes that real applications have, as it stands in
+//! `tests/fixtures/rewrite`.
 
 use std::fs;
 
@@ -13,7 +14,8 @@ use super::{
 /// Where the fixtures are.
 pub const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/rewrite");
 
-/// Answers a fixture with its marks filled in. One that ends in `.headers` is sent as the lines of a head, with no body.
+/// Answers a fixture with its marks filled in. One that ends in `.headers` is sent as the lines of
+/// a head, with no body.
 pub fn answer(name: &str, origin: &Origin) -> Answer {
     let Ok(text) = fs::read_to_string(format!("{FOLDER}/{name}")) else { return answer::not_found() };
     let text = site::fill_in(&text, origin);

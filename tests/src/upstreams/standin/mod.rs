@@ -1,8 +1,9 @@
 //! A stand-in for Zenzefi: what the gateway is put in front of in `make run` and in tests.
 //!
-//! It serves HTTPS with a self-signed certificate, as the real one does, and plain HTTP, both as HTTP/1.1 and HTTP/2. It is
-//! built on bare hyper, so that what arrived is what it reports: no framework decodes a path or folds headers on the way.
-//! Besides a small web application and the JSON paths that a restricted scope opens, it serves what a test of a proxy needs:
+//! It serves HTTPS with a self-signed certificate, as the real one does, and plain HTTP, both as
+//! HTTP/1.1 and HTTP/2. It is built on bare hyper, so that what arrived is what it reports: no
+//! framework decodes a path or folds headers on the way. Besides a small web application and the
+//! JSON paths that a restricted scope opens, it serves what a test of a proxy needs:
 //!
 //! | path | what |
 //! | --- | --- |

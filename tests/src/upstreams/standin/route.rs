@@ -138,8 +138,8 @@ fn redirect(query: &Query<'_>, origin: &Origin) -> Answer {
     answer
 }
 
-/// Three cookies, each of which a proxy has its own way to spoil: a plain one, one with a comma in its date, and one bound to
-/// the server's own domain.
+/// Three cookies, each of which a proxy has its own way to spoil: a plain one, one with a comma in
+/// its date, and one bound to the server's own domain.
 fn cookies(origin: &Origin) -> Answer {
     let mut answer = answer::json(StatusCode::OK, &json!({ "cookies": 3 }));
     let bound = format!("zenzefi_region=eu; Domain={}; Path=/; Secure; SameSite=None", origin.host());

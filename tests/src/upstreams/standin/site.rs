@@ -1,5 +1,5 @@
-//! The small web application: what a browser sees of the stand-in. Part of it names its own server in full, as applications do
-//! that were never meant to stand behind a proxy.
+//! The small web application: what a browser sees of the stand-in. Part of it names its own server
+//! in full, as applications do that were never meant to stand behind a proxy.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue};
@@ -13,7 +13,8 @@ use super::{
 const SCRIPT: &str = include_str!("site/absolute.js");
 const STYLES: &str = include_str!("site/absolute.css");
 
-/// Headers of the first page that name the server. Its policy names it alone, in three ways: nothing is loaded from elsewhere.
+/// Headers of the first page that name the server. Its policy names it alone, in three ways:
+/// nothing is loaded from elsewhere.
 const HEADERS: [(&str, &str); 3] = [
     (
         "content-security-policy",

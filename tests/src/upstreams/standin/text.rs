@@ -1,5 +1,5 @@
-//! `/text`: text that names its own origin in every spelling, of any size, type and coding, with all that a server says of a body;
-//! and `/bomb`, which is small only until it is decoded.
+//! `/text`: text that names its own origin in every spelling, of any size, type and coding, with
+//! all that a server says of a body; and `/bomb`, which is small only until it is decoded.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -20,8 +20,9 @@ const HELD_BYTES: u64 = MIB;
 const PARAGRAPHS_A_BLOCK: usize = 64;
 const LARGEST_BOMB: u64 = 1024;
 
-/// What `/text?bytes=…` of the stand-in at `origin` says, had it the origin `named`: whole paragraphs, at least so many bytes of
-/// them, and the origin once more as the very last that there is.
+/// What `/text?bytes=…` of the stand-in at `origin` says, had it the origin `named`: whole
+/// paragraphs, at least so many bytes of them, and the origin once more as the very last that there
+/// is.
 pub fn text(named: &str, origin: &str, bytes: u64) -> String {
     let count = usize::try_from(paragraphs(origin, bytes)).expect("a text that fits memory");
     format!("{}{named}", paragraph(named).repeat(count))
@@ -58,8 +59,9 @@ struct Asked<'a> {
     paragraphs: u64,
 }
 
-/// Answers `/text?type=…&coding=…&bytes=…&broken=cut|corrupt&trailers=1&header=Name:Value`. It is encoded as the query says,
-/// whatever the request accepts; with a `type` of `charset=utf-16` it is UTF-16.
+/// Answers `/text?type=…&coding=…&bytes=…&broken=cut|corrupt&trailers=1&header=Name:Value`. It is
+/// encoded as the query says, whatever the request accepts; with a `type` of `charset=utf-16` it is
+/// UTF-16.
 pub fn answer(head: &Parts, query: &Query<'_>, origin: &Origin) -> Answer {
     let origin = origin.url("");
     let asked = Asked {
@@ -185,7 +187,8 @@ impl Asked<'_> {
     }
 }
 
-/// The first and the last byte that a `Range` of one part asks for; `None` where it is not understood, which is then ignored.
+/// The first and the last byte that a `Range` of one part asks for; `None` where it is not
+/// understood, which is then ignored.
 fn part(range: &HeaderValue, length: usize) -> Option<(usize, usize)> {
     let (first, last) = range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
     let end = length.checked_sub(1)?;
@@ -197,7 +200,8 @@ fn part(range: &HeaderValue, length: usize) -> Option<(usize, usize)> {
     (first <= last).then_some((first, last))
 }
 
-/// A page that is so many MiB long once it is decoded, and a thousandth of that before: equal gzip members, one after the other.
+/// A page that is so many MiB long once it is decoded, and a thousandth of that before: equal gzip
+/// members, one after the other.
 pub fn bomb(mebibytes: &str) -> Answer {
     let Some(mebibytes) = mebibytes.parse().ok().filter(|&count: &u64| count <= LARGEST_BOMB) else {
         return answer::bad_request("no size");

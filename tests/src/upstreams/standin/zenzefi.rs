@@ -1,4 +1,5 @@
-//! The JSON paths that a restricted scope opens, and one that it does not, with data as a certificate server might have it.
+//! The JSON paths that a restricted scope opens, and one that it does not, with data as a
+//! certificate server might have it.
 
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
