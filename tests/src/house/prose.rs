@@ -43,7 +43,8 @@ pub fn wide_comments(root: &Path) -> Vec<Breach> {
     let mut breaches = Vec::new();
     for (path, text) in sources(root) {
         for (index, line) in text.lines().enumerate() {
-            if is_comment(&path, line) && is_wide(line) {
+            let is_table = line.trim_start().starts_with(['/', '!']) && line.trim_end().ends_with('|');
+            if is_comment(&path, line) && !is_table && is_wide(line) {
                 breaches.push(Breach { path: path.clone(), line: index + 1, text: line.to_owned() });
             }
         }

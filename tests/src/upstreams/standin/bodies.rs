@@ -17,8 +17,8 @@ use sha2::{Digest, Sha256};
 
 use super::{
     answer::{self, Answer},
+    asked::{Origin, Query},
     coding::{self, Encoder, IDENTITY},
-    route::{Origin, Query},
     seen::Counted,
 };
 

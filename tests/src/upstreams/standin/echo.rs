@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{
     answer::{self, Answer},
+    asked::Scheme,
     seen::Counted,
-    state::Scheme,
 };
 
 /// The longest body that is sent back.

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::{
     answer::{self, Answer},
-    route::{Origin, header_line},
+    asked::{Origin, header_line},
     site,
 };
 

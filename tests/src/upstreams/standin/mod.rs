@@ -29,6 +29,7 @@
 //! | `/_standin/sockets` | how many WebSockets are open, and how the last one ended |
 
 mod answer;
+mod asked;
 mod bodies;
 mod coding;
 mod echo;
@@ -60,7 +61,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use state::{Scheme, State};
+use asked::Scheme;
+use state::State;
 
 use crate::clients::tls::{self, Authority};
 

@@ -1,20 +1,17 @@
 //! From a request to what answers it.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::json;
-use url::form_urlencoded;
 
 use super::{
     answer::{self, Answer},
+    asked::{Origin, Query, Scheme},
     bodies, echo, fixtures, site, socket,
-    state::{BASIC_AUTH, Scheme, State},
+    state::{BASIC_AUTH, State},
     text, zenzefi,
 };
-
-/// Headers that a query adds to an answer at most.
-const MOST_HEADERS: usize = 20;
 
 /// Answers one request. Every answer is one that a real server could give.
 pub async fn answer(state: &State, scheme: Scheme, mut request: Request<Incoming>) -> Answer {
@@ -49,62 +46,6 @@ pub async fn answer(state: &State, scheme: Scheme, mut request: Request<Incoming
         }
         ["_standin", "sockets"] => answer::json(StatusCode::OK, &json!(state.seen.sockets())),
         _ => site::answer(&path, &origin).or_else(|| zenzefi::answer(&segments)).unwrap_or_else(answer::not_found),
-    }
-}
-
-/// The query of a request, decoded value by value.
-pub struct Query<'a>(&'a str);
-
-impl Query<'_> {
-    pub fn text(&self, name: &str) -> Option<String> {
-        self.all(name).next()
-    }
-
-    pub fn number(&self, name: &str) -> Option<u64> {
-        self.text(name)?.parse().ok()
-    }
-
-    pub fn all(&self, name: &str) -> impl Iterator<Item = String> {
-        let pairs = form_urlencoded::parse(self.0.as_bytes());
-        pairs.filter(move |(key, _)| key == name).map(|(_, value)| value.into_owned())
-    }
-
-    /// The headers that `header=Name:Value` asks for; `None` where one of them is none.
-    pub fn headers(&self) -> Option<Vec<(HeaderName, HeaderValue)>> {
-        self.all("header").take(MOST_HEADERS).map(|line| header_line(&line)).collect()
-    }
-}
-
-/// Reads `Name: value`.
-pub fn header_line(line: &str) -> Option<(HeaderName, HeaderValue)> {
-    let (name, value) = line.split_once(':')?;
-    Some((name.parse().ok()?, HeaderValue::from_str(value.trim()).ok()?))
-}
-
-/// The origin that a request was sent to: what the server takes for its own.
-pub struct Origin {
-    pub scheme: &'static str,
-    pub authority: String,
-}
-
-impl Origin {
-    fn of(scheme: Scheme, head: &http::request::Parts) -> Self {
-        let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
-        let authority = head.uri.authority().map(ToString::to_string).or(host).unwrap_or_default();
-        Self { scheme: scheme.as_str(), authority }
-    }
-
-    pub fn url(&self, path: &str) -> String {
-        format!("{}://{}{path}", self.scheme, self.authority)
-    }
-
-    /// The same server as WebSockets name it.
-    pub fn socket_url(&self) -> String {
-        self.url("").replacen("http", "ws", 1)
-    }
-
-    pub fn host(&self) -> &str {
-        self.authority.rsplit_once(':').map_or(self.authority.as_str(), |(host, _)| host)
     }
 }
 

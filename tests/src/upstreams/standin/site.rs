@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     answer::{self, Answer},
-    route::Origin,
+    asked::Origin,
 };
 
 const SCRIPT: &str = include_str!("site/absolute.js");

@@ -15,8 +15,8 @@ use tokio_tungstenite::{
 
 use super::{
     answer::{self, Answer},
+    asked::Query,
     bodies::tick_interval,
-    route::Query,
     seen::Log,
     state::State,
 };

@@ -16,19 +16,3 @@ pub struct State {
     pub tasks: TaskTracker,
     pub stopped: CancellationToken,
 }
-
-/// The scheme that a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    Http,
-    Https,
-}
-
-impl Scheme {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-}

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::{
     answer::{self, Answer},
+    asked::{Origin, Query},
     coding::{self, Encoder, IDENTITY},
-    route::{Origin, Query},
 };
 
 const MIB: u64 = 1024 * 1024;

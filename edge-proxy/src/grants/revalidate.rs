@@ -1,0 +1,170 @@
+//! What is held is asked for again: after a change, to keep its lease, and while Redis is away until the grace of an outage is over.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use shared::redis::{CLAIM_MS, feed::StreamId};
+use uuid::Uuid;
+
+use super::Grants;
+use crate::{
+    grants::{evaluate::Evaluation, live::LiveGrant},
+    rejection::EndReason,
+};
+
+/// How many grants are asked for again at once.
+const LOOKED_AT_ONCE: usize = 1_000;
+/// How often it is looked whether what is held may go on.
+const WATCHED_EVERY: Duration = Duration::from_millis(250);
+/// How often the claims of open first requests are renewed: before a rebuild lets refunds go on
+/// without them.
+pub const CLAIMS_RENEWED_EVERY: Duration = Duration::from_millis(CLAIM_MS / 8);
+
+impl Grants {
+    /// Takes in what the feed told: what is held of these tokens is looked up again where a request
+    /// is open on it or its lease is still to be renewed, and forgotten otherwise. `false` if Redis
+    /// could not say of each: then track is lost.
+    ///
+    /// That a grant's clock was started from here it knows already, from the answer to that: of
+    /// this one change it is not looked up again. Whatever else has become of the token has an
+    /// entry of its own.
+    pub async fn changed(&self, changes: &[(Uuid, StreamId)]) -> bool {
+        {
+            let mut recent = self.lock_recent();
+            changes.iter().for_each(|&(token_id, _)| recent.note(token_id));
+        }
+        if !changes.is_empty() {
+            // What was unknown a moment ago may just have been bought.
+            self.negatives.clear();
+        }
+        let (mut wanted, mut unsaid) = (Vec::new(), Vec::new());
+        for &(token_id, change) in changes {
+            for held in self.index.of(token_id) {
+                let has_made = held.has_made(change);
+                if has_made == Some(true) {
+                    held.forget_start();
+                    continue;
+                }
+                // What is in use stays, for while Redis cannot say it goes on.
+                let doubt = held.doubt();
+                if !held.uses.is_wanted() {
+                    self.held.remove(&held.key);
+                } else if has_made.is_none() {
+                    unsaid.push((held, change, doubt));
+                } else {
+                    wanted.push((held, Some(change.at_ms)));
+                }
+            }
+        }
+        // The feed may be quicker than the answer.
+        let unsaid = unsaid.iter().map(|(held, change, doubt)| async {
+            let has_made = held.has_made_after_all(*change).await;
+            if has_made {
+                held.take_back(*doubt);
+                held.forget_start();
+            }
+            has_made || self.look_again_at(held, Some(change.at_ms)).await
+        });
+        let (is_sure, are_said) = futures_util::join!(self.look_again(wanted), join_all(unsaid));
+        is_sure && are_said.into_iter().all(|is_sure| is_sure)
+    }
+
+    /// Takes in that changes may have been missed: everything that is held is asked for again, at
+    /// its next use or, by [`Grants::look_at_all`], at once. Until Redis can say, it goes on within
+    /// the grace of an outage.
+    pub fn lost_track(&self) {
+        *self.doubted.lock() = Instant::now();
+        self.negatives.clear();
+        // Another Redis has other ids.
+        self.index.all().iter().for_each(|held| held.forget_start());
+    }
+
+    /// Looks up again everything that a request is open on, and renews its lease and claim; `false`
+    /// if Redis could not say of each.
+    pub async fn look_at_all(&self) -> bool {
+        let in_use = self.index.all().into_iter().filter(|held| held.uses.is_open());
+        self.look_again(in_use.map(|held| (held, None)).collect()).await
+    }
+
+    /// Keeps leases and claims for as long as they are used, and ends what Redis has been away from
+    /// for too long. Never returns.
+    pub async fn watch(&self) {
+        let (mut leases_renewed, mut claims_renewed, mut looked) = (Instant::now(), Instant::now(), Instant::now());
+        loop {
+            tokio::time::sleep(WATCHED_EVERY).await;
+            let now = Instant::now();
+            let is_sound = self.is_sound();
+            if now - leases_renewed >= self.trust.renews_every() {
+                leases_renewed = now;
+                let used: Vec<_> = self.index.all().into_iter().filter(|held| held.uses.take_due()).collect();
+                self.leases.set(i64::try_from(used.len()).unwrap_or(i64::MAX));
+                if !self.look_again(used.iter().map(|held| (Arc::clone(held), None)).collect()).await {
+                    used.iter().for_each(|held| held.uses.renewal_failed());
+                }
+            } else if now - claims_renewed >= CLAIMS_RENEWED_EVERY {
+                claims_renewed = now;
+                let first =
+                    self.index.all().into_iter().filter(|held| held.open_claim().is_some() && held.uses.is_open());
+                self.look_again(first.map(|held| (held, None)).collect()).await;
+            } else if !is_sound && now - looked >= self.trust.staleness {
+                looked = now;
+                self.look_at_all().await;
+            }
+            self.redis_trusted.set(i64::from(is_sound));
+            if !is_sound {
+                self.end_untrusted();
+            }
+        }
+    }
+
+    pub(super) fn end_untrusted(&self) {
+        let untrusted = self.index.all().into_iter().filter(|held| held.uses.is_open() && !self.is_within_grace(held));
+        untrusted.for_each(|held| {
+            self.held.remove(&held.key);
+            held.end(EndReason::RedisUnavailable, None);
+        });
+    }
+
+    /// Asks again for these, and tells those who hold them; `false` as soon as Redis cannot say: it
+    /// is not waited for again and again.
+    pub(super) async fn look_again(&self, held: Vec<(Arc<LiveGrant>, Option<u64>)>) -> bool {
+        for some in held.chunks(LOOKED_AT_ONCE) {
+            let looks = some.iter().map(|(held, told_at_ms)| self.look_again_at(held, *told_at_ms));
+            if !join_all(looks).await.into_iter().all(|is_sure| is_sure) {
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(super) async fn look_again_at(&self, held: &Arc<LiveGrant>, told_at_ms: Option<u64>) -> bool {
+        if held.uses.is_over() {
+            return true;
+        }
+        let asked = Instant::now();
+        let lookup = match held.renewal() {
+            Some(renewal) => self.redis.renew(held.token_id, held.generation, renewal).await,
+            None => self.redis.look(held.token_id, held.generation, "").await,
+        };
+        let Ok(lookup) = lookup else { return false };
+        let ending = match Evaluation::of(lookup, Some(held)) {
+            Evaluation::Live(grant) => {
+                held.renew(asked, &grant, told_at_ms);
+                if grant.activated_at_ms.is_some() && !held.uses.is_over() {
+                    self.keep(held);
+                }
+                return true;
+            }
+            Evaluation::Ended(ending) => ending,
+            // Redis is whole: what it has never heard of is no more.
+            Evaluation::Unknown => EndReason::Revoked,
+            Evaluation::Refused(_) | Evaluation::Unsure => return false,
+        };
+        self.held.remove(&held.key);
+        held.end(ending, told_at_ms);
+        true
+    }
+}
