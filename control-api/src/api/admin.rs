@@ -158,8 +158,8 @@ impl Admin {
 
     /// Changes an account
     ///
-    /// Disabling it ends its logins and suspends its tokens on every edge; enabling it restores them. What is open with its tokens from
-    /// where they may no longer be used ends.
+    /// Disabling it ends its logins and suspends its tokens on every edge; enabling it restores
+    /// them. What is open with its tokens from where they may no longer be used ends.
     #[oai(path = "/users/:id", method = "patch", operation_id = "change_user")]
     async fn change_user(
         &self,
@@ -196,7 +196,8 @@ impl Admin {
         Ok(Json(PasswordLink { url, expires_at: Timestamp(link.expires_at) }))
     }
 
-    /// Forgets the failed logins of an account, so that it can be logged in to at once from wherever
+    /// Forgets the failed logins of an account, so that it can be logged in to at once from
+    /// wherever
     #[oai(path = "/users/:id/login-failures", method = "delete", operation_id = "clear_login_failures")]
     async fn clear_login_failures(
         &self,

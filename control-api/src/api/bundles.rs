@@ -200,7 +200,8 @@ impl Bundles {
 
     /// Buys a bundle: all its tokens, or none
     ///
-    /// They work on every edge by the time this answers, as long as Redis is up. Each is given back for its share of the price.
+    /// They work on every edge by the time this answers, as long as Redis is up. Each is given back
+    /// for its share of the price.
     #[oai(path = "/:id/purchase", method = "post", operation_id = "purchase_bundle")]
     async fn purchase(
         &self,

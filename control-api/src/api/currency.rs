@@ -86,7 +86,8 @@ body! {
 body! {
     pub struct CreditPurchase {
         pub amount_znc: TopUp,
-        /// Where the payer is sent afterwards: on an origin of this service, or one whose pages may call it.
+        /// Where the payer is sent afterwards: on an origin of this service, or one whose pages may
+        /// call it.
         pub return_url: ReturnUrl,
     }
 }

@@ -271,7 +271,7 @@ impl From<crate::db::Error> for ApiError {
     }
 }
 
-/// An answer for whatever a request failed with, poem's own errors included: nothing but problem JSON ever goes out.
+/// The response to whatever a request failed with, errors of poem included: always problem JSON.
 pub fn respond(error: poem::Error) -> Response {
     if error.is_from_response() {
         return error.into_response();

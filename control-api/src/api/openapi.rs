@@ -38,8 +38,8 @@ pub fn document() -> String {
     complete(&super::service().spec())
 }
 
-/// Puts a generated document right: each operation lists the statuses that it can answer and no others, and unsigned numbers
-/// say that they are.
+/// Puts a generated document right: each operation lists the statuses that it can answer and no
+/// others, and unsigned numbers say that they are.
 pub fn complete(generated: &str) -> String {
     let mut document: Value = serde_json::from_str(generated).expect("the generated document is JSON");
     if let Some(paths) = document["paths"].as_object_mut() {

@@ -114,7 +114,8 @@ impl Sessions {
 
     /// Ends a session
     ///
-    /// What its device has open ends, and the token is free for another. Doing it again changes nothing.
+    /// What its device has open ends, and the token is free for another. Doing it again changes
+    /// nothing.
     #[oai(path = "/admin/sessions/:id", method = "delete", operation_id = "end_session", tag = "Tag::Admin")]
     async fn end(&self, app: Data<&Arc<App>>, superuser: Superuser, id: Path<Id>) -> Result<Json<Ended>, ApiError> {
         let App { db, publisher, .. } = &***app;

@@ -269,7 +269,8 @@ impl Tokens {
 
     /// Sets from where a token may be used
     ///
-    /// What is open from elsewhere ends. The user may be kept to other networks besides; both must let an address in.
+    /// What is open from elsewhere ends. The user may be kept to other networks besides; both must
+    /// let an address in.
     #[oai(path = "/:id", method = "patch", operation_id = "restrict_token")]
     async fn restrict(
         &self,
@@ -310,7 +311,8 @@ impl Tokens {
         app: Data<&Arc<App>>,
         user: CurrentUser,
         id: Path<Id>,
-        /// Makes repeating the call safe: the same key and body are the same extension, for 24 hours
+        /// Makes repeating the call safe: the same key and body are the same extension, for 24
+        /// hours
         #[oai(name = "Idempotency-Key")]
         key: Header<Option<IdempotencyKey>>,
         body: Body<Extend>,

@@ -27,13 +27,15 @@ struct Received {
 impl Webhooks {
     /// Takes a notice of the payment provider
     ///
-    /// Whoever else sends one is refused. A notice that comes again, late or out of order credits nothing twice.
+    /// Whoever else sends one is refused. A notice that comes again, late or out of order credits
+    /// nothing twice.
     #[oai(path = "/payment", method = "post", operation_id = "notify_payment")]
     async fn payment(
         &self,
         app: Data<&Arc<App>>,
         origin: Data<&Origin>,
-        /// `t=<seconds since 1970>,v1=<HMAC-SHA256 of "t.body" in hexadecimal>`, where the provider signs
+        /// `t=<seconds since 1970>,v1=<HMAC-SHA256 of "t.body" in hexadecimal>`, where the provider
+        /// signs
         #[oai(name = "X-Signature")]
         signature: Header<Option<String>>,
         body: Raw,

@@ -1,5 +1,5 @@
-//! How Redis is asked for a grant: once for all who ask at the same time, by a fast path where the feed has told enough, and again
-//! where a change came while the reply was on its way.
+//! How Redis is asked for a grant: once for all who ask at the same time, by a fast path where the
+//! feed has told enough, and again where a change came while the reply was on its way.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! What is held is asked for again: after a change, to keep its lease, and while Redis is away until the grace of an outage is over.
+//! What is held is asked for again: after a change, to keep its lease, and while Redis is away
+//! until the grace of an outage is over.
 
 use std::{
     sync::Arc,
