@@ -32,7 +32,7 @@ impl Assets {
         format!("/console/assets/{name}?v={}", self.version)
     }
 
-    /// The asset of this name, to be kept for good by whoever asked for what it holds now.
+    /// The asset of this name, to be kept for good if the address names its present content.
     pub fn answer(&self, name: &str, query: &str) -> Response {
         let (content_type, text) = match name {
             "console.css" => ("text/css; charset=utf-8", self.style.clone()),

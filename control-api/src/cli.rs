@@ -1,7 +1,7 @@
 //! The command line: subcommands, signals and exit codes. Exit code 2 means that an option is
 //! wrong, 1 that something failed.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command answers whoever ran it")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command prints its result")]
 
 use std::{io::Read, net::IpAddr, process::ExitCode};
 

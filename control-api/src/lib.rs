@@ -1,5 +1,5 @@
 //! The control plane: users, logins, tokens, credits, administration. Postgres holds the truth;
-//! Redis is told of it, and is never asked on behalf of a proxied request.
+//! Redis gets a copy. Postgres is never asked on behalf of a proxied request.
 //!
 //! A module imports only what stands below it:
 //!

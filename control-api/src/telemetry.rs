@@ -130,7 +130,7 @@ impl Metrics {
         Connected(self.connections.clone())
     }
 
-    /// The relay delivered so many rows.
+    /// Counts rows that the relay delivered.
     pub fn delivered(&self, rows: usize) {
         self.delivered.inc_by(rows as u64);
     }
@@ -140,13 +140,13 @@ impl Metrics {
         self.delivery_failures.inc();
     }
 
-    /// So many rows wait, the oldest for so long.
+    /// Sets how many rows wait, and for how long the oldest does.
     pub fn backlog(&self, rows: i64, oldest_seconds: f64) {
         self.outbox_rows.set(rows);
         self.outbox_oldest_seconds.set(oldest_seconds);
     }
 
-    /// So many entries of the usage stream were taken in.
+    /// Counts entries of the usage stream that were read.
     pub fn taken_in(&self, entries: usize) {
         self.usage_entries.inc_by(entries as u64);
     }
@@ -156,7 +156,7 @@ impl Metrics {
         self.usage_lag_seconds.set(lag.as_secs_f64());
     }
 
-    /// So many sessions have not ended.
+    /// Sets how many sessions have not ended.
     pub fn sessions_open(&self, sessions: i64) {
         self.sessions_open.set(sessions);
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::malformed::Malformed;
 
-/// So many times in a time, and so many at once.
+/// A number of times per duration, and a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// What one time fills the bucket by.
@@ -29,7 +29,7 @@ impl Rate {
         (times > 0).then(|| Self { cost: per / times, burst })
     }
 
-    /// So many a minute, as many at once; `None` for 0.
+    /// This number per minute, and as a burst; `None` for 0.
     pub fn per_minute(times: u32) -> Option<Self> {
         Self::new(times, Duration::from_mins(1), times)
     }
@@ -103,7 +103,7 @@ impl Used {
     }
 
     /// Takes in that it is this full at least, by what others have counted. It never empties it:
-    /// whoever counts for all may have lost count.
+    /// Redis may have lost count.
     pub fn raise(&mut self, left: Duration, now: Instant) {
         *self = Self { left: self.left(now).max(left), at: now };
     }

@@ -154,7 +154,7 @@ impl Durations {
         self.push(start.elapsed());
     }
 
-    /// The duration that so many in a hundred do not exceed.
+    /// The duration of a percentile.
     pub fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();

@@ -39,7 +39,7 @@ async fn whoami(stack: &Stack, from: IpAddr, forwarded_for: &str) -> Value {
     request.header(FORWARDED_FOR, forwarded_for).answer().await.expect(200)
 }
 
-/// What the upstream was told of the address of whoever asked.
+/// What the upstream was told of the client's address.
 fn forwarded_for(echo: &Value) -> Vec<&str> {
     let pairs = echo["headers"].as_array().expect("pairs");
     pairs.iter().filter(|pair| pair[0] == "x-forwarded-for").filter_map(|pair| pair[1].as_str()).collect()
@@ -142,7 +142,7 @@ async fn balance(listen: u16, edge: SocketAddr, address: IpAddr, introduction: &
                 socket.bind(SocketAddr::new(address, 0)).expect("an address");
                 let mut edge = socket.connect(edge).await.expect("a connection");
                 edge.write_all(introduction).await.expect("a write");
-                // Whoever ends it first, ends it.
+                // The first to end it, ends it.
                 let _ = copy_bidirectional(&mut client, &mut edge).await;
             });
         }

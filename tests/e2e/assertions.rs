@@ -1,4 +1,4 @@
-//! What the gateway tells the upstream of who asks, verified as whoever runs the upstream does it:
+//! What the gateway tells the upstream of who asks, verified as the upstream's operator does it:
 //! by a library of others, and by the keys that an edge serves.
 
 use std::{

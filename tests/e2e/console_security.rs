@@ -1,4 +1,4 @@
-//! That the console is read and changed by its own pages alone, whoever leads a browser where; by
+//! That the console is read and changed by its own pages alone, wherever a browser is led; by
 //! raw HTTP, where a client may send anything, and in Chromium, which has the last word on what a
 //! page of another origin can do. Routes are taken from the source, so that what is added is tested
 //! too.

@@ -34,7 +34,7 @@ fn number(answer: &Answer, header: &str) -> u64 {
     answer.header(header).parse().unwrap_or_else(|_| panic!("no number in {header}: {answer:?}"))
 }
 
-/// How much has run out of a limit of so many a minute since then.
+/// How much of a limit per minute is free again since then.
 fn regained(since: Instant, per_minute: usize) -> usize {
     usize::try_from(since.elapsed().as_millis()).expect("a short time") * per_minute / 60_000
 }

@@ -266,7 +266,7 @@ impl Walk {
         if !away.is_empty() {
             self.finds(page, format!("asks other origins: {away:?}"));
         }
-        // A browser complains of every answer that is an error, be it the page that says so.
+        // A browser complains of every answer that is an error, also of the page that says so.
         let is_its_own =
             |complaint: &String| page.status >= 400 && complaint.contains(&format!("status of {}", page.status));
         let complaints: Vec<String> = complaints.into_iter().filter(|complaint| !is_its_own(complaint)).collect();

@@ -122,7 +122,7 @@ struct Tried {
 impl Tried {
     /// Whether this may have happened, and what the scope says to the path.
     fn verdict(&self) -> (bool, Option<Result<(), Closed>>) {
-        // What is no URI may be refused by whoever reads it first.
+        // What is no URI may be refused by its first reader.
         let is_uri = self.path.iter().all(|&byte| byte.is_ascii_graphic() && byte != b'\\');
         let decided = std::str::from_utf8(&self.path).ok().map(|path| Scope::CertificatesOnly.opens(path));
         let is_refused_with = |statuses: &[u16]| self.received.is_none() && statuses.contains(&self.status);

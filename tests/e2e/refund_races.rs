@@ -1,4 +1,4 @@
-//! A refund against a first use: exactly one of them wins, whoever dies in between.
+//! A refund against a first use: exactly one of them wins, whichever process dies in between.
 
 use std::{future::Future, time::Duration};
 

@@ -262,7 +262,7 @@ async fn a_session_is_over_one_lease_after_its_last_request_and_the_next_is_anot
     stack.finish().await;
 }
 
-/// Requests of one device, one after the other by so many workers, until the edge is gone; when
+/// Requests of one device, one after the other by a number of workers, until the edge is gone; when
 /// each was answered.
 async fn asks_until_it_is_gone(stack: &Stack, token: &Token, path: &str, workers: usize) -> Vec<Instant> {
     let mut asking = JoinSet::new();

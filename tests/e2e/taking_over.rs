@@ -1,4 +1,4 @@
-//! How a token changes hands: whoever holds a good credential goes on at another device.
+//! How a token changes hands: the holder of a good credential goes on at another device.
 
 use http::{HeaderValue, Method};
 use reqwest::RequestBuilder;
@@ -36,7 +36,7 @@ async fn of_two_browsers_the_second_takes_the_token_over_and_the_first_is_cut_an
     first.reloads().await;
     first.shows("h1", "Your token is in use on another device").await;
 
-    // Whoever takes last has it.
+    // The last taker has it.
     first.clicks("button").await;
     first.shows("h1", "Zenzefi stand-in").await;
     second.shows("#websocket", "WebSocket: closed 4008 device taken over").await;

@@ -242,7 +242,7 @@ impl Stack {
     }
 }
 
-/// What the programs of a stack are told of each other and of their servers.
+/// The options by which the programs of a stack find each other and their servers.
 struct Wiring<'a> {
     plan: &'a Plan,
     database_url: &'a str,

@@ -17,12 +17,12 @@ use crate::{
     http::caller::RequestUser,
 };
 
-/// Whoever is logged in.
+/// A user who is logged in.
 #[derive(SecurityScheme)]
 #[oai(rename = "bearer", ty = "bearer", bearer_format = "JWT", checker = "session")]
 pub struct CurrentUser(pub Session);
 
-/// Whoever is logged in and has admin rights.
+/// A user who is logged in and has admin rights.
 #[derive(SecurityScheme)]
 #[oai(rename = "bearer", ty = "bearer", bearer_format = "JWT", checker = "superuser_session")]
 pub struct Superuser(pub Session);

@@ -129,13 +129,13 @@ enum PaymentStarted {
 
 #[OpenApi(prefix_path = "/api/v1/currency", tag = "Tag::Currency")]
 impl Currency {
-    /// What whoever calls can spend
+    /// The caller's balance
     #[oai(path = "/balance", method = "get", operation_id = "get_balance")]
     async fn balance(&self, user: CurrentUser) -> Result<Json<Balance>, ApiError> {
         Ok(Json(Balance { balance: Znc(user.0.user.currency_balance), currency: "ZNC".to_owned() }))
     }
 
-    /// The ledger of whoever calls, newest first
+    /// The caller's ledger, newest first
     #[oai(path = "/transactions", method = "get", operation_id = "list_transactions")]
     async fn transactions(
         &self,

@@ -67,7 +67,7 @@ impl Auth {
         &self,
         app: Data<&Arc<App>>,
         origin: Data<&Origin>,
-        /// The referral code of whoever recommended this
+        /// The referral code of the user who recommended this
         #[oai(name = "ref")]
         referral_code: Query<Option<ReferralCode>>,
         body: Body<Register>,
@@ -86,7 +86,7 @@ impl Auth {
 
     /// Gives a JWT for an e-mail and a password
     ///
-    /// Whoever fails too often is told to wait, for longer each time.
+    /// After too many failures the caller has to wait, for longer each time.
     #[oai(path = "/login", method = "post", operation_id = "login")]
     async fn login(
         &self,

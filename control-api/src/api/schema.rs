@@ -151,7 +151,7 @@ fn string() -> MetaSchema {
     MetaSchema::new("string")
 }
 
-/// A text of so many characters.
+/// A text with bounds on its length, in characters.
 fn text(min: usize, max: usize) -> MetaSchema {
     MetaSchema { min_length: Some(min), max_length: Some(max), ..string() }
 }

@@ -126,7 +126,7 @@ impl Sessions {
         Ok(Json(Ended { ended: true, session_id: Id(id), pending: pending(delivery) }))
     }
 
-    /// The sessions of whoever calls, newest first
+    /// The caller's sessions, newest first
     #[oai(path = "/users/me/sessions", method = "get", operation_id = "list_my_sessions", tag = "Tag::Users")]
     async fn mine(
         &self,

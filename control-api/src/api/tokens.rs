@@ -251,7 +251,7 @@ impl Tokens {
         Ok(Purchased::Created(Json(IssuedToken::new(&issued, config.hour, Utc::now()))))
     }
 
-    /// The tokens of whoever calls, newest first
+    /// The caller's tokens, newest first
     #[oai(path = "/my-tokens", method = "get", operation_id = "list_my_tokens")]
     async fn mine(
         &self,

@@ -120,13 +120,13 @@ impl ChangeProfile {
 
 #[OpenApi(prefix_path = "/api/v1/users", tag = "Tag::Users")]
 impl Users {
-    /// The account of whoever calls
+    /// The caller's account
     #[oai(path = "/me", method = "get", operation_id = "get_me")]
     async fn me(&self, user: CurrentUser) -> Result<Json<User>, ApiError> {
         Ok(Json(user.0.user.into()))
     }
 
-    /// Whom whoever calls has brought, and what came of it
+    /// The users whom the caller recommended, and their bonuses
     #[oai(path = "/me/referrals", method = "get", operation_id = "get_my_referrals")]
     async fn referrals(&self, app: Data<&Arc<App>>, user: CurrentUser) -> Result<Json<Referrals>, ApiError> {
         let user = user.0.user;
@@ -143,7 +143,7 @@ impl Users {
         }))
     }
 
-    /// Changes the account of whoever calls
+    /// Changes the caller's account
     ///
     /// A new password ends every login, this one included.
     #[oai(path = "/me", method = "patch", operation_id = "change_me")]

@@ -27,8 +27,8 @@ struct Received {
 impl Webhooks {
     /// Takes a notice of the payment provider
     ///
-    /// Whoever else sends one is refused. A notice that comes again, late or out of order credits
-    /// nothing twice.
+    /// A notification from any other sender is refused. A notice that comes again, late or out of
+    /// order credits nothing twice.
     #[oai(path = "/payment", method = "post", operation_id = "notify_payment")]
     async fn payment(
         &self,

@@ -11,7 +11,7 @@ impl TokenHour {
         self.0.as_secs_f64()
     }
 
-    /// How long so many hours last.
+    /// How long this number of hours lasts.
     pub fn times(self, hours: i32) -> chrono::Duration {
         let ms = i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX);
         chrono::Duration::milliseconds(ms.saturating_mul(hours.into()))

@@ -28,14 +28,14 @@ impl Prices {
         Self(prices)
     }
 
-    /// What so many hours cost; `None` if they are not sold.
+    /// The price of this number of hours; `None` if it is not sold.
     pub fn of(&self, duration_hours: i64) -> Option<Decimal> {
         let position = DURATIONS_HOURS.iter().position(|&sold| i64::from(sold) == duration_hours)?;
         Some(self.0[position])
     }
 
-    /// What so many tokens of so many hours cost at once; `None` if they are none or such hours are
-    /// not sold.
+    /// The price of this number of tokens of these hours at once; `None` if it is 0 or the hours
+    /// are not sold.
     pub fn of_bundle(&self, token_count: usize, duration_hours: i64, discount_percent: Decimal) -> Option<BundlePrice> {
         let count = Decimal::from(token_count);
         let base = self.of(duration_hours)? * count;
@@ -50,8 +50,8 @@ pub fn to_cents(amount: Decimal) -> Decimal {
     amount.round_dp_with_strategy(2, RoundingStrategy::MidpointNearestEven)
 }
 
-/// Shares an amount of whole cents out among so many, so that the shares sum to it exactly and
-/// differ by a cent at most: the first ones get the cents that are left over.
+/// Splits an amount of whole cents into this number of shares, so that the shares sum to it exactly
+/// and differ by a cent at most: the first ones get the cents that are left over.
 pub fn shares(amount: Decimal, among: usize) -> Vec<Decimal> {
     let cents = amount * Decimal::ONE_HUNDRED;
     let count = Decimal::from(among);

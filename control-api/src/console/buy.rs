@@ -29,7 +29,7 @@ use crate::{
 /// The most characters of a path in Zenzefi that a person is led back to.
 const PATH_CHARS: usize = 2_048;
 
-/// One way to buy: so many hours, at a price.
+/// One way to buy: a number of hours, at a price.
 struct Choice {
     hours: u32,
     name: String,

@@ -1,4 +1,4 @@
-//! A small chart of bars, drawn as SVG: seen by whoever sees, read as a table by whoever does not.
+//! A small chart of bars, drawn as SVG, with a table for screen readers.
 
 use askama::{Template, filters::HtmlSafe};
 

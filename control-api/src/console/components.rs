@@ -167,7 +167,7 @@ pub struct Confirm {
     /// Where its form is sent, and what with.
     pub action: String,
     pub hidden: Vec<(&'static str, String)>,
-    /// The e-mail of whoever is asked for their password; `None` if nobody is.
+    /// The e-mail of the user who is asked for the password; `None` if no password is asked for.
     pub asks_password_of: Option<String>,
     pub button: &'static str,
     pub is_dangerous: bool,

@@ -1,4 +1,4 @@
-//! Where whoever logged in begins: what they can spend, their tokens to open, what happened last.
+//! The first page after a login: what they can spend, their tokens to open, what happened last.
 
 use askama::Template;
 use chrono::Utc;
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::db::access_token;
 
-/// So many tokens are shown; the others are in the list.
+/// How many tokens are shown; the others are in the list.
 const TOKENS: u64 = 6;
 
 #[derive(Template)]

@@ -48,7 +48,7 @@ pub struct Link {
     pub name: &'static str,
 }
 
-/// Whoever is logged in, as every page shows them.
+/// The user who is logged in, as every page shows them.
 #[derive(Clone)]
 pub struct Account {
     pub username: String,
@@ -111,7 +111,7 @@ impl Frame {
         links.iter().map(link).collect()
     }
 
-    /// What whoever is logged in can spend.
+    /// The balance of the user who is logged in.
     pub fn balance(&self) -> String {
         self.account.as_ref().map(|account| text::money(self.lang, account.balance)).unwrap_or_default()
     }

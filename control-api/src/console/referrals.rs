@@ -12,7 +12,7 @@ use super::{
 };
 use crate::db::referral;
 
-/// The newest so many are listed.
+/// How many are listed, the newest first.
 const LISTED: u64 = 200;
 
 struct Referred {

@@ -64,13 +64,13 @@ pub struct Visit {
     account: Option<Account>,
 }
 
-/// A request from whoever is logged in.
+/// A request from a user who is logged in.
 pub struct Member {
     visit: Visit,
     pub session: Session,
 }
 
-/// A request from whoever is logged in and may administer.
+/// A request from an administrator who is logged in.
 pub struct Admin(Member);
 
 impl Deref for Member {
@@ -133,7 +133,7 @@ where
     })
 }
 
-/// A page for whoever is logged in; others are asked to log in first.
+/// A page for users who are logged in; others are asked to log in first.
 pub fn member<F, R>(app: &Arc<App>, handler: F) -> impl Endpoint<Output = Response> + 'static
 where
     F: Fn(Member) -> R + Clone + Send + Sync + 'static,
@@ -175,7 +175,7 @@ fn ask_to_log_in(visit: &Visit) -> Answer {
         // another.
         return Ok(Response::builder().status(StatusCode::OK).header("HX-Refresh", "true").finish());
     }
-    // A form is gone by now; whoever has logged in finds the page that had it.
+    // The form's values are gone by now; after the login the user gets the page that had it.
     let from = visit.came_from.as_ref().filter(|_| !visit.stays).unwrap_or(&visit.address);
     let done = if visit.stays { "" } else { "login-ended" };
     response::see_other(&address("/console/login", [("next", from.as_str()), ("done", done)]))

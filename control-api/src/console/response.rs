@@ -21,7 +21,7 @@ pub type Answer = Result<Response, Trouble>;
 #[derive(Debug)]
 pub enum Trouble {
     Domain(domain::Error),
-    /// Nothing is there, or not for whoever asks.
+    /// Nothing is there, or not for this user.
     NotFound,
     /// Only superusers may.
     NotSuperuser,

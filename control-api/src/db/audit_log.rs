@@ -101,7 +101,7 @@ pub async fn list(db: &impl Connection, filter: &Filter, limit: u64, offset: u64
     Ok((Line::find_by_statement(sql(&query, values)).all(db).await?, total))
 }
 
-/// The lines that follow this one in the same order, for whoever goes through all of them.
+/// The lines that follow this one in the same order, for a reader that goes through all of them.
 pub async fn list_after(
     db: &impl Connection,
     filter: &Filter,

@@ -66,7 +66,7 @@ async fn rows<const N: usize>(tx: &Tx, query: &str, values: [sea_orm::Value; N])
 }
 
 /// Hears when rows are added, on a connection of its own. What is said while that connection is
-/// being remade is lost, so whoever listens must sweep as well.
+/// being remade is lost, so a listener must poll as well.
 pub struct Listener(PgListener);
 
 impl Listener {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Connection, Error, Tx, sql};
 
-/// Gives a user a link; an earlier one of theirs ends.
+/// Gives a user a link; the user's earlier link ends.
 pub async fn replace(tx: &Tx, user_id: Uuid, digest: &Digest, expires_at: DateTime<Utc>) -> Result<(), Error> {
     let query = "INSERT INTO password_links (user_id, digest, expires_at) VALUES ($1, $2, $3)
         ON CONFLICT (user_id) DO UPDATE SET digest = excluded.digest, expires_at = excluded.expires_at";

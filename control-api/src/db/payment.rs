@@ -76,7 +76,7 @@ pub struct NewPayment<'a> {
     pub expires_at: DateTime<Utc>,
 }
 
-/// How long whoever asks for a payment has to hear of it before others ask too, in seconds.
+/// How long the process that asks for a payment waits for it before others ask too, in seconds.
 const FIRST_CHECK_SECONDS: i32 = 60;
 /// How long the provider is left alone after the first question, doubled with each, and at most, in
 /// seconds.
@@ -158,8 +158,8 @@ pub async fn end(tx: &Tx, id: Uuid, end: End) -> Result<(), Error> {
 }
 
 /// Takes pending payments of a provider that it is time to ask about, the longest due first. Nobody
-/// else gets them before they are due again, later each time; so whoever takes them and dies holds
-/// nothing up.
+/// else gets them before they are due again, later each time; so a process that takes them and dies
+/// holds nothing up.
 pub async fn take_due(tx: &Tx, provider: &str, limit: u64) -> Result<Vec<Model>, Error> {
     let query = "UPDATE payments SET checks = checks + 1,
             check_after = now() + make_interval(secs => least($3 * 2 ^ least(checks, 20), $4))

@@ -1,5 +1,5 @@
-//! The tables `referral_bonuses` and `referral_shares`: what whoever brought a buyer gets, by the
-//! tokens that were bought.
+//! The tables `referral_bonuses` and `referral_shares`: the bonus of the user who recommended a
+//! buyer, by the tokens that were bought.
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;

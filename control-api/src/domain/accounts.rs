@@ -83,7 +83,7 @@ pub async fn register(
     open(db, passwords, registration, referred_by, false, origin).await
 }
 
-/// Opens an account with or without admin rights, for whoever runs the program.
+/// Opens an account with or without admin rights, for the operator.
 pub async fn create(
     db: &db::Pool,
     passwords: &Passwords,
@@ -173,8 +173,8 @@ pub async fn log_in(
     judged.await.ok_or(Error::Busy)??.ok_or(Error::WrongCredentials)
 }
 
-/// Checks the password of whoever is logged in already, before something that a stolen login must
-/// not do. It is counted and written down as a login is, so that nobody can guess on.
+/// Checks the password of a user who is logged in already, before something that a stolen login
+/// must not do. It is counted and written down as a login is, so that nobody can guess on.
 pub async fn confirm(
     db: &db::Pool,
     passwords: &Passwords,
@@ -300,7 +300,7 @@ pub async fn change_profile(
     Ok(user)
 }
 
-/// Sets the password of whoever has this e-mail, for whoever runs the program; ends every JWT
+/// Sets the password of the user with this e-mail, for the operator; ends every JWT
 /// issued before.
 pub async fn set_password(
     db: &db::Pool,

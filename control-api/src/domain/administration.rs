@@ -88,8 +88,8 @@ pub async fn change_user(
     Ok(Unpublished::new(user, token_ids))
 }
 
-/// Moves a balance by so many ZNC, up or down, whatever else moves it meanwhile; the balance that
-/// this came to.
+/// Moves a balance by an amount of ZNC, up or down, whatever else moves it meanwhile; the balance
+/// that this came to.
 pub async fn move_balance(
     db: &db::Pool,
     admin: &Session,
@@ -191,7 +191,7 @@ pub async fn bump_epoch(db: &db::Pool, origin: &Origin) -> Result<i64, Error> {
     Ok(epoch)
 }
 
-/// Draws a link by which a user sets a password once; an earlier one of theirs ends.
+/// Draws a link by which a user sets a password once; the user's earlier link ends.
 pub async fn draw_password_link(
     db: &db::Pool,
     admin: &Session,

@@ -2,7 +2,7 @@
 //! same answer.
 //!
 //! The first to come holds the user's row, so that others with its key wait and find what came of
-//! it. What failed leaves nothing. A token's text is kept sealed, so that whoever reads the
+//! it. What failed leaves nothing. A token's text is kept sealed, so that a reader of the
 //! database cannot use it.
 
 use std::fmt;

@@ -46,7 +46,7 @@ pub enum Error {
     WrongPassword,
     #[error("the link was used, replaced or has expired")]
     UnknownPasswordLink,
-    #[error("no token is sold for so many hours")]
+    #[error("no token is sold for this number of hours")]
     InvalidDuration,
     #[error("the balance is too low")]
     InsufficientBalance { required: Decimal, available: Decimal },

@@ -42,7 +42,7 @@ pub struct Payments {
 }
 
 impl Payments {
-    /// What so many ZNC cost in roubles, to the kopeck; `None` if that is nothing.
+    /// What an amount of ZNC costs in roubles, to the kopeck; `None` if that is nothing.
     fn price(&self, amount_znc: Decimal) -> Option<Decimal> {
         let price = (amount_znc * self.rub_per_znc).round_dp_with_strategy(2, RoundingStrategy::MidpointNearestEven);
         (price > Decimal::ZERO).then_some(price)
@@ -127,7 +127,7 @@ async fn make(db: &db::Pool, till: &Payments, noted: payment::Model, now: DateTi
         let made = till.provider.make(&order).await.map_err(unavailable)?;
         let tx = db::begin(db).await?;
         payment::record_made(&tx, noted.id, &made.id, &made.url).await?;
-        // Whoever was first is believed.
+        // The first notice counts.
         let stands = payment::find(&tx, noted.id).await?;
         tx.commit().await?;
         stands.ok_or(Error::ProviderUnavailable)?

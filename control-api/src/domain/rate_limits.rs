@@ -40,7 +40,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// So many calls of a user a minute, and accounts of an address an hour; 0 for any number.
+    /// Calls per user and minute, and accounts per address and hour; 0: unlimited.
     pub fn new(
         publisher: Publisher,
         secret_key: &str,
@@ -56,7 +56,7 @@ impl Limits {
         }
     }
 
-    /// From now on so many.
+    /// Sets the limit from now on.
     pub fn limit(&self, user_requests_per_minute: u32, registrations_per_hour: u32) {
         self.calls_per_minute.store(user_requests_per_minute, Ordering::Relaxed);
         self.registrations_per_hour.store(registrations_per_hour, Ordering::Relaxed);

@@ -1,11 +1,11 @@
-//! What whoever brought a buyer gets: a tenth of the buyer's first purchase, if that is large
-//! enough, token by token as each is activated, so that what is given back never leaves a bonus
-//! behind.
+//! The bonus of the user who recommended a buyer: a tenth of the buyer's first purchase, if that is
+//! large enough, token by token as each is activated, so that what is given back never leaves a
+//! bonus behind.
 //!
 //! The purchase decides who gets what. The transaction that records an activation makes the token's
-//! share due; paying is a step of its own, because whoever records activations holds tokens, many
-//! at once, and users are locked before tokens. What is due is a row, so a process that dies loses
-//! nothing, and the row is marked in the transaction that pays: once.
+//! share due; paying is a step of its own, because a task that records activations locks tokens,
+//! many at once, and users are locked before tokens. What is due is a row, so a process that dies
+//! loses nothing, and the row is marked in the transaction that pays: once.
 
 use rust_decimal::Decimal;
 use serde_json::json;

@@ -2,8 +2,8 @@
 //!
 //! Only Redis knows whether a token was used, and it cannot take part in a transaction. So a refund
 //! is three steps, each of which can be repeated: (1) Postgres notes the request, (2) Redis bars
-//! the token or says that it was used, (3) Postgres settles. Whoever finds a request standing goes
-//! on from (2), be it another call, the start-up or the sweeper.
+//! the token or says that it was used, (3) Postgres settles. A process that finds a request
+//! standing goes on from (2): another call, the start-up or the sweeper.
 //!
 //! What Redis says counts only if it held all along what it was told: it must be whole, filled long
 //! enough ago for the edges to have told it again of activations that it lost, and the same before

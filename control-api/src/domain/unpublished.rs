@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 /// The outcome of a transaction that wrote rows of the outbox, for these tokens.
 ///
-/// The relay publishes them in any case. Whoever answers a request has them published first, by
+/// The relay publishes them in any case. Before a request is answered they are published by
 /// [`publish::deliver`](crate::publish::deliver), so that what the answer says is true at the edges
 /// too.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use poem::http::StatusCode;
 
 use crate::{db, domain::Error};
 
-/// The status of an error, which is logged if it is nobody's doing.
+/// The status of an error, which is logged if the program or Postgres failed.
 pub fn of(error: &Error) -> StatusCode {
     match error {
         Error::EmailTaken

@@ -30,7 +30,7 @@ const KEYS_FOR: chrono::Duration = chrono::Duration::hours(24);
 /// How many days of the audit log are made ahead, so that lines find their day even if nobody
 /// sweeps for a while.
 const DAYS_AHEAD: u64 = 7;
-/// Names the advisory lock of whoever makes and drops days: the letters `audit` as bytes.
+/// Names the advisory lock of the process that makes and drops days: the letters `audit` as bytes.
 const AUDIT_LOCK: i64 = 0x61_7564_6974;
 
 /// How long an edge's report may wait to be taken in for what it tells to count as known.

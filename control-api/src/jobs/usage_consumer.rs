@@ -89,7 +89,7 @@ struct Intake {
 /// Which entries a read gives.
 #[derive(Clone, Copy)]
 enum Entries {
-    /// Those that this consumer was given and has not forgotten: a commit of theirs failed.
+    /// Those that this consumer was given and has not forgotten: their commit failed.
     Kept,
     New,
 }
@@ -206,7 +206,7 @@ impl Intake {
 }
 
 /// Lock order, as everywhere: tokens, then sessions, then credentials, each in the order of their
-/// ids. What is told of a token that Postgres does not have is skipped, for it would hold up all
+/// ids. An event about a token that Postgres does not have is skipped, for it would hold up all
 /// that comes with it.
 async fn record_all(db: &db::Pool, entries: &[Entry]) -> Result<(), db::Error> {
     let told = Told::read(entries);

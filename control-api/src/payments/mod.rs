@@ -51,7 +51,7 @@ impl Provider {
     /// of that name.
     pub async fn ask(&self, id: &str) -> Result<Option<ProviderPayment>, Unavailable> {
         match self {
-            // It keeps nothing: whoever does not press a button has not paid.
+            // It keeps nothing: without a pressed button nothing is paid.
             Self::Mock(_) => Ok(None),
             Self::Yookassa(yookassa) => yookassa.ask(id).await,
         }

@@ -25,7 +25,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 const TRIES: usize = 2;
 /// What an answer may have, in bytes; a payment has two thousand or so.
 const ANSWER_BYTES: usize = 64 * 1024;
-/// Questions that are asked at once; whoever sends notices shall not make us flood the API.
+/// Questions that are asked at once; so that notices cannot make us flood the API.
 const AT_ONCE: usize = 16;
 const WAIT_WITHIN: Duration = Duration::from_secs(2);
 
@@ -38,7 +38,7 @@ pub struct Yookassa {
 
 impl Yookassa {
     pub fn new(shop: &Shop) -> Result<Self, Unavailable> {
-        // Whoever came first chose the same.
+        // The first call chose the same one.
         let _ = ring::default_provider().install_default();
         let http = Client::builder()
             .connect_timeout(CONNECT_WITHIN)

@@ -64,7 +64,7 @@ impl Publisher {
     }
 
     /// Puts a batch in two strides, every token and then every credential, without a change for
-    /// each: whoever fills Redis announces a new build, at which edges look everything up again.
+    /// each: the rebuild announces a new build, at which edges look everything up again.
     /// What Redis knew better.
     pub async fn fill<'a>(&self, batch: &'a Batch) -> Result<Vec<LearnedActivation>, PublishError> {
         let learned = in_flight(batch.tokens.chunks(PUT_AT_ONCE).map(|some| self.put(batch.epoch, some))).await?;

@@ -171,7 +171,7 @@ impl<E: Endpoint> Layer<E> {
         peer.is_some_and(|peer| self.app.config.trusted_proxies.contains(peer.ip()))
     }
 
-    /// The address of whoever calls, past the proxies that are trusted.
+    /// The client's address, past the proxies that are trusted.
     fn client(&self, request: &Request) -> Option<IpAddr> {
         let peer = request.remote_addr().as_socket_addr()?.ip();
         let forwarded = request.headers().get_all(FORWARDED_FOR).iter().map(|line| line.to_str().unwrap_or_default());
@@ -258,7 +258,7 @@ impl<E: Endpoint> Layer<E> {
 
     /// Headers that every answer has.
     fn finish(&self, response: &mut Response, path: &str, origin: Option<HeaderValue>, request_id: &str) {
-        // A page of the console is told to no other origin, be it listed for the API.
+        // A page of the console is readable by no other origin, not even one listed for the API.
         let listed = origin.filter(|origin| self.is_listed(origin) && !console::url::is_page(path));
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(request_id) {

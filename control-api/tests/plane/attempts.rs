@@ -49,7 +49,7 @@ async fn remembered(control: &Control) -> Vec<String> {
     keys.lines().map(str::to_owned).collect()
 }
 
-/// Lets so many seconds pass for what Redis remembers.
+/// Makes what Redis remembers older by this number of seconds.
 async fn later(control: &Control, seconds: i64) {
     fn shift(value: &mut Value, ms: i64) {
         match value {

@@ -180,7 +180,7 @@ async fn rights_change_for_the_own_password_alone() {
     assert_eq!(control.query(&is_superuser).await, "t");
     let line = audited(&control, "change_user").await.remove(0);
     assert_eq!(line["details"]["is_superuser"], json!({ "old": false, "new": true }));
-    // Whoever pressed an old page's button wants what that page said.
+    // A button of an old page means what that page said.
     admin.posts(&path, &[("superuser", "yes"), ("password", own)]).await;
     assert_eq!(control.query(&is_superuser).await, "t");
     assert_eq!(admin.posts(&path, &[("superuser", "maybe"), ("password", own)]).await.status, 400);

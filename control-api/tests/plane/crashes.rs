@@ -1,5 +1,5 @@
-//! Replicas that are killed at any instant, or started again one after the other: whoever repeats a
-//! call by its key loses nothing and pays nothing twice.
+//! Replicas that are killed at any instant, or started again one after the other: a client that
+//! repeats a call by its key loses nothing and pays nothing twice.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ use crate::harness::{Control, Person, Token};
 
 const PEOPLE: usize = 8;
 const PURCHASES_EACH: usize = 84;
-/// Every so many purchases one is given back: a thousand calls in all.
+/// One of this number of purchases is given back: a thousand calls in all.
 const REFUND_EVERY: usize = 2;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 /// Redis is as it was filled at the start, and no edge has anything to tell.

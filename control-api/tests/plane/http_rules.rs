@@ -340,7 +340,7 @@ async fn bodies_that_drip_end_in_bounded_time_and_others_are_served_meanwhile() 
             let mut answer = Vec::new();
             tokio::select! {
                 () = drips => {}
-                // Whoever is cut while it writes may be reset.
+                // A client that is cut while it writes may be reset.
                 _ended = from.read_to_end(&mut answer) => {}
             }
             String::from_utf8_lossy(&answer).into_owned()

@@ -16,7 +16,7 @@ use crate::{
 enum For {
     /// Everybody; nothing of anybody is in it.
     Anyone,
-    /// Whoever is logged in, about themselves.
+    /// A user who is logged in, about themselves.
     Oneself,
     /// The owner of what the path names; to others it is not there.
     Owner,

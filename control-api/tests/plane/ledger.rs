@@ -1,4 +1,4 @@
-//! The ledger: every movement of credits, and a balance that is its sum whoever writes.
+//! The ledger: every movement of credits, and a balance that is its sum with any writer.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -102,7 +102,7 @@ async fn a_check_of_the_ledger_names_whom_it_does_not_add_up_for() {
     let clean = control.plane.runs(&["ledger", "verify"]).await.expect("it adds up");
     assert!(clean.contains("3 users, 0 whose balance and ledger differ"), "{clean}");
 
-    // As a faulty disk would, or whoever switches the triggers off.
+    // As a faulty disk would, or an operator who switches the triggers off.
     let part = format!(
         "SET session_replication_role = replica; UPDATE users SET currency_balance = 23 WHERE id = '{}'",
         alice.id

@@ -1,4 +1,4 @@
-//! What whoever brought a buyer gets, and what it takes.
+//! The bonus of the user who recommended a buyer, and its conditions.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};

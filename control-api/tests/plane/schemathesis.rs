@@ -14,7 +14,7 @@ use crate::harness::{Control, MOCK_PAYMENTS, Person};
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
     response_schema_conformance,missing_required_header,unsupported_method,allow_header_conformance,ignored_auth";
 const CASES_EACH: &str = "15";
-/// Calls after which whoever made them may be somebody else, or nobody: they are made by
+/// Calls after which the caller may be somebody else, or nobody: they are made by
 /// themselves.
 const ENDING: [&str; 3] = ["logout", "change_me", "change_user"];
 

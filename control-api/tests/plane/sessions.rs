@@ -152,7 +152,7 @@ async fn a_session_ends_when_its_lease_lapses_and_goes_on_when_it_is_used_again(
     let now_ms = now_ms(&control).await;
     tell(&control, &SessionFigures { last_activity_ms: now_ms, reported_at_ms: now_ms, ..idle.clone() }).await;
     eventually!(seen(&control, &admin, idle.session_id).await, |session| session["is_active"] == json!(true));
-    // Neither is told of any more, as when their edge died.
+    // Neither is reported any more, as when their edge died.
     for figures in [&idle, &connected] {
         let ended = eventually!(seen(&control, &admin, figures.session_id).await, |session| session["is_active"]
             == json!(false));

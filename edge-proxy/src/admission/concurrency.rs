@@ -46,12 +46,12 @@ pub struct Concurrency {
 }
 
 impl Concurrency {
-    /// So many of each for a token; 0 for any number.
+    /// The limits per token; 0: unlimited.
     pub fn new(most_requests: u32, most_websockets: u32) -> Self {
         Self { most_requests: most_requests.into(), most_websockets: most_websockets.into(), tokens: Mutex::default() }
     }
 
-    /// From now on so many; what is open stays.
+    /// Sets the limits from now on; what is open stays.
     pub fn limit(&self, most_requests: u32, most_websockets: u32) {
         self.most_requests.store(most_requests, Ordering::Relaxed);
         self.most_websockets.store(most_websockets, Ordering::Relaxed);

@@ -17,7 +17,7 @@ pub const DEVICE_HEADER: &str = "x-device-id";
 pub struct Facts {
     /// Draws the request out of logs and answers; see `ids`.
     pub id: Uuid,
-    /// The address of whoever asks, past the proxies that are trusted.
+    /// The client's address, past the proxies that are trusted.
     pub client: Option<IpAddr>,
     /// The origin by which this request came: public, or the console's.
     pub public: Origin,

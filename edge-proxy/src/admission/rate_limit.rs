@@ -26,7 +26,7 @@ use crate::{
 pub const EXCHANGED_EVERY: Duration = Duration::from_secs(1);
 /// How many tokens are counted; the oldest give way.
 const TOKENS: usize = 100_000;
-/// How many are told of at once.
+/// How many are reported at once.
 const AT_ONCE: usize = 256;
 
 /// What one token has used of its limit.
@@ -51,12 +51,12 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// So many requests a minute; 0 for any number.
+    /// Requests per token and minute; 0: unlimited.
     pub fn new(per_minute: u32) -> Self {
         Self { per_minute: per_minute.into(), tokens: Cache::new(TOKENS), untold: Mutex::default() }
     }
 
-    /// From now on so many.
+    /// Sets the limit from now on.
     pub fn limit(&self, per_minute: u32) {
         self.per_minute.store(per_minute, Ordering::Relaxed);
     }

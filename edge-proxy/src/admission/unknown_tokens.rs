@@ -81,7 +81,7 @@ impl UnknownTokenLimiter {
         }
     }
 
-    /// From now on so many.
+    /// Sets the limit from now on.
     pub fn limit(&self, per_minute: u32) {
         self.per_minute.store(per_minute, Ordering::Relaxed);
     }

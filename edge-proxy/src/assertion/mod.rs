@@ -144,7 +144,7 @@ impl Assertions {
         self.lock_key_set().clone()
     }
 
-    /// How long whoever verifies may keep that.
+    /// How long a verifier may cache that.
     pub fn key_set_lasts(&self) -> Duration {
         self.spans.key_set_lasts()
     }

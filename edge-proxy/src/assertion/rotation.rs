@@ -12,12 +12,12 @@ use shared::redis::MOST_ASSERTION_KEYS;
 
 use super::key::{Key, PublicKey};
 
-/// How far the clock of whoever verifies may be behind.
+/// How far a verifier's clock may be behind.
 const LEEWAY: Duration = Duration::from_mins(1);
 /// How long those who verify may keep the keys, at most.
 const KEPT_AT_MOST: Duration = Duration::from_mins(5);
-/// How many times the keys are fetched between two turns, at least, by whoever keeps them as long
-/// as they may.
+/// How many times the keys are fetched between two turns, at least, by a verifier that caches them
+/// as long as they may.
 const FETCHES_PER_TURN: u32 = 5;
 /// No key of another edge is believed to last longer.
 const LASTS_AT_MOST: Duration = Duration::from_hours(48);

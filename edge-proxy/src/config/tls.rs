@@ -29,7 +29,7 @@ pub struct TlsOptions {
 
     /// The ACME authority that gives certificates for the https names in PUBLIC_ORIGIN and
     /// CONSOLE_HOST, which must reach the edge at port 80, such as
-    /// https://acme-v02.api.letsencrypt.org/directory; whoever sets it agrees to its terms
+    /// https://acme-v02.api.letsencrypt.org/directory; setting it accepts its terms
     #[arg(long, env = "ACME_DIRECTORY", requires = "acme_folder", value_parser = https_url)]
     pub acme_directory: Option<String>,
 

@@ -93,7 +93,7 @@ impl PreTlsProcess for HandshakeTimeout {
 }
 
 /// Waits until the first record of TLS is there (RFC 8446 §5.1), and leaves it to be read; anything
-/// else is left to whoever reads it.
+/// else is left to the reader behind.
 async fn await_record(connection: &mut Connection) -> io::Result<()> {
     let mut head = [0; 5];
     connection.try_peek(&mut head).await?;

@@ -102,7 +102,7 @@ pub async fn enter(edge: &Edge, session: &Session, request: &Facts) -> Result<Lo
     Ok(signed_in_as(answer, edge, &session.req_header().headers, request, &credential, &held))
 }
 
-/// `POST /_gateway/take-over`: whoever holds a good credential goes on here, on the device that
+/// `POST /_gateway/take-over`: the holder of a good credential goes on here, on the device that
 /// asks; what another has open ends. Does not activate.
 pub async fn take_over(edge: &Edge, session: &mut Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::POST, "POST")?;
@@ -286,7 +286,7 @@ fn next_in(fields: &[u8]) -> String {
     policy::next_path(&next).unwrap_or("/").to_owned()
 }
 
-/// Where whoever was refused was going, as a path to come back to: what they asked for, or the page
+/// Where a refused client was going, as a path to come back to: what they asked for, or the page
 /// from which they posted.
 fn destination(head: &RequestHeader, request: Option<&Facts>, path: &str) -> String {
     let is_page = matches!(head.method, Method::GET | Method::HEAD);

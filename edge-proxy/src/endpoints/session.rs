@@ -199,7 +199,7 @@ async fn free(edge: &Edge, session: &Session, request: &Facts) -> Result<bool, R
     let head = session.req_header();
     let from = facts::origination(&head.headers, request.client)?;
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    // From wherever the token may be used: whoever is kept out may still give it up.
+    // From any network: a client that the token's networks block may still release it.
     let (held, _) = edge.admission.recognise(candidates, request).await?;
     edge.redis.release(held.token_id, &from.device).await.map_err(|error| {
         tracing::warn!(%error, "a device could not be freed");
@@ -207,7 +207,7 @@ async fn free(edge: &Edge, session: &Session, request: &Facts) -> Result<bool, R
     })
 }
 
-/// `GET /_gateway/whoami`: what the gateway believes of whoever asks, for operators who set up what
+/// `GET /_gateway/whoami`: what the gateway believes of the client, for operators who set up what
 /// stands before it. Of a credential it tells ids alone.
 pub async fn whoami(edge: &Edge, session: &Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::GET, "GET")?;
@@ -280,7 +280,7 @@ pub fn signed_out(answer: LocalResponse, edge: &Edge, request: &Facts) -> LocalR
 }
 
 /// Makes a browser forget its credential, and remember for a while why it lost it: a script of the
-/// page mostly hears of it first, and whoever looks at the page is to be told as well.
+/// page mostly hears of it first, and the person at the page is to be told as well.
 pub fn ended_by(answer: LocalResponse, edge: &Edge, request: &Facts, bad: InvalidCredential) -> LocalResponse {
     let for_seconds = if bad == InvalidCredential::Suspended { SUSPENDED_TOLD_SECONDS } else { ENDED_TOLD_SECONDS };
     let answer = answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ACCESS_TOKEN, "", 0));
@@ -290,7 +290,7 @@ pub fn ended_by(answer: LocalResponse, edge: &Edge, request: &Facts, bad: Invali
     )
 }
 
-/// The line that makes a browser keep the language that was chosen: no secret, and the same whoever
+/// The line that makes a browser keep the language that was chosen: no secret, and the same for any
 /// leads here.
 pub fn language_cookie(edge: &Edge, request: &Facts, tag: &str) -> HeaderValue {
     let secure = secure(edge, request);

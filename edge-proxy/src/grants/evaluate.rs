@@ -13,7 +13,7 @@ use crate::{
     rejection::{EndReason, InvalidCredential},
 };
 
-/// What an answer of Redis means for one who asks, be it a request that comes or one that is open.
+/// What a reply of Redis means for a request, a new one or an open one.
 #[derive(Debug)]
 pub enum Evaluation {
     Live(Grant),

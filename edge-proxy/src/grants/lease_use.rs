@@ -21,14 +21,14 @@ struct State {
     open: u32,
     /// A request has reached the upstream, so that the lease stays.
     has_reached: bool,
-    /// The lease was let go: nobody may begin to use it.
+    /// The lease was released: no request may begin to use it.
     is_over: bool,
     since_renewal: bool,
     /// Until it is used.
     taken: Option<AdmissionGuard>,
 }
 
-/// What is to be settled once a request lets go of its grant.
+/// What is to be settled once a request releases its grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Released {
     /// It was the last one that was open.
@@ -48,7 +48,7 @@ impl LeaseUse {
         }
     }
 
-    /// Begins a use; `false` if the lease was let go meanwhile.
+    /// Begins a use; `false` if the lease was released meanwhile.
     pub fn enter(&self) -> bool {
         let mut state = self.lock();
         if !state.is_over {
@@ -82,7 +82,7 @@ impl LeaseUse {
         self.lock().has_reached || self.has_lease && !self.is_tentative
     }
 
-    /// Whether the lease was let go.
+    /// Whether the lease was released.
     pub fn is_over(&self) -> bool {
         self.lock().is_over
     }

@@ -1,5 +1,5 @@
 //! A grant as requests hold it: what one token opens for one device, for how long, and the channel
-//! by which an end reaches everyone who holds it. Whoever learns something of a token finds its
+//! by which an end reaches everyone who holds it. Code that learns something of a token finds its
 //! grants in the [`Index`].
 
 use std::{

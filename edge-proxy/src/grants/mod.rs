@@ -216,7 +216,7 @@ impl Grants {
         self.held.insert(held.key.clone(), Arc::clone(held));
     }
 
-    /// Forgets a grant whose lease was let go.
+    /// Forgets a grant whose lease was released.
     pub fn forget(&self, held: &LiveGrant) {
         self.held.remove(&held.key);
     }

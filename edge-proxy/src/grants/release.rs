@@ -10,7 +10,7 @@ use crate::redis::{AdmissionOutcome, Taking};
 /// How many settlements may wait; what does not fit lapses by itself, within minutes.
 const QUEUED: usize = 10_000;
 
-/// Where settlements wait for whoever works them off.
+/// Where settlements wait for their worker.
 #[derive(Clone, Debug)]
 pub struct Settlements(mpsc::Sender<AdmissionOutcome>);
 

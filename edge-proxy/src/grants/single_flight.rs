@@ -36,7 +36,7 @@ pub struct Flight<'a> {
 }
 
 impl SingleFlight {
-    /// Takes part in a question, be it already on its way or not.
+    /// Joins a question that is on its way, or begins it.
     pub fn join(&self, question: Query) -> Flight<'_> {
         let outcome = Arc::clone(self.lock().entry(question.clone()).or_default());
         Flight { flights: self, question, outcome }

@@ -34,7 +34,7 @@ impl Asset {
         Self { content_type, body: body.into(), path, version }
     }
 
-    /// Its path with what it is named by: whoever asks so gets the very same for ever.
+    /// Its path with its digest: that address has the same content for ever.
     pub fn address(&self) -> String {
         format!("{}?v={}", self.path, self.version)
     }

@@ -29,7 +29,7 @@ pub const CHANGEABLE: [&str; 8] = [
 /// again is passed over.
 pub fn survive_hangups() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    // That it is handled outlasts the runtime and whoever listens.
+    // That it is handled outlasts the runtime and its listener.
     runtime.block_on(async { signal(SignalKind::hangup()).map(drop) })
 }
 

@@ -3,8 +3,8 @@
 //!
 //! Who serves waits at a Unix socket. A new process asks there for the listening sockets, gets
 //! ready, and says so; only then does the old one stop to accept, and drains. Both hold the same
-//! sockets, so whatever waits to be accepted is accepted by whoever lives: a new process that dies
-//! before it is ready changes nothing.
+//! sockets, so whatever waits to be accepted is accepted by the process that lives: a new process
+//! that dies before it is ready changes nothing.
 
 use std::{
     fs,
@@ -102,8 +102,8 @@ pub async fn relieved(path: &Path, sockets: impl Fn() -> Sockets) {
     }
 }
 
-/// Whoever was here before is gone, or was relieved. Nobody but the account of this process can
-/// connect.
+/// The process that was here before is gone, or was relieved. Nobody but the account of this
+/// process can connect.
 fn wait_at(path: &Path) -> io::Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// A client that is silent for so long is asked by TCP whether it is still there, so often, and is
-/// gone after so many questions.
+/// gone after this number of probes.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVES_UNANSWERED: usize = 3;
@@ -47,8 +47,8 @@ const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// What is read of a connection in advance, and held for as long as that lasts: enough for an
-/// introduction, which is read byte by byte; what comes then is read into buffers of whoever wants
-/// it.
+/// introduction, which is read byte by byte; what comes then is read into buffers of the reader
+/// that wants it.
 const READ_BUFFER_BYTES: usize = 512;
 /// The same below TLS, which reads the head of each record by itself.
 const TLS_READ_BUFFER_BYTES: usize = 4096;

@@ -49,7 +49,7 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
     note_target(session, ctx)?;
     check_size(session.req_header(), &edge.config.limits.head_limits(), edge.config.limits.max_body_bytes)?;
     if let Some(challenge) = edge.tls.acme.as_ref().and_then(|_| route::acme_challenge(&ctx.record.path)) {
-        // Whoever asks, by whatever port: authorities name no addresses, and look at port 80.
+        // From any client, by any port: authorities name no addresses, and look at port 80.
         let challenge = challenge.to_owned();
         ctx.record.route = "challenge";
         return Box::pin(session::acme_challenge(edge, session, &challenge)).await.map(Action::LocalResponse);

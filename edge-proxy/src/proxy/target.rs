@@ -13,7 +13,7 @@ pub struct Admitted {
     pub permit: Arc<Permit>,
     /// Where its credential was found.
     pub source: Source,
-    /// Whether a `Content-Encoding` is lost on the way to whoever asked, as by desktop clients.
+    /// Whether a `Content-Encoding` is lost on the way to the client, as by desktop clients.
     pub drops_coding: bool,
     /// Path and query as the upstream gets them.
     pub target: String,

@@ -123,8 +123,8 @@ impl Acme {
         in_one_file(self.folder.certificate.clone(), Need::Awaited)
     }
 
-    /// That, and those that were had for other names: until one for all names is had, most have one
-    /// of these.
+    /// That, and those that were issued for other names: until one for all names is issued, most
+    /// have one of these.
     pub fn files_with_fallbacks(&self) -> Vec<Files> {
         let others = self.folder.other_certificates();
         let fallbacks = others.into_iter().map(|path| in_one_file(path, Need::Fallback));

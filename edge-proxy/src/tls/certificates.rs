@@ -3,7 +3,7 @@
 //!
 //! A handshake takes what is there at that instant and a connection keeps what it has, so nobody
 //! who is connected notices a change. Files that cannot be used, or not together, leave the
-//! certificate that was there: whoever replaces them writes one after the other.
+//! certificate that was there: a program that replaces them writes one after the other.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -41,7 +41,7 @@ pub enum Need {
     Required,
     /// Somebody gets it while this program runs.
     Awaited,
-    /// It was had for other names, and is shown where no other fits.
+    /// It was issued for other names, and is shown where no other fits.
     Fallback,
 }
 

@@ -122,7 +122,7 @@ impl UsageMeter {
     fn forget_old_at(&self, now: Instant) {
         let mut sessions = self.lock_sessions();
         let before = sessions.tallies.len();
-        // Whoever holds a tally has a request open, or is about to; nobody comes to hold one while
+        // Every holder of a tally has a request open, or is about to; there is no new holder while
         // this lock is held.
         sessions.tallies.retain(|_, tally| {
             let idle_for = now.saturating_duration_since(tally.last_activity());

@@ -1,5 +1,5 @@
 //! What is counted of one session. Bytes are counted as they pass and a connection's end in `Drop`,
-//! by atomics alone: no request waits for another, nor for whoever reads the figures.
+//! by atomics alone: no request waits for another, nor for a reader of the figures.
 
 use std::{
     net::IpAddr,
@@ -19,7 +19,7 @@ use crate::{
     sync::{Mutex, MutexGuard},
 };
 
-/// How much is told of what a client calls itself.
+/// How much of a client's `User-Agent` is reported.
 const AGENT_BYTES: usize = 512;
 
 /// Whose session it is, from the first request that this edge saw of it.
@@ -36,7 +36,7 @@ pub struct SessionInfo {
     pub agent: Option<String>,
 }
 
-/// What a client calls itself, as the control plane is told of it.
+/// A client's `User-Agent`, as it is reported to the control plane.
 pub fn agent_told(agent: &HeaderValue) -> String {
     let mut told = String::from_utf8_lossy(agent.as_bytes()).into_owned();
     told.truncate(told.floor_char_boundary(AGENT_BYTES));
@@ -54,7 +54,7 @@ pub struct SessionUsage {
     bytes_out: AtomicU64,
     /// Milliseconds from `made` to the last activity.
     last_activity_ms: AtomicU64,
-    /// Leaving by each connection that closes, and acquired first by whoever reads: a closing that
+    /// Leaving by each connection that closes, and acquired first by the reader: a closing that
     /// is seen brings along all that the connection counted.
     open: AtomicU32,
     taken: Mutex<Taken>,

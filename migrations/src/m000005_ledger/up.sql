@@ -1,5 +1,5 @@
 -- The ledger: every movement of credits, for good. A balance is the sum of its lines; the database
--- itself keeps the two from parting, whoever writes.
+-- itself keeps the two from parting, with any writer.
 
 ALTER TABLE users RENAME COLUMN balance TO currency_balance;
 ALTER TABLE users ALTER COLUMN currency_balance TYPE numeric(12, 2);

@@ -1,4 +1,4 @@
--- Several tokens sold at once for less, and what whoever brought a buyer gets for it.
+-- Several tokens sold at once for less, and the bonus of the user who recommended the buyer.
 
 CREATE TABLE bundles (
     id               uuid          PRIMARY KEY,

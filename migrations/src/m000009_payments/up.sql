@@ -1,6 +1,6 @@
 -- Payments for credits, each a state machine: pending, then succeeded, canceled or expired for
 -- good. The database itself ties a payment that succeeded to the one line of the ledger that
--- credits it, whoever writes.
+-- credits it, with any writer.
 
 CREATE TABLE payments (
     -- Also the key by which asking the provider to make it can be repeated.

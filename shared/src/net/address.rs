@@ -105,7 +105,7 @@ impl TrustedProxies {
         self.0.is_empty()
     }
 
-    /// Whether that address is one of theirs.
+    /// Whether that address is a trusted proxy's.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(address)
     }

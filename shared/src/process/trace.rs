@@ -238,7 +238,7 @@ impl Span {
         }
     }
 
-    /// For whoever does a part of the work: what its `traceparent` is to be.
+    /// The `traceparent` for a program that does a part of the work.
     pub fn traceparent(&self) -> Option<String> {
         let place = self.0.as_ref()?.span().span_context().clone();
         Some(format!("00-{}-{}-{:02x}", place.trace_id(), place.span_id(), place.trace_flags().to_u8()))

@@ -25,7 +25,7 @@ pub enum Usage {
         #[serde(with = "digest_text")]
         digest: Digest,
     },
-    /// A device took a token from the one that had it, on the word of whoever carries a credential
+    /// A device took a token from the one that had it, on the word of a client with a credential
     /// of it.
     TakenOver(TakingOver),
     /// What one edge process has counted of a session so far.

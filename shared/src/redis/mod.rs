@@ -108,7 +108,7 @@ pub fn lease_key(token_id: Uuid, apart: Option<&Device>) -> String {
 pub const TOKEN_KEYS: &str = "zenzefi:v1:token:{*}";
 /// Matches every [`credential_key`], for a `SCAN`.
 pub const CREDENTIAL_KEYS: &str = "zenzefi:v1:credential:{*}";
-/// Matches every [`attempts_key`], for whoever looks what is there.
+/// Matches every [`attempts_key`], for an operator who looks what is there.
 pub const ATTEMPTS_KEYS: &str = "zenzefi:v1:attempts:{*}";
 
 /// What stands between a key's literal braces.

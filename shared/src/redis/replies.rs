@@ -80,7 +80,7 @@ pub struct Lease {
     pub session_id: Uuid,
     /// In milliseconds of Redis' clock since 1970.
     pub started_at_ms: i64,
-    /// No request of this session is known to have reached the upstream: the lease is let go if
+    /// No request of this session is known to have reached the upstream: the lease is released if
     /// none does.
     pub is_tentative: bool,
 }

@@ -26,7 +26,7 @@ impl Device {
         Self::digested("browser", cookie)
     }
 
-    /// Whoever comes from this address with this agent: the best guess for a client that says
+    /// A client with this address and agent: the best guess for a client that says
     /// nothing.
     pub fn of_address(address: Option<IpAddr>, agent: &str) -> Self {
         let address = address.map(|address| address.to_string()).unwrap_or_default();
@@ -47,7 +47,7 @@ impl Device {
         &self.0
     }
 
-    /// What another device is told of it.
+    /// What another device is shown of its name.
     pub fn shown(&self) -> String {
         format!("{}...", self.0.chars().take(SHOWN).collect::<String>())
     }

@@ -61,7 +61,7 @@ impl Language {
         }
     }
 
-    /// The word that goes with so many: in English for one and for others; in Russian for 1, for 2
+    /// The word that goes with a number: in English for one and for others; in Russian for 1, for 2
     /// and for 5 (the plural rules of CLDR).
     pub fn plural<'a>(self, count: u64, english: [&'a str; 2], russian: [&'a str; 3]) -> &'a str {
         match self {
@@ -74,7 +74,7 @@ impl Language {
         }
     }
 
-    /// So many hours in words.
+    /// A number of hours in words.
     pub fn hours(self, hours: u64) -> String {
         format!("{hours} {}", self.plural(hours, ["hour", "hours"], ["час", "часа", "часов"]))
     }

@@ -37,7 +37,7 @@ pub async fn measure(stack: &Stack, alice: &User, report: &mut Report) -> anyhow
     Ok(())
 }
 
-/// Sends all requests on kept connections, so many at once.
+/// Sends all requests on kept connections, `concurrency` at once.
 async fn run(origin: String, token: &Arc<Token>) -> anyhow::Result<Durations> {
     let http = client().http1_only().build()?;
     let mut workers = JoinSet::new();

@@ -118,7 +118,7 @@ async fn idle(ways: &[Way<'_>], token: &Token, count: usize, report: &mut Report
     Ok(held)
 }
 
-/// Opens so many, and no more of a client for each than a connection.
+/// Opens this number, each by no more of a client than a connection.
 async fn open(edge: &Edge, token: &Token, count: usize) -> anyhow::Result<Vec<Wire>> {
     let asked = upgrade(edge, token, None, "every_ms=3600000");
     let mut head = format!("GET {} HTTP/1.1\r\n", asked.uri().path_and_query().context("it has a path")?);

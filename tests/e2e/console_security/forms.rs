@@ -87,7 +87,7 @@ async fn a_form_of_who_is_not_logged_in_does_nothing_and_leads_to_a_page() {
         let asked = stranger.posts(&path, &borrowed(&fields(&alice))).await;
         assert_eq!(asked.status, 303, "{path}: {}", asked.text());
         let next = asked.header("location").strip_prefix("/console/login?next=").expect("the page that logs in");
-        // What was in the form is gone; whoever has logged in then is where it was.
+        // The form's values are gone; after the login the user is where the form was.
         let next = percent_encoding::percent_decode_str(next).decode_utf8_lossy().into_owned();
         let led = member.gets(&next).await;
         let is_page = led.header("content-type").starts_with("text/html") || led.status == 303;

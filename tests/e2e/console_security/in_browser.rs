@@ -38,7 +38,7 @@ const READ: &str = "const [origin, paths, done] = arguments;
     };
     read().then(done);";
 
-/// Sends every form in every way that a script may, and that a form in a frame may, be it a frame
+/// Sends every form in every way that a script may, and that a form in a frame may, or a frame
 /// without an origin.
 const WRITE: &str = "const [origin, paths, fields, done] = arguments;
     const body = () => new URLSearchParams(fields);

@@ -68,7 +68,7 @@ async fn a_login_that_was_planted_is_not_the_one_that_a_password_gives() {
         let id = &claims(browser.login())["jti"];
         assert!(logins.iter().all(|login| claims(login)["jti"] != *id));
         logins.push(browser.login().to_owned());
-        // Whoever planted it holds what they held before.
+        // The one who planted it holds what they held before.
         assert_eq!(whose(&theirs).await.as_ref(), Some(&mallory.email));
     }
     stack.finish().await;

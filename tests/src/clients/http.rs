@@ -14,7 +14,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 /// A client that follows no redirect, keeps no cookie, takes a self-signed certificate and ignores
 /// the machine's proxies.
 pub fn client() -> ClientBuilder {
-    // The provider is the process' own choice; whoever came first chose the same one.
+    // The provider is the process' own choice; the first call chose the same one.
     let _ = ring::default_provider().install_default();
     reqwest::Client::builder()
         .redirect(redirect::Policy::none())

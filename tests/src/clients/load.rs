@@ -32,7 +32,7 @@ const PUBLISHED_WITHIN: Duration = Duration::from_secs(300);
 const CALMS_WITHIN: Duration = Duration::from_secs(300);
 
 impl Stack {
-    /// Makes `count` tokens of an hour each that were never used, as so many purchases of `user`
+    /// Makes `count` tokens of an hour each that were never used, as purchases of `user`
     /// would have, but in one statement. They are published, as any change is, when this returns.
     pub async fn seeds(&self, user: &User, count: usize) -> anyhow::Result<Vec<Token>> {
         let changes = ", changes AS (INSERT INTO outbox (token_id) SELECT id FROM drawn)";
@@ -122,7 +122,7 @@ impl Tally {
 }
 
 impl Load {
-    /// Starts so many workers that share the first `reach` of these tokens.
+    /// Starts a number of workers that share the first `reach` of these tokens.
     pub fn start(edges: &[Edge], tokens: &Arc<[Token]>, reach: usize, workers: usize) -> Self {
         let reach = Arc::new(AtomicUsize::new(reach));
         let mut load = Self { reach, calm: Arc::default(), stopped: CancellationToken::new(), workers: JoinSet::new() };
@@ -157,8 +157,8 @@ impl Load {
         self.calm.store(0, Ordering::Relaxed);
     }
 
-    /// Waits until so many answers in a row were a `200`; as many as are reached mean that each of
-    /// them works.
+    /// Waits until a number of answers in a row were a `200`; as many as are reached mean that each
+    /// of them works.
     pub async fn calms(&self, answers: usize) -> anyhow::Result<()> {
         let deadline = Instant::now() + CALMS_WITHIN;
         loop {

@@ -53,7 +53,7 @@ impl Visitor {
         Self { url: url.to_owned(), http, secrets: Secrets::default(), login: None }
     }
 
-    /// The same with this login, whoever's it is.
+    /// The same with this login, of any user.
     pub fn with_login(&self, login: &str) -> Self {
         Self { login: Some(login.to_owned()), ..self.clone() }
     }
@@ -63,7 +63,7 @@ impl Visitor {
         self.login.as_deref().expect("somebody who is logged in")
     }
 
-    /// A request to a path of the console, by whoever has its cookie, whatever page led to it.
+    /// A request to a path of the console, by the holder of its cookie, from any page.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));
         match &self.login {
@@ -110,7 +110,7 @@ impl Visitor {
         }
     }
 
-    /// Whether the console knows whoever has its cookie.
+    /// Whether the console knows the holder of its cookie.
     pub async fn is_known(&self) -> bool {
         let answer = self.gets("/console/profile").await;
         if answer.status == 303 {

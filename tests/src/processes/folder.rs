@@ -17,7 +17,7 @@ use nix::{
 use uuid::Uuid;
 
 const PREFIX: &str = "testbed-";
-/// For how long the folder of a test that failed is kept for whoever wants to read its logs.
+/// For how long the folder of a test that failed is kept for a reader of its logs.
 const KEPT_FOR: Duration = Duration::from_secs(3600);
 
 /// A folder that goes when it is dropped, unless the test that owns it is failing: then it stays,
@@ -42,7 +42,7 @@ impl Folder {
 }
 
 impl Drop for Folder {
-    #[expect(clippy::print_stderr, reason = "whoever reads a failed test's output looks for its logs next")]
+    #[expect(clippy::print_stderr, reason = "the reader of a failed test's output looks for its logs next")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("testbed: logs are kept under {} for an hour", self.0.display());
@@ -57,7 +57,7 @@ pub fn give_to(path: &Path, account: &User) -> io::Result<()> {
     unix::fs::chown(path, Some(account.uid.as_raw()), Some(account.gid.as_raw()))
 }
 
-/// Removes old folders of owners that no longer run. Two runs may sweep at once: whoever comes
+/// Removes old folders of owners that no longer run. Two runs may sweep at once: the one that comes
 /// second finds nothing.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };

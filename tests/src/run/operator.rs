@@ -1,5 +1,5 @@
-//! Whoever sets a new stack up: makes the superuser and buys the first token, through the public
-//! interfaces.
+//! The operator who sets a new stack up: makes the superuser and buys the first token, through the
+//! public interfaces.
 
 use std::path::Path;
 

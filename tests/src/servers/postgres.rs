@@ -189,7 +189,7 @@ fn psql_args<'a>(url: &'a str, statement: &'a str) -> [&'a str; 8] {
     ["--no-psqlrc", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", statement]
 }
 
-/// What whoever makes the template of a server holds.
+/// The lock that the maker of a server's template holds.
 fn template_lock(server_url: &str) -> PathBuf {
     let port = server_url.rsplit(':').next().unwrap_or_default();
     std::env::temp_dir().join(format!("testbed-template-{port}.lock"))

@@ -1,6 +1,6 @@
 //! YooKassa's API as its documentation describes it (<https://yookassa.ru/developers/api>), for a
 //! shop of tests: payments are made once for each idempotence key, paid or canceled by the test,
-//! and told of to whoever has the shop's key.
+//! and shown to the holder of the shop's key.
 
 use std::{
     collections::HashMap,

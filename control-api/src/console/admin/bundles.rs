@@ -84,7 +84,7 @@ struct BundlePage {
     form: Fields,
     hours: Vec<Choice>,
     scopes: Vec<Choice>,
-    /// Of whoever is asked for their password: a price is money.
+    /// The e-mail of the administrator who is asked for the password: a price is money.
     email: String,
     faults: Faults,
 }
@@ -163,7 +163,7 @@ fn read_form(fields: &Fields, lang: Language, faults: &mut Faults) -> Option<New
     })
 }
 
-/// The same, if whoever administers typed their own password too: what is sold, and for how much,
+/// The same, if the administrator typed their own password too: what is sold, and for how much,
 /// is money.
 async fn confirmed_form(admin: &Admin, faults: &mut Faults) -> Result<Option<NewBundle>, Trouble> {
     match read_form(&admin.form, admin.lang, faults) {

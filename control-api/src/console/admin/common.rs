@@ -44,7 +44,7 @@ pub fn read<S: Scalar>(value: Value, name: &'static str, lang: Language, faults:
     }
 }
 
-/// Whether whoever administers typed their own password; if not, a fault for its field.
+/// Whether the administrator typed their own password; if not, a fault for its field.
 pub async fn is_confirmed(admin: &Admin, faults: &mut Faults) -> Result<bool, Trouble> {
     let password = admin.form.raw("password");
     if password.is_empty() {

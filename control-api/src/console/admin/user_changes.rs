@@ -1,6 +1,6 @@
 //! What is done to an account: disabling and enabling, rights, a link for a password, failed
-//! logins. Each is asked first on a page of its own; whoever changes rights types their own
-//! password.
+//! logins. Each is asked first on a page of its own; an administrator who changes rights types
+//! their own password.
 
 use askama::Template;
 use chrono::Utc;
@@ -179,7 +179,7 @@ pub async fn ask_password_link(admin: Admin) -> Answer {
     password_link_page(&admin, &user, Faults::default()).answer()
 }
 
-/// Whoever has the link has the account with all its rights, so that it is drawn for the own
+/// The link gives the account with all its rights, so that it is drawn for the own
 /// password alone.
 fn password_link_page(admin: &Admin, user: &user::Model, faults: Faults) -> Confirm {
     let lang = admin.lang;

@@ -1,11 +1,11 @@
-//! Brute force on logins: how often whoever tries may fail, so that no password is guessed and
+//! Brute force on logins: how often a client may fail, so that no password is guessed and
 //! nobody is locked out of an account of their own by others.
 //!
 //! Counted are failures alone: of an address in an hour; of an account from one address, which
 //! locks it there for longer and longer; of an account from wherever, which only slows it. They are
 //! counted in Redis, for all replicas, or here while Redis is away. What they are counted under is
 //! a keyed digest, of an account with its password's hash: so a new password is a new account,
-//! whoever sets it and however, and nobody has to remember to clear anything.
+//! wherever it is set, and nobody has to remember to clear anything.
 
 pub mod policy;
 
@@ -100,7 +100,7 @@ impl Attempts {
         }
     }
 
-    /// From now on so many failures of an address an hour.
+    /// Sets how many failures of an address an hour are allowed.
     pub fn limit(&self, per_hour: u32) {
         self.per_hour.store(per_hour, Ordering::Relaxed);
     }
@@ -152,7 +152,7 @@ impl Attempts {
         }
     }
 
-    /// Does what must not end halfway because a client hangs up: whoever did would be counted as
+    /// Does what must not end halfway because a client hangs up: hanging up would be counted as
     /// failing, or not at all. `None` if it panicked.
     pub async fn undisturbed<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
         self.tracker.spawn(work).await.ok()

@@ -17,7 +17,7 @@ const LADDER: [(u32, i64); 5] =
 /// How long a ladder stands after its last failure, and after the end of its last lock.
 const LADDER_KEPT_MS: i64 = DAY_MS;
 /// From how many failures in an hour, from wherever, an account is tried no more often than once in
-/// [`SLOW_MS`]. It is never locked as a whole: whoever wished could lock its owner out.
+/// [`SLOW_MS`]. It is never locked as a whole: otherwise a stranger could lock its owner out.
 const SLOWED_FROM: u32 = 7;
 const SLOW_MS: i64 = 5 * SECOND_MS;
 /// A try whose outcome was not told for so long has failed: its process died.
@@ -135,7 +135,7 @@ impl Account {
     }
 }
 
-/// All that is remembered of whoever tries to log in.
+/// All that is remembered of a client that tries to log in.
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
     address: Address,

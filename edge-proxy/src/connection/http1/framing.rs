@@ -166,7 +166,7 @@ impl Chunked {
 mod tests {
     use super::*;
 
-    /// What of `wire` belongs to the body when it comes in pieces of so many bytes.
+    /// What of `wire` belongs to the body when it comes in pieces of `step` bytes.
     fn followed(wire: &[u8], step: usize) -> Result<usize, Malformed> {
         let mut framing = Framing::CHUNKED;
         let mut at = 0;

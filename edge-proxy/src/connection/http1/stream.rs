@@ -82,7 +82,7 @@ pub struct Raw {
 }
 
 enum State {
-    /// Whether it is HTTP/1 is not known yet; so many bytes have passed.
+    /// Whether it is HTTP/1 is not known yet; the bytes that have passed.
     HandshakeTimeout(usize),
     /// Before a head, or in it; for the first of a connection the time runs from the start.
     Head {

@@ -4,7 +4,7 @@
 //! `request_filter`.
 //!
 //! Most WebSockets are silent most of the time. So an open one is a task of its own, which has both
-//! connections, and of the request what is told of it at its end; all that Pingora holds for a
+//! connections, and of the request what is logged at its end; all that Pingora holds for a
 //! request is given back by then. Nor has a silent one any buffer.
 
 pub mod frames;

@@ -17,7 +17,7 @@ use crate::rewrite::{
 pub struct Asker<'a> {
     /// Whether an origin is known that bodies are rewritten to.
     pub is_shown: bool,
-    /// Whether codings are lost on the way to whoever asked.
+    /// Whether codings are lost on the way to the client.
     pub drops_coding: bool,
     /// Its `Accept-Encoding`; `None` if it said nothing.
     pub accepts: Option<Cow<'a, str>>,

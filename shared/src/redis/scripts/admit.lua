@@ -15,7 +15,7 @@
 -- limit, the cut generation that the renewed session was admitted with, 1 if a request of that
 -- session is known to have reached the upstream, with `take` the networks that the client's address
 -- was judged by: where the token has others they are told instead, and nothing is taken, so that
--- whoever they keep out holds it against nobody, and the build that what led here was read of (or
+-- a client that they block does not hold it, and the build that what led here was read of (or
 -- empty): of another one nothing is told. Replies as grant::Lookup::parse reads.
 local mode, device, session = ARGV[2], ARGV[4], ARGV[5]
 local time = redis.call('TIME')

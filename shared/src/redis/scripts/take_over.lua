@@ -1,6 +1,6 @@
 -- Moves a token to this device from whichever has it, and tells both planes: what the other has
 -- open ends. It judges as `admit` does, in the same order but for the scope, for no path is asked
--- for; it starts no clock. Whoever takes last has it.
+-- for; it starts no clock. The last taker has it.
 --
 -- The device has the lease as if it had asked and nothing had reached the upstream yet: so that the
 -- other one, which may try again at once, does not come before its first request.

@@ -28,7 +28,8 @@ pub struct Round {
     pub peak_mib: f64,
 }
 
-/// Loads a proxy for so many seconds; an error where an answer has another status than it should.
+/// Loads a proxy for this number of seconds; an error where an answer has another status than it
+/// should.
 pub async fn load(way: &Way<'_>, seconds: u64) -> anyhow::Result<Round> {
     way.process.forget_peak()?;
     let before = way.process.cpu_time()?;

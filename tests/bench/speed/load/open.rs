@@ -1,4 +1,4 @@
-//! So many requests a second whatever becomes of them: each is due at a time that was fixed
+//! A fixed rate of requests, whatever becomes of them: each is due at a time that was fixed
 //! beforehand, and its latency counts from then.
 //!
 //! So a proxy that stands still for a moment is charged with all that should have been asked
@@ -62,7 +62,8 @@ pub struct Latencies {
     pub starts: Durations,
 }
 
-/// Asks `per_second` requests for so many seconds, of a way whose small answers tell their length.
+/// Asks `per_second` requests for this number of seconds, of a way whose small answers tell their
+/// length.
 pub async fn load(way: &Way<'_>, per_second: f64, seconds: u64) -> anyhow::Result<Latencies> {
     let plan = Plan {
         address: way.address.clone(),

@@ -21,7 +21,7 @@ pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
         .await;
     let alice = stack.control.user("alice").await;
     let tokens = stack.seeds_unpublished(&alice, count).await?;
-    // As autovacuum has done anywhere else by the time that there are so many.
+    // As autovacuum has done anywhere else by the time that there are a million.
     stack.database.query("ANALYZE").await?;
     rebuild::measure(&stack, count, report).await?;
     if pace == Pace::Full {

@@ -27,8 +27,8 @@ pub fn spellings(origin: &str) -> [String; 6] {
     ]
 }
 
-/// A page of so many bytes that names an origin so often, evenly spread, in these spellings by
-/// turns.
+/// A page of a given length that names an origin a given number of times, evenly spread, in these
+/// spellings by turns.
 pub fn page(named: &[impl AsRef<str>], bytes: usize, occurrences: usize) -> Vec<u8> {
     let mut page = Vec::with_capacity(bytes);
     page.extend_from_slice(b"<!doctype html><title>Certificates</title>\n");

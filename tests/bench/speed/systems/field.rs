@@ -70,7 +70,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// Starts everything, with so many tokens that work and were used before.
+    /// Starts everything, with this number of tokens that work and were used before.
     pub async fn start(tokens: usize) -> anyhow::Result<Self> {
         let upstream = Nginx::of_answers().await?;
         let named = format!("http://{}", upstream.address());

@@ -21,8 +21,8 @@ const PARAGRAPHS_A_BLOCK: usize = 64;
 const LARGEST_BOMB: u64 = 1024;
 
 /// What `/text?bytes=…` of the stand-in at `origin` says, had it the origin `named`: whole
-/// paragraphs, at least so many bytes of them, and the origin once more as the very last that there
-/// is.
+/// paragraphs, at least this number of bytes of them, and the origin once more as the very last
+/// that there is.
 pub fn text(named: &str, origin: &str, bytes: u64) -> String {
     let count = usize::try_from(paragraphs(origin, bytes)).expect("a text that fits memory");
     format!("{}{named}", paragraph(named).repeat(count))
@@ -200,7 +200,7 @@ fn part(range: &HeaderValue, length: usize) -> Option<(usize, usize)> {
     (first <= last).then_some((first, last))
 }
 
-/// A page that is so many MiB long once it is decoded, and a thousandth of that before: equal gzip
+/// A page with a length in MiB once it is decoded, and a thousandth of that before: equal gzip
 /// members, one after the other.
 pub fn bomb(mebibytes: &str) -> Answer {
     let Some(mebibytes) = mebibytes.parse().ok().filter(|&count: &u64| count <= LARGEST_BOMB) else {
