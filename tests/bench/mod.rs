@@ -28,7 +28,7 @@ pub async fn bench(sections: &[speed::Section], pace: speed::Pace) -> anyhow::Re
     let mut report = new_report()?;
     let plots = build_folder()?.join("bench");
     fs::create_dir_all(&plots)?;
-    let measured = speed::measure(sections, pace, &plots, &mut report).await;
+    let measured = Box::pin(speed::measure(sections, pace, &plots, &mut report)).await;
     ends(report, measured, "bench")
 }
 

@@ -105,7 +105,7 @@ impl Certified {
 }
 
 #[tokio::test]
-async fn each_of_two_edges_gets_a_certificate_whichever_the_authority_asks_and_another_before_it_ends() {
+async fn two_edges_get_certificates_whichever_the_authority_asks_and_renew_them_in_time() {
     let stack = Stack::start().await;
     let http_port = port();
     let pebble = Pebble::start(http_port, SOON_SECONDS).await.expect("an authority");
@@ -216,7 +216,7 @@ async fn while_one_edge_orders_no_other_does() {
 }
 
 #[tokio::test]
-async fn strangers_who_guess_challenges_have_redis_asked_once_of_each_and_so_often_a_minute() {
+async fn guessed_challenges_ask_redis_once_each_within_a_limit_per_minute() {
     let stack = Stack::start().await;
     let (http_port, folder) = (port(), folder());
     let pebble = Pebble::start(http_port, LONG_SECONDS).await.expect("an authority");
@@ -331,7 +331,7 @@ async fn a_process_takes_over_once_it_has_a_certificate() {
 }
 
 #[tokio::test]
-async fn an_authority_that_is_away_or_refuses_ends_no_edge_and_is_not_asked_sooner_for_a_restart() {
+async fn an_authority_that_fails_ends_no_edge_and_is_not_asked_sooner_for_a_restart() {
     let stack = Stack::start().await;
     let http_port = port();
     let mut pebble = Pebble::start(http_port, LONG_SECONDS).await.expect("an authority");

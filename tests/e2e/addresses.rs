@@ -51,7 +51,7 @@ async fn behind_a_proxy() -> Stack {
 }
 
 #[tokio::test]
-async fn the_client_is_whom_a_trusted_proxy_names_last_and_what_others_forge_changes_nothing() {
+async fn the_client_is_the_one_a_trusted_proxy_names_last_and_forged_entries_are_ignored() {
     let mut stack = behind_a_proxy().await;
     stack.settle().await;
     let alice = stack.control.user("alice").with_credits(100).await;
@@ -154,7 +154,7 @@ const TEXTUAL: &[u8] = b"PROXY TCP4 198.51.100.7 127.0.0.1 51000 443\r\n";
 const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc6\x33\x64\x07\x7f\0\0\x01\xc7\x38\x01\xbb";
 
 #[tokio::test]
-async fn a_trusted_proxy_says_by_the_proxy_protocol_whose_a_connection_is_and_nobody_else_is_believed() {
+async fn only_a_trusted_proxy_names_the_client_by_the_proxy_protocol() {
     let folder = Folder::temporary().expect("a folder");
     let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
     let [certificate, key] = ["edge.pem", "edge.key"].map(|name| folder.path().join(name));
@@ -207,7 +207,7 @@ async fn a_trusted_proxy_says_by_the_proxy_protocol_whose_a_connection_is_and_no
 }
 
 #[tokio::test]
-async fn who_is_denied_or_not_among_the_allowed_gets_nothing_of_either_plane_but_their_health() {
+async fn a_client_that_is_denied_or_not_allowed_gets_only_the_health_of_either_plane() {
     let mut planned = Stack::plan();
     for (name, value) in [("ALLOWED_ADDRESSES", "127.0.0.0/8"), ("DENIED_ADDRESSES", "127.0.0.2, 198.51.100.0/24")] {
         planned = planned.edge_env(name, value).control_env(name, value);

@@ -177,7 +177,7 @@ async fn where_nothing_is_signed_there_is_no_assertion_and_the_key_set_is_the_up
 }
 
 #[tokio::test]
-async fn an_assertion_is_shared_for_a_while_and_ends_with_its_token_whatever_the_edges_clock() {
+async fn an_assertion_is_shared_and_ends_with_its_token_whatever_the_edges_clock() {
     let stack = Stack::plan()
         .edge_env("ASSERTION_SECONDS", "3600")
         .debug_env("TOKEN_HOUR_SECONDS", "30")

@@ -107,7 +107,7 @@ async fn assert_all_went_to(browser: &Browser, origin: &str) {
 }
 
 #[tokio::test]
-async fn an_application_that_names_its_own_origin_everywhere_works_without_a_request_past_the_gateway() {
+async fn an_application_that_names_its_own_origin_works_with_no_request_past_the_gateway() {
     let stack = Stack::start().await;
     let token = stack.control.user("alice").with_credits(100).await.buys(24).await;
     let browser = Browser::start().await;

@@ -36,7 +36,7 @@ async fn the_console_has_a_host_of_its_own_at_which_there_is_no_upstream() {
 }
 
 #[tokio::test]
-async fn while_the_control_plane_is_away_its_host_says_so_with_nothing_that_it_would_have_to_serve() {
+async fn while_the_control_plane_is_away_its_host_says_so_without_its_help() {
     let mut stack = Stack::plan().edge_env("CONSOLE_HOST", "console.example").start().await;
     stack.announce(502);
     stack.control.plane.kill().await;

@@ -225,7 +225,7 @@ async fn a_revocation_ends_everything_that_its_token_has_open() {
 }
 
 #[tokio::test]
-async fn a_change_of_networks_ends_everything_that_is_open_from_where_a_token_may_no_longer_be_used() {
+async fn a_change_of_networks_ends_what_is_open_from_those_that_are_now_blocked() {
     let stack = Stack::start().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys(24).await;

@@ -100,7 +100,7 @@ async fn a_token_is_free_for_another_device_one_lease_after_the_last_request() {
 }
 
 #[tokio::test]
-async fn a_token_stays_with_its_device_for_a_lease_after_the_last_request_although_it_changes_meanwhile() {
+async fn a_token_stays_with_its_device_for_a_lease_although_it_changes_meanwhile() {
     let stack = with_short_leases().start().await;
     let (alice, token) = buyer(&stack).await;
     let first = Instant::now();

@@ -53,7 +53,7 @@ async fn a_gap_is_noticed(left: &str) {
 }
 
 #[tokio::test]
-async fn a_revocation_trimmed_away_behind_a_stopped_edge_ends_its_websocket_once_it_goes_on() {
+async fn a_revocation_trimmed_behind_a_stopped_edge_ends_its_websocket_once_it_goes_on() {
     a_gap_is_noticed("0").await;
 }
 

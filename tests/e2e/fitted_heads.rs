@@ -84,7 +84,7 @@ async fn headers_that_name_the_upstream_name_the_gateway_where_they_are_shown() 
 }
 
 #[tokio::test]
-async fn an_api_client_gets_redirects_to_the_upstream_as_paths_and_other_headers_as_they_came() {
+async fn an_api_client_gets_redirects_as_paths_and_other_headers_unchanged() {
     let (stack, token) = stack_and_token().await;
     let upstream = stack.standin.url();
     let link = format!("<{upstream}/a>; rel=preload");

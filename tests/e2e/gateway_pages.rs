@@ -69,6 +69,7 @@ pub async fn rich(stack: &Stack, name: &str) -> User {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of pages")]
 async fn a_page_says_what_became_of_a_token_and_what_to_do_in_both_languages() {
     let mut stack = Stack::plan().debug_env("TOKEN_HOUR_SECONDS", "2").start().await;
     stack.settle().await;
@@ -162,7 +163,7 @@ async fn a_page_says_what_became_of_a_token_and_what_to_do_in_both_languages() {
 }
 
 #[tokio::test]
-async fn a_browser_whose_credential_is_known_no_more_is_told_so_once_and_never_that_its_time_is_over() {
+async fn a_browser_hears_once_that_its_credential_is_unknown_and_never_that_time_is_over() {
     let mut stack = Stack::start().await;
     stack.settle().await;
     let address = stack.edge().url().parse().expect("an address");
@@ -184,6 +185,7 @@ async fn a_browser_whose_credential_is_known_no_more_is_told_so_once_and_never_t
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of pages")]
 async fn a_page_says_why_a_good_token_does_not_open_something_in_both_languages() {
     let plan = Stack::plan().edge_env("UNKNOWN_TOKENS_PER_MINUTE", "2").edge_env("TRUSTED_PROXIES", "127.0.0.1");
     let stack = plan.start().await;

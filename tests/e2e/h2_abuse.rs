@@ -140,6 +140,7 @@ impl Fields {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of requests")]
 async fn what_http_2_forbids_is_refused_and_what_it_allows_arrives() {
     let recorder = Recorder::start().await.expect("a port");
     let mut stack = Stack::plan().edge_env("ZENZEFI_URL", &recorder.url()).start().await;

@@ -64,7 +64,7 @@ async fn own_origins_are_mapped_to_the_upstreams_and_foreign_ones_are_left() {
 }
 
 #[tokio::test]
-async fn the_access_token_is_forwarded_only_where_that_is_configured_and_basic_credentials_are_added() {
+async fn the_access_token_is_forwarded_only_if_configured_and_basic_credentials_are_added() {
     let plan = Stack::plan()
         .edge_env("FORWARD_ACCESS_TOKEN", "true")
         .edge_env("ZENZEFI_BASIC_AUTH", testbed::upstreams::standin::BASIC_AUTH);

@@ -116,7 +116,7 @@ async fn logs_in(browser: &Browser, console: &str, email: &str, password: &str) 
 }
 
 #[tokio::test]
-async fn an_admin_finds_a_user_credits_and_disables_them_and_their_open_tab_is_cut_at_once() {
+async fn an_admin_finds_credits_and_disables_a_user_whose_open_tab_is_cut_at_once() {
     let (stack, theirs, admins) = (Stack::start().await, Browser::start().await, Browser::start().await);
     let (console, admin) = (stack.control.plane.url(), &stack.control.admin);
     let alice = stack.control.user("alice").with_credits(100).await;

@@ -142,7 +142,7 @@ async fn open(edge: &Edge, token: &Token) -> Result<reqwest::Response, Answer> {
 }
 
 #[tokio::test]
-async fn a_token_has_so_many_requests_and_websockets_open_and_room_again_however_one_ended() {
+async fn a_token_has_a_bounded_number_open_and_room_again_however_one_ended() {
     let planned = Stack::plan().edge_env("TOKEN_OPEN_REQUESTS", "2").edge_env("TOKEN_OPEN_WEBSOCKETS", "1");
     let mut stack = planned.start().await;
     stack.settle().await;

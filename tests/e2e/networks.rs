@@ -66,7 +66,7 @@ async fn works_from(stack: &Stack, token: &Token, addresses: &[&'static str]) ->
 }
 
 #[tokio::test]
-async fn a_token_works_where_the_gateway_its_user_and_it_itself_all_allow_it_and_none_denies_it() {
+async fn a_token_works_where_gateway_user_and_token_all_allow_it_and_none_denies_it() {
     const ADDRESSES: [&str; 5] = [OFFICE, "192.0.2.200", CAFE, "203.0.113.9", "2001:db8::7"];
     let mut stack = planned().edge_env("DENIED_ADDRESSES", "203.0.113.0/24").start().await;
     stack.settle().await;
@@ -100,7 +100,7 @@ async fn a_token_works_where_the_gateway_its_user_and_it_itself_all_allow_it_and
 }
 
 #[tokio::test]
-async fn who_is_kept_out_of_a_token_neither_starts_it_nor_takes_it_and_learns_nothing_of_it() {
+async fn a_blocked_client_neither_starts_a_token_nor_takes_it_and_learns_nothing_of_it() {
     let stack = planned().start().await;
     let (alice, token) = buyer(&stack).await;
     restricts(&alice, &token, &json!({ "allowed_networks": ["192.0.2.0/24"] })).await;
@@ -135,7 +135,7 @@ async fn who_is_kept_out_of_a_token_neither_starts_it_nor_takes_it_and_learns_no
 }
 
 #[tokio::test]
-async fn who_is_kept_out_of_a_token_that_nobody_used_does_not_keep_it_from_being_given_back() {
+async fn a_blocked_client_does_not_keep_an_unused_token_from_being_refunded() {
     let stack = planned().start().await;
     let (alice, token) = buyer(&stack).await;
     restricts(&alice, &token, &json!({ "denied_networks": [CAFE] })).await;

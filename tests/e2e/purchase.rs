@@ -42,7 +42,7 @@ async fn a_purchase_tells_the_token_once_and_takes_its_price() {
 }
 
 #[tokio::test]
-async fn the_clock_starts_with_the_first_answered_request_and_not_with_a_look_at_the_status() {
+async fn the_clock_starts_with_the_first_answered_request_and_not_with_a_status_call() {
     let stack = Stack::start().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys(1).await;

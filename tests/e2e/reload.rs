@@ -31,7 +31,7 @@ async fn stack_and_token(plan: testbed::stack::Plan) -> (Stack, Token) {
 }
 
 #[tokio::test]
-async fn limits_and_lists_of_addresses_change_at_once_and_go_back_to_what_they_are_without_a_word() {
+async fn limits_and_lists_of_addresses_change_at_once_and_go_back_to_their_defaults() {
     let plan = Stack::plan().left_to_file("TOKEN_REQUESTS_PER_MINUTE").left_to_file("USER_REQUESTS_PER_MINUTE");
     let (stack, token) = stack_and_token(plan).await;
     let alice = stack.control.user("another").await;

@@ -35,7 +35,7 @@ fn varies_by(answer: &Answer) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_caller_is_shown_the_origin_by_which_it_came_and_an_api_client_the_upstreams_bytes() {
+async fn every_caller_sees_the_origin_by_which_it_came_and_an_api_client_the_raw_bytes() {
     for upstream in [Upstream::Unverified, Upstream::Plain] {
         let (stack, token) = stack_and_token(Stack::plan().upstream(upstream)).await;
         let edge = stack.edge();
@@ -142,7 +142,7 @@ async fn what_is_no_text_passes_untouched_with_its_length_its_ranges_and_its_val
 }
 
 #[tokio::test]
-async fn a_rewritten_text_is_known_again_by_its_weak_tag_and_a_look_at_its_head_promises_no_length() {
+async fn a_rewritten_text_is_known_again_by_its_weak_tag_and_its_head_promises_no_length() {
     let (stack, token) = stack_and_token(Stack::plan()).await;
     let (edge, path) = (stack.edge(), asks_for("text/html"));
     let whole = edge.by_cookie(&token, Method::GET, &path).answer().await;

@@ -156,7 +156,7 @@ async fn who_takes_an_answer_slowly_gets_all_of_it() {
 }
 
 #[tokio::test]
-async fn who_says_nothing_or_half_a_hello_before_tls_is_ended_as_soon_as_who_sends_half_a_head() {
+async fn silence_or_half_a_hello_before_tls_ends_as_soon_as_half_a_head() {
     let certified = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).expect("a certificate");
     let folder = Folder::temporary().expect("a folder");
     let [certificate, key] = ["pem", "key"].map(|name| folder.path().join(name));

@@ -55,7 +55,7 @@ async fn a_long_download_and_a_long_upload_arrive_whole_while_the_edge_stays_sma
 }
 
 #[tokio::test]
-async fn a_rewritten_page_begins_to_arrive_before_the_upstream_has_sent_its_second_mebibyte() {
+async fn a_rewritten_page_begins_to_arrive_before_the_upstream_sends_its_second_mebibyte() {
     let named = "https://zenzefi.local";
     let mut mebibyte = format!("<a href=\"{named}/a\">").into_bytes();
     mebibyte.resize(paced::MIB, b' ');

@@ -59,7 +59,7 @@ fn take_over(edge: &Edge, token: &Token, device: &str) -> RequestBuilder {
 }
 
 #[tokio::test]
-async fn a_token_is_taken_over_by_whoever_may_use_it_and_that_starts_no_clock() {
+async fn a_token_is_taken_over_by_any_holder_and_that_starts_no_clock() {
     let plan = Stack::plan().edges(2).edge_env("TRUSTED_PROXIES", "127.0.0.1");
     let mut stack = plan.start().await;
     stack.settle().await;

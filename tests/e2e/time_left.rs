@@ -148,7 +148,7 @@ async fn a_page_tells_in_its_tokens_last_minutes_how_long_it_lasts_and_when_it_i
 }
 
 #[tokio::test]
-async fn a_notice_that_was_dismissed_comes_back_only_for_the_end_and_without_the_option_there_is_none() {
+async fn a_dismissed_notice_comes_back_only_for_the_end_and_without_the_option_never() {
     let stack = with_notice().debug_env("TOKEN_HOUR_SECONDS", "15").start().await;
     let token = rich(&stack, "alice").await.buys(1).await;
     let browser = Browser::start_reading("en").await;

@@ -32,7 +32,7 @@ fn below<'a>(spans: &'a [Span], parent_id: &str, service: &str, name: &str) -> O
 }
 
 #[tokio::test]
-async fn a_purchase_is_one_trace_through_both_planes_redis_and_postgres_and_one_id_in_both_logs() {
+async fn a_purchase_is_one_trace_through_both_planes_and_stores_and_one_id_in_both_logs() {
     let (stack, collector) = traced().await;
     let alice = stack.control.user("alice").with_credits(100).await;
     let bought = stack.edge().request(Method::POST, "/api/v1/tokens/purchase?from=a-secret-place");

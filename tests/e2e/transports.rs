@@ -76,7 +76,7 @@ async fn a_self_signed_upstream_is_trusted_only_where_its_certificate_is_pinned(
 }
 
 #[tokio::test]
-async fn an_upstream_that_asks_who_comes_is_shown_a_certificate_and_the_next_one_once_that_is_replaced() {
+async fn an_upstream_that_asks_gets_a_certificate_and_the_next_one_once_it_is_replaced() {
     let (authority, other) = (Authority::create().expect("keys"), Authority::create().expect("keys"));
     let standin = Standin::start_for_clients_of(&authority).await.expect("a stand-in");
     let folder = Folder::temporary().expect("a folder");

@@ -29,7 +29,7 @@ const MOST_GROWTH_BYTES: u64 = 16 * 1024 * 1024;
 const REMEMBERED_FOR: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn redis_is_asked_once_for_each_unknown_token_and_once_a_second_for_one_that_comes_again() {
+async fn redis_is_asked_once_for_an_unknown_token_and_once_a_second_if_it_comes_again() {
     let mut stack = Stack::plan().edge_env("LOG_LEVEL", "info").start().await;
     stack.settle().await;
     let cost = unknown_tokens::cost(&stack, STRANGERS).await.expect("a cost");

@@ -75,7 +75,7 @@ async fn one_of_two_upstreams_is_killed_under_load_and_hardly_anybody_notices() 
 }
 
 #[tokio::test]
-async fn a_request_is_repeated_elsewhere_only_if_doing_it_twice_is_doing_it_once_and_all_of_it_is_here() {
+async fn a_request_is_retried_elsewhere_only_if_it_is_idempotent_and_complete() {
     let (quitter, good) = (Quitter::start().await.expect("a server"), standin().await);
     let plan = before(&[&quitter.url(), &good.http_url()]).edge_env("ZENZEFI_BALANCE", "round-robin");
     let mut stack = plan.edge_env("ZENZEFI_EJECT_AFTER", "1000").start().await;

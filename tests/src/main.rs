@@ -83,10 +83,10 @@ async fn main() -> ExitCode {
         }
         Command::Standin { https, http } => standin(https, http).await,
         Command::Stack(options) => run::run(&options).await.map(|()| ExitCode::SUCCESS),
-        Command::Prove { sections, long } => bench::prove(&sections, long).await.map(|()| ExitCode::SUCCESS),
+        Command::Prove { sections, long } => Box::pin(bench::prove(&sections, long)).await.map(|()| ExitCode::SUCCESS),
         Command::Bench { sections, quick } => {
             let pace = if quick { bench::speed::Pace::Quick } else { bench::speed::Pace::Full };
-            bench::bench(&sections, pace).await.map(|()| ExitCode::SUCCESS)
+            Box::pin(bench::bench(&sections, pace)).await.map(|()| ExitCode::SUCCESS)
         }
     };
     outcome.unwrap_or_else(|error| {

@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_reports_of_a_session_the_latest_counts_and_of_activations_the_earliest() {
+    fn of_reports_of_a_session_the_latest_counts_and_of_activations_the_earliest() {
         let mut told = Told::default();
         for (at, requests) in [(3, 30), (5, 50), (4, 40)] {
             told.add(Usage::Session(figures(at, requests)), None);

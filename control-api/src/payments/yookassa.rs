@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_that_names_no_payment_is_refused_and_one_about_something_else_is_passed_over() {
+    fn a_notice_that_names_no_payment_is_refused_and_one_of_another_kind_ignored() {
         let refund = r#"{"type":"notification","event":"refund.succeeded","object":{"id":"1","payment_id":"2"}}"#;
         assert_eq!(hear(&[], None, refund), Ok(WebhookOutcome::OfNoConcern));
         for bad in [

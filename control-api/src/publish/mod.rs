@@ -41,7 +41,8 @@ impl Publisher {
         let batch = Batch::of(db, &token_ids).await?;
         let published = batch.tokens.iter().map(async |token| {
             let id = token.id;
-            let publication = self.publish_one(batch.epoch, token, batch.credentials_of(id));
+            // Boxed, as a span wraps it several times.
+            let publication = Box::pin(self.publish_one(batch.epoch, token, batch.credentials_of(id)));
             let published = changes[&id].around(publication).await;
             changes[&id].answered(&published);
             (id, published)

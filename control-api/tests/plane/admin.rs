@@ -81,7 +81,7 @@ async fn a_changed_account_is_shown_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn the_last_active_superuser_stays_whoever_asks_at_once() {
+async fn the_last_active_superuser_stays_whichever_two_ask_at_once() {
     let control = Control::start().await;
     let (admin, alice) = (control.admin().await, control.person("alice").await);
     let demote =

@@ -151,7 +151,7 @@ async fn the_document_is_printed_without_any_configuration() {
 }
 
 #[tokio::test]
-async fn an_operator_bumps_the_epoch_after_a_restore_and_what_redis_was_told_before_is_replaced() {
+async fn after_a_restore_the_operator_bumps_the_epoch_and_what_redis_held_is_replaced() {
     let control = Control::start().await;
     let alice = control.person_with("alice", "30").await;
     let token = control.buys(&alice, 24).await;

@@ -255,7 +255,7 @@ async fn whose_login_ends_while_a_form_is_filled_in_is_told_and_led_back_to_it()
 }
 
 #[tokio::test]
-async fn a_purchase_of_which_nobody_can_say_whether_it_was_made_is_made_once_by_the_same_form() {
+async fn a_purchase_in_doubt_is_made_once_by_the_same_form() {
     let control = Control::start().await;
     let alice = control.person_with("alice", "40.00").await;
     let visitor = at_console(&control, &alice).await;

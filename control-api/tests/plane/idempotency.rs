@@ -15,7 +15,7 @@ async fn buys_once(control: &Control, person: &Person, key: &str, body: &Value) 
 }
 
 #[tokio::test]
-async fn the_same_key_ten_times_at_once_on_two_replicas_is_one_purchase_and_ten_equal_answers() {
+async fn one_key_ten_times_at_once_on_two_replicas_is_one_purchase_and_ten_equal_answers() {
     let control = Control::start().await;
     let replica = control.replica().await;
     let alice = control.person_with("alice", "100").await;

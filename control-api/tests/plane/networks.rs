@@ -18,7 +18,7 @@ async fn told(control: &Control, token: &Token) -> Value {
 }
 
 #[tokio::test]
-async fn an_owner_and_an_administrator_set_from_where_a_token_may_be_used_and_every_change_is_noted() {
+async fn owners_and_administrators_set_a_tokens_networks_and_every_change_is_audited() {
     let control = Control::start().await;
     let (admin, alice) = (control.admin().await, control.person_with("alice", "100").await);
     let token = control.buys(&alice, 24).await;
@@ -63,7 +63,7 @@ async fn an_owner_and_an_administrator_set_from_where_a_token_may_be_used_and_ev
 }
 
 #[tokio::test]
-async fn an_administrator_sets_from_where_all_tokens_of_a_user_may_be_used_those_still_to_be_bought_too() {
+async fn an_administrator_sets_the_networks_of_all_tokens_of_a_user_future_ones_too() {
     let control = Control::start().await;
     let (admin, alice) = (control.admin().await, control.person_with("alice", "100").await);
     let token = control.buys(&alice, 24).await;

@@ -171,7 +171,7 @@ async fn a_notice_of_a_sender_that_is_not_listed_is_refused_before_anybody_is_as
 }
 
 #[tokio::test]
-async fn while_the_provider_is_down_notices_are_to_be_sent_again_and_the_reconciler_credits() {
+async fn while_the_provider_is_down_notices_come_again_and_the_reconciler_credits() {
     let (yookassa, control, alice) = shop().await;
     let id = started(&control, &alice, "10").await;
     yookassa.pays(&id);

@@ -104,7 +104,7 @@ async fn six_refunds_of_one_token_are_one_each_of_a_hundred_times() {
 }
 
 #[tokio::test]
-async fn of_a_bundle_and_a_token_on_a_balance_for_one_of_them_one_is_bought_each_of_a_hundred_times() {
+async fn of_a_bundle_and_a_token_on_a_balance_for_one_exactly_one_is_bought_each_time() {
     let replicas = Replicas::start().await;
     let (admin, alice) = (replicas.control.admin().await, replicas.control.person("alice").await);
     let path = format!("/bundles/{}/purchase", text(&bundle(&replicas.control, "Starter Pack").await, "id"));

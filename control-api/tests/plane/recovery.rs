@@ -169,7 +169,7 @@ async fn an_activation_that_only_redis_knows_is_recorded_when_the_token_is_publi
 }
 
 #[tokio::test]
-async fn a_rebuild_over_what_redis_still_has_fills_the_gaps_keeps_what_is_newer_and_learns_what_only_redis_knows() {
+async fn a_rebuild_over_remains_fills_gaps_keeps_newer_and_learns_what_redis_alone_knows() {
     let control = Control::start().await;
     let alice = control.person_with("alice", "100").await;
     let [used, lost, newer, ready] = [

@@ -151,7 +151,7 @@ async fn a_bonus_that_does_not_divide_is_paid_to_the_cent() {
 }
 
 #[tokio::test]
-async fn what_is_refunded_or_revoked_unused_pays_nothing_even_if_a_use_is_told_of_it_later() {
+async fn what_is_refunded_or_revoked_unused_pays_nothing_even_if_a_use_is_reported_later() {
     let control = Control::start().await;
     let (alice, admin) = (control.person("alice").await, control.admin().await);
     let bob = brought(&control, &alice, "bob", "153").await;

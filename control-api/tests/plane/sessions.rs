@@ -59,7 +59,7 @@ async fn seen(control: &Control, admin: &Person, id: Uuid) -> Value {
 }
 
 #[tokio::test]
-async fn a_session_is_the_sum_of_what_its_edges_counted_and_replaying_the_stream_changes_nothing() {
+async fn a_session_is_the_sum_of_its_edges_counts_and_replaying_the_stream_changes_none() {
     let control = Control::start().await;
     let (admin, alice) = (control.admin().await, control.person_with("alice", "100").await);
     let token = control.buys(&alice, 24).await;

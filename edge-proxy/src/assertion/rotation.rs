@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_told_from_long_before_its_first_signature_until_its_last_one_is_worthless() {
+    fn a_key_is_published_long_before_its_first_signature_until_its_last_expires() {
         let start = Instant::now();
         let (mut ring, mut known_since) = (ring(start), BTreeMap::new());
         let mut signed_until = BTreeMap::new();

@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn redis_is_named_by_its_address_or_by_its_sentinels_and_never_shown_with_its_password() {
+    fn redis_is_named_by_address_or_sentinels_and_never_shown_with_its_password() {
         for url in ["redis://localhost:6379/1", "redis-sentinel://u:secret@one:26379?sentinelServiceName=gateway"] {
             let url = redis_url(url).expect(url);
             assert!(!format!("{url:?}").contains("secret"));

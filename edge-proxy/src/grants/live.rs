@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_start_from_here_is_known_by_its_change_as_soon_as_redis_has_answered_and_no_other_change_is() {
+    async fn an_own_activation_is_known_by_its_change_once_redis_answered_and_no_other_is() {
         let held = held(&grant(false), &Arc::default());
         let change = |at_ms| StreamId { at_ms, sequence: 0 };
         assert_eq!(held.has_made(change(1)), Some(false), "nobody here has started it");
@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_reaches_whoever_waits_already() {
+    async fn an_end_reaches_every_request_that_waits_already() {
         let held = held(&grant(false), &Arc::default());
         let waiting = held.ended_from(None);
         tokio::pin!(waiting);

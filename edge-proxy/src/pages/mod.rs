@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_kept_out_of_a_token_is_sent_to_whom_can_change_it_and_not_to_a_page_that_cannot() {
+    fn a_blocked_holder_is_sent_to_the_person_who_can_change_it_not_to_a_useless_page() {
         for (language, whom) in
             [(Language::English, "ask the administrator"), (Language::Russian, "Обратитесь к администратору")]
         {
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_gateway_has_no_endpoints_a_page_names_none_but_its_stylesheet_elsewhere() {
+    fn where_the_gateway_has_no_endpoints_a_page_names_only_its_stylesheet_elsewhere() {
         let away = PageContext { is_home: false, ..reader(Language::English) };
         let page = site().refusal(&away, &Rejection::ControlUnreachable).html;
         assert!(page.contains("https://gateway.example/_gateway/style.css?v=1"), "{page}");

@@ -69,6 +69,7 @@ pub fn why(why: Option<SignInReason>, language: Language) -> PageText {
 }
 
 /// Of a refusal.
+#[expect(clippy::too_many_lines, reason = "a table of texts")]
 pub fn of(denied: &Rejection, reader: &PageContext) -> PageText {
     let language = reader.language;
     let one = |title: [&str; 2], says: [&str; 2]| {

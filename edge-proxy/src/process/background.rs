@@ -63,7 +63,8 @@ impl State {
 #[async_trait]
 impl BackgroundService for State {
     async fn start_with_ready_notifier(&self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        vital(&self.edge, "state", self.run(ready)).await;
+        // Boxed once, as it lives as long as the process and is large.
+        vital(&self.edge, "state", Box::pin(self.run(ready))).await;
     }
 }
 
@@ -126,7 +127,7 @@ impl BackgroundService for CertificateKeeper {
         };
         let keeping = async {
             tokio::select! {
-                () = order_certificates(edge) => {}
+                () = Box::pin(order_certificates(edge)) => {}
                 () = rereading => {}
             }
         };

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_lasts_until_two_thirds_of_its_time_are_over_and_for_its_own_names_alone() {
+    fn a_certificate_lasts_for_two_thirds_of_its_time_and_for_its_own_names_alone() {
         let certified = certified(&["one.test", "*.two.test"]);
         let begins = timestamp("Jan  1 00:00:00 2026 GMT").expect("a time");
         let lasts = |hosts: &[&str], hours: i64| {

@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_in_a_row_leave_an_address_out_for_a_while_and_one_more_then_does_at_once() {
+    fn failures_in_a_row_eject_an_address_and_one_more_after_its_return_does_at_once() {
         let (mut standing, start) = (Health::GOOD, Instant::now());
         let rules = rules(Balance::RoundRobin);
         let fails = |standing: &mut Health, now| standing.failed(now, &rules);

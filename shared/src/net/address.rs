@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_left_of_an_entry_that_is_no_address_was_said_by_nobody_who_is_trusted() {
+    fn entries_left_of_one_that_is_no_address_are_not_trusted() {
         assert_eq!(client("10.0.0.1", &["6.6.6.6, unknown, 10.0.0.2"]), "10.0.0.2");
     }
 

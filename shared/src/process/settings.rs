@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_two_equal_names_in_the_file_the_first_counts_and_a_mark_before_it_counts_for_nothing() {
+    fn of_two_equal_names_in_the_file_the_first_counts_and_a_byte_order_mark_is_ignored() {
         let pairs = EnvFile::pairs("\u{feff}ALLOWED_ADDRESSES=10.0.0.0/8\nALLOWED_ADDRESSES=\n").expect("a file");
         assert_eq!(pairs, BTreeMap::from([("ALLOWED_ADDRESSES".to_owned(), "10.0.0.0/8".to_owned())]));
         assert!(EnvFile::pairs("NAME=\"without an end\n").is_err());

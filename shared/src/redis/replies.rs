@@ -301,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_is_invalid_only_while_redis_is_whole_and_caught_up_since_the_last_reconnect() {
+    fn unknown_is_invalid_only_if_redis_is_whole_and_caught_up_since_the_reconnect() {
         let finding = |is_whole, caught_up_at_ms| Finding { is_whole, caught_up_at_ms, now_ms: 100_000, names: None };
         assert!(finding(true, Some(99_000)).proves_absence(98_000));
         assert!(!finding(false, Some(99_000)).proves_absence(98_000));

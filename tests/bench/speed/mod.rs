@@ -71,7 +71,7 @@ pub async fn measure(sections: &[Section], pace: Pace, plots: &Path, report: &mu
         cores::stay_beside()?;
         let started = Instant::now();
         match section {
-            Section::Systems => systems::measure(pace, plots, report).await?,
+            Section::Systems => Box::pin(systems::measure(pace, plots, report)).await?,
             Section::Rewriting => rewriting::measure(pace, plots, report).await?,
             Section::Bodies => bodies::measure_alone(report).await?,
             Section::Control => control::measure(pace, report).await?,

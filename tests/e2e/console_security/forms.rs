@@ -98,7 +98,7 @@ async fn a_form_of_who_is_not_logged_in_does_nothing_and_leads_to_a_page() {
 }
 
 #[tokio::test]
-async fn whoever_fails_to_log_in_too_often_has_to_wait_as_at_the_api() {
+async fn too_many_failed_logins_have_to_wait_as_at_the_api() {
     let stack = Stack::plan().control_env("LOGIN_FAILURES_PER_HOUR", "5").start().await;
     let api = &stack.control.api;
     let alice = stack.control.user("alice").await;

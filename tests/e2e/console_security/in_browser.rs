@@ -158,7 +158,7 @@ async fn sees_upstream(stack: &Stack, browser: &Browser, token: &Token) {
 }
 
 #[tokio::test]
-async fn a_page_of_another_origin_reads_and_changes_nothing_of_whoever_is_logged_in() {
+async fn a_page_of_another_origin_reads_and_changes_nothing_of_the_user_who_is_logged_in() {
     let server = SmallServer::start(|_| {
         let page = Response::builder().header("content-type", "text/html; charset=utf-8");
         page.body("<!doctype html><title>listed</title><h1>Listed</h1>".into()).ok()

@@ -94,7 +94,7 @@ async fn nobody_is_led_off_the_console() {
 }
 
 #[tokio::test]
-async fn whoever_logs_in_comes_where_they_were_going() {
+async fn a_login_leads_where_the_user_was_going() {
     let stack = Stack::start().await;
     let api = &stack.control.api;
     let alice = stack.control.user("alice").await;

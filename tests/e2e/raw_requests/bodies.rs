@@ -5,6 +5,7 @@ use super::{Case, check, post};
 const CHUNKED: &str = "Transfer-Encoding: chunked";
 
 /// Headers of which the first one that a server believes decides where the body ends.
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn framings() -> Vec<Case> {
     let refused: &[(&str, u16)] = &[
         ("Content-Length: 5\r\nContent-Length: 6", 400),

@@ -8,6 +8,7 @@ fn whole(head: &str, status: u16) -> Case {
     Case { wire, outcome: Outcome::Refused(status) }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn lines() -> Vec<Case> {
     let path = format!("/case/{NUMBER}");
     let refused: Vec<(String, u16)> = [
