@@ -351,7 +351,7 @@ async fn an_authority_that_fails_ends_no_edge_and_is_not_asked_sooner_for_a_rest
 
     pebble.start_again().await.expect("an authority");
     edge.start_again().await;
-    eventually!(edge.log(), |log| log.contains("the next order waits"));
+    eventually!(edge.log(), |log| log.contains("ACME orders are paused after failures"));
     assert_eq!(edge.orders("failed").await + edge.orders("issued").await, 0.0);
     edge.removes("attempts");
     edge.start_again().await;

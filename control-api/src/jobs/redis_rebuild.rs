@@ -190,7 +190,7 @@ impl Watch {
                     GHOSTS_EVERY
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "cannot look for what has no reason to be in Redis; tries on");
+                    tracing::debug!(%error, "cannot look for what has no reason to be in Redis; retrying");
                     GHOSTS_REST
                 }
             };

@@ -101,7 +101,7 @@ impl Intake {
         while !self.stop.is_cancelled() {
             if let Err(error) = self.follow().await {
                 if !failing {
-                    tracing::warn!(%error, "the usage stream cannot be read; tries on");
+                    tracing::warn!(%error, "the usage stream cannot be read; retrying");
                 }
                 failing = true;
                 tokio::select! {

@@ -142,7 +142,7 @@ async fn what_postgres_did_not_take_is_told_to_it_again_at_once() {
     control.query("ALTER TABLE access_tokens RENAME TO away").await;
     control.tell(&Usage::Activated { token_id: token.id, at_ms: 1_900_000_000_000 }).await;
     let failed = || control.folder.path().join("control-api.log");
-    eventually!(std::fs::read_to_string(failed()).unwrap_or_default(), |log| log.contains("cannot be read; tries on"));
+    eventually!(std::fs::read_to_string(failed()).unwrap_or_default(), |log| log.contains("cannot be read; retrying"));
     control.query("ALTER TABLE away RENAME TO access_tokens").await;
     eventually!(control.query("SELECT count(activated_at) FROM access_tokens").await, |known| known == "1");
     eventually!(control.redis.command(&["XLEN", redis::USAGE]).await.unwrap(), |left| left == "0");
