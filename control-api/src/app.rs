@@ -6,7 +6,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use shared::net::address::Visitors;
+use shared::net::address::AddressFilter;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -35,7 +35,7 @@ pub struct App {
     pub sealer: Sealer,
     /// `None` where no payments are taken.
     pub till: Option<Arc<Payments>>,
-    pub visitors: RwLock<Visitors>,
+    pub address_filter: RwLock<AddressFilter>,
     pub metrics: Metrics,
     /// What the pages of the console load.
     pub assets: Arc<Assets>,
@@ -80,7 +80,7 @@ impl App {
             keys: jwt::Keys::new(secret_key, config.jwt_lifetime),
             metrics: Metrics::new(),
             assets: Arc::new(Assets::new()),
-            visitors: RwLock::new(config.visitors.clone()),
+            address_filter: RwLock::new(config.address_filter.clone()),
             config,
             stop,
         }))
@@ -88,7 +88,7 @@ impl App {
 
     /// Takes over what can change while the program runs: limits, and which addresses may come.
     pub fn apply(&self, config: &Config) {
-        *self.visitors.write().expect("nothing panics while it holds this lock") = config.visitors.clone();
+        *self.address_filter.write().expect("nothing panics while it holds this lock") = config.address_filter.clone();
         self.attempts.limit(config.login_failures_per_hour);
         self.limits.limit(config.user_requests_per_minute, config.registrations_per_hour);
     }
@@ -100,6 +100,6 @@ impl App {
 
     /// Whether this address may come.
     pub fn may_come(&self, client: IpAddr) -> bool {
-        self.visitors.read().expect("nothing panics while it holds this lock").may_come(client)
+        self.address_filter.read().expect("nothing panics while it holds this lock").may_come(client)
     }
 }

@@ -13,7 +13,7 @@ use std::{net::SocketAddr, time::Duration};
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
 use rust_decimal::Decimal;
 use shared::{
-    net::address::{Networks, TrustedProxies, Visitors},
+    net::address::{Networks, TrustedProxies, AddressFilter},
     process::trace::TraceOptions,
     redis::{ACTIVATIONS_RETOLD_WITHIN_MS, LEASE_MS},
 };
@@ -221,7 +221,7 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     pub trusted_proxies: TrustedProxies,
     /// Which addresses may come.
-    pub visitors: Visitors,
+    pub address_filter: AddressFilter,
     /// From one address; 0 for any number.
     pub login_failures_per_hour: u32,
     /// From one address; 0 for any number.
@@ -296,7 +296,7 @@ impl ServeOptions {
             cors_origins,
             trusted_proxies: TrustedProxies::parse(self.trusted_proxies.iter().map(String::as_str))
                 .map_err(|error| wrong("TRUSTED_PROXIES", error.to_string()))?,
-            visitors: Visitors {
+            address_filter: AddressFilter {
                 allowed: networks("ALLOWED_ADDRESSES", &self.allowed_addresses)?,
                 denied: networks("DENIED_ADDRESSES", &self.denied_addresses)?,
             },

@@ -7,11 +7,11 @@ use rust_decimal::Decimal;
 use sea_orm::{FromQueryResult, QueryResult, Statement, entity::prelude::*};
 use serde::{Deserialize, Serialize};
 use shared::{
-    net::address::{Visitors, Whereabouts},
+    net::address::{AddressFilter, NetworkPolicy},
     redis::replies::CutReason,
 };
 
-use super::{Connection, Error, Tx, as_bigint, count_listed, referral, sql, visitors};
+use super::{Connection, Error, Tx, as_bigint, count_listed, referral, sql, address_filter};
 
 use crate::config::TokenHour;
 
@@ -82,11 +82,11 @@ pub struct Owned {
 
 impl Owned {
     /// From where the token may be used.
-    pub fn whereabouts(&self) -> Result<Whereabouts, Error> {
+    pub fn network_policy(&self) -> Result<NetworkPolicy, Error> {
         let Self { token, user_allowed_networks, user_denied_networks, .. } = self;
-        Ok(Whereabouts {
-            user: visitors(user_allowed_networks, user_denied_networks)?,
-            token: visitors(&token.allowed_networks, &token.denied_networks)?,
+        Ok(NetworkPolicy {
+            user: address_filter(user_allowed_networks, user_denied_networks)?,
+            token: address_filter(&token.allowed_networks, &token.denied_networks)?,
         })
     }
 }
@@ -109,7 +109,7 @@ pub struct Publishable {
     pub cut_device: Option<String>,
     pub user_is_active: bool,
     /// From where it may be used; `None` for everywhere.
-    whereabouts: Option<Json>,
+    network_policy: Option<Json>,
 }
 
 impl Publishable {
@@ -129,7 +129,7 @@ impl Publishable {
             cut_code: row.try_get_by_index(10)?,
             cut_device: row.try_get_by_index(11)?,
             user_is_active: row.try_get_by_index(12)?,
-            whereabouts: row.try_get_by_index(13)?,
+            network_policy: row.try_get_by_index(13)?,
         })
     }
 
@@ -139,9 +139,9 @@ impl Publishable {
     }
 
     /// From where the token may be used.
-    pub fn whereabouts(&self) -> Result<Whereabouts, Error> {
-        let Some(whereabouts) = &self.whereabouts else { return Ok(Whereabouts::default()) };
-        Whereabouts::deserialize(whereabouts).map_err(|error| Error::Type(error.to_string()))
+    pub fn network_policy(&self) -> Result<NetworkPolicy, Error> {
+        let Some(network_policy) = &self.network_policy else { return Ok(NetworkPolicy::default()) };
+        NetworkPolicy::deserialize(network_policy).map_err(|error| Error::Type(error.to_string()))
     }
 }
 
@@ -156,7 +156,7 @@ const OWNED: &str = "SELECT t.*, u.email AS user_email, u.username AS user_usern
         u.allowed_networks AS user_allowed_networks, u.denied_networks AS user_denied_networks
     FROM access_tokens t JOIN users u ON u.id = t.user_id";
 
-/// The columns of a [`Publishable`], in its order; the last as a `Whereabouts` is written.
+/// The columns of a [`Publishable`], in its order; the last as a `NetworkPolicy` is written.
 const PUBLISHED: &str =
     "SELECT t.id, t.user_id, t.scope, t.duration_hours, t.version, t.credential_gen, t.activated_at,
         t.revoked_at, t.refund_requested_at, t.cut_gen, t.cut_code, t.cut_device, u.is_active,
@@ -324,7 +324,7 @@ pub async fn cut(tx: &Tx, id: Uuid, reason: CutReason, device: Option<&str>) -> 
 }
 
 /// Sets from where a token may be used.
-pub async fn restrict(tx: &Tx, id: Uuid, to: &Visitors) -> Result<Model, Error> {
+pub async fn restrict(tx: &Tx, id: Uuid, to: &AddressFilter) -> Result<Model, Error> {
     let query = "UPDATE access_tokens SET allowed_networks = $2, denied_networks = $3, version = version + 1
         WHERE id = $1 RETURNING *";
     returned(by(tx, query, [id.into(), to.allowed.texts().into(), to.denied.texts().into()]).await)

@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime};
 
 use sea_orm::{ConnectOptions, Database, DatabaseBackend, Statement, TransactionTrait, Value};
 use shared::{
-    net::address::{Networks, Visitors},
+    net::address::{Networks, AddressFilter},
     process::trace::Span,
 };
 
@@ -144,11 +144,11 @@ async fn count_up_to<const N: usize>(
 }
 
 /// Two lists of networks, as a row has them.
-pub fn visitors(allowed: &[String], denied: &[String]) -> Result<Visitors, Error> {
+pub fn address_filter(allowed: &[String], denied: &[String]) -> Result<AddressFilter, Error> {
     let networks = |texts: &[String]| {
         Networks::parse(texts.iter().map(String::as_str)).map_err(|error| Error::Type(error.to_string()))
     };
-    Ok(Visitors { allowed: networks(allowed)?, denied: networks(denied)? })
+    Ok(AddressFilter { allowed: networks(allowed)?, denied: networks(denied)? })
 }
 
 fn as_bigint(number: u64) -> i64 {

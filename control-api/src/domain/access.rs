@@ -30,8 +30,8 @@ pub struct Attempt<'a> {
 
 /// Decides on an attempt, in the order of an edge.
 pub fn dry_run(owned: &Owned, hour: TokenHour, attempt: &Attempt<'_>, now: DateTime<Utc>) -> Result<Access, Error> {
-    let whereabouts = owned.whereabouts()?;
-    let is_kept_out = attempt.address.is_some() && !whereabouts.may_use(attempt.address);
+    let network_policy = owned.network_policy()?;
+    let is_kept_out = attempt.address.is_some() && !network_policy.may_use(attempt.address);
     let state = tokens::state(&owned.token, hour, owned.user_is_active, now);
     let path = attempt.path.split('?').next().unwrap_or_default();
     let refusal = refusal_for(state)

@@ -13,7 +13,7 @@ use std::{
 
 use quick_cache::unsync::Cache;
 use shared::{
-    net::address::household,
+    net::address::client_prefix,
     rate::{Exceeded, Rate, Used},
     redis::{Limited, rate_key},
 };
@@ -75,7 +75,7 @@ impl Limits {
         let per_hour = self.registrations_per_hour.load(Ordering::Relaxed);
         let rate = Rate::new(per_hour, Duration::from_hours(1), per_hour.max(REGISTRATIONS_AT_ONCE));
         let Some(rate) = rate else { return Ok(()) };
-        let address = address.map(|address| household(address.to_canonical()).to_string()).unwrap_or_default();
+        let address = address.map(|address| client_prefix(address.to_canonical()).to_string()).unwrap_or_default();
         let digest = keyed_digest(&self.secret_key, &format!("registrations {address}"));
         self.spend(rate, Limited::Registrations(&digest)).await
     }

@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::{
-    net::address::{Networks, Visitors},
+    net::address::{Networks, AddressFilter},
     redis::replies::CutReason,
     token::{
         credential::{Credential, Handover},
@@ -261,9 +261,9 @@ pub async fn restrict_locked(
     before: access_token::Model,
     to: Restriction,
 ) -> Result<access_token::Model, Error> {
-    let stands = db::visitors(&before.allowed_networks, &before.denied_networks)?;
+    let stands = db::address_filter(&before.allowed_networks, &before.denied_networks)?;
     let allowed = to.allowed.unwrap_or_else(|| stands.allowed.clone());
-    let to = Visitors { allowed, denied: to.denied.unwrap_or_else(|| stands.denied.clone()) };
+    let to = AddressFilter { allowed, denied: to.denied.unwrap_or_else(|| stands.denied.clone()) };
     if to == stands {
         return Ok(before);
     }

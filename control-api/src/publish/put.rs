@@ -45,7 +45,7 @@ impl Publisher {
     /// other.
     fn state<'a>(&self, token: &'a Publishable) -> TokenState<'a> {
         let mut standing = tokens::standing(token.revoked_at, token.user_is_active);
-        let networks = token.whereabouts().map(|whereabouts| whereabouts.encode()).unwrap_or_else(|error| {
+        let networks = token.network_policy().map(|network_policy| network_policy.encode()).unwrap_or_else(|error| {
             tracing::error!(token_id = %token.id, %error, "networks cannot be read: the token is suspended until they can");
             if standing == Standing::Live {
                 standing = Standing::Suspended;

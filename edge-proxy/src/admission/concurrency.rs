@@ -51,7 +51,7 @@ impl Concurrency {
         Self { most_requests: most_requests.into(), most_websockets: most_websockets.into(), tokens: Mutex::default() }
     }
 
-    /// Sets the limits from now on; what is open stays.
+    /// Sets the limits (0: unlimited). They apply to new requests.
     pub fn limit(&self, most_requests: u32, most_websockets: u32) {
         self.most_requests.store(most_requests, Ordering::Relaxed);
         self.most_websockets.store(most_websockets, Ordering::Relaxed);

@@ -7,13 +7,13 @@ use std::{
 };
 
 use prometheus::IntGauge;
-use shared::net::address::Visitors;
+use shared::net::address::AddressFilter;
 
 use crate::sync::RwLock;
 
 /// The bounds of this edge on clients and on open requests. They may change while it runs.
 pub struct Entrance {
-    addresses: RwLock<Visitors>,
+    addresses: RwLock<AddressFilter>,
     /// How much may be open at once in all; 0 for any number.
     max_open: AtomicU32,
     open: IntGauge,
@@ -21,12 +21,12 @@ pub struct Entrance {
 
 impl Entrance {
     /// `open` counts what is open now.
-    pub fn new(addresses: Visitors, max_open: u32, open: IntGauge) -> Self {
+    pub fn new(addresses: AddressFilter, max_open: u32, open: IntGauge) -> Self {
         Self { addresses: RwLock::new(addresses), max_open: AtomicU32::new(max_open), open }
     }
 
     /// Takes over these bounds. What is open stays.
-    pub fn apply(&self, addresses: Visitors, max_open: u32) {
+    pub fn apply(&self, addresses: AddressFilter, max_open: u32) {
         *self.addresses.write() = addresses;
         self.max_open.store(max_open, Ordering::Relaxed);
     }

@@ -1,5 +1,4 @@
-//! Which of the credentials that a request carries opens something: each is tried in turn, and the
-//! first good one decides.
+//! Admits a request by the first of its credentials that is valid.
 
 pub mod concurrency;
 pub mod credential;

@@ -1,10 +1,10 @@
 //! The permit of a request that was admitted: what it holds until it is known what became of it,
 //! and how that is settled.
 //!
-//! A token's clock starts with its first answer that is no `5xx`. Nobody dodges it by leaving
-//! early: once a byte of a first request has gone out, only a failure of the upstream's own leaves
-//! the token ready. So a permit keeps account of how far its request came, and its `Drop`, which a
-//! cut and a client that hangs up come to as well, hands what follows to the [`OutcomeWorker`].
+//! A token's clock starts with its first response that is no `5xx`. Once a byte was sent upstream,
+//! hanging up still activates the token; only an upstream failure does not. So a permit records how
+//! far its request came, and its `Drop`, which runs on a cut and on a hang-up too, hands the rest
+//! to the [`OutcomeWorker`].
 
 use std::{
     net::IpAddr,
@@ -157,12 +157,12 @@ impl Drop for Permit {
             self.outcomes.owe_activation(Arc::clone(held));
         }
         let leaving = held.uses.leave();
-        let lease = if leaving.lets_go { LeaseOutcome::Release } else { LeaseOutcome::Unsettled };
-        if leaving.lets_go {
+        let lease = if leaving.releases_lease { LeaseOutcome::Release } else { LeaseOutcome::Unsettled };
+        if leaving.releases_lease {
             self.outcomes.grants().forget(held);
         }
         let claim = held.open_claim().filter(|_| leaving.is_last);
-        if leaving.lets_go || claim.is_some() {
+        if leaving.releases_lease || claim.is_some() {
             self.outcomes.settle(held, claim, false, lease);
         }
     }

@@ -56,7 +56,7 @@ impl RateLimiter {
         Self { per_minute: per_minute.into(), tokens: Cache::new(TOKENS), untold: Mutex::default() }
     }
 
-    /// Sets the limit from now on.
+    /// Sets the limit (0: unlimited). Applies to new requests.
     pub fn limit(&self, per_minute: u32) {
         self.per_minute.store(per_minute, Ordering::Relaxed);
     }

@@ -1,6 +1,6 @@
-//! Bounds how many unknown tokens an address may try. Past the bound a credential that this edge
-//! has not judged before is not even looked up. One that it has costs nothing: to try it again
-//! tells nobody anything new, as where a client goes on asking with a token that has ended.
+//! Rate-limits guesses of unknown tokens per client address. Over the limit, credentials not seen
+//! before are rejected without asking Redis. A credential that this edge has seen costs nothing: a
+//! client that goes on with an ended token learns nothing new.
 
 use std::{
     net::IpAddr,
@@ -12,7 +12,7 @@ use std::{
 };
 
 use quick_cache::sync::Cache;
-use shared::{net::address::household, token::credential::Digest};
+use shared::{net::address::client_prefix, token::credential::Digest};
 
 use crate::sync::{Mutex, MutexGuard};
 
@@ -81,7 +81,7 @@ impl UnknownTokenLimiter {
         }
     }
 
-    /// Sets the limit from now on.
+    /// Sets the limit (0: unlimited). Applies to new requests.
     pub fn limit(&self, per_minute: u32) {
         self.per_minute.store(per_minute, Ordering::Relaxed);
     }
@@ -105,7 +105,7 @@ impl UnknownTokenLimiter {
                     under_way: 0,
                 })))
             };
-            let Ok(bucket) = self.buckets.get_or_insert_with(&household(address), made);
+            let Ok(bucket) = self.buckets.get_or_insert_with(&client_prefix(address), made);
             bucket
         });
         if let Some(bucket) = &bucket {

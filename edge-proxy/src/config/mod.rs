@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 
 use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
 use shared::{
-    net::address::{Networks, TrustedProxies, Visitors},
+    net::address::{Networks, TrustedProxies, AddressFilter},
     process::trace::TraceOptions,
 };
 
@@ -308,8 +308,8 @@ impl Config {
     }
 
     /// Which addresses may come.
-    pub fn visitors(&self) -> Visitors {
-        Visitors { allowed: self.allowed_addresses.clone(), denied: self.denied_addresses.clone() }
+    pub fn address_filter(&self) -> AddressFilter {
+        AddressFilter { allowed: self.allowed_addresses.clone(), denied: self.denied_addresses.clone() }
     }
 
     /// How long the upstream may stay silent.

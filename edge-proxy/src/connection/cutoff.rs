@@ -140,9 +140,9 @@ impl Cutoffs {
     /// Notes one cut: why, and how long after it was told.
     pub fn note(&self, ended: Ended) {
         self.metrics.cutoffs.with_label_values(&[ended.ending.as_str()]).inc();
-        let told_at_ms = ended.told_at_ms.and_then(|at| i64::try_from(at).ok());
-        if let (Some(told_at_ms), Some(now_ms)) = (told_at_ms, self.clock.now_ms()) {
-            let delay = Duration::from_millis(u64::try_from(now_ms - told_at_ms).unwrap_or_default());
+        let announced_at_ms = ended.announced_at_ms.and_then(|at| i64::try_from(at).ok());
+        if let (Some(announced_at_ms), Some(now_ms)) = (announced_at_ms, self.clock.now_ms()) {
+            let delay = Duration::from_millis(u64::try_from(now_ms - announced_at_ms).unwrap_or_default());
             self.metrics.revocation_delay.observe(delay.as_secs_f64());
         }
     }

@@ -1,6 +1,6 @@
-//! The PROXY protocol, versions 1 and 2 (haproxy.org/download/3.0/doc/proxy-protocol.txt): by it a
-//! load balancer that passes bytes on says whose they are, before the first of them and before TLS.
-//! Only trusted proxies are heard, and those must say it: nothing is guessed.
+//! PROXY protocol v1/v2 (haproxy.org/download/3.0/doc/proxy-protocol.txt): a trusted load balancer
+//! announces the client's address before the first byte, and before TLS. Other peers must not send
+//! it, and trusted proxies must.
 
 use std::{
     io,

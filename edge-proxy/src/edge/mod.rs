@@ -105,7 +105,7 @@ impl Edge {
     /// Takes the figures that are read rather than counted.
     pub fn measure(&self) {
         let metrics = &self.metrics;
-        let silence = self.admission.grants.hearing.silence();
+        let silence = self.admission.grants.feed_health.silence();
         metrics.feed_silence.set(silence.map_or(f64::INFINITY, |silence| silence.as_secs_f64()));
         metrics.clock_offset.set(self.clock.offset_seconds());
         metrics.upstreams_in_use.set(i64::try_from(self.upstream.in_use()).unwrap_or(i64::MAX));
@@ -119,7 +119,7 @@ impl Edge {
     /// Takes over what can change while this edge runs: limits, and which addresses may come. What
     /// is open stays.
     pub fn apply(&self, config: &Config) {
-        self.admission.entrance.apply(config.visitors(), config.limits.open_requests);
+        self.admission.entrance.apply(config.address_filter(), config.limits.open_requests);
         self.admission.unknown_tokens.limit(config.limits.unknown_tokens_per_minute);
         self.admission.rates.limit(config.limits.token_requests_per_minute);
         self.admission.concurrency.limit(config.limits.token_open_requests, config.limits.token_open_websockets);
@@ -155,7 +155,7 @@ fn admission(config: &Config, redis: &Redis, clock: &Arc<Clock>, metrics: &Metri
         grants,
         outcomes: Arc::new(outcomes),
         usage,
-        entrance: Entrance::new(config.visitors(), limits.open_requests, metrics.open_requests.clone()),
+        entrance: Entrance::new(config.address_filter(), limits.open_requests, metrics.open_requests.clone()),
         unknown_tokens: UnknownTokenLimiter::new(limits.unknown_tokens_per_minute),
         rates: RateLimiter::new(limits.token_requests_per_minute),
         concurrency: Arc::new(Concurrency::new(limits.token_open_requests, limits.token_open_websockets)),

@@ -129,7 +129,7 @@ async fn taken_over(edge: &Edge, head: &RequestHeader, request: &Facts) -> Resul
     edge.admission.rates.spend(held.token_id, Instant::now()).map_err(Rejection::TooManyRequests)?;
     match ask_to_take_over(edge, head, request, &from, &held).await? {
         TakeOver::Taken | TakeOver::Unneeded => Ok(()),
-        // What it was a moment ago it is no more.
+        // The token changed since the cache was read.
         TakeOver::Refused(lookup) => Err(match Evaluation::of(lookup, None) {
             Evaluation::Ended(ending) => Rejection::BadCredential(ending.as_bad()),
             Evaluation::Refused(Refusal::NetworkNotAllowed) => Rejection::NetworkNotAllowed,

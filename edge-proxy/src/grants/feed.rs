@@ -1,6 +1,6 @@
 //! Follows the change feed on a connection of its own, so that what this edge holds is never older
-//! than a moment. It is the only caller of [`Grants::changed`] and [`Grants::lost_track`], and so
-//! the order of changes is the order of the feed.
+//! than a moment. It is the only caller of [`Grants::changed`] and [`Grants::invalidate_all`], and
+//! so the order of changes is the order of the feed.
 //!
 //! A reader that was away goes on where it stopped. It has lost track where entries may have been
 //! trimmed unread, where Redis has other contents (flushed, restarted, failed over, restored,
@@ -81,13 +81,13 @@ impl Follower {
             return Err(Error::MayEvict(why));
         }
         let pulse = self.pulse().await?;
-        self.grants.hearing.connected(pulse.now_ms);
+        self.grants.feed_health.connected(pulse.now_ms);
         // Connected now: what was told of this up to here is not a break.
         while reconnections.try_recv().is_ok() {}
         tracing::info!("following the change feed");
         loop {
             let pulse = self.pulse().await?;
-            self.grants.hearing.filled(pulse.is_whole.then(|| pulse.contents.build()));
+            self.grants.feed_health.filled(pulse.is_whole.then(|| pulse.contents.build()));
             let place = self.find_place(place, &pulse).await;
             if !(pulse.is_whole && place.is_sure) {
                 tokio::time::sleep(RETRY_AFTER).await;
@@ -105,7 +105,7 @@ impl Follower {
                 self.note_lag(last);
             }
             if place.is_sure {
-                self.grants.hearing.heard();
+                self.grants.feed_health.heard();
             }
         }
     }
@@ -129,8 +129,8 @@ impl Follower {
         let mut at = match was {
             Some(place) if !is_other && !has_gap => place,
             _ => {
-                self.grants.lost_track();
-                self.grants.hearing.connected(pulse.now_ms);
+                self.grants.invalidate_all();
+                self.grants.feed_health.connected(pulse.now_ms);
                 Place { contents, last: newest, before: newest, was_read: false, is_sure: false }
             }
         };
@@ -140,15 +140,15 @@ impl Follower {
         // While Redis is being filled it cannot say; but what lives in Redis alone is brought back
         // at once, before anybody else is admitted.
         if !at.is_sure && (pulse.is_whole || is_other) {
-            at.is_sure = self.grants.look_at_all().await && pulse.is_whole;
+            at.is_sure = self.grants.revalidate_all().await && pulse.is_whole;
         }
         place.insert(at)
     }
 
     fn note_lag(&self, last: StreamId) {
-        let told_at_ms = i64::try_from(last.at_ms).unwrap_or(i64::MAX);
+        let announced_at_ms = i64::try_from(last.at_ms).unwrap_or(i64::MAX);
         if let Some(now_ms) = self.clock.now_ms() {
-            self.metrics.feed_lag.set((now_ms - told_at_ms).max(0) as f64 / 1000.0);
+            self.metrics.feed_lag.set((now_ms - announced_at_ms).max(0) as f64 / 1000.0);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a grant is used: by how many requests now, and whether its lease is for something.
+//! Counts open requests of a grant and decides when its lease is released.
 
 use shared::redis::replies::Lease;
 
@@ -11,7 +11,7 @@ use crate::{
 #[derive(Debug)]
 pub struct LeaseUse {
     has_lease: bool,
-    /// The lease stays only if the upstream is reached.
+    /// The lease is tentative until a request reaches the upstream.
     is_tentative: bool,
     state: Mutex<State>,
 }
@@ -34,7 +34,7 @@ pub struct Released {
     /// It was the last one that was open.
     pub is_last: bool,
     /// None of those that were open reached the upstream.
-    pub lets_go: bool,
+    pub releases_lease: bool,
 }
 
 impl LeaseUse {
@@ -71,9 +71,9 @@ impl LeaseUse {
         let mut state = self.lock();
         state.open -= 1;
         let is_last = state.open == 0;
-        let lets_go = is_last && self.is_tentative && !state.has_reached;
-        state.is_over |= lets_go;
-        Released { is_last, lets_go }
+        let releases_lease = is_last && self.is_tentative && !state.has_reached;
+        state.is_over |= releases_lease;
+        Released { is_last, releases_lease }
     }
 
     /// Whether the lease is known to have been for something: bytes of a request reached the
@@ -129,8 +129,8 @@ mod tests {
     fn a_lease_is_let_go_by_the_last_of_those_that_never_reached_the_upstream() {
         let uses = tentative();
         assert!(uses.enter() && uses.enter());
-        assert_eq!(uses.leave(), Released { is_last: false, lets_go: false });
-        assert_eq!(uses.leave(), Released { is_last: true, lets_go: true });
+        assert_eq!(uses.leave(), Released { is_last: false, releases_lease: false });
+        assert_eq!(uses.leave(), Released { is_last: true, releases_lease: true });
         assert!(!uses.enter(), "it is gone");
     }
 
@@ -140,7 +140,7 @@ mod tests {
         assert!(uses.enter());
         assert!(uses.reach());
         assert!(!uses.reach());
-        assert_eq!(uses.leave(), Released { is_last: true, lets_go: false });
+        assert_eq!(uses.leave(), Released { is_last: true, releases_lease: false });
         assert!(uses.enter());
     }
 

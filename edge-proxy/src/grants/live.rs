@@ -12,7 +12,7 @@ use std::{
 };
 
 use shared::{
-    net::address::Whereabouts,
+    net::address::NetworkPolicy,
     redis::{
         calls::Renewal,
         feed::StreamId,
@@ -43,13 +43,13 @@ struct GrantState {
     start_asked: Option<Instant>,
     /// From where it may be used, and when that was told to the edges, in milliseconds of Redis'
     /// clock since 1970.
-    whereabouts: Arc<Whereabouts>,
-    told_at_ms: Option<u64>,
+    network_policy: Arc<NetworkPolicy>,
+    announced_at_ms: Option<u64>,
     /// What starting its clock here has to do with what the edges are told; `None` where nobody
     /// here has, or the edges were told.
     start: Option<Box<Start>>,
     /// When a change was told that no answer has taken in yet.
-    doubted: Option<Instant>,
+    stale_since: Option<Instant>,
     ended: Option<Ended>,
 }
 
@@ -67,7 +67,7 @@ struct Start {
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
     pub ending: EndReason,
-    pub told_at_ms: Option<u64>,
+    pub announced_at_ms: Option<u64>,
 }
 
 impl GrantState {
@@ -78,23 +78,23 @@ impl GrantState {
             duration: grant.duration,
             activated_at_ms: grant.activated_at_ms,
             start_asked: None,
-            whereabouts: Arc::clone(&grant.whereabouts),
-            told_at_ms: None,
+            network_policy: Arc::clone(&grant.network_policy),
+            announced_at_ms: None,
             start: None,
-            doubted: None,
+            stale_since: None,
             ended: None,
         }
     }
 
     /// The same after a later question.
-    fn renewed(&self, asked: Instant, grant: &Grant, told_at_ms: Option<u64>) -> Self {
+    fn renewed(&self, asked: Instant, grant: &Grant, announced_at_ms: Option<u64>) -> Self {
         let new = Self::of(asked, grant);
         let is_same = new.activated_at_ms == self.activated_at_ms && new.duration == self.duration;
         // An answer takes its time to come, so each deadline is early by that: the later of two is
         // the better.
         let deadline = if is_same { new.deadline.max(self.deadline) } else { new.deadline };
-        let doubted = self.doubted.filter(|&doubted| doubted > asked);
-        let renewed = Self { deadline, doubted, told_at_ms, start: self.start.clone(), ended: self.ended, ..new };
+        let stale_since = self.stale_since.filter(|&stale_since| stale_since > asked);
+        let renewed = Self { deadline, stale_since, announced_at_ms, start: self.start.clone(), ended: self.ended, ..new };
         // Which question came to Redis first, their instants do not tell for sure: an answer that
         // knows of no start is from before it.
         let is_from_before = |&start_asked: &Instant| start_asked > asked || new.activated_at_ms.is_none();
@@ -106,8 +106,8 @@ impl GrantState {
         }
     }
 
-    /// See [`LiveGrant::has_made`].
-    fn has_made(&self, change: StreamId) -> Option<bool> {
+    /// See [`LiveGrant::is_own_activation`].
+    fn is_own_activation(&self, change: StreamId) -> Option<bool> {
         match &self.start {
             None => Some(false),
             Some(start) if start.told_by == Some(change) => Some(true),
@@ -118,14 +118,14 @@ impl GrantState {
 
     fn ended(&self, now: Instant) -> Option<Ended> {
         let is_over = now >= self.deadline && self.activated_at_ms.is_some();
-        self.ended.or(is_over.then_some(Ended { ending: EndReason::Expired, told_at_ms: None }))
+        self.ended.or(is_over.then_some(Ended { ending: EndReason::Expired, announced_at_ms: None }))
     }
 
     /// The same for a request from there.
     fn ended_from(&self, address: Option<IpAddr>, now: Instant) -> Option<Ended> {
-        let is_kept_out = !self.whereabouts.may_use(address);
+        let is_kept_out = !self.network_policy.may_use(address);
         let kept_out =
-            is_kept_out.then_some(Ended { ending: EndReason::NetworkNotAllowed, told_at_ms: self.told_at_ms });
+            is_kept_out.then_some(Ended { ending: EndReason::NetworkNotAllowed, announced_at_ms: self.announced_at_ms });
         self.ended(now).or(kept_out)
     }
 }
@@ -235,7 +235,7 @@ impl LiveGrant {
 
     /// Whether it may be used from there.
     pub fn may_be_used_from(&self, address: Option<IpAddr>) -> bool {
-        self.term.borrow().whereabouts.may_use(address)
+        self.term.borrow().network_policy.may_use(address)
     }
 
     /// Waits until it has ended for requests from there, and says why. Safe to drop at any point.
@@ -264,38 +264,39 @@ impl LiveGrant {
     }
 
     /// Ends it, for everyone who holds it; the first reason stays.
-    pub fn end(&self, ending: EndReason, told_at_ms: Option<u64>) {
-        self.term.send_modify(|term| term.ended = term.ended.or(Some(Ended { ending, told_at_ms })));
+    pub fn end(&self, ending: EndReason, announced_at_ms: Option<u64>) {
+        self.term.send_modify(|term| term.ended = term.ended.or(Some(Ended { ending, announced_at_ms })));
     }
 
-    /// Takes in what Redis, `asked` then, says of it now: it goes on, if only where it may be used.
-    /// `told_at_ms` is when a change was told, in milliseconds of Redis' clock since 1970.
-    pub fn renew(&self, asked: Instant, grant: &Grant, told_at_ms: Option<u64>) {
+    /// Applies a newer answer from Redis. `asked` is when the query was sent; older answers are
+    /// ignored. `announced_at_ms` is when the change was published, in milliseconds of Redis' clock
+    /// since 1970.
+    pub fn renew(&self, asked: Instant, grant: &Grant, announced_at_ms: Option<u64>) {
         self.cut_generation.fetch_max(grant.cut.generation, Ordering::Relaxed);
         self.term.send_if_modified(|term| {
             // An answer that was overtaken by a later question's says nothing new.
             let is_newer = asked >= term.asked;
             if is_newer {
-                *term = term.renewed(asked, grant, told_at_ms);
+                *term = term.renewed(asked, grant, announced_at_ms);
             }
             is_newer
         });
     }
 
-    /// Takes in that something changed: what is known may be wrong until Redis was asked again, or
-    /// the doubt is taken back.
-    pub fn doubt(&self) -> StaleMark {
+    /// Marks the grant as stale: it must be revalidated before its next use, unless the mark is
+    /// taken back.
+    pub fn mark_stale(&self) -> StaleMark {
         let at = Instant::now();
         let mut before = None;
-        self.term.send_modify(|term| before = term.doubted.replace(at));
+        self.term.send_modify(|term| before = term.stale_since.replace(at));
         StaleMark { at, before }
     }
 
-    /// Takes back a doubt, unless there is a later one or an answer has settled it.
-    pub fn take_back(&self, doubt: StaleMark) {
+    /// Takes back a mark, unless there is a later one or the grant was revalidated.
+    pub fn unmark_stale(&self, mark: StaleMark) {
         self.term.send_if_modified(|term| {
-            if term.doubted == Some(doubt.at) {
-                term.doubted = doubt.before;
+            if term.stale_since == Some(mark.at) {
+                term.stale_since = mark.before;
             }
             // It wakes nobody, for it ends nothing.
             false
@@ -303,12 +304,12 @@ impl LiveGrant {
     }
 
     /// When a change was told that no answer has taken in yet.
-    pub fn doubted(&self) -> Option<Instant> {
-        self.term.borrow().doubted
+    pub fn stale_since(&self) -> Option<Instant> {
+        self.term.borrow().stale_since
     }
 
     /// Redis is being asked to start its clock, until what this gives is dropped.
-    pub fn starting(&self) -> PendingActivation<'_> {
+    pub fn begin_activation(&self) -> PendingActivation<'_> {
         self.term.send_if_modified(|term| {
             term.start.get_or_insert_default().asking += 1;
             false
@@ -316,21 +317,21 @@ impl LiveGrant {
         PendingActivation { held: self, asked: Instant::now(), outcome: None }
     }
 
-    /// Whether a change is no more than the start of its clock from here, which the answer to that
-    /// has told: nothing else needs to be asked for it. `None` while that answer is on its way.
-    pub fn has_made(&self, change: StreamId) -> Option<bool> {
-        self.term.borrow().has_made(change)
+    /// Whether this feed entry is the echo of our own activation (`None` while its reply is
+    /// pending).
+    pub fn is_own_activation(&self, change: StreamId) -> Option<bool> {
+        self.term.borrow().is_own_activation(change)
     }
 
     /// The same, once it can be said: as soon as Redis has answered, or is not waited for any more.
-    pub async fn has_made_after_all(&self, change: StreamId) -> bool {
+    pub async fn is_own_activation_once_known(&self, change: StreamId) -> bool {
         let mut terms = self.term.subscribe();
-        let term = terms.wait_for(|term| term.has_made(change).is_some()).await;
-        term.expect("the sender lives as long as this grant").has_made(change) == Some(true)
+        let term = terms.wait_for(|term| term.is_own_activation(change).is_some()).await;
+        term.expect("the sender lives as long as this grant").is_own_activation(change) == Some(true)
     }
 
     /// Forgets by which change a start from here was told: that was heard, or never will be.
-    pub fn forget_start(&self) {
+    pub fn forget_activation(&self) {
         self.term.send_if_modified(|term| {
             term.start = term.start.take().filter(|start| start.asking > 0);
             false
@@ -372,7 +373,7 @@ impl LiveGrant {
     }
 }
 
-/// A doubt, and the one that it took the place of.
+/// A mark of staleness, and the one that it replaced.
 #[derive(Clone, Copy, Debug)]
 pub struct StaleMark {
     at: Instant,
@@ -440,7 +441,7 @@ mod tests {
             duration: HOUR,
             activated_at_ms: None,
             left: HOUR,
-            whereabouts: Arc::default(),
+            network_policy: Arc::default(),
             cut: Cut::default(),
             released: None,
             lease: Some(Lease { session_id: Uuid::from_u128(3), started_at_ms: 0, is_tentative }),
@@ -456,7 +457,7 @@ mod tests {
     async fn a_grant_ends_when_its_time_is_up_and_a_ready_one_has_all_of_it() {
         let held = held(&grant(false), &Arc::default());
         assert_eq!(held.left(Instant::now() + HOUR * 2), HOUR);
-        held.starting().started(0, Duration::from_millis(20), None);
+        held.begin_activation().started(0, Duration::from_millis(20), None);
         assert_eq!(held.ending(Instant::now() + Duration::from_millis(20)), Some(EndReason::Expired));
         held.end(EndReason::Suspended, None);
         assert_eq!(held.ended_from(None).await.ending, EndReason::Suspended);
@@ -481,10 +482,10 @@ mod tests {
     async fn an_own_activation_is_known_by_its_change_once_redis_answered_and_no_other_is() {
         let held = held(&grant(false), &Arc::default());
         let change = |at_ms| StreamId { at_ms, sequence: 0 };
-        assert_eq!(held.has_made(change(1)), Some(false), "nobody here has started it");
-        let starting = held.starting();
-        assert_eq!(held.has_made(change(1)), None);
-        let (waiting, another) = (held.has_made_after_all(change(1)), held.has_made_after_all(change(2)));
+        assert_eq!(held.is_own_activation(change(1)), Some(false), "nobody here has started it");
+        let starting = held.begin_activation();
+        assert_eq!(held.is_own_activation(change(1)), None);
+        let (waiting, another) = (held.is_own_activation_once_known(change(1)), held.is_own_activation_once_known(change(2)));
         tokio::pin!(waiting, another);
         assert!(
             futures_util::poll!(waiting.as_mut()).is_pending() && futures_util::poll!(another.as_mut()).is_pending()
@@ -492,18 +493,18 @@ mod tests {
         starting.started(0, HOUR, Some(change(1)));
         assert!(waiting.await && !another.await);
         // One that comes to a clock that runs tells nobody anything.
-        held.starting().started(0, HOUR, None);
-        assert_eq!((held.has_made(change(1)), held.has_made(change(2))), (Some(true), Some(false)));
-        held.forget_start();
-        assert_eq!(held.has_made(change(1)), Some(false));
+        held.begin_activation().started(0, HOUR, None);
+        assert_eq!((held.is_own_activation(change(1)), held.is_own_activation(change(2))), (Some(true), Some(false)));
+        held.forget_activation();
+        assert_eq!(held.is_own_activation(change(1)), Some(false));
     }
 
     #[tokio::test]
     async fn a_start_that_is_not_answered_is_no_change_of_ours() {
         let held = held(&grant(false), &Arc::default());
-        let (one, other) = (held.starting(), held.starting());
+        let (one, other) = (held.begin_activation(), held.begin_activation());
         let change = StreamId { at_ms: 1, sequence: 0 };
-        let waiting = held.has_made_after_all(change);
+        let waiting = held.is_own_activation_once_known(change);
         tokio::pin!(waiting);
         drop(one);
         assert!(futures_util::poll!(waiting.as_mut()).is_pending(), "the other may have made it");
@@ -515,7 +516,7 @@ mod tests {
     #[test]
     fn an_answer_that_knows_of_no_start_does_not_take_it_back() {
         let held = held(&grant(false), &Arc::default());
-        held.starting().started(7, HOUR, None);
+        held.begin_activation().started(7, HOUR, None);
         held.renew(Instant::now(), &grant(false), None);
         assert_eq!(held.activated_at_ms(), Some(7));
         held.renew(Instant::now(), &Grant { activated_at_ms: Some(5), ..grant(false) }, None);
@@ -525,22 +526,22 @@ mod tests {
     #[test]
     fn a_doubt_that_is_taken_back_leaves_those_before_and_after_it() {
         let held = held(&grant(false), &Arc::default());
-        let only = held.doubt();
-        held.take_back(only);
-        assert_eq!(held.doubted(), None);
-        held.doubt();
-        let before = held.doubted();
-        let later = held.doubt();
-        held.take_back(later);
-        assert_eq!(held.doubted(), before);
-        let earlier = held.doubt();
-        held.doubt();
-        held.take_back(earlier);
-        assert!(held.doubted() > before);
-        let settled = held.doubt();
+        let only = held.mark_stale();
+        held.unmark_stale(only);
+        assert_eq!(held.stale_since(), None);
+        held.mark_stale();
+        let before = held.stale_since();
+        let later = held.mark_stale();
+        held.unmark_stale(later);
+        assert_eq!(held.stale_since(), before);
+        let earlier = held.mark_stale();
+        held.mark_stale();
+        held.unmark_stale(earlier);
+        assert!(held.stale_since() > before);
+        let settled = held.mark_stale();
         held.renew(Instant::now(), &grant(false), None);
-        held.take_back(settled);
-        assert_eq!(held.doubted(), None);
+        held.unmark_stale(settled);
+        assert_eq!(held.stale_since(), None);
     }
 
     #[tokio::test]
@@ -562,10 +563,10 @@ mod tests {
         let (waiting, staying) = (held.ended_from(outside), held.ended_from(inside));
         tokio::pin!(waiting, staying);
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-        let whereabouts = Arc::new(r#"{"token":{"allowed":["192.0.2.0/24"]}}"#.parse().expect("networks"));
-        held.renew(Instant::now(), &Grant { whereabouts, ..grant(false) }, Some(7));
+        let network_policy = Arc::new(r#"{"token":{"allowed":["192.0.2.0/24"]}}"#.parse().expect("networks"));
+        held.renew(Instant::now(), &Grant { network_policy, ..grant(false) }, Some(7));
         let ended = waiting.await;
-        assert_eq!((ended.ending, ended.told_at_ms), (EndReason::NetworkNotAllowed, Some(7)));
+        assert_eq!((ended.ending, ended.announced_at_ms), (EndReason::NetworkNotAllowed, Some(7)));
         assert!(futures_util::poll!(staying.as_mut()).is_pending());
         assert!(held.may_be_used_from(inside) && !held.may_be_used_from(outside) && !held.may_be_used_from(None));
     }

@@ -90,7 +90,7 @@ impl Grants {
             return Ok(Err(GrantError::Unavailable));
         }
         let absent = || {
-            let is_absent = finding.proves_absence(self.hearing.connected_at_ms());
+            let is_absent = finding.proves_absence(self.feed_health.connected_at_ms());
             if is_absent { GrantError::Invalid(InvalidCredential::Unknown) } else { GrantError::Unavailable }
         };
         let Some(named) = finding.names else { return Ok(Err(absent())) };
@@ -106,7 +106,7 @@ impl Grants {
     /// only while Redis is whole by that build still. No build comes twice, so Redis was whole in
     /// between. That both were asked of one server the connections tell.
     async fn ask_in_brief(&self, question: &Query) -> Result<Option<LookupResult>, Error> {
-        let Some(build) = self.hearing.filled_by() else { return Ok(None) };
+        let Some(build) = self.feed_health.filled_by() else { return Ok(None) };
         let connections = self.redis.connections();
         let named = self.redis.named(&question.key.digest).await?;
         let Some(named) = named.filter(|&(_, generation)| generation != ENDED_GENERATION) else { return Ok(None) };

@@ -84,8 +84,8 @@ pub struct Grants {
     recent: Mutex<RecentChanges>,
     settlements: Settlements,
     /// What Redis said before this instant may have been overtaken unheard.
-    doubted: Mutex<Instant>,
-    pub hearing: FeedHealth,
+    stale_since: Mutex<Instant>,
+    pub feed_health: FeedHealth,
     found: Found,
     leases: IntGauge,
     redis_trusted: IntGauge,
@@ -116,8 +116,8 @@ impl Grants {
             index: Arc::default(),
             recent: Mutex::default(),
             settlements,
-            doubted: Mutex::new(Instant::now()),
-            hearing: FeedHealth::default(),
+            stale_since: Mutex::new(Instant::now()),
+            feed_health: FeedHealth::default(),
             found: Found {
                 hits: metrics.grants.with_label_values(&[HIT]),
                 misses: metrics.grants.with_label_values(&[MISS]),
@@ -163,8 +163,8 @@ impl Grants {
             }
             // A change that came before the use began did not see it, and so did not look the token
             // up.
-            if self.doubted(&held).is_some_and(|doubted| doubted >= began) {
-                Box::pin(self.look_again_at(&held, None)).await;
+            if self.stale_since(&held).is_some_and(|stale_since| stale_since >= began) {
+                Box::pin(self.revalidate_one(&held, None)).await;
             }
             return Ok(held);
         }
@@ -194,7 +194,7 @@ impl Grants {
     /// Starts the clock of a token, now or at an earlier time of Redis' clock: at its first answer,
     /// or once its first request was left. `Err(Invalid(_))` if it ended before that.
     pub async fn activate(&self, held: &LiveGrant, used_at_ms: Option<i64>) -> Result<i64, GrantError> {
-        let starting = held.starting();
+        let starting = held.begin_activation();
         let (device, session_id) = (held.key.device.as_ref(), held.lease.map(|lease| lease.session_id));
         match self.redis.activate(held.token_id, held.generation, device, session_id, used_at_ms).await {
             Ok(Activation::Active { activated_at_ms, left, change }) => {
@@ -224,30 +224,30 @@ impl Grants {
     /// Whether the feed was sound a moment ago, so that what is held can be used without a
     /// question.
     pub fn is_sound(&self) -> bool {
-        self.hearing.silence().is_some_and(|silence| silence <= self.trust.staleness)
+        self.feed_health.silence().is_some_and(|silence| silence <= self.trust.staleness)
     }
 
-    /// Whether what is held may go on although Redis cannot say: for so long after the last word,
-    /// or after the doubt began, or after Redis was last asked for it.
+    /// Whether a grant may be used although Redis does not answer: within the grace after the last
+    /// reply about it, or after the last sign of the feed unless it has been stale for longer.
     fn is_within_grace(&self, held: &LiveGrant) -> bool {
         let grace = self.trust.outage_grace.max(self.trust.staleness);
-        let is_heard = self.hearing.silence().is_some_and(|silence| silence <= grace);
-        let is_doubt_young = self.doubted(held).is_none_or(|doubted| doubted.elapsed() <= grace);
-        held.asked().elapsed() <= grace || is_heard && is_doubt_young
+        let is_heard = self.feed_health.silence().is_some_and(|silence| silence <= grace);
+        let is_recently_stale = self.stale_since(held).is_none_or(|stale_since| stale_since.elapsed() <= grace);
+        held.asked().elapsed() <= grace || is_heard && is_recently_stale
     }
 
     /// Whether a held grant can be used without a question: nothing was missed since Redis was
     /// asked for it, and its lease stands.
     fn is_sure(&self, held: &LiveGrant) -> bool {
         let is_leased = held.lease.is_none() || held.asked().elapsed() <= self.trust.leases_for();
-        is_leased && self.doubted(held).is_none()
+        is_leased && self.stale_since(held).is_none()
     }
 
     /// Since when what is known of it may be wrong: a change was told, or some may have been
     /// missed, since Redis was asked.
-    fn doubted(&self, held: &LiveGrant) -> Option<Instant> {
-        let all = *self.doubted.lock();
-        held.doubted().or((held.asked() < all).then_some(all))
+    fn stale_since(&self, held: &LiveGrant) -> Option<Instant> {
+        let all = *self.stale_since.lock();
+        held.stale_since().or((held.asked() < all).then_some(all))
     }
 
     fn cached(&self, key: &GrantKey) -> Option<Arc<LiveGrant>> {

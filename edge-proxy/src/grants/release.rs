@@ -1,5 +1,4 @@
-//! What admissions held in Redis and what becomes of it, settled in the background once it is
-//! known.
+//! Releases leases and claims in Redis, in the background, once a request's outcome is known.
 
 use shared::redis::calls::LeaseOutcome;
 use tokio::sync::mpsc;

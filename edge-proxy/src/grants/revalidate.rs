@@ -29,9 +29,8 @@ impl Grants {
     /// is open on it or its lease is still to be renewed, and forgotten otherwise. `false` if Redis
     /// could not say of each: then track is lost.
     ///
-    /// That a grant's clock was started from here it knows already, from the answer to that: of
-    /// this one change it is not looked up again. Whatever else has become of the token has an
-    /// entry of its own.
+    /// The feed entry of our own activation is skipped: its reply already updated the grant.
+    /// Whatever else has become of the token has an entry of its own.
     pub async fn changed(&self, changes: &[(Uuid, StreamId)]) -> bool {
         {
             let mut recent = self.lock_recent();
@@ -44,50 +43,50 @@ impl Grants {
         let (mut wanted, mut unsaid) = (Vec::new(), Vec::new());
         for &(token_id, change) in changes {
             for held in self.index.of(token_id) {
-                let has_made = held.has_made(change);
-                if has_made == Some(true) {
-                    held.forget_start();
+                let is_own_activation = held.is_own_activation(change);
+                if is_own_activation == Some(true) {
+                    held.forget_activation();
                     continue;
                 }
                 // What is in use stays, for while Redis cannot say it goes on.
-                let doubt = held.doubt();
+                let mark = held.mark_stale();
                 if !held.uses.is_wanted() {
                     self.held.remove(&held.key);
-                } else if has_made.is_none() {
-                    unsaid.push((held, change, doubt));
+                } else if is_own_activation.is_none() {
+                    unsaid.push((held, change, mark));
                 } else {
                     wanted.push((held, Some(change.at_ms)));
                 }
             }
         }
         // The feed may be quicker than the answer.
-        let unsaid = unsaid.iter().map(|(held, change, doubt)| async {
-            let has_made = held.has_made_after_all(*change).await;
-            if has_made {
-                held.take_back(*doubt);
-                held.forget_start();
+        let unsaid = unsaid.iter().map(|(held, change, mark)| async {
+            let is_own_activation = held.is_own_activation_once_known(*change).await;
+            if is_own_activation {
+                held.unmark_stale(*mark);
+                held.forget_activation();
             }
-            has_made || self.look_again_at(held, Some(change.at_ms)).await
+            is_own_activation || self.revalidate_one(held, Some(change.at_ms)).await
         });
-        let (is_sure, are_said) = futures_util::join!(self.look_again(wanted), join_all(unsaid));
+        let (is_sure, are_said) = futures_util::join!(self.revalidate(wanted), join_all(unsaid));
         is_sure && are_said.into_iter().all(|is_sure| is_sure)
     }
 
     /// Takes in that changes may have been missed: everything that is held is asked for again, at
-    /// its next use or, by [`Grants::look_at_all`], at once. Until Redis can say, it goes on within
-    /// the grace of an outage.
-    pub fn lost_track(&self) {
-        *self.doubted.lock() = Instant::now();
+    /// its next use or, by [`Grants::revalidate_all`], at once. Until Redis can say, it goes on
+    /// within the grace of an outage.
+    pub fn invalidate_all(&self) {
+        *self.stale_since.lock() = Instant::now();
         self.negatives.clear();
         // Another Redis has other ids.
-        self.index.all().iter().for_each(|held| held.forget_start());
+        self.index.all().iter().for_each(|held| held.forget_activation());
     }
 
     /// Looks up again everything that a request is open on, and renews its lease and claim; `false`
     /// if Redis could not say of each.
-    pub async fn look_at_all(&self) -> bool {
+    pub async fn revalidate_all(&self) -> bool {
         let in_use = self.index.all().into_iter().filter(|held| held.uses.is_open());
-        self.look_again(in_use.map(|held| (held, None)).collect()).await
+        self.revalidate(in_use.map(|held| (held, None)).collect()).await
     }
 
     /// Keeps leases and claims for as long as they are used, and ends what Redis has been away from
@@ -102,17 +101,17 @@ impl Grants {
                 leases_renewed = now;
                 let used: Vec<_> = self.index.all().into_iter().filter(|held| held.uses.take_due()).collect();
                 self.leases.set(i64::try_from(used.len()).unwrap_or(i64::MAX));
-                if !self.look_again(used.iter().map(|held| (Arc::clone(held), None)).collect()).await {
+                if !self.revalidate(used.iter().map(|held| (Arc::clone(held), None)).collect()).await {
                     used.iter().for_each(|held| held.uses.renewal_failed());
                 }
             } else if now - claims_renewed >= CLAIMS_RENEWED_EVERY {
                 claims_renewed = now;
                 let first =
                     self.index.all().into_iter().filter(|held| held.open_claim().is_some() && held.uses.is_open());
-                self.look_again(first.map(|held| (held, None)).collect()).await;
+                self.revalidate(first.map(|held| (held, None)).collect()).await;
             } else if !is_sound && now - looked >= self.trust.staleness {
                 looked = now;
-                self.look_at_all().await;
+                self.revalidate_all().await;
             }
             self.redis_trusted.set(i64::from(is_sound));
             if !is_sound {
@@ -131,9 +130,9 @@ impl Grants {
 
     /// Asks again for these, and tells those who hold them; `false` as soon as Redis cannot say: it
     /// is not waited for again and again.
-    pub(super) async fn look_again(&self, held: Vec<(Arc<LiveGrant>, Option<u64>)>) -> bool {
+    pub(super) async fn revalidate(&self, held: Vec<(Arc<LiveGrant>, Option<u64>)>) -> bool {
         for some in held.chunks(LOOKED_AT_ONCE) {
-            let looks = some.iter().map(|(held, told_at_ms)| self.look_again_at(held, *told_at_ms));
+            let looks = some.iter().map(|(held, announced_at_ms)| self.revalidate_one(held, *announced_at_ms));
             if !join_all(looks).await.into_iter().all(|is_sure| is_sure) {
                 return false;
             }
@@ -141,7 +140,7 @@ impl Grants {
         true
     }
 
-    pub(super) async fn look_again_at(&self, held: &Arc<LiveGrant>, told_at_ms: Option<u64>) -> bool {
+    pub(super) async fn revalidate_one(&self, held: &Arc<LiveGrant>, announced_at_ms: Option<u64>) -> bool {
         if held.uses.is_over() {
             return true;
         }
@@ -153,7 +152,7 @@ impl Grants {
         let Ok(lookup) = lookup else { return false };
         let ending = match Evaluation::of(lookup, Some(held)) {
             Evaluation::Live(grant) => {
-                held.renew(asked, &grant, told_at_ms);
+                held.renew(asked, &grant, announced_at_ms);
                 if grant.activated_at_ms.is_some() && !held.uses.is_over() {
                     self.keep(held);
                 }
@@ -165,7 +164,7 @@ impl Grants {
             Evaluation::Refused(_) | Evaluation::Unsure => return false,
         };
         self.held.remove(&held.key);
-        held.end(ending, told_at_ms);
+        held.end(ending, announced_at_ms);
         true
     }
 }

@@ -62,7 +62,7 @@ fn feed_fault(edge: &Edge) -> Option<&'static str> {
         None
     } else if !edge.redis.is_connected() {
         Some("Redis cannot be reached")
-    } else if !grants.hearing.is_filled() {
+    } else if !grants.feed_health.is_filled() {
         Some("Redis does not hold every token yet: the control plane is filling it, or is not there")
     } else {
         Some("no heartbeat on the change feed: Redis is unreachable or was replaced")

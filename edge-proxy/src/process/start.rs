@@ -32,8 +32,7 @@ use crate::{
     tls::certificates::Chooser,
 };
 
-/// A client that is silent for so long is asked by TCP whether it is still there, so often, and is
-/// gone after this number of probes.
+/// TCP keep-alive: idle time, interval and probe count after which a client is considered gone.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVES_UNANSWERED: usize = 3;

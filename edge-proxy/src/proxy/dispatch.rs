@@ -1,6 +1,5 @@
-//! What becomes of a request, judged by its head: answered here, forwarded, or refused, in the
-//! contract's order of checks. It reads the request and asks the modules that know; what it decides
-//! the phases in `proxy.rs` carry out.
+//! Decides from a request's head whether to answer, forward or reject it, in the contract's order
+//! of checks. The phases in `proxy/mod.rs` carry out what is decided here.
 
 use std::sync::Arc;
 

@@ -176,8 +176,7 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestCtx) -> pingora::Result<Box<HttpPeer>> {
         let purpose = match session.req_header().version {
-            // For it an answer of unknown length must not be chunked, as Pingora makes all those
-            // that come by HTTP/2.
+            // HTTP/1.0 clients cannot read chunks, and Pingora chunks HTTP/2 responses.
             Version::HTTP_10 => ConnectionKind::Http1Requests,
             _ => ConnectionKind::Requests,
         };

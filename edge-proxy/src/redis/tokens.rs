@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use fred::{bytes_utils::Str, interfaces::KeysInterface};
 use shared::{
-    net::address::Whereabouts,
+    net::address::NetworkPolicy,
     process::trace::{self, Span},
     redis::{
         self,
@@ -183,5 +183,5 @@ impl Redis {
 
 /// Whether a token of these networks, as Redis spells them, may be used from that address.
 fn may_use(networks: &str, address: Option<IpAddr>) -> Result<bool, Error> {
-    Ok(networks.parse::<Whereabouts>()?.may_use(address))
+    Ok(networks.parse::<NetworkPolicy>()?.may_use(address))
 }

@@ -129,7 +129,7 @@ impl TrustedProxies {
 
 /// Which addresses may come.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Visitors {
+pub struct AddressFilter {
     /// None but these; all, if empty.
     #[serde(default, skip_serializing_if = "Networks::is_empty")]
     pub allowed: Networks,
@@ -138,7 +138,7 @@ pub struct Visitors {
     pub denied: Networks,
 }
 
-impl Visitors {
+impl AddressFilter {
     fn is_anybody(&self) -> bool {
         self.allowed.is_empty() && self.denied.is_empty()
     }
@@ -151,20 +151,20 @@ impl Visitors {
 
 /// From where a token may be used: as its user's lists and as its own say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Whereabouts {
-    #[serde(default, skip_serializing_if = "Visitors::is_anybody")]
-    pub user: Visitors,
-    #[serde(default, skip_serializing_if = "Visitors::is_anybody")]
-    pub token: Visitors,
+pub struct NetworkPolicy {
+    #[serde(default, skip_serializing_if = "AddressFilter::is_anybody")]
+    pub user: AddressFilter,
+    #[serde(default, skip_serializing_if = "AddressFilter::is_anybody")]
+    pub token: AddressFilter,
 }
 
-impl Whereabouts {
+impl NetworkPolicy {
     /// Whether the token may be used from this address; from one that nobody knows only if it may
     /// from everywhere.
     pub fn may_use(&self, address: Option<IpAddr>) -> bool {
         [&self.user, &self.token]
             .into_iter()
-            .all(|visitors| visitors.is_anybody() || address.is_some_and(|address| visitors.may_come(address)))
+            .all(|address_filter| address_filter.is_anybody() || address.is_some_and(|address| address_filter.may_come(address)))
     }
 
     /// As the `networks` field in Redis holds it: JSON, or nothing at all where the token may be
@@ -177,7 +177,7 @@ impl Whereabouts {
     }
 }
 
-impl FromStr for Whereabouts {
+impl FromStr for NetworkPolicy {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
@@ -185,8 +185,8 @@ impl FromStr for Whereabouts {
     }
 }
 
-/// What one household or host has: a whole IPv6 /64.
-pub fn household(address: IpAddr) -> IpAddr {
+/// The prefix that one client has: an IPv4 address, or a whole IPv6 /64.
+pub fn client_prefix(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => {
@@ -232,28 +232,28 @@ mod tests {
     #[test]
     fn who_is_denied_or_not_among_the_allowed_may_not_come() {
         let networks = |texts: &[&str]| Networks::parse(texts.iter().copied()).expect("networks");
-        let may_come = |visitors: &Visitors, address: &str| visitors.may_come(address.parse().expect("an address"));
-        assert!(may_come(&Visitors::default(), "192.0.2.1"));
-        let visitors =
-            Visitors { allowed: networks(&["192.0.2.0/24", "2001:db8::/32"]), denied: networks(&["192.0.2.9"]) };
-        assert!(may_come(&visitors, "192.0.2.1") && may_come(&visitors, "2001:db8::1"));
+        let may_come = |address_filter: &AddressFilter, address: &str| address_filter.may_come(address.parse().expect("an address"));
+        assert!(may_come(&AddressFilter::default(), "192.0.2.1"));
+        let address_filter =
+            AddressFilter { allowed: networks(&["192.0.2.0/24", "2001:db8::/32"]), denied: networks(&["192.0.2.9"]) };
+        assert!(may_come(&address_filter, "192.0.2.1") && may_come(&address_filter, "2001:db8::1"));
         for address in ["192.0.2.9", "::ffff:192.0.2.9", "198.51.100.1", "2001:db9::1"] {
-            assert!(!may_come(&visitors, address), "{address}");
+            assert!(!may_come(&address_filter, address), "{address}");
         }
     }
 
     #[test]
     fn a_token_is_used_from_where_its_user_and_itself_may_both_be() {
-        let visitors = |allowed: &[&str], denied: &[&str]| {
+        let address_filter = |allowed: &[&str], denied: &[&str]| {
             let networks = |texts: &[&str]| Networks::parse(texts.iter().copied()).expect("networks");
-            Visitors { allowed: networks(allowed), denied: networks(denied) }
+            AddressFilter { allowed: networks(allowed), denied: networks(denied) }
         };
         let may_use =
-            |whereabouts: &Whereabouts, address: &str| whereabouts.may_use(Some(address.parse().expect("an address")));
-        assert!(Whereabouts::default().may_use(None), "nobody asks from where");
-        let both = Whereabouts {
-            user: visitors(&["192.0.2.0/24", "2001:db8::/32"], &[]),
-            token: visitors(&[], &["::ffff:192.0.2.128/121", "2001:db8::9"]),
+            |network_policy: &NetworkPolicy, address: &str| network_policy.may_use(Some(address.parse().expect("an address")));
+        assert!(NetworkPolicy::default().may_use(None), "nobody asks from where");
+        let both = NetworkPolicy {
+            user: address_filter(&["192.0.2.0/24", "2001:db8::/32"], &[]),
+            token: address_filter(&[], &["::ffff:192.0.2.128/121", "2001:db8::9"]),
         };
         assert!(may_use(&both, "192.0.2.1") && may_use(&both, "::ffff:192.0.2.1") && may_use(&both, "2001:db8::1"));
         for address in ["192.0.2.200", "::ffff:192.0.2.200", "2001:db8::9", "198.51.100.1"] {
@@ -264,26 +264,26 @@ mod tests {
 
     #[test]
     fn from_where_a_token_may_be_used_reads_back_and_what_does_not_read_lets_nobody_in() {
-        let user = Visitors {
+        let user = AddressFilter {
             allowed: Networks::parse(["192.0.2.77/24", "192.0.2.0/24"]).expect("networks"),
-            ..Visitors::default()
+            ..AddressFilter::default()
         };
-        let whereabouts = Whereabouts { user, token: Visitors::default() };
-        assert_eq!(whereabouts.encode(), r#"{"user":{"allowed":["192.0.2.0/24"]}}"#);
-        assert_eq!(whereabouts.encode().parse(), Ok(whereabouts));
-        assert_eq!(Whereabouts::default().encode(), "");
-        assert_eq!("".parse(), Ok(Whereabouts::default()));
+        let network_policy = NetworkPolicy { user, token: AddressFilter::default() };
+        assert_eq!(network_policy.encode(), r#"{"user":{"allowed":["192.0.2.0/24"]}}"#);
+        assert_eq!(network_policy.encode().parse(), Ok(network_policy));
+        assert_eq!(NetworkPolicy::default().encode(), "");
+        assert_eq!("".parse(), Ok(NetworkPolicy::default()));
         for text in ["nonsense", r#"{"user":{"allowed":["everywhere"]}}"#, r#"{"token":{"denied":"192.0.2.1"}}"#] {
-            assert_eq!(text.parse::<Whereabouts>(), Err(Malformed), "{text}");
+            assert_eq!(text.parse::<NetworkPolicy>(), Err(Malformed), "{text}");
         }
     }
 
     #[test]
     fn a_whole_ipv6_network_counts_as_one() {
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-        assert_eq!(household(address("2001:db8::1")), household(address("2001:db8::2:3")));
-        assert_ne!(household(address("2001:db8::1")), household(address("2001:db8:0:1::1")));
-        assert_ne!(household(address("192.0.2.1")), household(address("192.0.2.2")));
+        assert_eq!(client_prefix(address("2001:db8::1")), client_prefix(address("2001:db8::2:3")));
+        assert_ne!(client_prefix(address("2001:db8::1")), client_prefix(address("2001:db8:0:1::1")));
+        assert_ne!(client_prefix(address("192.0.2.1")), client_prefix(address("192.0.2.2")));
     }
 
     #[test]

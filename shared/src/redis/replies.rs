@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     malformed::{Malformed, number, optional},
-    net::address::Whereabouts,
+    net::address::NetworkPolicy,
     redis::{CAUGHT_UP_WITHIN_MS, feed::StreamId},
     token::{device::Device, scope::Scope},
 };
@@ -26,7 +26,7 @@ pub struct Grant {
     /// deadline is the monotonic instant of asking plus this.
     pub left: Duration,
     /// From where it may be used.
-    pub whereabouts: Arc<Whereabouts>,
+    pub network_policy: Arc<NetworkPolicy>,
     /// The last cut of what was open.
     pub cut: Cut,
     /// The session whose device let the token go last.
@@ -167,7 +167,7 @@ impl Grant {
             duration: Duration::from_millis(number(duration_ms)?),
             activated_at_ms: optional(activated_at_ms)?,
             left: Duration::from_millis(number(left_ms)?),
-            whereabouts: Arc::new(networks.parse()?),
+            network_policy: Arc::new(networks.parse()?),
             cut: Cut {
                 generation: number(cut_generation)?,
                 reason: optional(cut_code)?,

@@ -49,12 +49,12 @@ async fn a_form_of_another_origin_or_of_none_does_nothing() {
         &[("Sec-Fetch-Site", "same-site"), ("Sec-Fetch-Mode", "navigate"), ("Referer", &own_upper)],
         &[("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate"), ("X-Forwarded-Host", "evil.example")],
     ];
-    let visitors =
+    let address_filter =
         [api.visitor(), alice.enters_console(api).await, admin.enters_console(api).await].map(|visitor| visitor);
     let before = state(&stack).await;
     for id in [&token.id, &alice.id] {
         for path in forms(id) {
-            for visitor in &visitors {
+            for visitor in &address_filter {
                 let fields = fields(if path.contains("/admin") { admin } else { &alice });
                 for headers in foreign {
                     let refused = is_refused(visitor, &path, &borrowed(&fields), headers).await;
@@ -64,10 +64,10 @@ async fn a_form_of_another_origin_or_of_none_does_nothing() {
         }
     }
     assert_eq!(state(&stack).await, before);
-    let changed = visitors[1].posts("/console/profile", &borrowed(&fields(&alice))).await;
+    let changed = address_filter[1].posts("/console/profile", &borrowed(&fields(&alice))).await;
     assert_eq!(changed.header("location"), "/console/profile?done=profile");
     assert_ne!(state(&stack).await, before, "no form would have changed anything");
-    let in_russian = visitors[1].form("/console/profile", &[]).header("Accept-Language", "ru").answer().await;
+    let in_russian = address_filter[1].form("/console/profile", &[]).header("Accept-Language", "ru").answer().await;
     assert!(in_russian.text().contains("Запрос пришёл с другого сайта, поэтому ничего не сделано."));
     stack.finish().await;
 }

@@ -42,10 +42,10 @@ async fn no_page_is_framed_kept_or_told_to_another_origin() {
     let stack = Stack::plan().control_env("CORS_ORIGINS", LISTED).start().await;
     let (api, admin) = (&stack.control.api, &stack.control.admin);
     let token = stack.control.user("alice").with_credits(100).await.buys(24).await;
-    let visitors = [api.visitor(), admin.enters_console(api).await];
+    let address_filter = [api.visitor(), admin.enters_console(api).await];
     let origins = [None, Some(LISTED), Some(stack.edge().url()), Some("null")];
     for path in pages(&token.id).iter().map(String::as_str).chain(["/console/nowhere", "/console/admin/nowhere"]) {
-        for visitor in &visitors {
+        for visitor in &address_filter {
             for origin in origins {
                 let mut request = visitor.request(Method::GET, path);
                 if let Some(origin) = origin {

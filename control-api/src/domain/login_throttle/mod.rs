@@ -22,7 +22,7 @@ use chrono::Utc;
 use hmac::{Hmac, Mac};
 use quick_cache::unsync::Cache;
 use sha2::Sha256;
-use shared::{net::address::household, redis::calls::Replacement, token::credential::Digest};
+use shared::{net::address::client_prefix, redis::calls::Replacement, token::credential::Digest};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -111,7 +111,7 @@ impl Attempts {
 
     /// Who tries to log in from this address.
     pub fn who(&self, address: Option<IpAddr>, account: &Account<'_>) -> Who {
-        let address = address.map(|address| household(address.to_canonical()).to_string()).unwrap_or_default();
+        let address = address.map(|address| client_prefix(address.to_canonical()).to_string()).unwrap_or_default();
         let account = match account {
             Account::Known(id, password_hash) => format!("known {id} {password_hash}"),
             Account::Unknown(email) => format!("unknown {}", email.to_lowercase()),

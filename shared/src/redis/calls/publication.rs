@@ -37,8 +37,9 @@ pub struct TokenState<'a> {
     pub activated_at_ms: Option<i64>,
     pub scope: &'a str,
     pub is_refund_pending: bool,
-    /// Where it may be used, as [`Whereabouts::encode`](crate::net::address::Whereabouts::encode)
-    /// writes it; empty for everywhere.
+    /// Where it may be used, as
+    /// [`NetworkPolicy::encode`](crate::net::address::NetworkPolicy::encode) writes it; empty for
+    /// everywhere.
     pub networks: String,
     /// The key of its lease, if it was ever rotated or cut.
     pub lease: Option<String>,
