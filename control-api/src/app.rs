@@ -14,7 +14,7 @@ use crate::{
     config::{Config, prices::Prices},
     db,
     domain::{
-        idempotency::Sealer, jwt, login_throttle::Attempts, passwords::Passwords, payments::Payments,
+        idempotency::Sealer, jwt, login_throttle::LoginThrottle, passwords::Passwords, payments::Payments,
         rate_limits::Limits,
     },
     payments::{self, Provider},
@@ -29,7 +29,7 @@ pub struct App {
     pub db: db::Pool,
     pub publisher: Publisher,
     pub passwords: Passwords,
-    pub attempts: Attempts,
+    pub attempts: LoginThrottle,
     pub limits: Limits,
     pub keys: jwt::Keys,
     pub sealer: Sealer,
@@ -67,7 +67,7 @@ impl App {
             prices: config.prices.clone(),
             db: db::connect(config.database_url.expose(), config.database_max_connections).await?,
             passwords: Passwords::new(),
-            attempts: Attempts::new(publisher.clone(), secret_key, config.login_failures_per_hour),
+            attempts: LoginThrottle::new(publisher.clone(), secret_key, config.login_failures_per_hour),
             limits: Limits::new(
                 publisher.clone(),
                 secret_key,

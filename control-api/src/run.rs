@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     app::{App, AppError},
     config::Config,
-    jobs::{self, redis_rebuild::Watch, sweeper::Sweeper},
+    jobs::{self, redis_rebuild::Rebuilder, sweeper::Sweeper},
     redis::Publisher,
     server::{self, reload::Reload},
 };
@@ -69,14 +69,15 @@ pub async fn run(
     let database_url = app.config.database_url.clone();
     let redis_url = app.config.redis_url.clone();
     let (relay_db, relay_publisher, relay_metrics) = (db.clone(), publisher.clone(), metrics.clone());
-    tasks.spawn("relay", |stop| async move {
+    tasks.spawn("outbox relay", |stop| async move {
         jobs::outbox_relay::relay(relay_db, database_url.expose(), relay_publisher, relay_metrics, stop).await;
     });
-    let watch = Watch { db: db.clone(), publisher: publisher.clone(), hour: app.config.hour, metrics: metrics.clone() };
-    tasks.spawn("snapshot", |stop| watch.clone().watch(stop));
-    tasks.spawn("ghosts", |stop| watch.haunt(stop));
+    let watch =
+        Rebuilder { db: db.clone(), publisher: publisher.clone(), hour: app.config.hour, metrics: metrics.clone() };
+    tasks.spawn("Redis rebuild", |stop| watch.clone().watch(stop));
+    tasks.spawn("orphans", |stop| watch.watch_orphans(stop));
     let (intake_db, intake_metrics) = (db.clone(), metrics.clone());
-    tasks.spawn("intake", |stop| async move {
+    tasks.spawn("usage consumer", |stop| async move {
         jobs::usage_consumer::read(intake_db, redis_url.expose(), intake_metrics, stop).await;
     });
     let sweeper = Sweeper {

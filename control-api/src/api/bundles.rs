@@ -27,7 +27,7 @@ use crate::{
     db::bundle::{Change, NewBundle},
     domain::{
         bundles::{self, Offer},
-        idempotency::Once,
+        idempotency::Idempotent,
     },
     publish,
 };
@@ -215,7 +215,7 @@ impl Bundles {
         let App { db, prices, publisher, config, sealer, .. } = &***app;
         let id = id.0.0;
         let request = json!({ "id": id });
-        let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "bundles/purchase", key: &key.0, request });
+        let once = key.0.as_ref().map(|key| Idempotent { sealer, endpoint: "bundles/purchase", key: &key.0, request });
         let bought = bundles::purchase(db, prices, &user.0, id, once.as_ref()).await?;
         let (bought, _) = publish::deliver(db, publisher, bought).await;
         let now = Utc::now();

@@ -24,7 +24,7 @@ use crate::{
     db::transaction,
     domain::{
         Error,
-        idempotency::Once,
+        idempotency::Idempotent,
         payments::{self, Payments},
     },
     payments::Provider,
@@ -195,7 +195,7 @@ impl Currency {
             return Err(ApiError::invalid(vec![error]));
         }
         let request = json!({ "amount_znc": amount.normalize(), "return_url": return_url.as_str() });
-        let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "currency/purchase", key: &key.0, request });
+        let once = key.0.as_ref().map(|key| Idempotent { sealer, endpoint: "currency/purchase", key: &key.0, request });
         let started = payments::start(db, till, &user.0, amount, return_url.as_str(), once.as_ref()).await?;
         Ok(PaymentStarted::Created(Json(Payment {
             payment_id: Id(started.id),

@@ -23,7 +23,7 @@ use crate::{
     app::App,
     config::TokenHour,
     db::access_token,
-    domain::{access, idempotency::Once, refunds, tokens},
+    domain::{access, idempotency::Idempotent, refunds, tokens},
     http::browser_handoff,
     input::{Address, Flag, Hours, Id, IdempotencyKey, Method, Networks, RequestPath, Scope, Timestamp, Znc, znc},
     publish::{self, Delivery},
@@ -245,7 +245,7 @@ impl Tokens {
         let hours = body.0.duration_hours.0;
         let scope = body.0.scope.map_or(scope::Scope::Full, |scope| scope.0);
         let request = json!({ "duration_hours": hours, "scope": scope.as_str() });
-        let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "tokens/purchase", key: &key.0, request });
+        let once = key.0.as_ref().map(|key| Idempotent { sealer, endpoint: "tokens/purchase", key: &key.0, request });
         let issued = tokens::purchase(db, prices, &user.0, hours, scope, once.as_ref()).await?;
         let (issued, _) = publish::deliver(db, publisher, issued).await;
         Ok(Purchased::Created(Json(IssuedToken::new(&issued, config.hour, Utc::now()))))
@@ -320,7 +320,7 @@ impl Tokens {
         let App { db, prices, publisher, config, sealer, .. } = &***app;
         let (id, hours) = (id.0.0, body.0.duration_hours.0);
         let request = json!({ "id": id, "duration_hours": hours });
-        let once = key.0.as_ref().map(|key| Once { sealer, endpoint: "tokens/extend", key: &key.0, request });
+        let once = key.0.as_ref().map(|key| Idempotent { sealer, endpoint: "tokens/extend", key: &key.0, request });
         let terms = tokens::Terms { prices, hour: config.hour, now: Utc::now() };
         let extended = tokens::extend(db, &terms, &user.0, id, hours, once.as_ref()).await?;
         let (extended, _) = publish::deliver(db, publisher, extended).await;

@@ -13,7 +13,7 @@ use std::{net::SocketAddr, time::Duration};
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
 use rust_decimal::Decimal;
 use shared::{
-    net::address::{Networks, TrustedProxies, AddressFilter},
+    net::address::{AddressFilter, Networks, TrustedProxies},
     process::trace::TraceOptions,
     redis::{ACTIVATIONS_RETOLD_WITHIN_MS, LEASE_MS},
 };

@@ -6,11 +6,11 @@ use poem::http::header;
 use shared::web::language::Language;
 
 use super::{
-    form::{Faults, Fields},
-    layout::{Frame, Here},
+    form::{FieldErrors, Fields},
+    layout::{Frame, NavItem},
     password,
-    request::{self, Member, Visit},
-    response::{self, Answer, Trouble},
+    request::{self, ConsoleRequest, Member},
+    response::{self, Answer, PageError},
     text,
     url::{ROOT, is_below_root},
 };
@@ -38,7 +38,7 @@ struct RegistrationPage {
     lang: Language,
     frame: Frame,
     form: Fields,
-    faults: Faults,
+    faults: FieldErrors,
 }
 
 #[derive(Template)]
@@ -49,7 +49,7 @@ struct ProfilePage {
     email: String,
     username: String,
     full_name: String,
-    faults: Faults,
+    faults: FieldErrors,
 }
 
 /// A path of the console, where a person was going or comes from; anything else leads home.
@@ -62,7 +62,7 @@ pub fn own_path(next: &str) -> &str {
     if is_plain && is_own { next } else { ROOT }
 }
 
-pub async fn choose_language(visit: Visit) -> Answer {
+pub async fn choose_language(visit: ConsoleRequest) -> Answer {
     let next = visit.query.text("next");
     let next = if is_before_login(next) { next } else { own_path(next) };
     let mut response = response::see_other(next)?;
@@ -79,11 +79,11 @@ fn is_before_login(next: &str) -> bool {
         && query.chars().all(|char| char.is_ascii_graphic() && char != '\\')
 }
 
-pub async fn show_login(visit: Visit) -> Answer {
+pub async fn show_login(visit: ConsoleRequest) -> Answer {
     let next = own_path(visit.query.text("next"));
     let page = LoginPage {
         lang: visit.lang,
-        frame: visit.frame(Here::Outside),
+        frame: visit.frame(NavItem::Outside),
         email: String::new(),
         next: next.to_owned(),
         fault: None,
@@ -91,9 +91,9 @@ pub async fn show_login(visit: Visit) -> Answer {
     response::page(&page)
 }
 
-pub async fn log_in(visit: Visit) -> Answer {
+pub async fn log_in(visit: ConsoleRequest) -> Answer {
     let (email, next) = (visit.form.text("email").to_owned(), own_path(visit.form.text("next")).to_owned());
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     let typed = visit.form.read::<Email>("email", visit.lang, &mut faults);
     let password = visit.form.read_raw::<Password>("password", visit.lang, &mut faults);
     let App { db, passwords, attempts, .. } = &*visit.app;
@@ -109,7 +109,7 @@ pub async fn log_in(visit: Visit) -> Answer {
         Ok(user) => enter(&visit, &user, &next),
         Err(error @ (domain::Error::WrongCredentials | domain::Error::TooManyFailures { .. })) => {
             let fault = Some(text::refusal(visit.lang, &error));
-            let page = LoginPage { lang: visit.lang, frame: visit.frame(Here::Outside), email, next, fault };
+            let page = LoginPage { lang: visit.lang, frame: visit.frame(NavItem::Outside), email, next, fault };
             let wait =
                 if let domain::Error::TooManyFailures { wait } = &error { Some(wait.as_secs() + 1) } else { None };
             Ok(response::to_wait(response::page_of(status::of(&error), &page), wait))
@@ -119,7 +119,7 @@ pub async fn log_in(visit: Visit) -> Answer {
 }
 
 /// A login of its own: whatever login the browser had before goes on nowhere.
-fn enter(visit: &Visit, user: &user::Model, next: &str) -> Answer {
+fn enter(visit: &ConsoleRequest, user: &user::Model, next: &str) -> Answer {
     let jwt = visit.app.keys.issue_console(user, Utc::now());
     let mut response = response::see_other(next)?;
     response.headers_mut().insert(header::SET_COOKIE, request::login_cookie(&visit.app, &jwt));
@@ -134,29 +134,29 @@ pub async fn log_out(member: Member) -> Answer {
     Ok(response)
 }
 
-pub async fn show_registration(visit: Visit) -> Answer {
+pub async fn show_registration(visit: ConsoleRequest) -> Answer {
     let mut form = Fields::default();
     form.set("ref", visit.query.text("ref"));
     form.set("next", own_path(visit.query.text("next")));
-    let (lang, frame) = (visit.lang, visit.frame(Here::Outside));
-    response::page(&RegistrationPage { lang, frame, form, faults: Faults::default() })
+    let (lang, frame) = (visit.lang, visit.frame(NavItem::Outside));
+    response::page(&RegistrationPage { lang, frame, form, faults: FieldErrors::default() })
 }
 
-pub async fn register(visit: Visit) -> Answer {
-    let (lang, form, mut faults) = (visit.lang, &visit.form, Faults::default());
+pub async fn register(visit: ConsoleRequest) -> Answer {
+    let (lang, form, mut faults) = (visit.lang, &visit.form, FieldErrors::default());
     let email = form.read::<Email>("email", lang, &mut faults);
     let username = form.read::<Username>("username", lang, &mut faults);
     let full_name = form.read::<FullName>("full_name", lang, &mut faults);
     let password = form.read_raw::<NewPassword>("password", lang, &mut faults);
-    let refuse = |faults: Faults| {
-        let (frame, form) = (visit.frame(Here::Outside), form.clone());
+    let refuse = |faults: FieldErrors| {
+        let (frame, form) = (visit.frame(NavItem::Outside), form.clone());
         response::refused(&RegistrationPage { lang, frame, form, faults })
     };
     let (Some(email), Some(username), Some(full_name), Some(password)) = (email, username, full_name, password) else {
         return refuse(faults);
     };
     let App { db, passwords, limits, .. } = &*visit.app;
-    limits.registration(visit.origin.ip_address).await.map_err(Trouble::TooMany)?;
+    limits.registration(visit.origin.ip_address).await.map_err(PageError::TooMany)?;
     let registration = accounts::Registration {
         email: email.0,
         username: username.0,
@@ -190,14 +190,14 @@ pub async fn register(visit: Visit) -> Answer {
 }
 
 pub async fn show_profile(member: Member) -> Answer {
-    response::page(&profile_page(&member, None, Faults::default()))
+    response::page(&profile_page(&member, None, FieldErrors::default()))
 }
 
-fn profile_page(member: &Member, full_name: Option<&str>, faults: Faults) -> ProfilePage {
+fn profile_page(member: &Member, full_name: Option<&str>, faults: FieldErrors) -> ProfilePage {
     let user = &member.session.user;
     ProfilePage {
         lang: member.lang,
-        frame: member.frame(Here::Profile),
+        frame: member.frame(NavItem::Profile),
         email: user.email.clone(),
         username: user.username.clone(),
         full_name: full_name.unwrap_or(user.full_name.as_deref().unwrap_or_default()).to_owned(),
@@ -206,7 +206,7 @@ fn profile_page(member: &Member, full_name: Option<&str>, faults: Faults) -> Pro
 }
 
 pub async fn change_profile(member: Member) -> Answer {
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     let Some(name) = member.form.read::<FullName>("full_name", member.lang, &mut faults) else {
         return response::refused(&profile_page(&member, Some(member.form.text("full_name")), faults));
     };
@@ -218,7 +218,7 @@ pub async fn change_profile(member: Member) -> Answer {
 
 /// A new password ends every login; this browser gets another.
 pub async fn change_password(member: Member) -> Answer {
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     let Some(new) = member.form.read_raw::<NewPassword>("password", member.lang, &mut faults) else {
         return response::refused(&profile_page(&member, None, faults));
     };
@@ -238,7 +238,7 @@ pub async fn change_password(member: Member) -> Answer {
 fn refuse_password(member: &Member, error: domain::Error) -> Answer {
     match error {
         domain::Error::WrongPassword | domain::Error::TooManyFailures { .. } => {
-            let mut faults = Faults::default();
+            let mut faults = FieldErrors::default();
             faults.add("current_password", text::refusal(member.lang, &error));
             response::refused(&profile_page(member, None, faults))
         }

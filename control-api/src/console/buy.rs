@@ -11,16 +11,16 @@ use shared::{
 use uuid::Uuid;
 
 use super::{
-    layout::{Frame, Here},
+    layout::{Frame, NavItem},
     request::Member,
-    response::{self, Answer, Trouble},
+    response::{self, Answer, PageError},
     text,
     tokens::{self, once_key},
     url::address,
 };
 use crate::{
     app::App,
-    domain::{self, bundles, idempotency::Once, tokens::purchase},
+    domain::{self, bundles, idempotency::Idempotent, tokens::purchase},
     http::status,
     input::znc,
     publish,
@@ -83,7 +83,7 @@ pub async fn show(member: Member) -> Answer {
     let offers = bundles::list(&app.db, &app.prices, true).await?;
     response::page(&BuyPage {
         lang,
-        frame: member.frame(Here::Buy),
+        frame: member.frame(NavItem::Buy),
         choices: choices.collect(),
         scopes: scopes(lang),
         offers: offers.into_iter().map(|offer| offered(lang, offer)).collect(),
@@ -160,7 +160,7 @@ enum Item {
 }
 
 impl Item {
-    async fn read(app: &App, fields: &super::form::Fields) -> Result<(Self, Decimal), Trouble> {
+    async fn read(app: &App, fields: &super::form::Fields) -> Result<(Self, Decimal), PageError> {
         if fields.has("bundle") {
             let id = fields.text("bundle").parse().map_err(|_| domain::Error::BundleNotFound)?;
             let offer = bundles::get(&app.db, &app.prices, id).await?;
@@ -172,7 +172,7 @@ impl Item {
         let price = app.prices.of(hours).ok_or(domain::Error::InvalidDuration)?;
         let scope = match fields.text("scope") {
             "" => Scope::Full,
-            scope => scope.parse().map_err(|_| Trouble::Malformed)?,
+            scope => scope.parse().map_err(|_| PageError::Malformed)?,
         };
         Ok((Self::Token { hours, scope }, price))
     }
@@ -217,7 +217,7 @@ fn purchase_page(
     });
     PurchasePage {
         lang,
-        frame: member.frame(Here::Buy),
+        frame: member.frame(NavItem::Buy),
         what,
         scope,
         price: text::money(lang, price),
@@ -246,13 +246,13 @@ pub async fn buy(member: Member) -> Answer {
     let bought = match &item {
         Item::Token { hours, scope } => {
             let request = json!({ "duration_hours": hours, "scope": scope.as_str() });
-            let once = Once { sealer, endpoint: "tokens/purchase", key: &key, request };
+            let once = Idempotent { sealer, endpoint: "tokens/purchase", key: &key, request };
             let issued = purchase(db, prices, &member.session, *hours, *scope, Some(&once)).await;
             issued.map(|issued| issued.map(|issued| (vec![issued], price)))
         }
         Item::Bundle(offer) => {
             let id = offer.bundle.id;
-            let once = Once { sealer, endpoint: "bundles/purchase", key: &key, request: json!({ "id": id }) };
+            let once = Idempotent { sealer, endpoint: "bundles/purchase", key: &key, request: json!({ "id": id }) };
             let bought = bundles::purchase(db, prices, &member.session, id, Some(&once)).await;
             bought.map(|bought| bought.map(|bought| (bought.tokens, bought.receipt.cost)))
         }

@@ -10,7 +10,7 @@ use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{
-    form::{Faults, Fields},
+    form::{FieldErrors, Fields},
     layout::Frame,
     response,
     url::address,
@@ -173,7 +173,7 @@ pub struct Confirm {
     pub is_dangerous: bool,
     /// Where nothing is done.
     pub back: String,
-    pub faults: Faults,
+    pub faults: FieldErrors,
 }
 
 impl Confirm {
@@ -188,7 +188,7 @@ pub fn page_or_piece(
     wants_piece: bool,
     page: &impl Template,
     piece: &impl Template,
-) -> Result<Response, response::Trouble> {
+) -> Result<Response, response::PageError> {
     if wants_piece { response::page(piece) } else { response::page(page) }
 }
 

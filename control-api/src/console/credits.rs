@@ -10,17 +10,17 @@ use super::{
     account::own_path,
     components::{Pager, Slice, Time},
     csv::Csv,
-    form::Faults,
-    layout::{Frame, Here},
+    form::FieldErrors,
+    layout::{Frame, NavItem},
     request::Member,
-    response::{self, Answer, Trouble},
+    response::{self, Answer, PageError},
     text,
     tokens::once_key,
 };
 use crate::{
     app::App,
     db::{payment, transaction},
-    domain::{self, idempotency::Once, ledger, payments},
+    domain::{self, idempotency::Idempotent, ledger, payments},
     input::{TopUp, znc},
 };
 
@@ -53,7 +53,7 @@ struct CreditsPage {
     amount: String,
     next: String,
     key: String,
-    faults: Faults,
+    faults: FieldErrors,
     kinds: Vec<(&'static str, &'static str)>,
     kind: String,
     lines: Vec<Line>,
@@ -65,10 +65,10 @@ pub async fn show(member: Member) -> Answer {
     let amount = member.query.text("amount");
     let amount = if amount.is_empty() { znc(USUAL) } else { amount.to_owned() };
     let next = member.query.text("next").to_owned();
-    response::page(&page(&member, amount, &next, Faults::default()).await?)
+    response::page(&page(&member, amount, &next, FieldErrors::default()).await?)
 }
 
-async fn page(member: &Member, amount: String, next: &str, faults: Faults) -> Result<CreditsPage, Trouble> {
+async fn page(member: &Member, amount: String, next: &str, faults: FieldErrors) -> Result<CreditsPage, PageError> {
     let (app, lang) = (&member.app, member.lang);
     let kind = chosen(member);
     let slice = Slice::of(&member.query);
@@ -77,7 +77,7 @@ async fn page(member: &Member, amount: String, next: &str, faults: Faults) -> Re
     let (lines, total) = transaction::list(&app.db, user_id, kind_name, slice.limit, slice.offset).await?;
     Ok(CreditsPage {
         lang,
-        frame: member.frame(Here::Credits),
+        frame: member.frame(NavItem::Credits),
         balance: text::money(lang, member.session.user.currency_balance),
         rate: app.till.as_ref().map(|till| znc(till.rub_per_znc)),
         amount,
@@ -151,7 +151,7 @@ struct ToPaymentPage {
 }
 
 pub async fn top_up(member: Member) -> Answer {
-    let (lang, form, mut faults) = (member.lang, &member.form, Faults::default());
+    let (lang, form, mut faults) = (member.lang, &member.form, FieldErrors::default());
     let Some(TopUp(amount)) = form.read_amount("amount", lang, &mut faults) else {
         let page = page(&member, form.text("amount").to_owned(), form.text("next"), faults).await?;
         return Ok(response::page_of(StatusCode::UNPROCESSABLE_ENTITY, &page));
@@ -161,11 +161,11 @@ pub async fn top_up(member: Member) -> Answer {
     let key = once_key(&member)?;
     let return_url = return_url(&config.control_origin, key, form.text("next"));
     let request = json!({ "amount_znc": amount.normalize(), "return_url": return_url });
-    let once = Once { sealer, endpoint: "currency/purchase", key, request };
+    let once = Idempotent { sealer, endpoint: "currency/purchase", key, request };
     match payments::start(db, till, &member.session, amount, &return_url, Some(&once)).await {
         Ok(started) => response::page(&ToPaymentPage {
             lang,
-            frame: member.frame(Here::Credits),
+            frame: member.frame(NavItem::Credits),
             url: started.url,
             amount: text::money(lang, started.amount_znc),
             roubles: znc(started.amount_rub),
@@ -202,13 +202,13 @@ struct ReturnedPage {
 
 pub async fn returned(member: Member) -> Answer {
     let (lang, user) = (member.lang, &member.session.user);
-    let order = member.query.text("order").parse().map_err(|_| Trouble::NotFound)?;
+    let order = member.query.text("order").parse().map_err(|_| PageError::NotFound)?;
     let found = payment::find_of_order(&member.app.db, user.id, order).await?;
-    let payment = found.ok_or(Trouble::NotFound)?;
+    let payment = found.ok_or(PageError::NotFound)?;
     let next = member.query.text("next");
     response::page(&ReturnedPage {
         lang,
-        frame: member.frame(Here::Credits),
+        frame: member.frame(NavItem::Credits),
         status: payment.status,
         amount: text::money(lang, payment.amount_znc),
         balance: text::money(lang, user.currency_balance),

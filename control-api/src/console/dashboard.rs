@@ -5,7 +5,7 @@ use chrono::Utc;
 use shared::web::language::Language;
 
 use super::{
-    layout::{Frame, Here},
+    layout::{Frame, NavItem},
     request::Member,
     response::{self, Answer},
     tokens::TokenRow,
@@ -30,7 +30,7 @@ pub async fn show(member: Member) -> Answer {
     let (owned, total) = access_token::list(&member.app.db, hour, &filter, TOKENS, 0).await?;
     response::page(&HomePage {
         lang,
-        frame: member.frame(Here::Home),
+        frame: member.frame(NavItem::Home),
         tokens: owned.iter().map(|owned| TokenRow::new(lang, &owned.token, hour, now)).collect(),
         more: total > TOKENS,
     })

@@ -51,22 +51,22 @@ impl Fields {
     }
 
     /// The value of a field as the API reads it, or a fault for this field.
-    pub fn read<S: Scalar>(&self, name: &'static str, lang: Language, faults: &mut Faults) -> Option<S> {
+    pub fn read<S: Scalar>(&self, name: &'static str, lang: Language, faults: &mut FieldErrors) -> Option<S> {
         self.check(name, self.text(name), lang, faults)
     }
 
     /// The same of a password, which may begin or end with a space.
-    pub fn read_raw<S: Scalar>(&self, name: &'static str, lang: Language, faults: &mut Faults) -> Option<S> {
+    pub fn read_raw<S: Scalar>(&self, name: &'static str, lang: Language, faults: &mut FieldErrors) -> Option<S> {
         self.check(name, self.raw(name), lang, faults)
     }
 
     /// The same of an amount, as people write it in either language.
-    pub fn read_amount<S: Scalar>(&self, name: &'static str, lang: Language, faults: &mut Faults) -> Option<S> {
+    pub fn read_amount<S: Scalar>(&self, name: &'static str, lang: Language, faults: &mut FieldErrors) -> Option<S> {
         let typed = self.text(name).replace(',', ".").replace(char::is_whitespace, "");
         self.check(name, &typed, lang, faults)
     }
 
-    fn check<S: Scalar>(&self, name: &'static str, text: &str, lang: Language, faults: &mut Faults) -> Option<S> {
+    fn check<S: Scalar>(&self, name: &'static str, text: &str, lang: Language, faults: &mut FieldErrors) -> Option<S> {
         match S::read(Value::String(text.to_owned())) {
             Ok(value) => Some(value),
             Err(fault) => {
@@ -79,9 +79,9 @@ impl Fields {
 
 /// What is wrong with a form: a sentence for each field.
 #[derive(Clone, Default)]
-pub struct Faults(Vec<(&'static str, String)>);
+pub struct FieldErrors(Vec<(&'static str, String)>);
 
-impl Faults {
+impl FieldErrors {
     pub fn add(&mut self, field: &'static str, sentence: impl Into<String>) {
         self.0.push((field, sentence.into()));
     }

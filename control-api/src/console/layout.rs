@@ -12,7 +12,7 @@ use crate::domain::accounts::Session;
 
 /// Where a page belongs in the navigation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Here {
+pub enum NavItem {
     /// Nowhere: before a login, or an error.
     Outside,
     Home,
@@ -33,17 +33,17 @@ pub enum Here {
     Health,
 }
 
-impl Here {
+impl NavItem {
     /// Whether it is of those who administer.
     pub fn is_admin(self) -> bool {
-        use Here::{AllTokens, Audit, Bundles, Health, Ledger, Overview, Payments, Sessions, Users};
+        use NavItem::{AllTokens, Audit, Bundles, Health, Ledger, Overview, Payments, Sessions, Users};
         matches!(self, Overview | Users | AllTokens | Sessions | Bundles | Payments | Audit | Ledger | Health)
     }
 }
 
 /// A line of the navigation.
 pub struct Link {
-    pub here: Here,
+    pub here: NavItem,
     pub path: &'static str,
     pub name: &'static str,
 }
@@ -68,7 +68,7 @@ impl From<&Session> for Account {
 pub struct Frame {
     pub lang: Language,
     pub account: Option<Account>,
-    pub here: Here,
+    pub here: NavItem,
     /// The path and query of the page, for coming back to it in another language.
     pub address: String,
     /// Whether the page is there again at its address: what answers a form is not, and may show
@@ -83,27 +83,27 @@ impl Frame {
     /// The links of the navigation: of the portal, or of those who administer.
     pub fn links(&self) -> Vec<Link> {
         let portal = [
-            (Here::Home, "/console", "Overview", "Обзор"),
-            (Here::Buy, "/console/buy", "Buy", "Купить"),
-            (Here::Tokens, "/console/tokens", "Tokens", "Токены"),
-            (Here::Credits, "/console/credits", "Credits", "Кредиты"),
-            (Here::Usage, "/console/usage", "Usage", "Использование"),
-            (Here::Referrals, "/console/referrals", "Referrals", "Приглашения"),
-            (Here::Profile, "/console/profile", "Profile", "Профиль"),
+            (NavItem::Home, "/console", "Overview", "Обзор"),
+            (NavItem::Buy, "/console/buy", "Buy", "Купить"),
+            (NavItem::Tokens, "/console/tokens", "Tokens", "Токены"),
+            (NavItem::Credits, "/console/credits", "Credits", "Кредиты"),
+            (NavItem::Usage, "/console/usage", "Usage", "Использование"),
+            (NavItem::Referrals, "/console/referrals", "Referrals", "Приглашения"),
+            (NavItem::Profile, "/console/profile", "Profile", "Профиль"),
         ];
         let admin = [
-            (Here::Overview, "/console/admin", "Overview", "Обзор"),
-            (Here::Users, "/console/admin/users", "Users", "Пользователи"),
-            (Here::AllTokens, "/console/admin/tokens", "Tokens", "Токены"),
-            (Here::Sessions, "/console/admin/sessions", "Sessions", "Сеансы"),
-            (Here::Bundles, "/console/admin/bundles", "Bundles", "Пакеты"),
-            (Here::Payments, "/console/admin/payments", "Payments", "Платежи"),
-            (Here::Audit, "/console/admin/audit", "Audit log", "Журнал"),
-            (Here::Ledger, "/console/admin/ledger", "Ledger", "Сверка"),
-            (Here::Health, "/console/admin/health", "Health", "Состояние"),
+            (NavItem::Overview, "/console/admin", "Overview", "Обзор"),
+            (NavItem::Users, "/console/admin/users", "Users", "Пользователи"),
+            (NavItem::AllTokens, "/console/admin/tokens", "Tokens", "Токены"),
+            (NavItem::Sessions, "/console/admin/sessions", "Sessions", "Сеансы"),
+            (NavItem::Bundles, "/console/admin/bundles", "Bundles", "Пакеты"),
+            (NavItem::Payments, "/console/admin/payments", "Payments", "Платежи"),
+            (NavItem::Audit, "/console/admin/audit", "Audit log", "Журнал"),
+            (NavItem::Ledger, "/console/admin/ledger", "Ledger", "Сверка"),
+            (NavItem::Health, "/console/admin/health", "Health", "Состояние"),
         ];
         let links: &[_] = if self.here.is_admin() { &admin } else { &portal };
-        let link = |(here, path, english, russian): &(Here, &'static str, &'static str, &'static str)| Link {
+        let link = |(here, path, english, russian): &(NavItem, &'static str, &'static str, &'static str)| Link {
             here: *here,
             path,
             name: self.lang.say(english, russian),

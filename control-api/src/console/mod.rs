@@ -30,7 +30,7 @@ use std::sync::Arc;
 use poem::{Endpoint, Request, Response, Route, endpoint::make_sync, get, post};
 
 pub use self::admin::FORMS as ADMIN_FORMS;
-use self::request::{anybody, member};
+use self::request::{member, public};
 use self::url::ROOT;
 use crate::app::App;
 
@@ -73,17 +73,17 @@ pub fn routes(app: &Arc<App>, route: Route) -> Route {
         .at("/console/usage", get(member(app, usage::show)))
         .at("/console/referrals", get(member(app, referrals::show)))
         .at("/console/assets/:name", get(asset(app)))
-        .at("/console/language", get(anybody(app, account::choose_language)))
-        .at("/console/login", get(anybody(app, account::show_login)).post(anybody(app, account::log_in)))
+        .at("/console/language", get(public(app, account::choose_language)))
+        .at("/console/login", get(public(app, account::show_login)).post(public(app, account::log_in)))
         .at("/console/logout", post(member(app, account::log_out)))
-        .at("/console/register", get(anybody(app, account::show_registration)).post(anybody(app, account::register)))
+        .at("/console/register", get(public(app, account::show_registration)).post(public(app, account::register)))
         .at("/console/profile", get(member(app, account::show_profile)).post(member(app, account::change_profile)))
         .at("/console/profile/password", post(member(app, account::change_password)))
         .at("/console/profile/sessions", post(member(app, account::log_out_everywhere)))
-        .at(password::PATH, get(anybody(app, password::show)).post(anybody(app, password::set)))
+        .at(password::PATH, get(public(app, password::show)).post(public(app, password::set)))
         // Where the links of the API lead.
-        .at("/register", get(anybody(app, account::show_registration)))
-        .at("/console/*rest", anybody(app, request::nowhere))
+        .at("/register", get(public(app, account::show_registration)))
+        .at("/console/*rest", public(app, request::nowhere))
 }
 
 fn asset(app: &Arc<App>) -> impl Endpoint<Output = Response> + 'static {

@@ -8,9 +8,9 @@ use poem::http::StatusCode;
 use shared::{token::credential::Credential, web::language::Language};
 
 use super::{
-    form::Faults,
-    layout::{Frame, Here},
-    request::Visit,
+    form::FieldErrors,
+    layout::{Frame, NavItem},
+    request::ConsoleRequest,
     response::{self, Answer},
 };
 use crate::{
@@ -28,22 +28,22 @@ struct SetPasswordPage<'a> {
     lang: Language,
     frame: Frame,
     code: &'a str,
-    faults: Faults,
+    faults: FieldErrors,
 }
 
-pub async fn show(visit: Visit) -> Answer {
-    form(&visit, visit.query.text("code"), StatusCode::OK, Faults::default())
+pub async fn show(visit: ConsoleRequest) -> Answer {
+    form(&visit, visit.query.text("code"), StatusCode::OK, FieldErrors::default())
 }
 
-fn form(visit: &Visit, code: &str, status: StatusCode, faults: Faults) -> Answer {
+fn form(visit: &ConsoleRequest, code: &str, status: StatusCode, faults: FieldErrors) -> Answer {
     let code = Credential::parse_token_text(code).ok_or(Error::UnknownPasswordLink)?;
     let address = format!("{PATH}?code={}", code.expose());
-    let frame = Frame { address, ..visit.frame(Here::Outside) };
+    let frame = Frame { address, ..visit.frame(NavItem::Outside) };
     Ok(response::page_of(status, &SetPasswordPage { lang: visit.lang, frame, code: code.expose(), faults }))
 }
 
-pub async fn set(visit: Visit) -> Answer {
-    let mut faults = Faults::default();
+pub async fn set(visit: ConsoleRequest) -> Answer {
+    let mut faults = FieldErrors::default();
     let typed = visit.form.text("code");
     let code = Credential::parse_token_text(typed).ok_or(Error::UnknownPasswordLink)?;
     let Some(password) = visit.form.read_raw::<NewPassword>("password", visit.lang, &mut faults) else {

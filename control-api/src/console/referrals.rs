@@ -5,7 +5,7 @@ use shared::web::language::Language;
 
 use super::{
     components::Time,
-    layout::{Frame, Here},
+    layout::{Frame, NavItem},
     request::Member,
     response::{self, Answer},
     text,
@@ -46,7 +46,7 @@ pub async fn show(member: Member) -> Answer {
     };
     response::page(&ReferralsPage {
         lang,
-        frame: member.frame(Here::Referrals),
+        frame: member.frame(NavItem::Referrals),
         code: user.referral_code.clone(),
         link: format!("{}/register?ref={}", app.config.control_origin, user.referral_code),
         referred: totals.referred,

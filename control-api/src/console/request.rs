@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 use super::{
     form::Fields,
-    layout::{Account, Frame, Here},
+    layout::{Account, Frame, NavItem},
     notices,
-    response::{self, Answer, Trouble},
+    response::{self, Answer, PageError},
     url::address,
 };
 use crate::{
@@ -43,7 +43,7 @@ const LANGUAGE_SECONDS: u32 = 400 * 24 * 3600;
 const MOST_PATHS: usize = 16;
 
 /// A request from anybody.
-pub struct Visit {
+pub struct ConsoleRequest {
     pub app: Arc<App>,
     pub lang: Language,
     /// Where it comes from.
@@ -66,7 +66,7 @@ pub struct Visit {
 
 /// A request from a user who is logged in.
 pub struct Member {
-    visit: Visit,
+    visit: ConsoleRequest,
     pub session: Session,
 }
 
@@ -74,9 +74,9 @@ pub struct Member {
 pub struct Admin(Member);
 
 impl Deref for Member {
-    type Target = Visit;
+    type Target = ConsoleRequest;
 
-    fn deref(&self) -> &Visit {
+    fn deref(&self) -> &ConsoleRequest {
         &self.visit
     }
 }
@@ -89,9 +89,9 @@ impl Deref for Admin {
     }
 }
 
-impl Visit {
+impl ConsoleRequest {
     /// What the page has around its own.
-    pub fn frame(&self, here: Here) -> Frame {
+    pub fn frame(&self, here: NavItem) -> Frame {
         Frame {
             lang: self.lang,
             account: self.account.clone(),
@@ -104,8 +104,8 @@ impl Visit {
     }
 
     /// What the path names.
-    pub fn id(&self) -> Result<Uuid, Trouble> {
-        self.id.ok_or(Trouble::NotFound)
+    pub fn id(&self) -> Result<Uuid, PageError> {
+        self.id.ok_or(PageError::NotFound)
     }
 }
 
@@ -122,9 +122,9 @@ impl Member {
 }
 
 /// A page for anybody.
-pub fn anybody<F, R>(app: &Arc<App>, handler: F) -> impl Endpoint<Output = Response> + 'static
+pub fn public<F, R>(app: &Arc<App>, handler: F) -> impl Endpoint<Output = Response> + 'static
 where
-    F: Fn(Visit) -> R + Clone + Send + Sync + 'static,
+    F: Fn(ConsoleRequest) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Answer> + Send + 'static,
 {
     serve(app, move |visit, _| {
@@ -159,17 +159,17 @@ where
     member(app, move |member: Member| {
         let handler = handler.clone();
         async move {
-            if member.session.user.is_superuser { handler(Admin(member)).await } else { Err(Trouble::NotSuperuser) }
+            if member.session.user.is_superuser { handler(Admin(member)).await } else { Err(PageError::NotSuperuser) }
         }
     })
 }
 
 /// A path that means nothing.
-pub async fn nowhere(_: Visit) -> Answer {
-    Err(Trouble::NotFound)
+pub async fn nowhere(_: ConsoleRequest) -> Answer {
+    Err(PageError::NotFound)
 }
 
-fn ask_to_log_in(visit: &Visit) -> Answer {
+fn ask_to_log_in(visit: &ConsoleRequest) -> Answer {
     if visit.wants_piece {
         // The page that asked is of a login that has ended: it is loaded anew, and asks for
         // another.
@@ -183,7 +183,7 @@ fn ask_to_log_in(visit: &Visit) -> Answer {
 
 fn serve<F, R>(app: &Arc<App>, handler: F) -> impl Endpoint<Output = Response> + 'static
 where
-    F: Fn(Visit, Option<Session>) -> R + Send + Sync + 'static,
+    F: Fn(ConsoleRequest, Option<Session>) -> R + Send + Sync + 'static,
     R: Future<Output = Answer> + Send + 'static,
 {
     let app = Arc::clone(app);
@@ -196,7 +196,7 @@ where
 
 async fn answer<F, R>(app: Arc<App>, request: Request, handler: &F) -> Response
 where
-    F: Fn(Visit, Option<Session>) -> R,
+    F: Fn(ConsoleRequest, Option<Session>) -> R,
     R: Future<Output = Answer>,
 {
     let (request, mut body) = request.split();
@@ -207,7 +207,7 @@ where
     );
     let is_https = app.config.control_origin.starts_with("https:");
     let address = request.original_uri().path_and_query().map_or("/", |address| address.as_str()).to_owned();
-    let mut visit = Visit {
+    let mut visit = ConsoleRequest {
         lang,
         origin: request.data::<Origin>().cloned().unwrap_or_default(),
         address,
@@ -226,11 +226,11 @@ where
     logins.dedup();
     let is_planted = logins.len() > 1;
     let jwt = logins.pop().filter(|_| !is_planted).map(str::to_owned);
-    let mut frame = visit.frame(Here::Outside);
+    let mut frame = visit.frame(NavItem::Outside);
 
     let is_form = request.method() == Method::POST;
     if is_form && !is_ours(headers, &app) || !is_form && is_asked_by_others(headers) {
-        return finish(Trouble::Foreign.into_response(frame), &app);
+        return finish(PageError::Foreign.into_response(frame), &app);
     }
     if !is_form && jwt.is_none() && fetched(headers, "sec-fetch-site") == Some("cross-site") {
         // The cookie stays at home when another site leads here; it comes along once a page of ours
@@ -240,7 +240,7 @@ where
     if is_form {
         match Vec::<u8>::from_request(&request, &mut body).await {
             Ok(bytes) => visit.form = Fields::parse(&bytes),
-            Err(_) => return finish(Trouble::Malformed.into_response(frame), &app),
+            Err(_) => return finish(PageError::Malformed.into_response(frame), &app),
         }
     }
 
@@ -256,7 +256,7 @@ where
         visit.account = Some(Account::from(session));
         frame.account.clone_from(&visit.account);
         if let Err(exceeded) = app.limits.call(session.user.id).await {
-            return finish(Trouble::TooMany(exceeded).into_response(frame), &app);
+            return finish(PageError::TooMany(exceeded).into_response(frame), &app);
         }
     }
     // What a page asks for by itself keeps nobody logged in.
@@ -285,7 +285,7 @@ struct OnwardPage {
 }
 
 /// Whose login a cookie holds. One that has ended counts as none.
-async fn recognise(app: &App, jwt: Option<&str>, origin: Origin) -> Result<Option<(Session, Claims)>, Trouble> {
+async fn recognise(app: &App, jwt: Option<&str>, origin: Origin) -> Result<Option<(Session, Claims)>, PageError> {
     let Some(claims) = jwt.and_then(|jwt| app.keys.read_console(jwt)) else { return Ok(None) };
     match accounts::authenticate(&app.db, &claims, origin).await {
         Ok(session) => Ok(Some((session, claims))),

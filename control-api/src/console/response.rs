@@ -9,17 +9,17 @@ use poem::{
 use shared::{rate::Exceeded, web::language::Language};
 
 use super::{
-    layout::{Frame, Here},
+    layout::{Frame, NavItem},
     text,
 };
 use crate::{db, domain, http::status};
 
 /// What a handler gives.
-pub type Answer = Result<Response, Trouble>;
+pub type Answer = Result<Response, PageError>;
 
 /// Why a page is not there.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum PageError {
     Domain(domain::Error),
     /// Nothing is there, or not for this user.
     NotFound,
@@ -32,13 +32,13 @@ pub enum Trouble {
     Malformed,
 }
 
-impl From<domain::Error> for Trouble {
+impl From<domain::Error> for PageError {
     fn from(error: domain::Error) -> Self {
         Self::Domain(error)
     }
 }
 
-impl From<db::Error> for Trouble {
+impl From<db::Error> for PageError {
     fn from(error: db::Error) -> Self {
         Self::Domain(error.into())
     }
@@ -46,7 +46,7 @@ impl From<db::Error> for Trouble {
 
 #[derive(Template)]
 #[template(path = "console/trouble.html")]
-struct TroublePage {
+struct ErrorPage {
     lang: Language,
     frame: Frame,
     title: String,
@@ -55,7 +55,7 @@ struct TroublePage {
     passes: bool,
 }
 
-impl Trouble {
+impl PageError {
     /// The page that says so, and its status.
     pub fn into_response(self, frame: Frame) -> Response {
         let lang = frame.lang;
@@ -103,8 +103,8 @@ impl Trouble {
             _ => lang.say("This did not work", "Не получилось"),
         };
         let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-        let frame = Frame { here: Here::Outside, ..frame };
-        let page = TroublePage { lang, frame, title: title.to_owned(), sentence, passes };
+        let frame = Frame { here: NavItem::Outside, ..frame };
+        let page = ErrorPage { lang, frame, title: title.to_owned(), sentence, passes };
         to_wait(page_of(status, &page), wait)
     }
 }

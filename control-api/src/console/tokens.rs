@@ -12,17 +12,17 @@ use uuid::Uuid;
 
 use super::{
     components::{Confirm, Pager, Slice, Time},
-    form::Faults,
-    layout::{Frame, Here},
+    form::FieldErrors,
+    layout::{Frame, NavItem},
     request::Member,
-    response::{self, Answer, Trouble},
+    response::{self, Answer, PageError},
     text,
 };
 use crate::{
     app::App,
     config::TokenHour,
     db::{access_token, session},
-    domain::{self, idempotency::Once, refunds, tokens},
+    domain::{self, idempotency::Idempotent, refunds, tokens},
     http::browser_handoff,
     input::znc,
     publish::{self, Delivery},
@@ -93,7 +93,7 @@ pub async fn list(member: Member) -> Answer {
     let (owned, total) = access_token::list(&member.app.db, hour, &filter, slice.limit, slice.offset).await?;
     response::page(&TokensPage {
         lang: member.lang,
-        frame: member.frame(Here::Tokens),
+        frame: member.frame(NavItem::Tokens),
         all,
         pager: Pager {
             lang: member.lang,
@@ -146,7 +146,7 @@ pub async fn show(member: Member) -> Answer {
     });
     response::page(&TokenPage {
         lang,
-        frame: member.frame(Here::Tokens),
+        frame: member.frame(NavItem::Tokens),
         token: TokenRow::new(lang, &token, app.config.hour, Utc::now()),
         holders: holders.collect(),
         extensions: extensions.collect(),
@@ -154,7 +154,7 @@ pub async fn show(member: Member) -> Answer {
 }
 
 /// The token that the path names, if it is this person's.
-async fn find(member: &Member) -> Result<access_token::Model, Trouble> {
+async fn find(member: &Member) -> Result<access_token::Model, PageError> {
     let owned = access_token::find(&member.app.db, member.id()?).await?;
     let owned = owned.filter(|owned| owned.token.user_id == member.session.user.id);
     Ok(owned.ok_or(domain::Error::TokenNotFound)?.token)
@@ -170,7 +170,7 @@ enum Deed {
 }
 
 impl Deed {
-    fn of(member: &Member) -> Result<Self, Trouble> {
+    fn of(member: &Member) -> Result<Self, PageError> {
         match member.query.text("what") {
             "extend" => {
                 let hours = member.query.number("hours").and_then(|hours| i64::try_from(hours).ok());
@@ -179,7 +179,7 @@ impl Deed {
             "rotate" => Ok(Self::Rotate),
             "refund" => Ok(Self::Refund),
             "take-over" => Ok(Self::TakeOver),
-            _ => Err(Trouble::NotFound),
+            _ => Err(PageError::NotFound),
         }
     }
 }
@@ -248,7 +248,7 @@ pub async fn confirm(member: Member) -> Answer {
     };
     let page = Confirm {
         lang,
-        frame: member.frame(Here::Tokens),
+        frame: member.frame(NavItem::Tokens),
         title: title.to_owned(),
         facts: Vec::new(),
         happens: sentences,
@@ -258,7 +258,7 @@ pub async fn confirm(member: Member) -> Answer {
         button,
         is_dangerous: !matches!(deed, Deed::Extend(_)),
         back: path,
-        faults: Faults::default(),
+        faults: FieldErrors::default(),
     };
     page.answer()
 }
@@ -289,7 +289,7 @@ pub async fn extend(member: Member) -> Answer {
         ));
     }
     let request = serde_json::json!({ "id": id, "duration_hours": hours });
-    let once = Once { sealer, endpoint: "tokens/extend", key: once_key(&member)?, request };
+    let once = Idempotent { sealer, endpoint: "tokens/extend", key: once_key(&member)?, request };
     let terms = tokens::Terms { prices, hour: config.hour, now: Utc::now() };
     let extended = tokens::extend(db, &terms, &member.session, id, hours, Some(&once)).await?;
     publish::deliver(db, publisher, extended).await;
@@ -297,9 +297,9 @@ pub async fn extend(member: Member) -> Answer {
 }
 
 /// What names a purchase that a form may send twice.
-pub fn once_key(member: &Member) -> Result<&str, Trouble> {
+pub fn once_key(member: &Member) -> Result<&str, PageError> {
     let key = member.form.text("key");
-    key.parse::<Uuid>().map(|_| key).map_err(|_| Trouble::Malformed)
+    key.parse::<Uuid>().map(|_| key).map_err(|_| PageError::Malformed)
 }
 
 pub async fn rotate(member: Member) -> Answer {
@@ -362,7 +362,7 @@ pub fn show_texts(
     };
     let page = TextsPage {
         lang: member.lang,
-        frame: member.frame(Here::Tokens),
+        frame: member.frame(NavItem::Tokens),
         title,
         sentence,
         tokens: issued.iter().map(text).collect(),

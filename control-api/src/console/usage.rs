@@ -7,7 +7,7 @@ use shared::web::language::Language;
 use super::{
     chart::Bars,
     components::{Pager, Slice, Time},
-    layout::{Frame, Here},
+    layout::{Frame, NavItem},
     request::Member,
     response::{self, Answer},
     text,
@@ -79,7 +79,7 @@ pub async fn show(member: Member) -> Answer {
     };
     response::page(&UsagePage {
         lang,
-        frame: member.frame(Here::Usage),
+        frame: member.frame(NavItem::Usage),
         requests: bars(lang.say("Requests by day", "Запросы по дням"), &|day| {
             (count(day.requests), day.requests.to_string())
         }),

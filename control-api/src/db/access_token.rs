@@ -11,7 +11,7 @@ use shared::{
     redis::replies::CutReason,
 };
 
-use super::{Connection, Error, Tx, as_bigint, count_listed, referral, sql, address_filter};
+use super::{Connection, Error, Tx, address_filter, as_bigint, count_listed, referral, sql};
 
 use crate::config::TokenHour;
 

@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime};
 
 use sea_orm::{ConnectOptions, Database, DatabaseBackend, Statement, TransactionTrait, Value};
 use shared::{
-    net::address::{Networks, AddressFilter},
+    net::address::{AddressFilter, Networks},
     process::trace::Span,
 };
 

@@ -6,13 +6,13 @@ use uuid::Uuid;
 
 use super::{
     Error,
-    audit::{self, Action, By, Origin, Resource},
+    audit::{self, Action, Actor, Origin, Resource},
     jwt::Claims,
-    passwords::{Passwords, Turn},
+    passwords::{HashSlot, Passwords},
 };
 use crate::{
     db::{self, password_link, revoked_jwt, user},
-    domain::login_throttle::{Account, Attempt, Attempts, Lock},
+    domain::login_throttle::{Account, Attempt, Lock, LoginThrottle},
 };
 
 /// An account to open. The texts were checked where they came in.
@@ -42,8 +42,8 @@ pub struct Session {
 
 impl Session {
     /// Who does what is done in this session.
-    pub fn by(&self) -> By<'_> {
-        By { user_id: Some(self.user.id), origin: &self.origin }
+    pub fn by(&self) -> Actor<'_> {
+        Actor { user_id: Some(self.user.id), origin: &self.origin }
     }
 }
 
@@ -124,7 +124,7 @@ async fn open(
             let user = inserted?;
             let details =
                 json!({ "username": user.username, "is_superuser": is_superuser, "referred_by": referred_by });
-            let by = By { user_id: Some(user.id), origin };
+            let by = Actor { user_id: Some(user.id), origin };
             audit::record(&tx, by, Action::Register, Resource::User(user.id), details).await?;
             tx.commit().await?;
             Ok(user)
@@ -154,7 +154,7 @@ fn draw_referral_code() -> String {
 pub async fn log_in(
     db: &db::Pool,
     passwords: &Passwords,
-    attempts: &Attempts,
+    attempts: &LoginThrottle,
     login: Login,
 ) -> Result<user::Model, Error> {
     let user = user::find_by_email(db, &login.email).await?;
@@ -178,7 +178,7 @@ pub async fn log_in(
 pub async fn confirm(
     db: &db::Pool,
     passwords: &Passwords,
-    attempts: &Attempts,
+    attempts: &LoginThrottle,
     session: &Session,
     password: &str,
 ) -> Result<(), Error> {
@@ -194,7 +194,7 @@ pub async fn confirm(
 /// Whom the password lets in, counted and written down.
 async fn judge(
     db: &db::Pool,
-    turn: Turn,
+    turn: HashSlot,
     attempt: Attempt,
     user: Option<user::Model>,
     login: &Login,
@@ -217,7 +217,7 @@ async fn judge(
     // The same is written for each, or the time would tell them apart; what was typed in place of
     // an e-mail may be a password.
     let action = if logged_in.is_some() { Action::Login } else { Action::LoginFailed };
-    let (by, on) = (By { user_id, origin: &login.origin }, Resource::Login(user_id));
+    let (by, on) = (Actor { user_id, origin: &login.origin }, Resource::Login(user_id));
     let tx = db::begin(db).await?;
     audit::record(&tx, by, action, on, json!({})).await?;
     if let Some(Lock { failures, lasts }) = lock {
@@ -315,7 +315,7 @@ pub async fn set_password(
     let change = user::Change { password_hash: Some(password_hash), bump_epoch: true, ..Default::default() };
     user::update(&tx, user.id, change).await?;
     password_link::delete_of_user(&tx, user.id).await?;
-    let by = By { user_id: None, origin };
+    let by = Actor { user_id: None, origin };
     audit::record(&tx, by, Action::ChangePassword, Resource::User(user.id), json!({})).await?;
     Ok(tx.commit().await?)
 }

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::{
     Error,
     accounts::Session,
-    audit::{self, Action, By, Origin, Resource},
-    idempotency::Once,
+    audit::{self, Action, Actor, Origin, Resource},
+    idempotency::Idempotent,
     ledger,
     passwords::Passwords,
     tokens::{self, Restriction},
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::TokenHour,
     db::{self, access_token, idempotency_key, outbox, password_link, settings, user},
-    domain::{login_throttle::Attempts, unpublished::Unpublished},
+    domain::{login_throttle::LoginThrottle, unpublished::Unpublished},
 };
 
 /// A change to an account; `None` leaves a field as it is.
@@ -96,7 +96,7 @@ pub async fn move_balance(
     id: Uuid,
     change: Decimal,
     reason: &str,
-    once: &Once<'_>,
+    once: &Idempotent<'_>,
 ) -> Result<Decimal, Error> {
     let tx = db::begin(db).await?;
     // Kept with the user whose balance it is, so that no second account is locked.
@@ -138,7 +138,7 @@ fn changed(before: &user::Model, after: &user::Model, reason: Option<String>) ->
 /// are forgotten.
 pub async fn clear_login_failures(
     db: &db::Pool,
-    attempts: &Attempts,
+    attempts: &LoginThrottle,
     admin: &Session,
     user_id: Uuid,
 ) -> Result<(), Error> {
@@ -185,7 +185,7 @@ pub async fn restrict_token(
 pub async fn bump_epoch(db: &db::Pool, origin: &Origin) -> Result<i64, Error> {
     let tx = db::begin(db).await?;
     let epoch = settings::bump_epoch(&tx).await?;
-    let by = By { user_id: None, origin };
+    let by = Actor { user_id: None, origin };
     audit::record(&tx, by, Action::BumpEpoch, Resource::Settings, json!({ "epoch": epoch })).await?;
     tx.commit().await?;
     Ok(epoch)
@@ -228,7 +228,7 @@ pub async fn redeem_password_link(
     }
     let change = user::Change { password_hash: Some(password_hash), bump_epoch: true, ..Default::default() };
     user::update(&tx, user_id, change).await?;
-    let by = By { user_id: Some(user_id), origin };
+    let by = Actor { user_id: Some(user_id), origin };
     audit::record(&tx, by, Action::ChangePassword, Resource::User(user_id), json!({ "by": "link" })).await?;
     Ok(tx.commit().await?)
 }

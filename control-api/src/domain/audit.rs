@@ -21,7 +21,7 @@ pub struct Origin {
 
 /// Who does something, and from where.
 #[derive(Clone, Copy)]
-pub struct By<'a> {
+pub struct Actor<'a> {
     /// `None` where nobody is known: a login that failed, an operator's command, the program
     /// itself.
     pub user_id: Option<Uuid>,
@@ -166,7 +166,7 @@ impl Resource {
 }
 
 /// Writes a line. `details` hold what changed, old and new, and never a secret.
-pub async fn record(tx: &db::Tx, by: By<'_>, action: Action, on: Resource, details: Value) -> Result<(), Error> {
+pub async fn record(tx: &db::Tx, by: Actor<'_>, action: Action, on: Resource, details: Value) -> Result<(), Error> {
     let line = NewLine {
         user_id: by.user_id,
         action: action.as_str(),

@@ -9,8 +9,8 @@ use super::{
     Error,
     accounts::Session,
     audit::{self, Action, Resource},
-    idempotency::Once,
-    ledger::{self, About, Movement},
+    idempotency::Idempotent,
+    ledger::{self, Movement, Subject},
     referrals,
     tokens::{self, Issued},
 };
@@ -68,7 +68,7 @@ pub async fn purchase(
     prices: &Prices,
     buyer: &Session,
     id: Uuid,
-    once: Option<&Once<'_>>,
+    once: Option<&Idempotent<'_>>,
 ) -> Result<Unpublished<Bought>, Error> {
     let user_id = buyer.user.id;
     let tx = db::begin(db).await?;
@@ -85,7 +85,7 @@ pub async fn purchase(
         kind: ledger::Kind::Purchase,
         amount: price.total,
         description: &description,
-        about: About::Bundle(id),
+        about: Subject::Bundle(id),
     };
     let new_balance = ledger::charge(&tx, user_id, &movement).await?;
     let mut issued = Vec::with_capacity(costs.len());
@@ -116,7 +116,7 @@ pub async fn purchase(
 }
 
 /// What came of this purchase if it was made before.
-async fn recall(tx: &db::Tx, user_id: Uuid, once: &Once<'_>) -> Result<Option<Bought>, Error> {
+async fn recall(tx: &db::Tx, user_id: Uuid, once: &Idempotent<'_>) -> Result<Option<Bought>, Error> {
     let Some(receipt) = once.recall::<Receipt>(tx, user_id).await? else { return Ok(None) };
     let mut tokens = Vec::with_capacity(receipt.tokens.len());
     for token in &receipt.tokens {

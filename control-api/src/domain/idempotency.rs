@@ -78,7 +78,7 @@ fn bound_to(name: Name<'_>) -> Vec<u8> {
 }
 
 /// A call that may be repeated.
-pub struct Once<'a> {
+pub struct Idempotent<'a> {
     pub sealer: &'a Sealer,
     pub endpoint: &'static str,
     /// As the client drew it.
@@ -87,7 +87,7 @@ pub struct Once<'a> {
     pub request: Value,
 }
 
-impl Once<'_> {
+impl Idempotent<'_> {
     fn name(&self, user_id: Uuid) -> Name<'_> {
         Name { user_id, endpoint: self.endpoint, key: self.key }
     }

@@ -46,12 +46,12 @@ pub struct Movement<'a> {
     /// ZNC, never negative: what it does to the balance follows from what it is.
     pub amount: Decimal,
     pub description: &'a str,
-    pub about: About,
+    pub about: Subject,
 }
 
 /// What a movement is for.
 #[derive(Clone, Copy, PartialEq)]
-pub enum About {
+pub enum Subject {
     /// What its description says.
     Nothing,
     Token(Uuid),
@@ -82,7 +82,7 @@ pub async fn adjust(tx: &db::Tx, user: &user::Model, balance: Decimal, descripti
     if change.is_zero() {
         return Ok(());
     }
-    let movement = Movement { kind: Kind::Adjustment, amount: change.abs(), description, about: About::Nothing };
+    let movement = Movement { kind: Kind::Adjustment, amount: change.abs(), description, about: Subject::Nothing };
     post(tx, user.id, change, &movement).await?.ok_or(Error::BalanceTooLarge)?;
     Ok(())
 }
@@ -95,10 +95,10 @@ async fn post(tx: &db::Tx, user_id: Uuid, change: Decimal, movement: &Movement<'
     };
     let (mut token_id, mut bundle_id, mut payment_id) = (None, None, None);
     match movement.about {
-        About::Nothing => {}
-        About::Token(id) => token_id = Some(id),
-        About::Bundle(id) => bundle_id = Some(id),
-        About::Payment(id) => payment_id = Some(id),
+        Subject::Nothing => {}
+        Subject::Token(id) => token_id = Some(id),
+        Subject::Bundle(id) => bundle_id = Some(id),
+        Subject::Payment(id) => payment_id = Some(id),
     }
     let line = NewLine {
         user_id,

@@ -39,21 +39,21 @@ impl Passwords {
     }
 
     /// Waits for a turn, for who has something to do between that and the hashing.
-    pub async fn turn(&self) -> Result<Turn, Error> {
+    pub async fn turn(&self) -> Result<HashSlot, Error> {
         let place = self.turns.clone().acquire_owned();
         let place = tokio::time::timeout(TURN_WITHIN, place).await.map_err(|_| Error::Busy)?;
         let place = place.expect("the semaphore is never closed");
-        Ok(Turn { place, nobody: Arc::clone(&self.nobody) })
+        Ok(HashSlot { place, nobody: Arc::clone(&self.nobody) })
     }
 }
 
 /// Leave to hash one password.
-pub struct Turn {
+pub struct HashSlot {
     place: OwnedSemaphorePermit,
     nobody: Arc<str>,
 }
 
-impl Turn {
+impl HashSlot {
     /// Whether `hash` is that of the password; `None` stands for an account that does not exist,
     /// and takes as long.
     pub async fn verify(self, password: &str, hash: Option<&str>) -> Result<bool, Error> {

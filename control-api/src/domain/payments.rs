@@ -17,9 +17,9 @@ use uuid::Uuid;
 use super::{
     Error,
     accounts::Session,
-    audit::{self, Action, By, Origin, Resource},
-    idempotency::Once,
-    ledger::{self, About, Movement},
+    audit::{self, Action, Actor, Origin, Resource},
+    idempotency::Idempotent,
+    ledger::{self, Movement, Subject},
 };
 use crate::{
     db::{
@@ -84,7 +84,7 @@ pub async fn start(
     payer: &Session,
     amount_znc: Decimal,
     return_url: &str,
-    once: Option<&Once<'_>>,
+    once: Option<&Idempotent<'_>>,
 ) -> Result<Started, Error> {
     let now = Utc::now();
     let new = till.new_payment(payer, amount_znc, Some(return_url), now)?;
@@ -269,7 +269,7 @@ async fn end(tx: &db::Tx, payment: &payment::Model, how: End, origin: &Origin) -
                 kind: ledger::Kind::Deposit,
                 amount: payment.amount_znc,
                 description: "Top-up",
-                about: About::Payment(payment.id),
+                about: Subject::Payment(payment.id),
             };
             Some(ledger::credit(tx, payment.user_id, &movement).await?)
         }
@@ -282,7 +282,7 @@ async fn end(tx: &db::Tx, payment: &payment::Model, how: End, origin: &Origin) -
         "amount_rub": payment.amount_rub,
         "new_balance": balance,
     });
-    let by = By { user_id: Some(payment.user_id), origin };
+    let by = Actor { user_id: Some(payment.user_id), origin };
     audit::record(tx, by, Action::SettlePayment, Resource::Payment(payment.id), details).await?;
     Ok(balance)
 }

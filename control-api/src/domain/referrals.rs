@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::{
     Error,
-    audit::{self, Action, By, Origin, Resource},
-    ledger::{self, About, Movement},
+    audit::{self, Action, Actor, Origin, Resource},
+    ledger::{self, Movement, Subject},
 };
 use crate::config::prices;
 use crate::db::{
@@ -78,12 +78,12 @@ async fn pay(db: &db::Pool, referrer_id: Uuid) -> Result<usize, Error> {
             kind: ledger::Kind::ReferralBonus,
             amount: *amount,
             description: &description,
-            about: About::Token(*token_id),
+            about: Subject::Token(*token_id),
         };
         let balance = ledger::credit(&tx, referrer_id, &movement).await?;
         let details =
             json!({ "amount": amount, "new_balance": balance, "referred_user_id": user_id, "token_id": token_id });
-        let by = By { user_id: None, origin: &Origin::default() };
+        let by = Actor { user_id: None, origin: &Origin::default() };
         audit::record(&tx, by, Action::ReferralBonus, Resource::User(referrer_id), details).await?;
     }
     tx.commit().await?;

@@ -20,8 +20,8 @@ use uuid::Uuid;
 use super::{
     Error,
     accounts::Session,
-    audit::{self, Action, By, Origin, Resource},
-    ledger::{self, About, Movement},
+    audit::{self, Action, Actor, Origin, Resource},
+    ledger::{self, Movement, Subject},
 };
 use crate::{
     db::{self, access_token, idempotency_key, outbox, user},
@@ -147,11 +147,11 @@ async fn revoke(db: &db::Pool, barred: &access_token::Model, origin: &Origin) ->
         kind: ledger::Kind::Refund,
         amount: barred.cost,
         description: &description,
-        about: About::Token(barred.id),
+        about: Subject::Token(barred.id),
     };
     let new_balance = ledger::credit(&tx, barred.user_id, &movement).await?;
     outbox::push(&tx, &[barred.id]).await?;
-    let by = By { user_id: Some(barred.user_id), origin };
+    let by = Actor { user_id: Some(barred.user_id), origin };
     let details = json!({ "refund_amount": barred.cost, "new_balance": new_balance });
     audit::record(&tx, by, Action::Refund, Resource::Token(barred.id), details).await?;
     tx.commit().await?;

@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::{
-    net::address::{Networks, AddressFilter},
+    net::address::{AddressFilter, Networks},
     redis::replies::CutReason,
     token::{
         credential::{Credential, Handover},
@@ -19,9 +19,9 @@ use uuid::Uuid;
 use super::{
     Error,
     accounts::Session,
-    audit::{self, Action, By, Resource},
-    idempotency::Once,
-    ledger::{self, About, Movement},
+    audit::{self, Action, Actor, Resource},
+    idempotency::Idempotent,
+    ledger::{self, Movement, Subject},
     referrals,
 };
 use crate::{
@@ -85,7 +85,7 @@ pub async fn purchase(
     buyer: &Session,
     duration_hours: i64,
     scope: Scope,
-    once: Option<&Once<'_>>,
+    once: Option<&Idempotent<'_>>,
 ) -> Result<Unpublished<Issued>, Error> {
     let price = prices.of(duration_hours).ok_or(Error::InvalidDuration)?;
     let id = Uuid::now_v7();
@@ -99,7 +99,7 @@ pub async fn purchase(
     }
     let description = format!("Token purchase: {duration_hours}h ({scope})");
     let movement =
-        Movement { kind: ledger::Kind::Purchase, amount: price, description: &description, about: About::Token(id) };
+        Movement { kind: ledger::Kind::Purchase, amount: price, description: &description, about: Subject::Token(id) };
     let balance = ledger::charge(&tx, buyer.user.id, &movement).await?;
     let hours = sold_hours(duration_hours)?;
     let Issued { token, text } = issue(&tx, id, buyer.user.id, hours, scope.as_str(), price).await?;
@@ -142,7 +142,7 @@ pub async fn extend(
     owner: &Session,
     id: Uuid,
     duration_hours: i64,
-    once: Option<&Once<'_>>,
+    once: Option<&Idempotent<'_>>,
 ) -> Result<Unpublished<Extended>, Error> {
     let price = terms.prices.of(duration_hours).ok_or(Error::InvalidDuration)?;
     let tx = db::begin(db).await?;
@@ -159,7 +159,7 @@ pub async fn extend(
     }
     let description = format!("Token extension: {duration_hours}h");
     let movement =
-        Movement { kind: ledger::Kind::Purchase, amount: price, description: &description, about: About::Token(id) };
+        Movement { kind: ledger::Kind::Purchase, amount: price, description: &description, about: Subject::Token(id) };
     let balance = ledger::charge(&tx, owner.user.id, &movement).await?;
     let token = access_token::extend(&tx, id, hours, price).await?;
     outbox::push(&tx, &[id]).await?;
@@ -257,7 +257,7 @@ pub async fn restrict(
 /// Sets from where a token that is locked may be used; one that says so already stays as it is.
 pub async fn restrict_locked(
     tx: &db::Tx,
-    by: By<'_>,
+    by: Actor<'_>,
     before: access_token::Model,
     to: Restriction,
 ) -> Result<access_token::Model, Error> {

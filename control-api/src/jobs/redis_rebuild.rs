@@ -28,12 +28,12 @@ use crate::{
 
 /// Names the advisory lock of the one replica that watches: the letters `snapshot` as bytes.
 const LOCK: i64 = 0x736e_6170_7368_6f74;
-/// The same for the one that looks for ghosts: the letters `ghosts`.
-const GHOSTS_LOCK: i64 = 0x6768_6f73_7473;
+/// The same for the one that looks for orphans: the letters `ghosts`, as earlier versions take it.
+const ORPHANS_LOCK: i64 = 0x6768_6f73_7473;
 const CHECK_EVERY: Duration = Duration::from_millis(500);
-const GHOSTS_EVERY: Duration = Duration::from_secs(3_600);
-/// After a look for ghosts that failed, as at the start while Redis is away.
-const GHOSTS_REST: Duration = Duration::from_secs(10);
+const ORPHANS_EVERY: Duration = Duration::from_secs(3_600);
+/// After a look for orphans that failed, as at the start while Redis is away.
+const ORPHANS_REST: Duration = Duration::from_secs(10);
 /// How old the oldest waiting change may be for Redis to count as caught up.
 const CAUGHT_UP_SECONDS: f64 = 1.0;
 /// Tokens that a rebuild publishes at once.
@@ -46,14 +46,14 @@ const ATTEMPTS: usize = 3;
 
 /// What every check needs.
 #[derive(Clone)]
-pub struct Watch {
+pub struct Rebuilder {
     pub db: db::Pool,
     pub publisher: Publisher,
     pub hour: TokenHour,
     pub metrics: Metrics,
 }
 
-impl Watch {
+impl Rebuilder {
     /// Checks twice a second, until cancelled. Runs in every replica; the lock lets one do it.
     pub async fn watch(self, stop: CancellationToken) {
         let mut failing = false;
@@ -120,13 +120,13 @@ impl Watch {
             self.publisher.begin_rebuild(build).await?;
             // Before anything is published, for after a flush there is next to nothing to look
             // through.
-            let ghosts = self.remove_ghosts(tx).await?;
+            let orphans = self.remove_orphans(tx).await?;
             if !is_of_this_epoch {
                 self.revive_credentials(tx).await?;
             }
             let published = self.publish_all(tx, epoch).await?;
             if self.publisher.finish_rebuild(build, epoch, run_id, published).await? {
-                tracing::info!(published, ghosts, "Redis is whole");
+                tracing::info!(published, orphans, "Redis is whole");
                 return Ok(true);
             }
         }
@@ -174,12 +174,12 @@ impl Watch {
         tx.commit().await
     }
 
-    /// Looks for ghosts at the start and then every hour, until cancelled: what a restored dump or
+    /// Looks for orphans at the start and then every hour, until cancelled: what a restored dump or
     /// a restored Postgres left. The lock lets one replica do it at a time.
-    pub async fn haunt(self, stop: CancellationToken) {
+    pub async fn watch_orphans(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let looked = tokio::select! {
-                looked = self.look_for_ghosts() => looked,
+                looked = self.look_for_orphans() => looked,
                 () = stop.cancelled() => break,
             };
             let rest = match looked {
@@ -187,11 +187,11 @@ impl Watch {
                     if removed > 0 {
                         tracing::warn!(removed, "Redis held what Postgres does not know");
                     }
-                    GHOSTS_EVERY
+                    ORPHANS_EVERY
                 }
                 Err(error) => {
                     tracing::debug!(%error, "cannot look for what has no reason to be in Redis; retrying");
-                    GHOSTS_REST
+                    ORPHANS_REST
                 }
             };
             tokio::select! {
@@ -201,18 +201,18 @@ impl Watch {
         }
     }
 
-    async fn look_for_ghosts(&self) -> Result<usize, PublishError> {
+    async fn look_for_orphans(&self) -> Result<usize, PublishError> {
         let tx = within(db::begin(&self.db)).await?;
-        if within(db::try_lock(&tx, GHOSTS_LOCK)).await? { self.remove_ghosts(&tx).await } else { Ok(0) }
+        if within(db::try_lock(&tx, ORPHANS_LOCK)).await? { self.remove_orphans(&tx).await } else { Ok(0) }
     }
 
     /// Removes tokens and credentials that Redis must not know, each after a look in Postgres: what
     /// was published meanwhile is there. How many.
-    async fn remove_ghosts(&self, tx: &db::Tx) -> Result<usize, PublishError> {
-        Ok(self.remove_ghost_tokens(tx).await? + self.remove_ghost_credentials(tx).await?)
+    async fn remove_orphans(&self, tx: &db::Tx) -> Result<usize, PublishError> {
+        Ok(self.remove_orphaned_tokens(tx).await? + self.remove_orphaned_credentials(tx).await?)
     }
 
-    async fn remove_ghost_tokens(&self, tx: &db::Tx) -> Result<usize, PublishError> {
+    async fn remove_orphaned_tokens(&self, tx: &db::Tx) -> Result<usize, PublishError> {
         let (mut removed, mut pages) = (0, self.publisher.scan(redis::TOKEN_KEYS));
         while let Some(mut ids) = pages.next::<Uuid>().await? {
             let known = within(access_token::filter_publishable(tx, self.hour, TOMBSTONE, &ids)).await?;
@@ -224,7 +224,7 @@ impl Watch {
         Ok(removed)
     }
 
-    async fn remove_ghost_credentials(&self, tx: &db::Tx) -> Result<usize, PublishError> {
+    async fn remove_orphaned_credentials(&self, tx: &db::Tx) -> Result<usize, PublishError> {
         let (mut removed, mut pages) = (0, self.publisher.scan(redis::CREDENTIAL_KEYS));
         while let Some(mut digests) = pages.next::<Digest>().await? {
             let known = within(credential::filter_publishable(tx, self.hour, TOMBSTONE, &digests)).await?;

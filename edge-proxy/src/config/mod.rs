@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 
 use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
 use shared::{
-    net::address::{Networks, TrustedProxies, AddressFilter},
+    net::address::{AddressFilter, Networks, TrustedProxies},
     process::trace::TraceOptions,
 };
 

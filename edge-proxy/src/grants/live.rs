@@ -94,7 +94,8 @@ impl GrantState {
         // the better.
         let deadline = if is_same { new.deadline.max(self.deadline) } else { new.deadline };
         let stale_since = self.stale_since.filter(|&stale_since| stale_since > asked);
-        let renewed = Self { deadline, stale_since, announced_at_ms, start: self.start.clone(), ended: self.ended, ..new };
+        let renewed =
+            Self { deadline, stale_since, announced_at_ms, start: self.start.clone(), ended: self.ended, ..new };
         // Which question came to Redis first, their instants do not tell for sure: an answer that
         // knows of no start is from before it.
         let is_from_before = |&start_asked: &Instant| start_asked > asked || new.activated_at_ms.is_none();
@@ -124,8 +125,8 @@ impl GrantState {
     /// The same for a request from there.
     fn ended_from(&self, address: Option<IpAddr>, now: Instant) -> Option<Ended> {
         let is_kept_out = !self.network_policy.may_use(address);
-        let kept_out =
-            is_kept_out.then_some(Ended { ending: EndReason::NetworkNotAllowed, announced_at_ms: self.announced_at_ms });
+        let kept_out = is_kept_out
+            .then_some(Ended { ending: EndReason::NetworkNotAllowed, announced_at_ms: self.announced_at_ms });
         self.ended(now).or(kept_out)
     }
 }
@@ -485,7 +486,8 @@ mod tests {
         assert_eq!(held.is_own_activation(change(1)), Some(false), "nobody here has started it");
         let starting = held.begin_activation();
         assert_eq!(held.is_own_activation(change(1)), None);
-        let (waiting, another) = (held.is_own_activation_once_known(change(1)), held.is_own_activation_once_known(change(2)));
+        let (waiting, another) =
+            (held.is_own_activation_once_known(change(1)), held.is_own_activation_once_known(change(2)));
         tokio::pin!(waiting, another);
         assert!(
             futures_util::poll!(waiting.as_mut()).is_pending() && futures_util::poll!(another.as_mut()).is_pending()

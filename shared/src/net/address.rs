@@ -162,9 +162,9 @@ impl NetworkPolicy {
     /// Whether the token may be used from this address; from one that nobody knows only if it may
     /// from everywhere.
     pub fn may_use(&self, address: Option<IpAddr>) -> bool {
-        [&self.user, &self.token]
-            .into_iter()
-            .all(|address_filter| address_filter.is_anybody() || address.is_some_and(|address| address_filter.may_come(address)))
+        [&self.user, &self.token].into_iter().all(|address_filter| {
+            address_filter.is_anybody() || address.is_some_and(|address| address_filter.may_come(address))
+        })
     }
 
     /// As the `networks` field in Redis holds it: JSON, or nothing at all where the token may be
@@ -232,7 +232,9 @@ mod tests {
     #[test]
     fn who_is_denied_or_not_among_the_allowed_may_not_come() {
         let networks = |texts: &[&str]| Networks::parse(texts.iter().copied()).expect("networks");
-        let may_come = |address_filter: &AddressFilter, address: &str| address_filter.may_come(address.parse().expect("an address"));
+        let may_come = |address_filter: &AddressFilter, address: &str| {
+            address_filter.may_come(address.parse().expect("an address"))
+        };
         assert!(may_come(&AddressFilter::default(), "192.0.2.1"));
         let address_filter =
             AddressFilter { allowed: networks(&["192.0.2.0/24", "2001:db8::/32"]), denied: networks(&["192.0.2.9"]) };
@@ -248,8 +250,9 @@ mod tests {
             let networks = |texts: &[&str]| Networks::parse(texts.iter().copied()).expect("networks");
             AddressFilter { allowed: networks(allowed), denied: networks(denied) }
         };
-        let may_use =
-            |network_policy: &NetworkPolicy, address: &str| network_policy.may_use(Some(address.parse().expect("an address")));
+        let may_use = |network_policy: &NetworkPolicy, address: &str| {
+            network_policy.may_use(Some(address.parse().expect("an address")))
+        };
         assert!(NetworkPolicy::default().may_use(None), "nobody asks from where");
         let both = NetworkPolicy {
             user: address_filter(&["192.0.2.0/24", "2001:db8::/32"], &[]),

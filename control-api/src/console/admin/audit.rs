@@ -19,9 +19,9 @@ use crate::{
     console::{
         csv::Csv,
         form::Fields,
-        layout::{Frame, Here},
+        layout::{Frame, NavItem},
         request::Admin,
-        response::{self, Answer, Trouble},
+        response::{self, Answer, PageError},
         text as words,
     },
     db::{
@@ -136,7 +136,7 @@ impl Asked {
         ]
     }
 
-    async fn filter(&self, admin: &Admin) -> Result<Filter, Trouble> {
+    async fn filter(&self, admin: &Admin) -> Result<Filter, PageError> {
         let start = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
         Ok(Filter {
             user_id: whom(&admin.app, &self.user).await?,
@@ -174,7 +174,7 @@ pub async fn list(admin: Admin) -> Answer {
     });
     let page = AuditPage {
         lang,
-        frame: admin.frame(Here::Audit),
+        frame: admin.frame(NavItem::Audit),
         user: asked.user,
         actions: actions.into(),
         kinds: kinds.into(),
@@ -286,8 +286,9 @@ pub async fn download(admin: Admin) -> Answer {
     let reading = Reading { db: admin.app.db.clone(), filter, after: None, written };
     // The first piece before the answer's head, so that what cannot be read at all is a page that
     // says so.
-    let Some((first, reading)) = reading.next().await.map_err(|_| Trouble::Domain(crate::domain::Error::Busy))? else {
-        return Err(Trouble::NotFound);
+    let Some((first, reading)) = reading.next().await.map_err(|_| PageError::Domain(crate::domain::Error::Busy))?
+    else {
+        return Err(PageError::NotFound);
     };
     let rest = stream::try_unfold(reading, Reading::next);
     let pieces = stream::StreamExt::chain(stream::iter([Ok(head), Ok(first)]), rest);

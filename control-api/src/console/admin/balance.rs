@@ -15,14 +15,14 @@ use crate::console::components::Confirm;
 use crate::{
     app::App,
     console::{
-        form::{Faults, Fields},
-        layout::{Frame, Here},
+        form::{FieldErrors, Fields},
+        layout::{Frame, NavItem},
         request::Admin,
         response::{self, Answer},
         text as words,
     },
     db::user,
-    domain::{self, administration, idempotency::Once},
+    domain::{self, administration, idempotency::Idempotent},
     input::{Fault, Reason, Znc, znc},
 };
 
@@ -41,7 +41,7 @@ struct BalancePage {
     is_debit: bool,
     amount: String,
     reason: String,
-    faults: Faults,
+    faults: FieldErrors,
 }
 
 /// What a form asks for.
@@ -53,7 +53,7 @@ struct Movement {
 }
 
 impl Movement {
-    fn read(fields: &Fields, lang: Language, faults: &mut Faults) -> Option<Self> {
+    fn read(fields: &Fields, lang: Language, faults: &mut FieldErrors) -> Option<Self> {
         let amount = fields.read_amount::<Znc>("amount", lang, faults);
         if amount.as_ref().is_some_and(|amount| amount.0.is_zero()) {
             faults.add("amount", words::fault(lang, Fault::NotPositive));
@@ -72,10 +72,10 @@ impl Movement {
     }
 }
 
-fn form(admin: &Admin, user: &user::Model, fields: &Fields, faults: Faults) -> Answer {
+fn form(admin: &Admin, user: &user::Model, fields: &Fields, faults: FieldErrors) -> Answer {
     let page = BalancePage {
         lang: admin.lang,
-        frame: admin.frame(Here::Users),
+        frame: admin.frame(NavItem::Users),
         id: user.id,
         username: user.username.clone(),
         email: user.email.clone(),
@@ -90,7 +90,7 @@ fn form(admin: &Admin, user: &user::Model, fields: &Fields, faults: Faults) -> A
 
 pub async fn ask(admin: Admin) -> Answer {
     let user = user_of_path(&admin).await?;
-    form(&admin, &user, &admin.query, Faults::default())
+    form(&admin, &user, &admin.query, FieldErrors::default())
 }
 
 /// The fault of a debit that the balance does not hold.
@@ -103,7 +103,7 @@ fn too_low(lang: Language, available: Decimal) -> String {
 }
 
 pub async fn confirm(admin: Admin) -> Answer {
-    let (mut faults, user) = (Faults::default(), user_of_path(&admin).await?);
+    let (mut faults, user) = (FieldErrors::default(), user_of_path(&admin).await?);
     let Some(movement) = Movement::read(&admin.query, admin.lang, &mut faults) else {
         return form(&admin, &user, &admin.query, faults);
     };
@@ -114,7 +114,7 @@ pub async fn confirm(admin: Admin) -> Answer {
     confirm_page(&admin, &user, &movement, &Uuid::new_v4().to_string(), faults).answer()
 }
 
-fn confirm_page(admin: &Admin, user: &user::Model, movement: &Movement, key: &str, faults: Faults) -> Confirm {
+fn confirm_page(admin: &Admin, user: &user::Model, movement: &Movement, key: &str, faults: FieldErrors) -> Confirm {
     let (lang, Movement { is_debit, change, reason }) = (admin.lang, movement);
     let (before, after) = (user.currency_balance, user.currency_balance + change);
     let (direction, amount) = (if *is_debit { "debit" } else { "credit" }, znc(change.abs()));
@@ -130,7 +130,7 @@ fn confirm_page(admin: &Admin, user: &user::Model, movement: &Movement, key: &st
     let path = format!("/console/admin/users/{}/balance", user.id);
     Confirm {
         lang,
-        frame: admin.frame(Here::Users),
+        frame: admin.frame(NavItem::Users),
         title: title.to_owned(),
         facts: vec![
             (lang.say("User", "Пользователь"), user.username.clone()),
@@ -161,7 +161,7 @@ fn confirm_page(admin: &Admin, user: &user::Model, movement: &Movement, key: &st
 }
 
 pub async fn change(admin: Admin) -> Answer {
-    let (mut faults, user) = (Faults::default(), user_of_path(&admin).await?);
+    let (mut faults, user) = (FieldErrors::default(), user_of_path(&admin).await?);
     let Some(movement) = Movement::read(&admin.form, admin.lang, &mut faults) else {
         return form(&admin, &user, &admin.form, faults);
     };
@@ -175,7 +175,7 @@ pub async fn change(admin: Admin) -> Answer {
     let App { db, sealer, .. } = &*admin.app;
     let Movement { is_debit, change, reason } = &movement;
     let request = json!({ "change": change.normalize(), "reason": reason });
-    let once = Once { sealer, endpoint: ENDPOINT, key: &key, request };
+    let once = Idempotent { sealer, endpoint: ENDPOINT, key: &key, request };
     match administration::move_balance(db, &admin.session, user.id, *change, reason, &once).await {
         Ok(_) => {
             tracing::info!(by = %admin.session.user.id, user_id = %user.id, "a balance was changed");

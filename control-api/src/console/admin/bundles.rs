@@ -13,10 +13,10 @@ use crate::console::{
 };
 use crate::{
     console::{
-        form::{Faults, Fields},
-        layout::{Frame, Here},
+        form::{FieldErrors, Fields},
+        layout::{Frame, NavItem},
         request::Admin,
-        response::{self, Answer, Trouble},
+        response::{self, Answer, PageError},
         text as words,
     },
     db::bundle::{self, Change, NewBundle},
@@ -63,7 +63,7 @@ pub async fn list(admin: Admin) -> Answer {
         discount: offer.bundle.discount_percent.normalize(),
         price: words::money(lang, offer.price.total),
     });
-    response::page(&BundlesPage { lang, frame: admin.frame(Here::Bundles), rows: rows.collect() })
+    response::page(&BundlesPage { lang, frame: admin.frame(NavItem::Bundles), rows: rows.collect() })
 }
 
 /// Something to choose.
@@ -86,10 +86,10 @@ struct BundlePage {
     scopes: Vec<Choice>,
     /// The e-mail of the administrator who is asked for the password: a price is money.
     email: String,
-    faults: Faults,
+    faults: FieldErrors,
 }
 
-fn form(admin: &Admin, id: Option<Uuid>, form: Fields, faults: Faults) -> Answer {
+fn form(admin: &Admin, id: Option<Uuid>, form: Fields, faults: FieldErrors) -> Answer {
     let lang = admin.lang;
     let hours = DURATIONS_HOURS.into_iter().map(|hours| {
         let value = hours.to_string();
@@ -102,7 +102,7 @@ fn form(admin: &Admin, id: Option<Uuid>, form: Fields, faults: Faults) -> Answer
     });
     let page = BundlePage {
         lang,
-        frame: admin.frame(Here::Bundles),
+        frame: admin.frame(NavItem::Bundles),
         id,
         action: id.map_or_else(|| format!("{PATH}/new"), |id| format!("{PATH}/{id}")),
         hours: hours.collect(),
@@ -120,11 +120,11 @@ pub async fn show_new(admin: Admin) -> Answer {
     {
         fields.set(name, value);
     }
-    form(&admin, None, fields, Faults::default())
+    form(&admin, None, fields, FieldErrors::default())
 }
 
-async fn bundle_of_path(admin: &Admin) -> Result<bundle::Model, Trouble> {
-    bundle::find(&admin.app.db, admin.id()?).await?.ok_or(Trouble::NotFound)
+async fn bundle_of_path(admin: &Admin) -> Result<bundle::Model, PageError> {
+    bundle::find(&admin.app.db, admin.id()?).await?.ok_or(PageError::NotFound)
 }
 
 pub async fn show(admin: Admin) -> Answer {
@@ -139,12 +139,12 @@ pub async fn show(admin: Admin) -> Answer {
     if bundle.is_active {
         fields.set("is_active", "yes");
     }
-    form(&admin, Some(bundle.id), fields, Faults::default())
+    form(&admin, Some(bundle.id), fields, FieldErrors::default())
 }
 
 /// What a form says of a bundle; `None` with the faults noted.
-fn read_form(fields: &Fields, lang: Language, faults: &mut Faults) -> Option<NewBundle> {
-    fn number<S: Scalar>(fields: &Fields, name: &'static str, lang: Language, faults: &mut Faults) -> Option<S> {
+fn read_form(fields: &Fields, lang: Language, faults: &mut FieldErrors) -> Option<NewBundle> {
+    fn number<S: Scalar>(fields: &Fields, name: &'static str, lang: Language, faults: &mut FieldErrors) -> Option<S> {
         read(fields.number(name).map_or(Value::Null, Value::from), name, lang, faults)
     }
     let name = fields.read::<BundleName>("name", lang, faults);
@@ -165,7 +165,7 @@ fn read_form(fields: &Fields, lang: Language, faults: &mut Faults) -> Option<New
 
 /// The same, if the administrator typed their own password too: what is sold, and for how much,
 /// is money.
-async fn confirmed_form(admin: &Admin, faults: &mut Faults) -> Result<Option<NewBundle>, Trouble> {
+async fn confirmed_form(admin: &Admin, faults: &mut FieldErrors) -> Result<Option<NewBundle>, PageError> {
     match read_form(&admin.form, admin.lang, faults) {
         Some(bundle) if is_confirmed(admin, faults).await? => Ok(Some(bundle)),
         _ => Ok(None),
@@ -173,7 +173,7 @@ async fn confirmed_form(admin: &Admin, faults: &mut Faults) -> Result<Option<New
 }
 
 /// The form once more, if the name is taken; else trouble.
-fn refuse(admin: &Admin, id: Option<Uuid>, error: domain::Error, mut faults: Faults) -> Answer {
+fn refuse(admin: &Admin, id: Option<Uuid>, error: domain::Error, mut faults: FieldErrors) -> Answer {
     if !matches!(error, domain::Error::BundleNameTaken) {
         return Err(error.into());
     }
@@ -182,7 +182,7 @@ fn refuse(admin: &Admin, id: Option<Uuid>, error: domain::Error, mut faults: Fau
 }
 
 pub async fn create(admin: Admin) -> Answer {
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     let Some(new) = confirmed_form(&admin, &mut faults).await? else {
         return form(&admin, None, admin.form.clone(), faults);
     };
@@ -193,7 +193,7 @@ pub async fn create(admin: Admin) -> Answer {
 }
 
 pub async fn change(admin: Admin) -> Answer {
-    let (id, mut faults) = (admin.id()?, Faults::default());
+    let (id, mut faults) = (admin.id()?, FieldErrors::default());
     let Some(to) = confirmed_form(&admin, &mut faults).await? else {
         return form(&admin, Some(id), admin.form.clone(), faults);
     };
@@ -220,7 +220,7 @@ pub async fn ask_withdraw(admin: Admin) -> Answer {
     );
     let page = Confirm {
         lang,
-        frame: admin.frame(Here::Bundles),
+        frame: admin.frame(NavItem::Bundles),
         title: lang.say("Withdraw this bundle?", "Снять пакет с продажи?").to_owned(),
         facts: vec![(lang.say("Bundle", "Пакет"), bundle.name)],
         happens: vec![happens.to_owned()],
@@ -230,7 +230,7 @@ pub async fn ask_withdraw(admin: Admin) -> Answer {
         button: lang.say("Withdraw", "Снять с продажи"),
         is_dangerous: true,
         back: PATH.to_owned(),
-        faults: Faults::default(),
+        faults: FieldErrors::default(),
     };
     page.answer()
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     app::App,
-    console::{form::Faults, request::Admin, response::Trouble, text as words},
+    console::{form::FieldErrors, request::Admin, response::PageError, text as words},
     db,
     domain::{self, accounts},
     input::Scalar,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Whom a filter names, by e-mail, username or id; nobody's id if there is no such user.
-pub async fn whom(app: &App, text: &str) -> Result<Option<Uuid>, Trouble> {
+pub async fn whom(app: &App, text: &str) -> Result<Option<Uuid>, PageError> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -28,13 +28,13 @@ pub async fn whom(app: &App, text: &str) -> Result<Option<Uuid>, Trouble> {
 }
 
 /// The user that the path names.
-pub async fn user_of_path(admin: &Admin) -> Result<db::user::Model, Trouble> {
+pub async fn user_of_path(admin: &Admin) -> Result<db::user::Model, PageError> {
     let user = db::user::find_by_id(&admin.app.db, admin.id()?).await?;
-    user.ok_or(Trouble::NotFound)
+    user.ok_or(PageError::NotFound)
 }
 
 /// A value as the API reads it, or a fault for this field.
-pub fn read<S: Scalar>(value: Value, name: &'static str, lang: Language, faults: &mut Faults) -> Option<S> {
+pub fn read<S: Scalar>(value: Value, name: &'static str, lang: Language, faults: &mut FieldErrors) -> Option<S> {
     match S::read(value) {
         Ok(value) => Some(value),
         Err(fault) => {
@@ -45,7 +45,7 @@ pub fn read<S: Scalar>(value: Value, name: &'static str, lang: Language, faults:
 }
 
 /// Whether the administrator typed their own password; if not, a fault for its field.
-pub async fn is_confirmed(admin: &Admin, faults: &mut Faults) -> Result<bool, Trouble> {
+pub async fn is_confirmed(admin: &Admin, faults: &mut FieldErrors) -> Result<bool, PageError> {
     let password = admin.form.raw("password");
     if password.is_empty() {
         faults.add("password", admin.lang.say("Type your password.", "Введите свой пароль."));

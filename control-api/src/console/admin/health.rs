@@ -12,9 +12,9 @@ use crate::console::components::{Badge, Time, page_or_piece};
 use crate::{
     app::App,
     console::{
-        layout::{Frame, Here},
+        layout::{Frame, NavItem},
         request::Admin,
-        response::{Answer, Trouble},
+        response::{Answer, PageError},
     },
     db::{self, outbox, session},
     redis::{PublishError, Server},
@@ -166,7 +166,7 @@ fn redis_parts(lang: Language, app: &App, heard: Option<Heard>) -> Vec<Part> {
     vec![redis, feed, usage]
 }
 
-async fn live(admin: &Admin) -> Result<Live, Trouble> {
+async fn live(admin: &Admin) -> Result<Live, PageError> {
     let (app, lang, now) = (&admin.app, admin.lang, Utc::now());
     let postgres = timeout(PROBE_WITHIN, db::pending_migrations(&app.db));
     let redis = timeout(PROBE_WITHIN, ask_redis(app));
@@ -219,6 +219,6 @@ async fn live(admin: &Admin) -> Result<Live, Trouble> {
 
 pub async fn show(admin: Admin) -> Answer {
     let live = live(&admin).await?;
-    let page = HealthPage { lang: admin.lang, frame: admin.frame(Here::Health), live: &live };
+    let page = HealthPage { lang: admin.lang, frame: admin.frame(NavItem::Health), live: &live };
     page_or_piece(admin.wants_piece, &page, &live)
 }

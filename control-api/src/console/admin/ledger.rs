@@ -6,7 +6,7 @@ use shared::web::language::Language;
 use crate::console::components::{Person, page_or_piece};
 use crate::{
     console::{
-        layout::{Frame, Here},
+        layout::{Frame, NavItem},
         request::Admin,
         response::{self, Answer},
         text as words,
@@ -44,7 +44,7 @@ struct LedgerPage<'a> {
 }
 
 pub async fn show(admin: Admin) -> Answer {
-    response::page(&LedgerPage { lang: admin.lang, frame: admin.frame(Here::Ledger), outcome: None })
+    response::page(&LedgerPage { lang: admin.lang, frame: admin.frame(NavItem::Ledger), outcome: None })
 }
 
 pub async fn verify(admin: Admin) -> Answer {
@@ -60,6 +60,6 @@ pub async fn verify(admin: Admin) -> Answer {
         })
     });
     let outcome = Outcome { lang, users, differing, rows: rows.collect() };
-    let page = LedgerPage { lang, frame: admin.frame(Here::Ledger), outcome: Some(&outcome) };
+    let page = LedgerPage { lang, frame: admin.frame(NavItem::Ledger), outcome: Some(&outcome) };
     page_or_piece(admin.wants_piece, &page, &outcome)
 }

@@ -8,8 +8,8 @@ use super::{common::user_of_path, user::page_of};
 use crate::{
     app::App,
     console::{
-        form::Faults,
-        layout::{Frame, Here},
+        form::FieldErrors,
+        layout::{Frame, NavItem},
         request::Admin,
         response::{self, Answer},
     },
@@ -27,13 +27,13 @@ struct NetworksPage {
     back: String,
     allowed: String,
     denied: String,
-    faults: Faults,
+    faults: FieldErrors,
 }
 
-fn page(admin: &Admin, user: &user::Model, allowed: String, denied: String, faults: Faults) -> NetworksPage {
+fn page(admin: &Admin, user: &user::Model, allowed: String, denied: String, faults: FieldErrors) -> NetworksPage {
     NetworksPage {
         lang: admin.lang,
-        frame: admin.frame(Here::Users),
+        frame: admin.frame(NavItem::Users),
         username: user.username.clone(),
         back: format!("/console/admin/users/{}", user.id),
         allowed,
@@ -45,7 +45,7 @@ fn page(admin: &Admin, user: &user::Model, allowed: String, denied: String, faul
 pub async fn show(admin: Admin) -> Answer {
     let user = user_of_path(&admin).await?;
     let (allowed, denied) = (user.allowed_networks.join("\n"), user.denied_networks.join("\n"));
-    response::page(&page(&admin, &user, allowed, denied, Faults::default()))
+    response::page(&page(&admin, &user, allowed, denied, FieldErrors::default()))
 }
 
 /// Networks, one a line or with commas or spaces between them.
@@ -57,7 +57,7 @@ fn read(text: &str) -> Option<Networks> {
 pub async fn change(admin: Admin) -> Answer {
     let (lang, user) = (admin.lang, user_of_path(&admin).await?);
     let [allowed_text, denied_text] = ["allowed", "denied"].map(|name| admin.form.raw(name));
-    let mut faults = Faults::default();
+    let mut faults = FieldErrors::default();
     let mut list = |name: &'static str, text: &str| {
         let networks = read(text);
         if networks.is_none() {

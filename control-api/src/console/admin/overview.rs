@@ -9,9 +9,9 @@ use crate::console::components::Time;
 use crate::{
     console::{
         chart::Bars,
-        layout::{Frame, Here},
+        layout::{Frame, NavItem},
         request::Admin,
-        response::{self, Answer, Trouble},
+        response::{self, Answer, PageError},
         text as words,
     },
     db::{session, stats},
@@ -56,12 +56,12 @@ fn revenue(day: &stats::Day) -> Decimal {
     day.purchases - day.refunds
 }
 
-async fn days(admin: &Admin) -> Result<Vec<stats::Day>, Trouble> {
+async fn days(admin: &Admin) -> Result<Vec<stats::Day>, PageError> {
     let today = Utc::now().date_naive();
     Ok(stats::days(&admin.app.db, today - Days::new(DAYS - 1), today).await?)
 }
 
-async fn numbers(admin: &Admin, days: &[stats::Day]) -> Result<Live, Trouble> {
+async fn numbers(admin: &Admin, days: &[stats::Day]) -> Result<Live, PageError> {
     let (app, lang, now) = (&admin.app, admin.lang, Utc::now());
     let db = &app.db;
     let (users, tokens) = (stats::users(db).await?, stats::tokens(db, app.config.hour, now).await?);
@@ -145,7 +145,7 @@ pub async fn show(admin: Admin) -> Answer {
             .to_owned(),
         bars: bars(|_, day| (u64::try_from(day.tokens_sold).unwrap_or_default(), day.tokens_sold.to_string())),
     };
-    let frame = admin.frame(Here::Overview);
+    let frame = admin.frame(NavItem::Overview);
     response::page(&OverviewPage { lang, frame, live: &live, revenue, sold })
 }
 

@@ -8,9 +8,9 @@ use super::{common::whom, text};
 use crate::console::components::{Badge, Pager, Person, Slice, Time};
 use crate::{
     console::{
-        layout::{Frame, Here},
+        layout::{Frame, NavItem},
         request::Admin,
-        response::{self, Answer, Trouble},
+        response::{self, Answer, PageError},
         text as words,
     },
     db::{payment, user},
@@ -74,7 +74,7 @@ pub async fn list(admin: Admin) -> Answer {
         |name: &'static str| Choice { name, word: text::payment(lang, name).word, is_chosen: status == Some(name) };
     let page = PaymentsPage {
         lang,
-        frame: admin.frame(Here::Payments),
+        frame: admin.frame(NavItem::Payments),
         user,
         statuses: STATUSES.map(choice).into(),
         pager: Pager { lang, path: PATH, filters, slice, shown: found.len() as u64, total },
@@ -100,11 +100,11 @@ struct PaymentPage {
 
 pub async fn show(admin: Admin) -> Answer {
     let (db, lang) = (&admin.app.db, admin.lang);
-    let payment = payment::find(db, admin.id()?).await?.ok_or(Trouble::NotFound)?;
+    let payment = payment::find(db, admin.id()?).await?.ok_or(PageError::NotFound)?;
     let names = user::names(db, vec![payment.user_id]).await?;
     let page = PaymentPage {
         lang,
-        frame: admin.frame(Here::Payments),
+        frame: admin.frame(NavItem::Payments),
         payment: row(lang, &payment, names.get(&payment.user_id)),
         expires_at: Time(payment.expires_at),
         updated_at: Time(payment.updated_at),

@@ -13,10 +13,10 @@ use crate::console::{
 use crate::{
     app::App,
     console::{
-        form::Faults,
-        layout::{Frame, Here},
+        form::FieldErrors,
+        layout::{Frame, NavItem},
         request::Admin,
-        response::{self, Answer, Trouble},
+        response::{self, Answer, PageError},
         text as words,
     },
     db::{self, session, user},
@@ -53,7 +53,7 @@ fn last(device: &str) -> String {
 }
 
 /// Sessions with whose they are.
-pub async fn rows(db: &db::Pool, lang: Language, found: Vec<session::Session>) -> Result<Vec<Row>, Trouble> {
+pub async fn rows(db: &db::Pool, lang: Language, found: Vec<session::Session>) -> Result<Vec<Row>, PageError> {
     let mut ids: Vec<Uuid> = found.iter().map(|session| session.user_id).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -104,7 +104,7 @@ pub async fn list(admin: Admin) -> Answer {
     let filters = vec![("user", user.clone()), ("token", token.clone()), ("state", state)];
     let page = SessionsPage {
         lang,
-        frame: admin.frame(Here::Sessions),
+        frame: admin.frame(NavItem::Sessions),
         user,
         token,
         shows_all,
@@ -118,7 +118,7 @@ pub async fn ask_cut(admin: Admin) -> Answer {
     let (app, lang) = (&admin.app, admin.lang);
     let found = session::find_counted(&app.db, admin.id()?, app.reported_since(Utc::now())).await?;
     let found = rows(&app.db, lang, found.into_iter().collect()).await?;
-    let session = found.into_iter().next().ok_or(Trouble::NotFound)?;
+    let session = found.into_iter().next().ok_or(PageError::NotFound)?;
     let owner = session.owner.map(|owner| format!("{}, {}", owner.username, owner.email)).unwrap_or_default();
     let happens = lang.say(
         "Everything that this device has open on the token is cut at once, and another device can take the token. The token itself goes on; revoke it or disable the account to keep the device out.",
@@ -126,7 +126,7 @@ pub async fn ask_cut(admin: Admin) -> Answer {
     );
     let page = Confirm {
         lang,
-        frame: admin.frame(Here::Sessions),
+        frame: admin.frame(NavItem::Sessions),
         title: lang.say("Cut this session?", "Прервать сеанс?").to_owned(),
         facts: vec![
             (lang.say("User", "Пользователь"), owner),
@@ -142,7 +142,7 @@ pub async fn ask_cut(admin: Admin) -> Answer {
         button: lang.say("Cut", "Прервать"),
         is_dangerous: true,
         back: PATH.to_owned(),
-        faults: Faults::default(),
+        faults: FieldErrors::default(),
     };
     page.answer()
 }

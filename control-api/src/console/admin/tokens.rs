@@ -21,10 +21,10 @@ use crate::{
     app::App,
     config::TokenHour,
     console::{
-        form::Faults,
-        layout::{Frame, Here},
+        form::FieldErrors,
+        layout::{Frame, NavItem},
         request::Admin,
-        response::{self, Answer, Trouble},
+        response::{self, Answer, PageError},
         text as words,
     },
     db::{
@@ -123,7 +123,7 @@ pub async fn list(admin: Admin) -> Answer {
     let filters = vec![("prefix", prefix.clone()), ("user", user.clone()), ("state", state_name)];
     let page = TokensPage {
         lang,
-        frame: admin.frame(Here::AllTokens),
+        frame: admin.frame(NavItem::AllTokens),
         prefix,
         user,
         states: STATES
@@ -157,8 +157,8 @@ impl TokenPage {
     }
 }
 
-async fn token_of_path(admin: &Admin) -> Result<Owned, Trouble> {
-    access_token::find(&admin.app.db, admin.id()?).await?.ok_or(Trouble::NotFound)
+async fn token_of_path(admin: &Admin) -> Result<Owned, PageError> {
+    access_token::find(&admin.app.db, admin.id()?).await?.ok_or(PageError::NotFound)
 }
 
 pub async fn show(admin: Admin) -> Answer {
@@ -168,7 +168,7 @@ pub async fn show(admin: Admin) -> Answer {
     let (found, sessions_total) = session::list(&app.db, &filter, app.reported_since(now), SESSIONS, 0).await?;
     let page = TokenPage {
         lang,
-        frame: admin.frame(Here::AllTokens),
+        frame: admin.frame(NavItem::AllTokens),
         token: row(lang, app.config.hour, &owned, now),
         activated_at: owned.token.activated_at.map(Time),
         revoked_at: owned.token.revoked_at.map(Time),
@@ -189,7 +189,7 @@ pub async fn ask_revoke(admin: Admin) -> Answer {
     );
     let page = Confirm {
         lang,
-        frame: admin.frame(Here::AllTokens),
+        frame: admin.frame(NavItem::AllTokens),
         title: lang.say("Revoke this token?", "Отозвать токен?").to_owned(),
         facts: vec![
             (lang.say("Token", "Токен"), format!("{}\u{2026}", token.prefix)),
@@ -205,7 +205,7 @@ pub async fn ask_revoke(admin: Admin) -> Answer {
         button: lang.say("Revoke", "Отозвать"),
         is_dangerous: true,
         back: format!("{PATH}/{}", token.id),
-        faults: Faults::default(),
+        faults: FieldErrors::default(),
     };
     page.answer()
 }

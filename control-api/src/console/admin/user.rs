@@ -18,7 +18,7 @@ use crate::console::{
 };
 use crate::{
     console::{
-        layout::{Frame, Here},
+        layout::{Frame, NavItem},
         request::Admin,
         response::{self, Answer},
         text as words,
@@ -98,7 +98,7 @@ pub async fn show(admin: Admin) -> Answer {
     });
     let page = UserPage {
         lang,
-        frame: admin.frame(Here::Users),
+        frame: admin.frame(NavItem::Users),
         id: user.id,
         badges: text::account(lang, &user),
         is_active: user.is_active,

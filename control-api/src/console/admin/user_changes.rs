@@ -14,10 +14,10 @@ use crate::{
     app::App,
     console::{
         components::{Confirm, Time},
-        form::Faults,
-        layout::{Frame, Here},
+        form::FieldErrors,
+        layout::{Frame, NavItem},
         request::Admin,
-        response::{self, Answer, Trouble},
+        response::{self, Answer, PageError},
         text as words,
     },
     db::user,
@@ -27,11 +27,11 @@ use crate::{
 
 /// Which of two states a form asks for. An old page so changes nothing that somebody else changed
 /// meanwhile.
-fn wanted(text: &str) -> Result<bool, Trouble> {
+fn wanted(text: &str) -> Result<bool, PageError> {
     match text {
         "yes" => Ok(true),
         "no" => Ok(false),
-        _ => Err(Trouble::Malformed),
+        _ => Err(PageError::Malformed),
     }
 }
 
@@ -42,7 +42,7 @@ fn facts(lang: Language, user: &user::Model) -> Vec<(&'static str, String)> {
 fn confirm(admin: &Admin, user: &user::Model, title: &str) -> Confirm {
     Confirm {
         lang: admin.lang,
-        frame: admin.frame(Here::Users),
+        frame: admin.frame(NavItem::Users),
         title: title.to_owned(),
         facts: facts(admin.lang, user),
         happens: Vec::new(),
@@ -52,7 +52,7 @@ fn confirm(admin: &Admin, user: &user::Model, title: &str) -> Confirm {
         button: "",
         is_dangerous: false,
         back: format!("/console/admin/users/{}", user.id),
-        faults: Faults::default(),
+        faults: FieldErrors::default(),
     }
 }
 
@@ -98,7 +98,7 @@ pub async fn change_state(admin: Admin) -> Answer {
     response::see_other(&page_of(&user, if is_active { "user-enabled" } else { "user-disabled" }))
 }
 
-fn role_page(admin: &Admin, user: &user::Model, to: bool, faults: Faults) -> Confirm {
+fn role_page(admin: &Admin, user: &user::Model, to: bool, faults: FieldErrors) -> Confirm {
     let lang = admin.lang;
     let (title, happens, button) = if to {
         let happens = lang.say(
@@ -135,11 +135,11 @@ fn role_page(admin: &Admin, user: &user::Model, to: bool, faults: Faults) -> Con
 
 pub async fn ask_role(admin: Admin) -> Answer {
     let user = user_of_path(&admin).await?;
-    role_page(&admin, &user, !user.is_superuser, Faults::default()).answer()
+    role_page(&admin, &user, !user.is_superuser, FieldErrors::default()).answer()
 }
 
 pub async fn change_role(admin: Admin) -> Answer {
-    let (to, mut faults) = (wanted(admin.form.text("superuser"))?, Faults::default());
+    let (to, mut faults) = (wanted(admin.form.text("superuser"))?, FieldErrors::default());
     let user = user_of_path(&admin).await?;
     if !is_confirmed(&admin, &mut faults).await? {
         return role_page(&admin, &user, to, faults).answer();
@@ -176,12 +176,12 @@ struct PasswordLinkPage {
 
 pub async fn ask_password_link(admin: Admin) -> Answer {
     let user = user_of_path(&admin).await?;
-    password_link_page(&admin, &user, Faults::default()).answer()
+    password_link_page(&admin, &user, FieldErrors::default()).answer()
 }
 
 /// The link gives the account with all its rights, so that it is drawn for the own
 /// password alone.
-fn password_link_page(admin: &Admin, user: &user::Model, faults: Faults) -> Confirm {
+fn password_link_page(admin: &Admin, user: &user::Model, faults: FieldErrors) -> Confirm {
     let lang = admin.lang;
     let happens = [
         lang.say(
@@ -201,7 +201,7 @@ fn password_link_page(admin: &Admin, user: &user::Model, faults: Faults) -> Conf
 }
 
 pub async fn draw_password_link(admin: Admin) -> Answer {
-    let (user, mut faults) = (user_of_path(&admin).await?, Faults::default());
+    let (user, mut faults) = (user_of_path(&admin).await?, FieldErrors::default());
     if !is_confirmed(&admin, &mut faults).await? {
         return password_link_page(&admin, &user, faults).answer();
     }
@@ -209,7 +209,7 @@ pub async fn draw_password_link(admin: Admin) -> Answer {
     tracing::info!(by = %admin.session.user.id, user_id = %user.id, "a password link was drawn");
     response::page(&PasswordLinkPage {
         lang: admin.lang,
-        frame: admin.frame(Here::Users),
+        frame: admin.frame(NavItem::Users),
         back: format!("/console/admin/users/{}", user.id),
         username: user.username,
         url: password_link(&admin.app.config.control_origin, &link.code),

@@ -8,7 +8,7 @@ use super::text;
 use crate::console::components::{Badge, Pager, Slice, Time, page_or_piece};
 use crate::{
     console::{
-        layout::{Frame, Here},
+        layout::{Frame, NavItem},
         request::Admin,
         response::Answer,
         text as words,
@@ -78,6 +78,6 @@ pub async fn list(admin: Admin) -> Answer {
         created_at: Time(user.created_at),
     });
     let list = List { lang, rows: rows.collect(), pager, is_piece: admin.wants_piece };
-    let page = UsersPage { lang, frame: admin.frame(Here::Users), search, state, list: &list };
+    let page = UsersPage { lang, frame: admin.frame(NavItem::Users), search, state, list: &list };
     page_or_piece(admin.wants_piece, &page, &list)
 }

@@ -56,9 +56,9 @@ pub enum Account<'a> {
 
 /// Where a try is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ground {
+pub enum Store {
     Redis,
-    Here,
+    Memory,
 }
 
 /// Why a login is not tried.
@@ -72,15 +72,15 @@ pub enum Refused {
 
 /// A login that is being tried, to be told how it ended.
 pub struct Attempt {
-    attempts: Attempts,
+    attempts: LoginThrottle,
     who: Who,
-    ground: Ground,
+    ground: Store,
     attempt: policy::Attempt,
 }
 
 /// What is remembered of failed logins.
 #[derive(Clone)]
-pub struct Attempts {
+pub struct LoginThrottle {
     publisher: Publisher,
     secret_key: Arc<str>,
     /// How many may fail from one address in an hour; 0 for any number.
@@ -89,7 +89,7 @@ pub struct Attempts {
     tracker: TaskTracker,
 }
 
-impl Attempts {
+impl LoginThrottle {
     pub fn new(publisher: Publisher, secret_key: &str, per_hour: u32) -> Self {
         Self {
             publisher,
@@ -127,9 +127,9 @@ impl Attempts {
     }
 
     /// Whether a login may be tried, asked before anything is spent on it; and where it is counted.
-    pub async fn look(&self, who: &Who) -> Result<Ground, Refused> {
+    pub async fn look(&self, who: &Who) -> Result<Store, Refused> {
         let (looked, ground) =
-            self.revise(who, Ground::Redis, |standing, now| standing.look(self.per_hour(), now)).await;
+            self.revise(who, Store::Redis, |standing, now| standing.look(self.per_hour(), now)).await;
         match looked {
             Err(Refusal::Locked(wait)) => Err(Refused::TooMany(wait)),
             Ok(()) | Err(Refusal::UnderWay) => Ok(ground),
@@ -138,7 +138,7 @@ impl Attempts {
 
     /// Starts a try, right before the password is checked; where as many are under way as may fail
     /// it waits for one of them to end.
-    pub async fn start(&self, who: Who, ground: Ground) -> Result<Attempt, Refused> {
+    pub async fn start(&self, who: Who, ground: Store) -> Result<Attempt, Refused> {
         let deadline = tokio::time::Instant::now() + PLACE_WITHIN;
         loop {
             let (started, ground) =
@@ -165,14 +165,14 @@ impl Attempts {
         self.revise_in_redis(&who, &Standing::clear).await
     }
 
-    async fn revise<T>(&self, who: &Who, ground: Ground, revision: impl Fn(&mut Standing, i64) -> T) -> (T, Ground) {
-        if ground == Ground::Redis && self.publisher.is_connected() {
+    async fn revise<T>(&self, who: &Who, ground: Store, revision: impl Fn(&mut Standing, i64) -> T) -> (T, Store) {
+        if ground == Store::Redis && self.publisher.is_connected() {
             match self.revise_in_redis(who, &revision).await {
-                Ok(revised) => return (revised, Ground::Redis),
+                Ok(revised) => return (revised, Store::Redis),
                 Err(error) => tracing::warn!(%error, "a login is counted here alone"),
             }
         }
-        (self.revise_here(who, &revision), Ground::Here)
+        (self.revise_here(who, &revision), Store::Memory)
     }
 
     async fn revise_in_redis<T>(
