@@ -122,6 +122,15 @@ fn after_upstream<'a>(value: &'a str, upstreams: &OriginPatterns) -> Option<&'a 
 /// hold what would end an origin in a text, such as a semicolon, and its scheme may end like one of
 /// ours: both are others.
 fn after_other_authority(value: &str, upstreams: &OriginPatterns) -> usize {
+    // A browser takes a backslash at the front for a slash, and any number of them for two.
+    let host = value.trim_start_matches(['/', '\\']);
+    let slashes = value.len() - host.len();
+    if slashes >= 2 && value[..slashes].contains('\\') {
+        let end = host.find(['/', '?', '#', '\\']).unwrap_or(host.len());
+        if !upstreams.has_authority(&host[..end]) {
+            return slashes + end;
+        }
+    }
     let Some((scheme, rest)) = value.split_once("//") else { return 0 };
     let is_scheme = |scheme: &str| {
         let is_of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
