@@ -110,39 +110,49 @@ pub fn content_security_policy(value: &str, upstreams: &OriginPatterns, shown: &
     (fitted != value).then_some(fitted)
 }
 
+/// The front of an absolute or protocol-relative URL, as a browser reads it: any number of slashes
+/// from two on are two, and backslashes are slashes.
+struct Front<'a> {
+    /// With its colon; empty where the URL has none.
+    scheme: &'a str,
+    authority: &'a str,
+    /// What follows the authority.
+    rest: &'a str,
+}
+
+impl<'a> Front<'a> {
+    fn of(url: &'a str) -> Option<Self> {
+        let is_of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        let is_scheme = |scheme: &str| {
+            scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.bytes().all(is_of_scheme)
+        };
+        let scheme = url.find(':').filter(|&colon| is_scheme(&url[..colon])).map_or(0, |colon| colon + 1);
+        let (scheme, slashed) = url.split_at(scheme);
+        let authority = slashed.trim_start_matches(['/', '\\', '\t']);
+        let slashes = slashed[..slashed.len() - authority.len()].matches(['/', '\\']).count();
+        let end = authority.find(['/', '?', '#', '\\']).unwrap_or(authority.len());
+        let (authority, rest) = authority.split_at(end);
+        (slashes >= 2).then_some(Self { scheme, authority, rest })
+    }
+
+    fn has_scheme(&self, schemes: &[&str]) -> bool {
+        self.scheme.is_empty() || schemes.iter().any(|known| self.scheme.eq_ignore_ascii_case(known))
+    }
+}
+
 /// What follows one of the upstream's origins in an absolute or protocol-relative URL.
 fn after_upstream<'a>(value: &'a str, upstreams: &OriginPatterns) -> Option<&'a str> {
-    let (scheme, rest) = value.split_once("//")?;
-    let is_http = ["", "http:", "https:"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
-    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
-    (is_http && upstreams.has_authority(&rest[..end])).then(|| &rest[end..])
+    let front = Front::of(value)?;
+    (front.has_scheme(&["http:", "https:"]) && upstreams.has_authority(front.authority)).then_some(front.rest)
 }
 
 /// Where the authority of another server ends, at the front of a URL; 0 where there is none. It may
 /// hold what would end an origin in a text, such as a semicolon, and its scheme may end like one of
 /// ours: both are others.
 fn after_other_authority(value: &str, upstreams: &OriginPatterns) -> usize {
-    // A browser takes a backslash at the front for a slash, and any number of them for two.
-    let host = value.trim_start_matches(['/', '\\']);
-    let slashes = value.len() - host.len();
-    if slashes >= 2 && value[..slashes].contains('\\') {
-        let end = host.find(['/', '?', '#', '\\']).unwrap_or(host.len());
-        if !upstreams.has_authority(&host[..end]) {
-            return slashes + end;
-        }
-    }
-    let Some((scheme, rest)) = value.split_once("//") else { return 0 };
-    let is_scheme = |scheme: &str| {
-        let is_of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-        scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.bytes().all(is_of_scheme)
-    };
-    if !scheme.is_empty() && !scheme.strip_suffix(':').is_some_and(is_scheme) {
-        return 0;
-    }
-    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
-    let is_ours = ["", "http:", "https:", "ws:", "wss:"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
-        && upstreams.has_authority(&rest[..end]);
-    if is_ours { 0 } else { scheme.len() + "//".len() + end }
+    let Some(front) = Front::of(value) else { return 0 };
+    let is_ours = front.has_scheme(&["http:", "https:", "ws:", "wss:"]) && upstreams.has_authority(front.authority);
+    if is_ours { 0 } else { value.len() - front.rest.len() }
 }
 
 /// What follows `origin` in an absolute or protocol-relative URL, byte for byte; `None` if the URL
@@ -153,12 +163,8 @@ fn after_origin<'a>(value: &'a str, origin: &Origin) -> Option<&'a str> {
     if Origin::of_url(&url)? != *origin || !url.username().is_empty() || url.password().is_some() {
         return None;
     }
-    // A browser takes backslashes for slashes, and any number from two on for two. Fewer are none
-    // where the page has that scheme.
-    let slashed = if value.starts_with("//") { value } else { value.split_once(':')?.1 };
-    let authority = slashed.strip_prefix(['/', '\\'])?.strip_prefix(['/', '\\'])?.trim_start_matches(['/', '\\', '\t']);
-    let end = authority.find(['/', '?', '#', '\\']).unwrap_or(authority.len());
-    Some(&authority[end..])
+    // Fewer than two slashes name no authority where the page has that scheme.
+    Front::of(value).map(|front| front.rest)
 }
 
 #[cfg(test)]
@@ -182,6 +188,11 @@ mod tests {
         assert_eq!(mapped("https://zenzefi.local:8443?x").as_deref(), Some("https://gateway.example/?x"));
         assert_eq!(mapped("https://zenzefi.local:8443\\a").as_deref(), Some("https://gateway.example\\a"));
         assert_eq!(mapped("http://zenzefi.alias/a").as_deref(), Some("https://gateway.example/a"));
+        for front in ["///", "/\\", "\\\\", "/\t/", "https:\\/", "http:////"] {
+            let spelled = format!("{front}zenzefi.alias/a");
+            let mapped = location(&spelled, &upstreams, Some(&public));
+            assert_eq!(mapped.as_deref(), Some("https://gateway.example/a"), "{front:?}");
+        }
         assert_eq!(
             mapped("https://login.example/?back=https%3A%2F%2Fzenzefi.alias%2Fa").as_deref(),
             Some("https://login.example/?back=https%3A%2F%2Fgateway.example%2Fa")
@@ -201,6 +212,16 @@ mod tests {
             "",
         ] {
             assert_eq!(mapped(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_to_another_host_leads_there_however_its_slashes_are_spelled() {
+        let upstreams = OriginPatterns::of(&[origin("https://zenzefi.local")]);
+        let shown = origin("https://gateway.example");
+        for front in ["//", "///", "\\\\", "/\\", "\\/\\/", "/\t/", "https:\\/", "https:/\\", "https:////"] {
+            let other = format!("{front}other.example0https://zenzefi.local/a");
+            assert_eq!(location(&other, &upstreams, Some(&shown)), None, "{other:?}");
         }
     }
 
