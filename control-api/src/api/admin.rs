@@ -14,7 +14,6 @@ use poem_openapi::{
 use super::{
     auth_guard::Superuser,
     body::{Body, body},
-    error::ApiError,
     tag::Tag,
     tokens::{Restrict, Restricted, Token, pending},
 };
@@ -22,6 +21,7 @@ use crate::{
     app::App,
     db::{access_token, user},
     domain::administration,
+    http::error::ApiError,
     input::{Flag, Id, Limit, Networks, Offset, Reason, Search, Timestamp, Znc},
     links::password_link,
     publish,

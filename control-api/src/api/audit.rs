@@ -6,12 +6,13 @@ use poem::web::Data;
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 use serde_json::Value;
 
-use super::{auth_guard::Superuser, error::ApiError, tag::Tag};
-use crate::input::{Id, Limit, Name, Offset, Timestamp, Znc};
+use super::{auth_guard::Superuser, tag::Tag};
 use crate::{
     app::App,
     db::{audit_log, transaction::Difference},
     domain::ledger,
+    http::error::ApiError,
+    input::{Id, Limit, Name, Offset, Timestamp, Znc},
 };
 
 pub struct Audit;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use poem::{Request, Result};
 use poem_openapi::{SecurityScheme, auth::Bearer};
 
-use super::error::ApiError;
 use crate::{
     app::App,
     domain::{
@@ -14,7 +13,7 @@ use crate::{
         accounts::{self, Session},
         audit::Origin,
     },
-    http::caller::RequestUser,
+    http::{caller::RequestUser, error::ApiError},
 };
 
 /// A user who is logged in.

@@ -11,8 +11,10 @@ use poem_openapi::{
 };
 use serde_json::{Map, Value};
 
-use super::error::{ApiError, FieldError};
-use crate::input::Field;
+use crate::{
+    http::error::{ApiError, FieldError},
+    input::Field,
+};
 
 /// An object whose fields are read one by one.
 pub trait FromFields: Sized {
@@ -34,7 +36,7 @@ macro_rules! body {
         impl $crate::api::body::FromFields for $name {
             fn from_fields(
                 mut fields: serde_json::Map<String, serde_json::Value>,
-            ) -> Result<Self, Vec<$crate::api::error::FieldError>> {
+            ) -> Result<Self, Vec<$crate::http::error::FieldError>> {
                 let mut errors = Vec::new();
                 $(let $field = $crate::api::body::read::<$type>(&mut fields, stringify!($field), &mut errors);)*
                 match ($($field,)*) {

@@ -15,12 +15,8 @@ use serde_json::json;
 use super::{
     auth_guard::{CurrentUser, Superuser},
     body::{Body, body},
-    error::ApiError,
     tag::Tag,
     tokens::IssuedToken,
-};
-use crate::input::{
-    BundleName, Description, Flag, Id, IdempotencyKey, Percent, Scope, SoldHours, Timestamp, TokenCount, Znc,
 };
 use crate::{
     app::App,
@@ -29,6 +25,8 @@ use crate::{
         bundles::{self, Offer},
         idempotency::Idempotent,
     },
+    http::error::ApiError,
+    input::{BundleName, Description, Flag, Id, IdempotencyKey, Percent, Scope, SoldHours, Timestamp, TokenCount, Znc},
     publish,
 };
 

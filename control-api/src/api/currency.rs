@@ -13,11 +13,7 @@ use serde_json::json;
 use super::{
     auth_guard::CurrentUser,
     body::{Body, body},
-    error::{ApiError, FieldError},
     tag::Tag,
-};
-use crate::input::{
-    Id, IdempotencyKey, Limit, Offset, ReturnUrl, SignedZnc, Timestamp, TopUp, TransactionType, Znc, znc,
 };
 use crate::{
     app::App,
@@ -27,6 +23,8 @@ use crate::{
         idempotency::Idempotent,
         payments::{self, Payments},
     },
+    http::error::{ApiError, FieldError},
+    input::{Id, IdempotencyKey, Limit, Offset, ReturnUrl, SignedZnc, Timestamp, TopUp, TransactionType, Znc, znc},
     payments::Provider,
 };
 

@@ -9,14 +9,14 @@ use poem_openapi::{ApiResponse, Object, OpenApi, param::Query, payload::Json};
 use super::{
     auth_guard::CurrentUser,
     body::{Body, body},
-    error::ApiError,
     tag::Tag,
     users::User,
 };
-use crate::input::{Email, Flag, FullName, NewPassword, Password, ReferralCode, Username};
 use crate::{
     app::App,
     domain::{accounts, audit::Origin},
+    http::error::ApiError,
+    input::{Email, Flag, FullName, NewPassword, Password, ReferralCode, Username},
 };
 
 pub struct Auth;

@@ -6,7 +6,6 @@ pub mod auth_guard;
 mod body;
 pub mod bundles;
 mod currency;
-pub mod error;
 pub mod login;
 pub mod mock_pay;
 pub mod openapi;

@@ -13,12 +13,17 @@ use poem_openapi::{
 
 use super::{
     auth_guard::{CurrentUser, Superuser},
-    error::ApiError,
     tag::Tag,
     tokens::pending,
 };
-use crate::input::{Flag, Id, Limit, Offset, Timestamp};
-use crate::{app::App, db::session, domain::sessions, publish};
+use crate::{
+    app::App,
+    db::session,
+    domain::sessions,
+    http::error::ApiError,
+    input::{Flag, Id, Limit, Offset, Timestamp},
+    publish,
+};
 
 pub struct Sessions;
 

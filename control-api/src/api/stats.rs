@@ -6,11 +6,12 @@ use chrono::{Days as Span, Utc};
 use poem::web::Data;
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 
-use super::{auth_guard::Superuser, error::ApiError, tag::Tag};
-use crate::input::{Days, SignedZnc, Znc};
+use super::{auth_guard::Superuser, tag::Tag};
 use crate::{
     app::App,
     db::{session, stats},
+    http::error::ApiError,
+    input::{Days, SignedZnc, Znc},
 };
 
 pub struct Stats;

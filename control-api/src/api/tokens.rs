@@ -16,7 +16,6 @@ use shared::token::{scope, state::State};
 use super::{
     auth_guard::CurrentUser,
     body::{Body, body},
-    error::ApiError,
     tag::Tag,
 };
 use crate::{
@@ -24,7 +23,7 @@ use crate::{
     config::TokenHour,
     db::access_token,
     domain::{access, idempotency::Idempotent, refunds, tokens},
-    http::browser_handoff,
+    http::{browser_handoff, error::ApiError},
     input::{Address, Flag, Hours, Id, IdempotencyKey, Method, Networks, RequestPath, Scope, Timestamp, Znc, znc},
     publish::{self, Delivery},
 };

@@ -8,14 +8,14 @@ use poem_openapi::{Object, OpenApi, payload::Json, types::MaybeUndefined};
 use super::{
     auth_guard::CurrentUser,
     body::{Body, body},
-    error::{ApiError, FieldError},
     tag::Tag,
 };
-use crate::input::{FullName, Id, NewPassword, Password, Timestamp, Znc};
 use crate::{
     app::App,
     db::{referral, user},
     domain::accounts,
+    http::error::{ApiError, FieldError},
+    input::{FullName, Id, NewPassword, Password, Timestamp, Znc},
 };
 
 /// How many of those whom they brought a person sees; the list does not page.

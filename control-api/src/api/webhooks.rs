@@ -6,10 +6,11 @@ use chrono::Utc;
 use poem::web::Data;
 use poem_openapi::{Object, OpenApi, param::Header, payload::Json};
 
-use super::{body::Raw, error::ApiError, tag::Tag};
+use super::{body::Raw, tag::Tag};
 use crate::{
     app::App,
     domain::{Error, audit::Origin, payments},
+    http::error::ApiError,
     payments::Notice,
 };
 

@@ -18,7 +18,7 @@ use crate::{
     app::App,
     db::user,
     domain::{self, accounts},
-    http::status,
+    http::error::ApiError,
     input::{Email, FullName, NewPassword, Password, ReferralCode, Scalar, Username},
 };
 
@@ -112,7 +112,7 @@ pub async fn log_in(visit: ConsoleRequest) -> Answer {
             let page = LoginPage { lang: visit.lang, frame: visit.frame(NavItem::Outside), email, next, fault };
             let wait =
                 if let domain::Error::TooManyFailures { wait } = &error { Some(wait.as_secs() + 1) } else { None };
-            Ok(response::to_wait(response::page_of(status::of(&error), &page), wait))
+            Ok(response::to_wait(response::page_of(ApiError::status_of(error), &page), wait))
         }
         Err(error) => Err(error.into()),
     }

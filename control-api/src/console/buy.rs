@@ -21,7 +21,7 @@ use super::{
 use crate::{
     app::App,
     domain::{self, bundles, idempotency::Idempotent, tokens::purchase},
-    http::status,
+    http::error::ApiError,
     input::znc,
     publish,
 };
@@ -263,7 +263,7 @@ pub async fn buy(member: Member) -> Answer {
         // nothing was bought.
         Err(error @ domain::Error::Database(_)) => {
             let page = purchase_page(&member, item, price, key, to, true);
-            return Ok(response::page_of(status::of(&error), &page));
+            return Ok(response::page_of(ApiError::status_of(error), &page));
         }
         Err(error) => return Err(error.into()),
     };

@@ -7,8 +7,7 @@ use rust_decimal::Decimal;
 use shared::web::language::Language;
 
 use super::{text, url::address};
-use crate::assets::Assets;
-use crate::domain::accounts::Session;
+use crate::{assets::Assets, domain::accounts::Session};
 
 /// Where a page belongs in the navigation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

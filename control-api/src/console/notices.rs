@@ -31,14 +31,6 @@ pub fn done(lang: Language, name: &str) -> Option<&'static str> {
             "Токен скоро освободится: сразу сообщить шлюзу не удалось.",
         ),
         "price-changed" => ("The price has changed. Please look again.", "Цена изменилась. Проверьте ещё раз."),
-        _ => return done_by_admin(lang, name),
-    };
-    Some(lang.say(english, russian))
-}
-
-/// The same of what an administrator did.
-fn done_by_admin(lang: Language, name: &str) -> Option<&'static str> {
-    let (english, russian) = match name {
         "user-disabled" => (
             "The account is disabled. Its logins and everything open on its tokens have ended.",
             "Учётная запись отключена. Её входы и всё, что было открыто по её токенам, завершены.",

@@ -12,7 +12,7 @@ use super::{
     layout::{Frame, NavItem},
     text,
 };
-use crate::{db, domain, http::status};
+use crate::{db, domain, http::error::ApiError};
 
 /// What a handler gives.
 pub type Answer = Result<Response, PageError>;
@@ -67,7 +67,7 @@ impl PageError {
         let (status, sentence) = match self {
             Self::Domain(error) => {
                 let sentence = text::refusal(lang, &error);
-                (status::of(&error), sentence)
+                (ApiError::status_of(error), sentence)
             }
             Self::NotFound => {
                 (StatusCode::NOT_FOUND, lang.say("There is no such page.", "Такой страницы нет.").to_owned())

@@ -16,11 +16,13 @@ use super::{
     audit::{self, Action, Actor, Origin, Resource},
     ledger::{self, Movement, Subject},
 };
-use crate::config::prices;
-use crate::db::{
-    self, access_token,
-    referral::{self, NewBonus, Share},
-    user,
+use crate::{
+    config::prices,
+    db::{
+        self, access_token,
+        referral::{self, NewBonus, Share},
+        user,
+    },
 };
 
 /// What a first purchase must cost at least, in ZNC.

@@ -2,5 +2,5 @@
 
 pub mod browser_handoff;
 pub mod caller;
+pub mod error;
 pub mod page;
-pub mod status;

@@ -20,10 +20,14 @@ use shared::process::trace::{self, Span};
 use uuid::Uuid;
 
 use crate::{
-    api::error::{self, ApiError},
-    http::caller::RequestUser,
+    app::App,
+    console,
+    domain::audit::Origin,
+    http::{
+        caller::RequestUser,
+        error::{self, ApiError},
+    },
 };
-use crate::{app::App, console, domain::audit::Origin};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -5,8 +5,7 @@ use std::{sync::Arc, time::Duration};
 use poem::{Endpoint, EndpointExt, Response, Route, endpoint::make, get, http::StatusCode};
 use serde_json::json;
 
-use crate::api::error;
-use crate::{app::App, db};
+use crate::{app::App, db, http::error};
 
 /// How long a dependency may take to answer.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);

@@ -11,18 +11,16 @@ use super::{
     common::whom,
     text::{self, Detail},
 };
-use crate::console::{
-    components::{Pager, Person, Slice, Time},
-    url::address,
-};
 use crate::{
     console::{
+        components::{Pager, Person, Slice, Time},
         csv::Csv,
         form::Fields,
         layout::{Frame, NavItem},
         request::Admin,
         response::{self, Answer, PageError},
         text as words,
+        url::address,
     },
     db::{
         self,

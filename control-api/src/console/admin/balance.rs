@@ -11,10 +11,10 @@ use super::{
     common::{is_confirmed, user_of_path},
     user::page_of,
 };
-use crate::console::components::Confirm;
 use crate::{
     app::App,
     console::{
+        components::Confirm,
         form::{FieldErrors, Fields},
         layout::{Frame, NavItem},
         request::Admin,

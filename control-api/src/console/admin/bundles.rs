@@ -7,17 +7,15 @@ use shared::{token::state::DURATIONS_HOURS, web::language::Language};
 use uuid::Uuid;
 
 use super::common::{is_confirmed, read};
-use crate::console::{
-    components::{Badge, Confirm},
-    url::address,
-};
 use crate::{
     console::{
+        components::{Badge, Confirm},
         form::{FieldErrors, Fields},
         layout::{Frame, NavItem},
         request::Admin,
         response::{self, Answer, PageError},
         text as words,
+        url::address,
     },
     db::bundle::{self, Change, NewBundle},
     domain::{self, bundles},

@@ -8,10 +8,10 @@ use shared::web::language::Language;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::console::components::{Badge, Time, page_or_piece};
 use crate::{
     app::App,
     console::{
+        components::{Badge, Time, page_or_piece},
         layout::{Frame, NavItem},
         request::Admin,
         response::{Answer, PageError},

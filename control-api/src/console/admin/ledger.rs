@@ -3,9 +3,9 @@
 use askama::{Template, filters::HtmlSafe};
 use shared::web::language::Language;
 
-use crate::console::components::{Person, page_or_piece};
 use crate::{
     console::{
+        components::{Person, page_or_piece},
         layout::{Frame, NavItem},
         request::Admin,
         response::{self, Answer},

@@ -5,10 +5,10 @@ use chrono::{Days, NaiveTime, Utc};
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use shared::web::language::Language;
 
-use crate::console::components::Time;
 use crate::{
     console::{
         chart::Bars,
+        components::Time,
         layout::{Frame, NavItem},
         request::Admin,
         response::{self, Answer, PageError},

@@ -5,9 +5,9 @@ use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::{common::whom, text};
-use crate::console::components::{Badge, Pager, Person, Slice, Time};
 use crate::{
     console::{
+        components::{Badge, Pager, Person, Slice, Time},
         layout::{Frame, NavItem},
         request::Admin,
         response::{self, Answer, PageError},

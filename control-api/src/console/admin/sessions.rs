@@ -6,18 +6,16 @@ use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::common::{done, whom};
-use crate::console::{
-    components::{Badge, Confirm, Pager, Person, Slice, Time},
-    url::address,
-};
 use crate::{
     app::App,
     console::{
+        components::{Badge, Confirm, Pager, Person, Slice, Time},
         form::FieldErrors,
         layout::{Frame, NavItem},
         request::Admin,
         response::{self, Answer, PageError},
         text as words,
+        url::address,
     },
     db::{self, session, user},
     domain::sessions,

@@ -5,8 +5,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 use shared::web::language::Language;
 
-use crate::console::components::Badge;
-use crate::{db::user, domain::audit::Action};
+use crate::{console::components::Badge, db::user, domain::audit::Action};
 
 /// What an action of the audit log is called.
 pub fn action(lang: Language, action: Action) -> &'static str {

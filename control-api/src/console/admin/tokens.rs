@@ -13,19 +13,17 @@ use super::{
     common::{done, whom},
     sessions::{self, Row as SessionRow},
 };
-use crate::console::{
-    components::{Badge, Confirm, Pager, Person, Slice, Time},
-    url::address,
-};
 use crate::{
     app::App,
     config::TokenHour,
     console::{
+        components::{Badge, Confirm, Pager, Person, Slice, Time},
         form::FieldErrors,
         layout::{Frame, NavItem},
         request::Admin,
         response::{self, Answer, PageError},
         text as words,
+        url::address,
     },
     db::{
         access_token::{self, Owned},

@@ -12,16 +12,14 @@ use super::{
     text,
     tokens::{self, Row as TokenRow},
 };
-use crate::console::{
-    components::{Badge, Time},
-    url::address,
-};
 use crate::{
     console::{
+        components::{Badge, Time},
         layout::{Frame, NavItem},
         request::Admin,
         response::{self, Answer},
         text as words,
+        url::address,
     },
     db::{audit_log, session, token_list, transaction, user},
     domain::audit::Action,

@@ -5,9 +5,9 @@ use shared::web::language::Language;
 use uuid::Uuid;
 
 use super::text;
-use crate::console::components::{Badge, Pager, Slice, Time, page_or_piece};
 use crate::{
     console::{
+        components::{Badge, Pager, Slice, Time, page_or_piece},
         layout::{Frame, NavItem},
         request::Admin,
         response::Answer,

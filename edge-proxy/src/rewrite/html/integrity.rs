@@ -8,12 +8,14 @@ use bytes::Bytes;
 use lol_html::{HtmlRewriter, MemorySettings, Settings, element, html_content::Element};
 use url::Url;
 
-use crate::origin::Origin;
-use crate::rewrite::{
-    carry::after_held,
-    escapes,
-    html::scanner::{LONGEST_TAG, Look, Scanner},
-    origins::OriginPatterns,
+use crate::{
+    origin::Origin,
+    rewrite::{
+        carry::after_held,
+        escapes,
+        html::scanner::{LONGEST_TAG, Look, Scanner},
+        origins::OriginPatterns,
+    },
 };
 
 const INTEGRITY: &str = "integrity";

@@ -6,10 +6,12 @@ use std::ops::ControlFlow::{Break, Continue};
 
 use bytes::Bytes;
 
-use crate::origin::Origin;
-use crate::rewrite::{
-    carry::after_held,
-    html::markup::{At, end_of_tag, find},
+use crate::{
+    origin::Origin,
+    rewrite::{
+        carry::after_held,
+        html::markup::{At, end_of_tag, find},
+    },
 };
 
 /// Where the script is, and what it asks for.

@@ -3,8 +3,7 @@
 
 use url::Url;
 
-use crate::rewrite::origins::OriginPatterns;
-use crate::{cookies, origin::Origin};
+use crate::{cookies, origin::Origin, rewrite::origins::OriginPatterns};
 
 /// Maps a `Location` that names the upstream: to `shown`, or, where nobody's origin is known, to a
 /// path. `None` leaves it as it is.

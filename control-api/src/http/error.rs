@@ -15,7 +15,7 @@ use poem_openapi::{
 };
 use shared::{rate::Exceeded, token::state::DURATIONS_HOURS};
 
-use crate::{domain, http::status, input::znc};
+use crate::{domain, input::znc};
 
 /// When to ask again for what only an operator can switch on.
 const NOT_CONFIGURED_FOR_SECONDS: &str = "3600";
@@ -121,6 +121,11 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    /// The status of what went wrong, which is logged if the program or Postgres failed.
+    pub fn status_of(error: domain::Error) -> StatusCode {
+        Self::from(error).into_response().status()
+    }
+
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::BadRequest(Problem::new(StatusCode::BAD_REQUEST, detail))
     }
@@ -264,9 +269,12 @@ impl From<domain::Error> for ApiError {
 
 impl From<crate::db::Error> for ApiError {
     fn from(error: crate::db::Error) -> Self {
-        match status::of_database(&error) {
-            StatusCode::SERVICE_UNAVAILABLE => Self::unavailable(),
-            _ => Self::internal(),
+        if crate::db::is_passing(&error) {
+            tracing::warn!(%error, "Postgres did not answer");
+            Self::unavailable()
+        } else {
+            tracing::error!(%error, "a request failed");
+            Self::internal()
         }
     }
 }
