@@ -76,7 +76,7 @@ fn wall_ms() -> i64 {
 }
 
 fn millis(span: Duration) -> i64 {
-    i64::try_from(span.as_millis()).expect("no process lives for so many years")
+    i64::try_from(span.as_millis()).expect("no process lives for millions of years")
 }
 
 #[cfg(test)]

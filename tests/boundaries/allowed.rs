@@ -1,27 +1,15 @@
-//! Breaches that are known. The list `allowed.txt` may only shrink: a breach that it does not hold
-//! fails, and so does a line of it that is true no more. `BOUNDARIES_REWRITE=1` writes the lines of
-//! what is found.
+//! Breaches that are known, each a line `rule: breach` of `allowed.txt`. The list may only shrink:
+//! a breach that it does not hold fails, and so does a line of it that is true no more.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
-
-fn list() -> PathBuf {
-    crate::root().join("tests/boundaries/allowed.txt")
-}
+use std::{collections::BTreeSet, fs};
 
 /// Compares what breaks a rule with what the list allows it.
-pub fn compare(rule: &str, found: &BTreeSet<String>) {
-    let text = fs::read_to_string(list()).expect("the list");
-    let lines: Vec<&str> = text.lines().collect();
-    let known: BTreeSet<&str> = lines.iter().filter_map(|line| line.strip_prefix(rule)?.strip_prefix(": ")).collect();
-    if std::env::var("BOUNDARIES_REWRITE").is_ok() {
-        let others = lines.iter().filter(|line| !line.starts_with(&format!("{rule}: "))).map(|line| (*line).to_owned());
-        let mut lines: Vec<String> = others.chain(found.iter().map(|breach| format!("{rule}: {breach}"))).collect();
-        lines.sort();
-        fs::write(list(), lines.into_iter().map(|line| line + "\n").collect::<String>()).expect("the list");
-        return;
-    }
-    let new: Vec<&String> = found.iter().filter(|breach| !known.contains(breach.as_str())).collect();
+pub fn compare(rule: &str, found: impl IntoIterator<Item = String>) {
+    let text = fs::read_to_string(crate::root().join("tests/boundaries/allowed.txt")).expect("the list");
+    let known = text.lines().filter_map(|line| Some(line.strip_prefix(rule)?.strip_prefix(": ")?.to_owned()));
+    let (found, known): (BTreeSet<String>, BTreeSet<String>) = (found.into_iter().collect(), known.collect());
+    let new: Vec<&String> = found.difference(&known).collect();
     assert!(new.is_empty(), "breaks the rule {rule}: {new:#?}");
-    let gone: Vec<&&str> = known.iter().filter(|breach| !found.contains(**breach)).collect();
+    let gone: Vec<&String> = known.difference(&found).collect();
     assert!(gone.is_empty(), "is mended, so take it out of allowed.txt ({rule}): {gone:#?}");
 }

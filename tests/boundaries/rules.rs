@@ -337,17 +337,6 @@ fn dependencies(manifest: &str) -> Vec<Found> {
 
 /// Every manifest and source file of the workspace's members.
 pub fn files(root: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut folders: Vec<_> = MEMBERS.map(|member| root.join(member)).into();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a member's folder") {
-            let path = entry.expect("an entry of a member's folder").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|kind| kind == "rs") || path.ends_with("Cargo.toml") {
-                files.push(path);
-            }
-        }
-    }
-    files
+    let is_read = |path: &Path| source::is_of_kind(path, &["rs"]) || path.ends_with("Cargo.toml");
+    MEMBERS.into_iter().flat_map(|member| source::files_below(&root.join(member), is_read)).collect()
 }

@@ -1,33 +1,46 @@
-//! How comments and documents read.
+//! How comments, documents and messages read.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
+use std::fs;
+
+use testbed::house::{
+    prose::{self, Text},
+    source,
 };
 
-use testbed::house::prose::{self, Breach};
-
 use crate::{allowed, root, rules::files};
-
-#[test]
-fn comments_are_at_most_100_columns_wide() {
-    allowed::compare("comment-columns", &by_file(&prose::wide_comments(&root())));
-}
-
-#[test]
-fn comments_and_documents_hold_no_phrase_that_makes_a_reader_stop() {
-    allowed::compare("phrases", &by_file(&prose::refused(&root())));
-    assert_eq!(prose::refused_in("/// Whoever asks gets one."), Some("whoever"));
-    assert_eq!(prose::refused_in("/// The outlets got it."), None, "only whole words count");
-}
 
 /// The longest name of a test: it reads as one line of a report.
 const NAME_CHARS: usize = 80;
 
 #[test]
+fn comments_and_documents_are_at_most_100_columns_wide() {
+    let texts = prose::texts(&root());
+    allowed::compare("columns", texts.iter().flat_map(Text::wide).map(|breach| breach.to_string()));
+    let line = "word ".repeat(25);
+    for (path, text) in [
+        ("a.rs", format!("fn f() {{}}\n    /// {line}\n")),
+        ("a.lua", format!("return 1\n-- {line}")),
+        ("a.md", format!("| {line} |\n{line}\n```\n{line}\n```")),
+    ] {
+        let wide = Text { path: path.to_owned(), text }.wide();
+        assert_eq!(wide.iter().map(|breach| breach.line).collect::<Vec<_>>(), [2], "{path}");
+    }
+}
+
+#[test]
+fn comments_documents_and_messages_hold_no_phrase_that_makes_a_reader_stop() {
+    let texts = prose::texts(&root());
+    allowed::compare("phrases", texts.iter().flat_map(Text::refused).map(|breach| breach.to_string()));
+    let text = "fn f() {\n    // The outlets got it.\n    // Whoever asks gets one.\n    warn!(\"it tries on\");\n}"
+        .to_owned();
+    let refused = Text { path: "edge-proxy/src/a.rs".to_owned(), text }.refused();
+    assert_eq!(refused.iter().map(|breach| breach.line).collect::<Vec<_>>(), [3, 4], "only whole words count");
+}
+
+#[test]
 fn names_of_tests_are_at_most_80_characters_long() {
     let mut long = Vec::new();
-    for file in files(&root()).iter().filter(|file| file.extension().is_some_and(|kind| kind == "rs")) {
+    for file in files(&root()).iter().filter(|file| source::is_of_kind(file, &["rs"])) {
         let text = fs::read_to_string(file).expect("a source");
         long.extend(names(&text).into_iter().filter(|name| name.len() > NAME_CHARS).map(str::to_owned));
     }
@@ -38,18 +51,6 @@ fn names_of_tests_are_at_most_80_characters_long() {
 
 /// The names of the functions that a source defines.
 fn names(text: &str) -> Vec<&str> {
+    let is_name = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     text.split("fn ").skip(1).filter_map(|rest| rest.split_once('(')).map(|(name, _)| name).filter(is_name).collect()
-}
-
-/// How many breaches each file has.
-fn by_file(breaches: &[Breach]) -> BTreeSet<String> {
-    let mut counts = BTreeMap::new();
-    for breach in breaches {
-        *counts.entry(&breach.path).or_insert(0) += 1;
-    }
-    counts.into_iter().map(|(path, count)| format!("{path} {count}")).collect()
-}
-
-fn is_name(name: &&str) -> bool {
-    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }

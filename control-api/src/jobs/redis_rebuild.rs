@@ -149,7 +149,7 @@ impl Rebuilder {
             let batch = within(Batch::after(tx, epoch, self.hour, after, PAGE)).await?;
             let Some(last) = batch.last() else { return Ok(()) };
             after = last;
-            pages.send(batch).await.expect("whoever writes goes on until there are no more");
+            pages.send(batch).await.expect("the writer goes on until there are no more");
         }
     }
 

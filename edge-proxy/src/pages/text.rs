@@ -84,7 +84,7 @@ pub fn of(denied: &Rejection, reader: &PageContext) -> PageText {
         Rejection::ClientBlocked => one(
             ["Access from here is not allowed", "Отсюда доступ закрыт"],
             [
-                "This gateway may not be used from your address. Please ask whoever runs it.",
+                "This gateway may not be used from your address. Please ask its administrator.",
                 "С вашего адреса этим шлюзом пользоваться нельзя. Обратитесь, пожалуйста, к его администратору.",
             ],
         ),
@@ -184,7 +184,7 @@ pub fn of(denied: &Rejection, reader: &PageContext) -> PageText {
         Rejection::Fault => one(
             ["Something went wrong", "Что-то пошло не так"],
             [
-                "The gateway failed to handle this request. If it happens again, please tell whoever runs it the number below.",
+                "The gateway failed to handle this request. If it happens again, please tell its administrator the number below.",
                 "Шлюз не смог обработать этот запрос. Если это повторится, сообщите, пожалуйста, администратору номер запроса ниже.",
             ],
         ),

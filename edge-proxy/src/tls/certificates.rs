@@ -130,7 +130,7 @@ impl Certificates {
         let good = |files: &Files| match Certified::of_files(files) {
             Err(_) if files.need != Need::Required && !files.certificates.exists() => Ok(None),
             Err(error) if files.need != Need::Required => {
-                tracing::error!(error, "a certificate cannot be used; there is none until another is had");
+                tracing::error!(error, "a certificate cannot be used; TLS has none until another is read");
                 Ok(None)
             }
             read => read.map(|certified| Some(Arc::new(certified))),

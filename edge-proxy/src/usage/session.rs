@@ -103,7 +103,7 @@ impl SessionUsage {
     }
 
     fn note_activity(&self) {
-        let at_ms = u64::try_from(self.made.elapsed().as_millis()).expect("no process lives for so many years");
+        let at_ms = u64::try_from(self.made.elapsed().as_millis()).expect("no process lives for millions of years");
         self.last_activity_ms.fetch_max(at_ms, Ordering::Relaxed);
     }
 

@@ -1,11 +1,11 @@
 //! How the sentences of the tree read: comments, Markdown and log messages.
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
-use super::source::MEMBERS;
+use super::source::{self, MEMBERS};
 
 /// How wide a line of prose is at most, in characters.
 pub const COLUMNS: usize = 100;
@@ -29,114 +29,114 @@ pub const REFUSED: [(&str, &str); 14] = [
 ];
 
 /// A line that breaks a rule of prose.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Breach {
     /// From the root of the workspace.
     pub path: String,
     /// Counts from 1.
     pub line: usize,
+    pub why: String,
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path, self.line, self.why)
+    }
+}
+
+/// A text of the tree, and where it stands.
+pub struct Text {
+    /// From the root of the workspace.
+    pub path: String,
     pub text: String,
 }
 
-/// Every comment that is wider than [`COLUMNS`]. One without a space past its first word is an
-/// address, and passes.
-pub fn wide_comments(root: &Path) -> Vec<Breach> {
-    let mut breaches = Vec::new();
-    for (path, text) in sources(root) {
-        for (index, line) in text.lines().enumerate() {
-            let is_table = line.trim_start().starts_with(['/', '!']) && line.trim_end().ends_with('|');
-            if is_comment(&path, line) && !is_table && is_wide(line) {
-                breaches.push(Breach { path: path.clone(), line: index + 1, text: line.to_owned() });
-            }
+impl Text {
+    pub fn is_document(&self) -> bool {
+        self.path.ends_with(".md")
+    }
+
+    /// Whether this line of it is a comment.
+    fn is_comment(&self, line: &str) -> bool {
+        let line = line.trim_start();
+        match self.path.rsplit_once('.') {
+            Some((_, "rs")) => line.starts_with("//"),
+            Some((_, "lua" | "sql")) => line.starts_with("--"),
+            _ => line.starts_with('#') && !line.starts_with("#!"),
         }
     }
-    breaches
-}
 
-/// Every line of a document that is wider than [`COLUMNS`]; tables, code and addresses may be.
-pub fn wide_documents(root: &Path) -> Vec<Breach> {
-    let mut breaches = Vec::new();
-    for (path, text) in documents(root) {
+    /// Its lines of prose, each with its number: of a document all but code, of a source its
+    /// comments. Tables are left out.
+    fn prose(&self) -> impl Iterator<Item = (usize, &str)> {
         let mut is_code = false;
-        for (index, line) in text.lines().enumerate() {
-            is_code ^= line.trim_start().starts_with("```");
-            if !is_code && !line.starts_with('|') && is_wide(line) {
-                breaches.push(Breach { path: path.clone(), line: index + 1, text: line.to_owned() });
-            }
-        }
+        self.text.lines().enumerate().filter_map(move |(index, line)| {
+            is_code ^= self.is_document() && line.trim_start().starts_with("```");
+            let is_table = line.trim_end().ends_with('|');
+            let is_prose = if self.is_document() { !is_code } else { self.is_comment(line) };
+            (is_prose && !is_table).then_some((index + 1, line))
+        })
     }
-    breaches
+
+    /// The lines of prose that are wider than [`COLUMNS`]; addresses may be.
+    pub fn wide(&self) -> Vec<Breach> {
+        let wide = self.prose().filter(|(_, line)| is_wide(line));
+        wide.map(|(line, _)| self.breach(line, format!("wider than {COLUMNS} columns"))).collect()
+    }
+
+    /// What has one of the [`REFUSED`] phrases: prose, and what a program writes.
+    pub fn refused(&self) -> Vec<Breach> {
+        let is_of_program =
+            ["control-api/src/", "edge-proxy/src/", "shared/src/"].iter().any(|src| self.path.starts_with(src));
+        let written = if is_of_program && self.path.ends_with(".rs") { self.literals() } else { Vec::new() };
+        let prose = self.prose().map(|(line, text)| (line, text.to_owned()));
+        let refused = |(line, text): (usize, String)| {
+            let (phrase, instead) = refused_in(&text)?;
+            Some(self.breach(line, format!("\"{phrase}\": {instead}")))
+        };
+        prose.chain(written).filter_map(refused).collect()
+    }
+
+    /// The texts that a source holds, its tests left out.
+    fn literals(&self) -> Vec<(usize, String)> {
+        let found = source::code(&self.path, source::without_tests(&self.text));
+        found.into_iter().filter(|found| found.is_literal).map(|found| (found.line, found.text)).collect()
+    }
+
+    fn breach(&self, line: usize, why: String) -> Breach {
+        Breach { path: self.path.clone(), line, why }
+    }
 }
 
-/// Every comment and every line of a document that has one of the [`REFUSED`] phrases.
-pub fn refused(root: &Path) -> Vec<Breach> {
-    let comments = sources(root).into_iter().map(|(path, text)| {
-        let comments = text.lines().map(|line| if is_comment(&path, line) { line } else { "" });
-        (path.clone(), comments.collect::<Vec<_>>().join("\n"))
+/// Every document, and every source that holds comments: of Rust, Lua, SQL and the shell.
+pub fn texts(root: &Path) -> Vec<Text> {
+    let sources = MEMBERS.into_iter().chain(["deploy"]).flat_map(|folder| {
+        source::files_below(&root.join(folder), |path| source::is_of_kind(path, &["rs", "lua", "sql", "sh"]))
     });
-    let mut breaches = Vec::new();
-    for (path, text) in comments.chain(documents(root)) {
-        for (index, line) in text.lines().enumerate() {
-            if let Some(phrase) = refused_in(line) {
-                breaches.push(Breach { path: path.clone(), line: index + 1, text: phrase.to_owned() });
-            }
-        }
-    }
-    breaches
+    let is_page = |path: &Path| {
+        let is_near = path.parent() == Some(root) || path.starts_with(root.join("docs"));
+        is_near && source::is_of_kind(path, &["md"])
+    };
+    let paths = sources.chain(source::files_below(root, is_page));
+    let text = |path: PathBuf| {
+        let name = path.strip_prefix(root).expect("it was found below").to_str().expect("our names are UTF-8");
+        Text { path: name.to_owned(), text: fs::read_to_string(&path).expect("a file that was just listed") }
+    };
+    paths.map(text).collect()
 }
 
-/// The first refused phrase of a line, as whole words.
-pub fn refused_in(line: &str) -> Option<&'static str> {
+/// The first refused phrase of a line, as whole words, and what to write instead.
+pub fn refused_in(line: &str) -> Option<(&'static str, &'static str)> {
     let line = line.to_lowercase();
     let is_edge = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
     let has = |phrase: &str| {
         line.match_indices(phrase)
             .any(|(at, _)| is_edge(line[..at].chars().next_back()) && is_edge(line[at + phrase.len()..].chars().next()))
     };
-    REFUSED.into_iter().map(|(phrase, _)| phrase).find(|phrase| has(phrase))
+    REFUSED.into_iter().find(|(phrase, _)| has(phrase))
 }
 
 fn is_wide(line: &str) -> bool {
     let is_address = |word: &str| word.contains("://") || word.chars().count() > COLUMNS - 20;
     line.chars().count() > COLUMNS && !line.split_whitespace().any(is_address)
-}
-
-fn is_comment(path: &str, line: &str) -> bool {
-    let line = line.trim_start();
-    match path.rsplit_once('.') {
-        Some((_, "rs")) => line.starts_with("//"),
-        Some((_, "lua" | "sql")) => line.starts_with("--"),
-        _ => line.starts_with('#') && !line.starts_with("#!"),
-    }
-}
-
-/// The sources that hold comments: of Rust, Lua, SQL and the shell.
-fn sources(root: &Path) -> Vec<(String, String)> {
-    let folders = MEMBERS.map(|member| root.join(member)).into_iter().chain([root.join("deploy")]);
-    read(root, folders.collect(), &["rs", "lua", "sql", "sh"])
-}
-
-fn documents(root: &Path) -> Vec<(String, String)> {
-    let listed = fs::read_dir(root).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    read(root, listed.filter(|path| path.is_file()).chain([root.join("docs")]).collect(), &["md"])
-}
-
-/// The files of these kinds among and below these paths, in their order.
-fn read(root: &Path, mut open: Vec<PathBuf>, kinds: &[&str]) -> Vec<(String, String)> {
-    let mut texts = Vec::new();
-    while let Some(path) = open.pop() {
-        if path.is_dir() {
-            let entries = fs::read_dir(&path).into_iter().flatten();
-            open.extend(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| !is_foreign(path)));
-        } else if path.extension().and_then(|kind| kind.to_str()).is_some_and(|kind| kinds.contains(&kind)) {
-            let name = path.strip_prefix(root).expect("it was found below").to_str().expect("our names are UTF-8");
-            texts.extend(fs::read_to_string(&path).ok().map(|text| (name.to_owned(), text)));
-        }
-    }
-    texts.sort();
-    texts
-}
-
-/// What others wrote.
-fn is_foreign(path: &Path) -> bool {
-    path.ends_with("target") || path.ends_with("assets") || path.ends_with("node_modules")
 }

@@ -41,18 +41,28 @@ impl Crate {
 
     fn read(root: &Path, name: &'static str) -> Self {
         let src = root.join(name).join("src");
-        let mut files: Vec<File> = rust_files(&src).iter().map(|path| File::read(root, &src, path)).collect();
-        files.sort_by(|one, other| one.path.cmp(&other.path));
-        Self { name, files }
+        let files = files_below(&src, |path| is_of_kind(path, &["rs"]));
+        Self { name, files: files.iter().map(|path| File::read(root, &src, path)).collect() }
     }
 
     /// The modules that its root declares.
     pub fn top_modules(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.files.iter().filter_map(|file| Some(file.module.first()?.as_str())).collect();
-        names.dedup();
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// The folders below `src/`, from there.
+    pub fn folders(&self) -> Vec<String> {
+        let within = |file: &File| {
+            let path = file.path.strip_prefix(&format!("{}/src/", self.name))?;
+            path.rsplit_once('/').map(|(folder, _)| folder.to_owned())
+        };
+        let mut folders: Vec<String> = self.files.iter().filter_map(within).collect();
+        folders.sort_unstable();
+        folders.dedup();
+        folders
     }
 }
 
@@ -74,12 +84,9 @@ impl File {
         self.module.last().is_some_and(|name| name == "tests")
     }
 
-    /// Its text up to the module of its tests, which stands last.
+    /// Its text without tests.
     pub fn without_tests(&self) -> &str {
-        if self.is_of_tests() {
-            return "";
-        }
-        self.text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default()
+        if self.is_of_tests() { "" } else { without_tests(&self.text) }
     }
 
     /// How long that is, in lines.
@@ -88,22 +95,35 @@ impl File {
     }
 }
 
-/// Every Rust file below a folder; none if there is no such folder.
-pub fn rust_files(folder: &Path) -> Vec<PathBuf> {
+/// A source up to the module of its tests, which stands last.
+pub fn without_tests(text: &str) -> &str {
+    text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default()
+}
+
+/// The files below a folder that are `wanted`, in their order; none if there is no such folder.
+/// What others wrote is left out.
+pub fn files_below(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let is_foreign = |path: &Path| ["assets", "node_modules", "target"].iter().any(|name| path.ends_with(name));
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for entry in entries {
-            let path = entry.expect("an entry of a member's folder").path();
-            if path.is_dir() {
+            let path = entry.expect("an entry of a folder").path();
+            if !path.is_dir() {
+                files.extend(Some(path).filter(|path| wanted(path)));
+            } else if !is_foreign(&path) {
                 folders.push(path);
-            } else if path.extension().is_some_and(|kind| kind == "rs") {
-                files.push(path);
             }
         }
     }
+    files.sort();
     files
+}
+
+/// Whether a file's name ends so.
+pub fn is_of_kind(path: &Path, kinds: &[&str]) -> bool {
+    path.extension().and_then(|kind| kind.to_str()).is_some_and(|kind| kinds.contains(&kind))
 }
 
 /// The tokens of a source file. Panics if it is no Rust.

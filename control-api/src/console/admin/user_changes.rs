@@ -185,7 +185,7 @@ fn password_link_page(admin: &Admin, user: &user::Model, faults: FieldErrors) ->
     let lang = admin.lang;
     let happens = [
         lang.say(
-            "Whoever opens the link sets this account's password, once, within 24 hours. It is shown only once; hand it to nobody but the user.",
+            "The link sets this account's password, once, within 24 hours, for anybody who has it. It is shown only once; hand it to nobody but the user.",
             "Открывший ссылку один раз задаст пароль этой учётной записи, в течение 24 часов. Она показывается один раз; передайте её только самому пользователю.",
         ),
         lang.say("An earlier link of this user ends.", "Прежняя ссылка этого пользователя перестанет действовать."),
