@@ -159,6 +159,8 @@ const BOUNDARIES: &[Boundary] = &[
             "edge-proxy/src/origin.rs",
             "edge-proxy/src/pages/",
             "edge-proxy/src/rewrite/",
+            "edge-proxy/src/grants/evaluate.rs",
+            "edge-proxy/src/grants/state.rs",
             "edge-proxy/src/rejection.rs",
             "edge-proxy/src/route.rs",
         ],

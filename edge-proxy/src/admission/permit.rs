@@ -20,10 +20,7 @@ use shared::redis::calls::LeaseOutcome;
 
 use crate::{
     admission::{concurrency::Slot, outcomes::OutcomeWorker},
-    grants::{
-        evaluate::GrantError,
-        live::{Ended, LiveGrant},
-    },
+    grants::{evaluate::GrantError, live::LiveGrant, state::Ended},
     rejection::{EndReason, InvalidCredential, Rejection},
     usage::OpenRequest,
 };

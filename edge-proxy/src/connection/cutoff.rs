@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     connection::http1,
-    grants::live::{Ended, LiveGrant},
+    grants::{live::LiveGrant, state::Ended},
     rejection::Rejection,
     sync::Mutex,
     telemetry::metrics::Metrics,

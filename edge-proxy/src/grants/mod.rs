@@ -22,6 +22,7 @@ mod lookup;
 pub mod release;
 pub mod revalidate;
 pub mod single_flight;
+pub mod state;
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
