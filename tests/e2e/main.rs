@@ -1,58 +1,10 @@
 //! The gateway as people use it: both programs as processes, real Postgres, Redis and Chromium, the
 //! stand-in upstream. One test a promise; each ends with `stack.finish()`, which checks what must
-//! hold after any of them.
+//! hold after any of them. What the edge does by itself is tested in `edge-proxy/tests/edge/`.
 
-mod acme;
-mod activation;
-mod addresses;
-mod as_sent;
-mod assertions;
-mod browser;
-mod codings;
-mod console_host;
-mod console_security;
-mod control_refusals;
-mod cookie_jar;
-mod credential_order;
-mod cut_off;
-mod devices;
-mod expiry;
-mod failover;
-mod feed;
-mod fitted_heads;
-mod fixtures;
-mod front_door;
-mod gateway_pages;
-mod h2_abuse;
-mod handover;
-mod headers;
-mod journeys;
-mod limits;
-mod networks;
-mod outages;
+mod console;
+mod cutoff;
+mod operations;
 mod pages;
-mod path_tricks;
-mod programs;
-mod purchase;
-mod raw_requests;
-mod recovery;
-mod refund_races;
-mod refusals;
-mod reload;
-mod rewriting;
-mod rewritten_streams;
-mod sessions;
-mod slow_clients;
-mod slow_readers;
-mod streaming;
-mod taking_over;
-mod time_left;
-mod tls_listener;
-mod traces;
-mod transports;
-mod two_edges;
-mod unknown_tokens;
-mod upgrades;
-mod upstreams;
-mod websockets;
-mod without_scripts;
+mod resilience;
+mod tokens;

@@ -225,22 +225,13 @@ impl Control {
         let lost = |key: String| {
             if [redis::CHANGES, redis::USAGE].contains(&key.as_str()) { format!("lost:{key}") } else { key }
         };
-        let reply = self.eval(&activate, lost).await;
+        let reply = self.redis.call_on(&activate, lost).await.expect("a reply");
         Activation::parse(&reply).expect("a reply of the contract's shape")
     }
 
     /// Calls a script as the planes do; its reply as texts.
     pub async fn run<C: Call>(&self, call: &C) -> Vec<String> {
-        self.eval(call, |key| key).await
-    }
-
-    async fn eval<C: Call>(&self, call: &C, key: impl Fn(String) -> String) -> Vec<String> {
-        let (keys, args): (Vec<String>, _) = (call.keys().into_iter().map(key).collect(), call.args());
-        let count = keys.len().to_string();
-        let given = keys.iter().map(String::as_str).chain(args.iter().map(|arg| &**arg));
-        let words: Vec<&str> = ["EVAL", C::SCRIPT.lua(), &count].into_iter().chain(given).collect();
-        let reply = self.redis.command(&words).await.expect("a reply");
-        reply.split('\n').map(str::to_owned).collect()
+        self.redis.call(call).await.expect("a reply")
     }
 
     /// A field of a token's hash in Redis; empty if it is not there.

@@ -38,7 +38,7 @@ pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
              FROM users, generate_series(1, {ACCOUNTS}) AS n WHERE id = '{}'",
             alice.id
         );
-        stack.database.query(&statement).await?;
+        stack.control.database.query(&statement).await?;
     }
     timing(&stack, &alice, report).await;
     crowd(&stack, &alice, report).await?;

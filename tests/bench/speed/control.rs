@@ -114,7 +114,7 @@ impl Spent {
             .map(|(_, process)| process.cpu_time())
             .try_fold(Duration::ZERO, |sum, time| anyhow::Ok(sum + time?))?;
         // A server that several runs share would count theirs.
-        let postgres = stack.database.server().context("`make bench` has a Postgres of its own")?;
+        let postgres = stack.control.database.server().context("`make bench` has a Postgres of its own")?;
         let redis = stack.redis.process().context("Redis runs")?;
         Ok(Self { control, postgres: postgres.cpu_time_with_children()?, redis: redis.cpu_time()? })
     }

@@ -38,7 +38,7 @@ impl Stack {
         let changes = ", changes AS (INSERT INTO outbox (token_id) SELECT id FROM drawn)";
         let tokens = self.insert_tokens(user, count, changes).await?;
         let deadline = Instant::now() + PUBLISHED_WITHIN;
-        while self.database.query("SELECT count(*) FROM outbox").await? != "0" {
+        while self.control.database.query("SELECT count(*) FROM outbox").await? != "0" {
             anyhow::ensure!(Instant::now() < deadline, "{count} tokens are not published after {PUBLISHED_WITHIN:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -66,7 +66,7 @@ impl Stack {
             SELECT id FROM drawn ORDER BY n",
             user.id
         );
-        let ids = self.database.query(&statement).await.context("cannot seed tokens")?;
+        let ids = self.control.database.query(&statement).await.context("cannot seed tokens")?;
         let token = |(n, id): (usize, &str)| Token { id: id.to_owned(), text: format!("{salt}{:032}", n + 1) };
         Ok(ids.lines().enumerate().map(token).collect())
     }

@@ -200,6 +200,11 @@ impl Edge {
         &self.url
     }
 
+    /// The HTTP client that its users share.
+    pub fn client(&self) -> &Client {
+        &self.http
+    }
+
     /// The same edge by another of its origins, spoken to by that client.
     pub fn by(&self, url: &str, http: Client) -> Self {
         Self { url: url.to_owned(), http }

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
+use shared::redis::calls::Call;
 use tokio::process::Command;
 use uuid::Uuid;
 
@@ -168,6 +169,20 @@ impl Redis {
     /// element.
     pub async fn command(&self, words: &[&str]) -> anyhow::Result<String> {
         command(self.port, words).await
+    }
+
+    /// Calls a script as the programs do; its reply, a text for each element.
+    pub async fn call<C: Call>(&self, call: &C) -> anyhow::Result<Vec<String>> {
+        self.call_on(call, |key| key).await
+    }
+
+    /// The same, with other keys in place of its own.
+    pub async fn call_on<C: Call>(&self, call: &C, key: impl Fn(String) -> String) -> anyhow::Result<Vec<String>> {
+        let (keys, args): (Vec<String>, _) = (call.keys().into_iter().map(key).collect(), call.args());
+        let count = keys.len().to_string();
+        let given = keys.iter().map(String::as_str).chain(args.iter().map(|arg| &**arg));
+        let words: Vec<&str> = ["EVAL", C::SCRIPT.lua(), &count].into_iter().chain(given).collect();
+        Ok(self.command(&words).await?.split('\n').map(str::to_owned).collect())
     }
 }
 

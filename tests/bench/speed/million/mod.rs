@@ -22,7 +22,7 @@ pub async fn measure(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
     let alice = stack.control.user("alice").await;
     let tokens = stack.seeds_unpublished(&alice, count).await?;
     // As autovacuum has done anywhere else by the time that there are a million.
-    stack.database.query("ANALYZE").await?;
+    stack.control.database.query("ANALYZE").await?;
     rebuild::measure(&stack, count, report).await?;
     if pace == Pace::Full {
         // It would count each token's first use, publish it anew and have the edge look at it

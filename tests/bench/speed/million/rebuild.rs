@@ -27,7 +27,7 @@ const ROUNDS: usize = 3;
 pub async fn measure(stack: &Stack, count: usize, report: &mut Report) -> anyhow::Result<()> {
     report.section(&format!("{count} tokens into an empty Redis"));
     let control = stack.control.plane.process();
-    let postgres = stack.database.server().context("`make bench` has a Postgres of its own")?;
+    let postgres = stack.control.database.server().context("`make bench` has a Postgres of its own")?;
     let redis = stack.redis.process().context("Redis runs")?;
     let spent = || anyhow::Ok([control.cpu_time()?, postgres.cpu_time_with_children()?, redis.cpu_time()?]);
     let mut rounds = Vec::new();

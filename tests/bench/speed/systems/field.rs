@@ -210,7 +210,7 @@ async fn use_once(stack: &Stack, user: &User, count: usize) -> anyhow::Result<Ar
     load.stop().await;
     let unused = "SELECT count(*) FROM access_tokens WHERE activated_at IS NULL";
     let deadline = Instant::now() + USES_TOLD_WITHIN;
-    while stack.database.query(unused).await? != "0" {
+    while stack.control.database.query(unused).await? != "0" {
         ensure!(Instant::now() < deadline, "the uses of {count} tokens are not all told after {USES_TOLD_WITHIN:?}");
         sleep(Duration::from_millis(100)).await;
     }
