@@ -43,7 +43,7 @@ macro_rules! step {
 }
 
 /// The steps in the order in which they apply. Only ever appended to.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     step!("m000001_users"),
     step!("m000002_access_tokens"),
     step!("m000003_publishing"),
@@ -56,6 +56,7 @@ const STEPS: [Step; 12] = [
     step!("m000010_lists"),
     step!("m000011_networks"),
     step!("m000012_traces"),
+    step!("m000013_ledger_details"),
 ];
 
 impl MigrationName for Step {

@@ -108,7 +108,7 @@ fn listed(lang: Language, line: transaction::Model) -> Line {
     Line {
         at: Time(line.created_at),
         kind: text::transaction(lang, &line.kind),
-        description: text::description(lang, &line.description),
+        description: text::description(lang, &line),
         amount: text::money(lang, line.amount),
         is_income: line.amount > Decimal::ZERO,
         balance_after: text::money(lang, line.balance_after),

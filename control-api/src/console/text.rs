@@ -8,7 +8,8 @@ use shared::{
 };
 
 use crate::{
-    domain,
+    db::transaction,
+    domain::{self, ledger::Details},
     input::{Fault, znc},
 };
 
@@ -236,22 +237,23 @@ pub fn transaction(lang: Language, kind: &str) -> &'static str {
     }
 }
 
-/// What a line of the ledger says. The ledger's own words are English, those of people stay as they
-/// are.
-pub fn description(lang: Language, text: &str) -> String {
-    let known = [
-        ("Token purchase: ", "Покупка токена: "),
-        ("Token extension: ", "Продление токена: "),
-        ("Token refund: ", "Возврат токена: "),
-        ("Bundle purchase: ", "Покупка пакета: "),
-        ("Referral bonus", "Бонус за приглашение"),
-        ("Balance set by an administrator", "Баланс установлен администратором"),
-    ];
-    let russian = known.iter().find_map(|(english, russian)| Some(format!("{russian}{}", text.strip_prefix(english)?)));
-    let russian = russian.filter(|_| lang == Language::Russian);
-    russian
-        .map(|text| text.replace("(not activated)", "(не начат)").replace(" tokens)", " шт.)"))
-        .unwrap_or_else(|| text.to_owned())
+/// What a line of the ledger says. Names and reasons that people wrote stay as they are, and so do
+/// the English words of a line that was written before lines had details.
+pub fn description(lang: Language, line: &transaction::Model) -> String {
+    let details = Details::of(line).filter(|_| lang == Language::Russian);
+    match details {
+        None => line.description.clone(),
+        Some(Details::TopUp) => "Пополнение".to_owned(),
+        Some(Details::TokenPurchase { duration_hours, scope: name }) => {
+            format!("Покупка токена: {duration_hours} ч ({})", scope(lang, &name))
+        }
+        Some(Details::TokenExtension { duration_hours }) => format!("Продление токена: {duration_hours} ч"),
+        Some(Details::TokenRefund { duration_hours }) => format!("Возврат токена: {duration_hours} ч (не начат)"),
+        Some(Details::BundlePurchase { name, token_count }) => format!("Покупка пакета: {name} ({token_count} шт.)"),
+        Some(Details::ReferralBonus { username }) => format!("Бонус за приглашение: {username}"),
+        Some(Details::Adjustment { reason: Some(reason) }) => reason,
+        Some(Details::Adjustment { reason: None }) => "Баланс установлен администратором".to_owned(),
+    }
 }
 
 /// A number of bytes, by its largest unit: `1.5 MiB`.

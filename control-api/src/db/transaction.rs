@@ -25,6 +25,8 @@ pub struct Model {
     pub created_at: DateTime<Utc>,
     pub bundle_id: Option<Uuid>,
     pub payment_id: Option<Uuid>,
+    /// What the description says, as kind and figures; none in old lines.
+    pub details: Option<Json>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -40,6 +42,7 @@ pub struct NewLine<'a> {
     pub balance_after: Decimal,
     pub kind: &'a str,
     pub description: &'a str,
+    pub details: Json,
     pub token_id: Option<Uuid>,
     pub bundle_id: Option<Uuid>,
     pub payment_id: Option<Uuid>,
@@ -48,7 +51,7 @@ pub struct NewLine<'a> {
 pub async fn insert(tx: &Tx, line: &NewLine<'_>) -> Result<Uuid, Error> {
     let query =
         "INSERT INTO transactions (id, user_id, seq, amount, balance_after, type, description, token_id, bundle_id,
-        payment_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        payment_id, details) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     let id = Uuid::now_v7();
     let values = [
         id.into(),
@@ -61,6 +64,7 @@ pub async fn insert(tx: &Tx, line: &NewLine<'_>) -> Result<Uuid, Error> {
         line.token_id.into(),
         line.bundle_id.into(),
         line.payment_id.into(),
+        line.details.clone().into(),
     ];
     tx.execute_raw(sql(query, values)).await?;
     Ok(id)

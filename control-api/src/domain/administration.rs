@@ -67,8 +67,7 @@ pub async fn change_user(
     let before = user::find_for_update(&tx, id).await?.ok_or(Error::UserNotFound)?;
     let toggled = change.is_active.is_some_and(|is_active| is_active != before.is_active);
     if let Some(balance) = change.balance {
-        let description = change.reason.as_deref().unwrap_or("Balance set by an administrator");
-        ledger::adjust(&tx, &before, balance, description).await?;
+        ledger::adjust(&tx, &before, balance, change.reason.clone()).await?;
     }
     let after = user::Change {
         is_active: change.is_active,
@@ -108,7 +107,7 @@ pub async fn move_balance(
     if balance < Decimal::ZERO {
         return Err(Error::InsufficientBalance { required: change.abs(), available });
     }
-    ledger::adjust(&tx, &before, balance, reason).await?;
+    ledger::adjust(&tx, &before, balance, Some(reason.to_owned())).await?;
     let after = user::find_for_update(&tx, id).await?.ok_or(Error::UserNotFound)?;
     let details = changed(&before, &after, Some(reason.to_owned()));
     audit::record(&tx, admin.by(), Action::ChangeUser, Resource::User(id), details).await?;

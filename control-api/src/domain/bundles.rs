@@ -10,7 +10,7 @@ use super::{
     accounts::Session,
     audit::{self, Action, Resource},
     idempotency::Idempotent,
-    ledger::{self, Movement, Subject},
+    ledger::{self, Details, Movement, Subject},
     referrals,
     tokens::{self, Issued},
 };
@@ -80,13 +80,8 @@ pub async fn purchase(
     }
     let Offer { bundle, price } = get(&tx, prices, id).await?;
     let costs = prices::shares(price.total, price.token_count);
-    let description = format!("Bundle purchase: {} ({} tokens)", bundle.name, costs.len());
-    let movement = Movement {
-        kind: ledger::Kind::Purchase,
-        amount: price.total,
-        description: &description,
-        about: Subject::Bundle(id),
-    };
+    let details = Details::BundlePurchase { name: bundle.name.clone(), token_count: costs.len() };
+    let movement = Movement { amount: price.total, details, about: Subject::Bundle(id) };
     let new_balance = ledger::charge(&tx, user_id, &movement).await?;
     let mut issued = Vec::with_capacity(costs.len());
     for cost in costs {

@@ -2,6 +2,8 @@
 //! The database checks that they agree once more when it commits.
 
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::Error;
@@ -40,19 +42,79 @@ impl Kind {
     }
 }
 
+/// What credits moved for: the line of the ledger keeps it, and each language words it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "for", rename_all = "snake_case")]
+pub enum Details {
+    TopUp,
+    TokenPurchase {
+        duration_hours: i32,
+        scope: String,
+    },
+    TokenExtension {
+        duration_hours: i32,
+    },
+    /// Of a token that was never used.
+    TokenRefund {
+        duration_hours: i32,
+    },
+    BundlePurchase {
+        name: String,
+        token_count: usize,
+    },
+    /// Of somebody who registered by one's code.
+    ReferralBonus {
+        username: String,
+    },
+    /// An administrator set the balance, for the reason that they gave, if any.
+    Adjustment {
+        reason: Option<String>,
+    },
+}
+
+impl Details {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::TopUp => Kind::Deposit,
+            Self::TokenPurchase { .. } | Self::TokenExtension { .. } | Self::BundlePurchase { .. } => Kind::Purchase,
+            Self::TokenRefund { .. } => Kind::Refund,
+            Self::ReferralBonus { .. } => Kind::ReferralBonus,
+            Self::Adjustment { .. } => Kind::Adjustment,
+        }
+    }
+
+    /// In English, as the API tells it: part of the contract with its clients.
+    pub fn description(&self) -> String {
+        match self {
+            Self::TopUp => "Top-up".to_owned(),
+            Self::TokenPurchase { duration_hours, scope } => format!("Token purchase: {duration_hours}h ({scope})"),
+            Self::TokenExtension { duration_hours } => format!("Token extension: {duration_hours}h"),
+            Self::TokenRefund { duration_hours } => format!("Token refund: {duration_hours}h (not activated)"),
+            Self::BundlePurchase { name, token_count } => format!("Bundle purchase: {name} ({token_count} tokens)"),
+            Self::ReferralBonus { username } => format!("Referral bonus: {username}"),
+            Self::Adjustment { reason: Some(reason) } => reason.clone(),
+            Self::Adjustment { reason: None } => "Balance set by an administrator".to_owned(),
+        }
+    }
+
+    /// What a line keeps. `None` for a line of a program that kept less, or that knew more.
+    pub fn of(line: &transaction::Model) -> Option<Self> {
+        serde_json::from_value(line.details.clone()?).ok()
+    }
+}
+
 /// A movement of credits.
-pub struct Movement<'a> {
-    pub kind: Kind,
+pub struct Movement {
     /// ZNC, never negative: what it does to the balance follows from what it is.
     pub amount: Decimal,
-    pub description: &'a str,
+    pub details: Details,
     pub about: Subject,
 }
 
 /// What a movement is for.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Subject {
-    /// What its description says.
+    /// What its details say.
     Nothing,
     Token(Uuid),
     Bundle(Uuid),
@@ -61,7 +123,7 @@ pub enum Subject {
 
 /// Takes the price of something from a balance; the new balance, or an error that tells what the
 /// balance is.
-pub async fn charge(tx: &db::Tx, user_id: Uuid, movement: &Movement<'_>) -> Result<Decimal, Error> {
+pub async fn charge(tx: &db::Tx, user_id: Uuid, movement: &Movement) -> Result<Decimal, Error> {
     if let Some(balance) = post(tx, user_id, -movement.amount, movement).await? {
         return Ok(balance);
     }
@@ -72,24 +134,25 @@ pub async fn charge(tx: &db::Tx, user_id: Uuid, movement: &Movement<'_>) -> Resu
 }
 
 /// Gives credits; the new balance.
-pub async fn credit(tx: &db::Tx, user_id: Uuid, movement: &Movement<'_>) -> Result<Decimal, Error> {
+pub async fn credit(tx: &db::Tx, user_id: Uuid, movement: &Movement) -> Result<Decimal, Error> {
     post(tx, user_id, movement.amount, movement).await?.ok_or(Error::BalanceTooLarge)
 }
 
 /// Sets the balance of an account that is locked, by an adjustment of as much as it takes.
-pub async fn adjust(tx: &db::Tx, user: &user::Model, balance: Decimal, description: &str) -> Result<(), Error> {
+pub async fn adjust(tx: &db::Tx, user: &user::Model, balance: Decimal, reason: Option<String>) -> Result<(), Error> {
     let change = balance - user.currency_balance;
     if change.is_zero() {
         return Ok(());
     }
-    let movement = Movement { kind: Kind::Adjustment, amount: change.abs(), description, about: Subject::Nothing };
+    let details = Details::Adjustment { reason };
+    let movement = Movement { amount: change.abs(), details, about: Subject::Nothing };
     post(tx, user.id, change, &movement).await?.ok_or(Error::BalanceTooLarge)?;
     Ok(())
 }
 
 /// Moves the balance by `change` and writes the line; the new balance, or `None` if it would leave
 /// what a balance may be.
-async fn post(tx: &db::Tx, user_id: Uuid, change: Decimal, movement: &Movement<'_>) -> Result<Option<Decimal>, Error> {
+async fn post(tx: &db::Tx, user_id: Uuid, change: Decimal, movement: &Movement) -> Result<Option<Decimal>, Error> {
     let Some(user::Moved { balance, ledger_seq }) = user::move_balance(tx, user_id, change).await? else {
         return Ok(None);
     };
@@ -105,8 +168,9 @@ async fn post(tx: &db::Tx, user_id: Uuid, change: Decimal, movement: &Movement<'
         seq: ledger_seq,
         amount: change,
         balance_after: balance,
-        kind: movement.kind.as_str(),
-        description: movement.description,
+        kind: movement.details.kind().as_str(),
+        description: &movement.details.description(),
+        details: json!(movement.details),
         token_id,
         bundle_id,
         payment_id,

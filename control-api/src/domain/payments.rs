@@ -19,7 +19,7 @@ use super::{
     accounts::Session,
     audit::{self, Action, Actor, Origin, Resource},
     idempotency::Idempotent,
-    ledger::{self, Movement, Subject},
+    ledger::{self, Details, Movement, Subject},
 };
 use crate::{
     db::{
@@ -265,12 +265,8 @@ async fn end(tx: &db::Tx, payment: &payment::Model, how: End, origin: &Origin) -
     payment::end(tx, payment.id, how).await?;
     let balance = match how {
         End::Succeeded => {
-            let movement = Movement {
-                kind: ledger::Kind::Deposit,
-                amount: payment.amount_znc,
-                description: "Top-up",
-                about: Subject::Payment(payment.id),
-            };
+            let about = Subject::Payment(payment.id);
+            let movement = Movement { amount: payment.amount_znc, details: Details::TopUp, about };
             Some(ledger::credit(tx, payment.user_id, &movement).await?)
         }
         End::Canceled | End::Expired => None,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{
     Error,
     audit::{self, Action, Actor, Origin, Resource},
-    ledger::{self, Movement, Subject},
+    ledger::{self, Details, Movement, Subject},
 };
 use crate::{
     config::prices,
@@ -75,13 +75,8 @@ async fn pay(db: &db::Pool, referrer_id: Uuid) -> Result<usize, Error> {
     user::find_for_update(&tx, referrer_id).await?.ok_or(Error::UserNotFound)?;
     let shares = referral::take_owed(&tx, referrer_id, AT_ONCE).await?;
     for Share { token_id, amount, user_id, username } in &shares {
-        let description = format!("Referral bonus: {username}");
-        let movement = Movement {
-            kind: ledger::Kind::ReferralBonus,
-            amount: *amount,
-            description: &description,
-            about: Subject::Token(*token_id),
-        };
+        let details = Details::ReferralBonus { username: username.clone() };
+        let movement = Movement { amount: *amount, details, about: Subject::Token(*token_id) };
         let balance = ledger::credit(&tx, referrer_id, &movement).await?;
         let details =
             json!({ "amount": amount, "new_balance": balance, "referred_user_id": user_id, "token_id": token_id });

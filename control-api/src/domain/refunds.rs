@@ -21,7 +21,7 @@ use super::{
     Error,
     accounts::Session,
     audit::{self, Action, Actor, Origin, Resource},
-    ledger::{self, Movement, Subject},
+    ledger::{self, Details, Movement, Subject},
 };
 use crate::{
     db::{self, access_token, idempotency_key, outbox, user},
@@ -142,13 +142,8 @@ async fn revoke(db: &db::Pool, barred: &access_token::Model, origin: &Origin) ->
     }
     access_token::revoke(&tx, barred.id).await?;
     idempotency_key::erase_text(&tx, barred.id).await?;
-    let description = format!("Token refund: {}h (not activated)", barred.duration_hours);
-    let movement = Movement {
-        kind: ledger::Kind::Refund,
-        amount: barred.cost,
-        description: &description,
-        about: Subject::Token(barred.id),
-    };
+    let details = Details::TokenRefund { duration_hours: barred.duration_hours };
+    let movement = Movement { amount: barred.cost, details, about: Subject::Token(barred.id) };
     let new_balance = ledger::credit(&tx, barred.user_id, &movement).await?;
     outbox::push(&tx, &[barred.id]).await?;
     let by = Actor { user_id: Some(barred.user_id), origin };

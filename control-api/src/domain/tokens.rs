@@ -21,7 +21,7 @@ use super::{
     accounts::Session,
     audit::{self, Action, Actor, Resource},
     idempotency::Idempotent,
-    ledger::{self, Movement, Subject},
+    ledger::{self, Details, Movement, Subject},
     referrals,
 };
 use crate::{
@@ -97,11 +97,10 @@ pub async fn purchase(
         let id = token.id;
         return Ok(Unpublished::new(Issued { token, text }, vec![id]));
     }
-    let description = format!("Token purchase: {duration_hours}h ({scope})");
-    let movement =
-        Movement { kind: ledger::Kind::Purchase, amount: price, description: &description, about: Subject::Token(id) };
-    let balance = ledger::charge(&tx, buyer.user.id, &movement).await?;
     let hours = sold_hours(duration_hours)?;
+    let details = Details::TokenPurchase { duration_hours: hours, scope: scope.to_string() };
+    let movement = Movement { amount: price, details, about: Subject::Token(id) };
+    let balance = ledger::charge(&tx, buyer.user.id, &movement).await?;
     let Issued { token, text } = issue(&tx, id, buyer.user.id, hours, scope.as_str(), price).await?;
     referrals::promise(&tx, &buyer.user, price, &[id]).await?;
     outbox::push(&tx, &[id]).await?;
@@ -157,9 +156,8 @@ pub async fn extend(
     if before.duration_hours.saturating_add(hours) > LONGEST_HOURS {
         return Err(Error::TokenTooLong);
     }
-    let description = format!("Token extension: {duration_hours}h");
-    let movement =
-        Movement { kind: ledger::Kind::Purchase, amount: price, description: &description, about: Subject::Token(id) };
+    let details = Details::TokenExtension { duration_hours: hours };
+    let movement = Movement { amount: price, details, about: Subject::Token(id) };
     let balance = ledger::charge(&tx, owner.user.id, &movement).await?;
     let token = access_token::extend(&tx, id, hours, price).await?;
     outbox::push(&tx, &[id]).await?;

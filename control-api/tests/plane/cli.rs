@@ -228,7 +228,7 @@ async fn a_redis_that_answers_late_and_may_evict_ends_the_program() {
 async fn balances_that_were_there_before_the_ledger_are_its_first_lines() {
     let database = Database::create().await.expect("a database");
     let environment = [("DATABASE_URL", database.url())];
-    let down = run(&["migrate", "down", "8"], &environment, "").await;
+    let down = run(&["migrate", "down", "9"], &environment, "").await;
     assert!(down.status.success(), "{}", stderr(&down));
     let old = "INSERT INTO users (id, email, username, password_hash, referral_code, balance)
         SELECT gen_random_uuid(), name || '@example.com', name, '', name, balance

@@ -1,6 +1,7 @@
 //! The portal as its forms and links make it: what a person is told, what is kept of what they
 //! typed, what happens once however often it is sent, and what is nobody else's.
 
+use http::Method;
 use serde_json::Value;
 use testbed::{
     clients::http::{Answer, Ask},
@@ -207,6 +208,44 @@ async fn the_history_pages_filters_and_comes_as_a_file() {
     let text = file.text();
     assert_eq!(text.lines().count(), 28);
     assert!(text.contains("\"'=HYPERLINK(\"\"x\"\")\",\"5.00\""), "{text}");
+}
+
+#[tokio::test]
+async fn a_line_of_the_ledger_is_worded_in_the_readers_language() {
+    let control = Control::start().await;
+    let alice = control.person_with("alice", "100.00").await;
+    let token = control.buys(&alice, 1).await;
+    let extend = control.post(&alice, &format!("/tokens/{}/extend", token.id));
+    extend.json(&serde_json::json!({ "duration_hours": 24 })).answer().await.expect(200);
+    control.delete(&alice, &format!("/tokens/{}", token.id)).answer().await.expect(200);
+    control.set(&alice, &serde_json::json!({ "currency_balance": "80.00", "reason": "Token refund: by hand" })).await;
+    // As a program of before wrote it.
+    let old = format!(
+        "BEGIN; UPDATE users SET currency_balance = 79, ledger_seq = ledger_seq + 1 WHERE id = '{id}';
+        INSERT INTO transactions (id, user_id, seq, amount, balance_after, type, description)
+            SELECT gen_random_uuid(), id, ledger_seq, -1, 79, 'purchase', 'Token purchase: 1h (full)' FROM users
+            WHERE id = '{id}'; COMMIT",
+        id = alice.id
+    );
+    control.query(&old).await;
+    let visitor = at_console(&control, &alice).await;
+    let page = async |language: &str| {
+        let asked = visitor.request(Method::GET, "/console/credits").header("Accept-Language", language);
+        asked.answer().await.text()
+    };
+    let (english, russian) = (page("en").await, page("ru").await);
+    for (in_english, in_russian) in [
+        ("Token purchase: 1h (full)", "Покупка токена: 1 ч (всё)"),
+        ("Token extension: 24h", "Продление токена: 24 ч"),
+        ("Token refund: 25h (not activated)", "Возврат токена: 25 ч (не начат)"),
+        ("Balance set by an administrator", "Баланс установлен администратором"),
+        ("Token refund: by hand", "Token refund: by hand"),
+    ] {
+        assert!(english.contains(in_english), "{in_english}: {english}");
+        assert!(russian.contains(in_russian), "{in_russian}: {russian}");
+    }
+    assert_eq!(english.matches("Token purchase: 1h (full)").count(), 2);
+    assert_eq!(russian.matches("Token purchase: 1h (full)").count(), 1, "an old line keeps its words");
 }
 
 #[tokio::test]

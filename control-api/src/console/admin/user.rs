@@ -90,7 +90,7 @@ pub async fn show(admin: Admin) -> Answer {
     let ledger = lines.into_iter().map(|line| LedgerLine {
         at: Time(line.created_at),
         kind: words::transaction(lang, &line.kind),
-        description: words::description(lang, &line.description),
+        description: words::description(lang, &line),
         amount: text::signed(lang, line.amount),
         balance: words::money(lang, line.balance_after),
     });
