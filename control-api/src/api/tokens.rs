@@ -382,9 +382,7 @@ impl Tokens {
         /// The client's address; wherever the token may be used from if absent
         address: Query<Option<Address>>,
     ) -> Result<Json<Access>, ApiError> {
-        let owned = access_token::find(&app.db, id.0.0).await?;
-        let owned = owned.filter(|owned| owned.token.user_id == user.0.user.id);
-        let owned = owned.ok_or(crate::domain::Error::TokenNotFound)?;
+        let owned = tokens::find(&app.db, user.0.user.id, id.0.0).await?;
         let attempt = access::Attempt { path: &path.0.0, address: address.0.map(|address| address.0) };
         Ok(Json(access::dry_run(&owned, app.config.hour, &attempt, Utc::now())?.into()))
     }

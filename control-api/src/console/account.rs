@@ -62,11 +62,11 @@ pub fn own_path(next: &str) -> &str {
     if is_plain && is_own { next } else { ROOT }
 }
 
-pub async fn choose_language(visit: ConsoleRequest) -> Answer {
-    let next = visit.query.text("next");
+pub async fn choose_language(request: ConsoleRequest) -> Answer {
+    let next = request.query.text("next");
     let next = if is_before_login(next) { next } else { own_path(next) };
     let mut response = response::see_other(next)?;
-    if let Some(lang) = Language::by_tag(visit.query.text("to")) {
+    if let Some(lang) = Language::by_tag(request.query.text("to")) {
         response.headers_mut().insert(header::SET_COOKIE, request::language_cookie(lang));
     }
     Ok(response)
@@ -79,11 +79,11 @@ fn is_before_login(next: &str) -> bool {
         && query.chars().all(|char| char.is_ascii_graphic() && char != '\\')
 }
 
-pub async fn show_login(visit: ConsoleRequest) -> Answer {
-    let next = own_path(visit.query.text("next"));
+pub async fn show_login(request: ConsoleRequest) -> Answer {
+    let next = own_path(request.query.text("next"));
     let page = LoginPage {
-        lang: visit.lang,
-        frame: visit.frame(NavItem::Outside),
+        lang: request.lang,
+        frame: request.frame(NavItem::Outside),
         email: String::new(),
         next: next.to_owned(),
         fault: None,
@@ -91,25 +91,25 @@ pub async fn show_login(visit: ConsoleRequest) -> Answer {
     response::page(&page)
 }
 
-pub async fn log_in(visit: ConsoleRequest) -> Answer {
-    let (email, next) = (visit.form.text("email").to_owned(), own_path(visit.form.text("next")).to_owned());
+pub async fn log_in(request: ConsoleRequest) -> Answer {
+    let (email, next) = (request.form.text("email").to_owned(), own_path(request.form.text("next")).to_owned());
     let mut faults = FieldErrors::default();
-    let typed = visit.form.read::<Email>("email", visit.lang, &mut faults);
-    let password = visit.form.read_raw::<Password>("password", visit.lang, &mut faults);
-    let App { db, passwords, attempts, .. } = &*visit.app;
+    let typed = request.form.read::<Email>("email", request.lang, &mut faults);
+    let password = request.form.read_raw::<Password>("password", request.lang, &mut faults);
+    let App { db, passwords, attempts, .. } = &*request.app;
     let entered = match typed.zip(password) {
         Some((Email(email), Password(password))) => {
-            let login = accounts::Login { email, password, origin: visit.origin.clone() };
+            let login = accounts::Login { email, password, origin: request.origin.clone() };
             accounts::log_in(db, passwords, attempts, login).await
         }
         // Nobody could have registered so.
         None => Err(domain::Error::WrongCredentials),
     };
     match entered {
-        Ok(user) => enter(&visit, &user, &next),
+        Ok(user) => enter(&request, &user, &next),
         Err(error @ (domain::Error::WrongCredentials | domain::Error::TooManyFailures { .. })) => {
-            let fault = Some(text::refusal(visit.lang, &error));
-            let page = LoginPage { lang: visit.lang, frame: visit.frame(NavItem::Outside), email, next, fault };
+            let fault = Some(text::refusal(request.lang, &error));
+            let page = LoginPage { lang: request.lang, frame: request.frame(NavItem::Outside), email, next, fault };
             let wait =
                 if let domain::Error::TooManyFailures { wait } = &error { Some(wait.as_secs() + 1) } else { None };
             Ok(response::to_wait(response::page_of(ApiError::status_of(error), &page), wait))
@@ -119,10 +119,10 @@ pub async fn log_in(visit: ConsoleRequest) -> Answer {
 }
 
 /// A login of its own: whatever login the browser had before goes on nowhere.
-fn enter(visit: &ConsoleRequest, user: &user::Model, next: &str) -> Answer {
-    let jwt = visit.app.keys.issue_console(user, Utc::now());
+fn enter(request: &ConsoleRequest, user: &user::Model, next: &str) -> Answer {
+    let jwt = request.app.keys.issue_console(user, Utc::now());
     let mut response = response::see_other(next)?;
-    response.headers_mut().insert(header::SET_COOKIE, request::login_cookie(&visit.app, &jwt));
+    response.headers_mut().insert(header::SET_COOKIE, request::login_cookie(&request.app, &jwt));
     Ok(response)
 }
 
@@ -134,29 +134,29 @@ pub async fn log_out(member: Member) -> Answer {
     Ok(response)
 }
 
-pub async fn show_registration(visit: ConsoleRequest) -> Answer {
+pub async fn show_registration(request: ConsoleRequest) -> Answer {
     let mut form = Fields::default();
-    form.set("ref", visit.query.text("ref"));
-    form.set("next", own_path(visit.query.text("next")));
-    let (lang, frame) = (visit.lang, visit.frame(NavItem::Outside));
+    form.set("ref", request.query.text("ref"));
+    form.set("next", own_path(request.query.text("next")));
+    let (lang, frame) = (request.lang, request.frame(NavItem::Outside));
     response::page(&RegistrationPage { lang, frame, form, faults: FieldErrors::default() })
 }
 
-pub async fn register(visit: ConsoleRequest) -> Answer {
-    let (lang, form, mut faults) = (visit.lang, &visit.form, FieldErrors::default());
+pub async fn register(request: ConsoleRequest) -> Answer {
+    let (lang, form, mut faults) = (request.lang, &request.form, FieldErrors::default());
     let email = form.read::<Email>("email", lang, &mut faults);
     let username = form.read::<Username>("username", lang, &mut faults);
     let full_name = form.read::<FullName>("full_name", lang, &mut faults);
     let password = form.read_raw::<NewPassword>("password", lang, &mut faults);
     let refuse = |faults: FieldErrors| {
-        let (frame, form) = (visit.frame(NavItem::Outside), form.clone());
+        let (frame, form) = (request.frame(NavItem::Outside), form.clone());
         response::refused(&RegistrationPage { lang, frame, form, faults })
     };
     let (Some(email), Some(username), Some(full_name), Some(password)) = (email, username, full_name, password) else {
         return refuse(faults);
     };
-    let App { db, passwords, limits, .. } = &*visit.app;
-    limits.registration(visit.origin.ip_address).await.map_err(PageError::TooMany)?;
+    let App { db, passwords, limits, .. } = &*request.app;
+    limits.registration(request.origin.ip_address).await.map_err(PageError::TooMany)?;
     let registration = accounts::Registration {
         email: email.0,
         username: username.0,
@@ -167,14 +167,14 @@ pub async fn register(visit: ConsoleRequest) -> Answer {
     let registered = match code.map(|code| ReferralCode::read(code.into())) {
         Some(Err(_)) => Err(domain::Error::UnknownReferralCode),
         Some(Ok(ReferralCode(code))) => {
-            accounts::register(db, passwords, &registration, Some(&code), &visit.origin).await
+            accounts::register(db, passwords, &registration, Some(&code), &request.origin).await
         }
-        None => accounts::register(db, passwords, &registration, None, &visit.origin).await,
+        None => accounts::register(db, passwords, &registration, None, &request.origin).await,
     };
     match registered {
         Ok(user) => {
             let next = own_path(form.text("next"));
-            enter(&visit, &user, if next == ROOT { "/console?done=welcome" } else { next })
+            enter(&request, &user, if next == ROOT { "/console?done=welcome" } else { next })
         }
         Err(error) => {
             let sentence = text::refusal(lang, &error);

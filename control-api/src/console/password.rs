@@ -31,26 +31,26 @@ struct SetPasswordPage<'a> {
     faults: FieldErrors,
 }
 
-pub async fn show(visit: ConsoleRequest) -> Answer {
-    form(&visit, visit.query.text("code"), StatusCode::OK, FieldErrors::default())
+pub async fn show(request: ConsoleRequest) -> Answer {
+    form(&request, request.query.text("code"), StatusCode::OK, FieldErrors::default())
 }
 
-fn form(visit: &ConsoleRequest, code: &str, status: StatusCode, faults: FieldErrors) -> Answer {
+fn form(request: &ConsoleRequest, code: &str, status: StatusCode, faults: FieldErrors) -> Answer {
     let code = Credential::parse_token_text(code).ok_or(Error::UnknownPasswordLink)?;
     let address = format!("{PATH}?code={}", code.expose());
-    let frame = Frame { address, ..visit.frame(NavItem::Outside) };
-    Ok(response::page_of(status, &SetPasswordPage { lang: visit.lang, frame, code: code.expose(), faults }))
+    let frame = Frame { address, ..request.frame(NavItem::Outside) };
+    Ok(response::page_of(status, &SetPasswordPage { lang: request.lang, frame, code: code.expose(), faults }))
 }
 
-pub async fn set(visit: ConsoleRequest) -> Answer {
+pub async fn set(request: ConsoleRequest) -> Answer {
     let mut faults = FieldErrors::default();
-    let typed = visit.form.text("code");
+    let typed = request.form.text("code");
     let code = Credential::parse_token_text(typed).ok_or(Error::UnknownPasswordLink)?;
-    let Some(password) = visit.form.read_raw::<NewPassword>("password", visit.lang, &mut faults) else {
-        return form(&visit, typed, StatusCode::UNPROCESSABLE_ENTITY, faults);
+    let Some(password) = request.form.read_raw::<NewPassword>("password", request.lang, &mut faults) else {
+        return form(&request, typed, StatusCode::UNPROCESSABLE_ENTITY, faults);
     };
-    let App { db, passwords, .. } = &*visit.app;
+    let App { db, passwords, .. } = &*request.app;
     let code = code.digest();
-    administration::redeem_password_link(db, passwords, &code, &password.0, &visit.origin, Utc::now()).await?;
+    administration::redeem_password_link(db, passwords, &code, &password.0, &request.origin, Utc::now()).await?;
     response::see_other("/console/login?done=password-set")
 }

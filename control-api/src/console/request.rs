@@ -7,7 +7,7 @@ use std::{future::Future, ops::Deref, sync::Arc};
 use askama::Template;
 use chrono::{DateTime, TimeDelta, Utc};
 use poem::{
-    Endpoint, FromRequest, Request, Response,
+    Endpoint, FromRequest, Request, RequestBody, Response,
     endpoint::make,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
 };
@@ -66,7 +66,7 @@ pub struct ConsoleRequest {
 
 /// A request from a user who is logged in.
 pub struct Member {
-    visit: ConsoleRequest,
+    request: ConsoleRequest,
     pub session: Session,
 }
 
@@ -77,7 +77,7 @@ impl Deref for Member {
     type Target = ConsoleRequest;
 
     fn deref(&self) -> &ConsoleRequest {
-        &self.visit
+        &self.request
     }
 }
 
@@ -90,6 +90,47 @@ impl Deref for Admin {
 }
 
 impl ConsoleRequest {
+    /// What a request asks, but for its form and its login.
+    fn of(request: &Request, app: &Arc<App>) -> Self {
+        let headers = request.headers();
+        let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|accepted| accepted.to_str().ok());
+        let address = request.original_uri().path_and_query().map_or("/", |address| address.as_str());
+        Self {
+            lang: Language::of(cookies_of(headers, cookie::LANGUAGE).next(), accepted),
+            origin: request.data::<Origin>().cloned().unwrap_or_default(),
+            address: address.to_owned(),
+            query: Fields::parse(request.uri().query().unwrap_or_default().as_bytes()),
+            form: Fields::default(),
+            id: request.raw_path_param("id").and_then(|id| id.parse().ok()),
+            wants_piece: headers.contains_key("hx-request"),
+            stays: request.method() != Method::POST,
+            came_from: came_from(headers, app),
+            account: None,
+            app: Arc::clone(app),
+        }
+    }
+
+    async fn read_form(&mut self, request: &Request, mut body: RequestBody) -> Result<(), PageError> {
+        if request.method() == Method::POST {
+            let bytes = Vec::<u8>::from_request(request, &mut body).await.map_err(|_| PageError::Malformed)?;
+            self.form = Fields::parse(&bytes);
+        }
+        Ok(())
+    }
+
+    /// Says whose request this is, and counts it against their limit.
+    async fn count(&mut self, request: &Request, session: &Session) -> Result<(), PageError> {
+        if let Some(recognised) = request.data::<Arc<RequestUser>>() {
+            recognised.note(session.user.id);
+        }
+        self.account = Some(Account::from(session));
+        self.app.limits.call(session.user.id).await.map_err(PageError::TooMany)
+    }
+
+    fn refused(&self, trouble: PageError) -> Response {
+        finish(trouble.into_response(self.frame(NavItem::Outside)), &self.app)
+    }
+
     /// What the page has around its own.
     pub fn frame(&self, here: NavItem) -> Frame {
         Frame {
@@ -116,7 +157,7 @@ impl Member {
         if let Ok(Some(user)) = user::find_by_email(&self.app.db, &self.session.user.email).await {
             self.session.user = user;
         }
-        self.visit.account = Some(Account::from(&self.session));
+        self.request.account = Some(Account::from(&self.session));
         self
     }
 }
@@ -127,9 +168,9 @@ where
     F: Fn(ConsoleRequest) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Answer> + Send + 'static,
 {
-    serve(app, move |visit, _| {
+    serve(app, move |request, _| {
         let handler = handler.clone();
-        async move { handler(visit).await }
+        async move { handler(request).await }
     })
 }
 
@@ -139,12 +180,12 @@ where
     F: Fn(Member) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Answer> + Send + 'static,
 {
-    serve(app, move |visit, session| {
+    serve(app, move |request, session| {
         let handler = handler.clone();
         async move {
             match session {
-                Some(session) => handler(Member { visit, session }).await,
-                None => ask_to_log_in(&visit),
+                Some(session) => handler(Member { request, session }).await,
+                None => ask_to_log_in(&request),
             }
         }
     })
@@ -169,15 +210,15 @@ pub async fn nowhere(_: ConsoleRequest) -> Answer {
     Err(PageError::NotFound)
 }
 
-fn ask_to_log_in(visit: &ConsoleRequest) -> Answer {
-    if visit.wants_piece {
+fn ask_to_log_in(request: &ConsoleRequest) -> Answer {
+    if request.wants_piece {
         // The page that asked is of a login that has ended: it is loaded anew, and asks for
         // another.
         return Ok(Response::builder().status(StatusCode::OK).header("HX-Refresh", "true").finish());
     }
     // The form's values are gone by now; after the login the user gets the page that had it.
-    let from = visit.came_from.as_ref().filter(|_| !visit.stays).unwrap_or(&visit.address);
-    let done = if visit.stays { "" } else { "login-ended" };
+    let from = request.came_from.as_ref().filter(|_| !request.stays).unwrap_or(&request.address);
+    let done = if request.stays { "" } else { "login-ended" };
     response::see_other(&address("/console/login", [("next", from.as_str()), ("done", done)]))
 }
 
@@ -194,86 +235,92 @@ where
     })
 }
 
+/// Answers a request: who sent it, whether a page of ours did, what its form says, whose login it
+/// carries; then the page, and what becomes of the login.
 async fn answer<F, R>(app: Arc<App>, request: Request, handler: &F) -> Response
 where
     F: Fn(ConsoleRequest, Option<Session>) -> R,
     R: Future<Output = Answer>,
 {
-    let (request, mut body) = request.split();
-    let headers = request.headers();
-    let lang = Language::of(
-        cookies_of(headers, cookie::LANGUAGE).next(),
-        headers.get(header::ACCEPT_LANGUAGE).and_then(|accepted| accepted.to_str().ok()),
-    );
-    let is_https = app.config.control_origin.starts_with("https:");
-    let address = request.original_uri().path_and_query().map_or("/", |address| address.as_str()).to_owned();
-    let mut visit = ConsoleRequest {
-        lang,
-        origin: request.data::<Origin>().cloned().unwrap_or_default(),
-        address,
-        query: Fields::parse(request.uri().query().unwrap_or_default().as_bytes()),
-        form: Fields::default(),
-        id: request.raw_path_param("id").and_then(|id| id.parse().ok()),
-        wants_piece: headers.contains_key("hx-request"),
-        stays: request.method() != Method::POST,
-        came_from: came_from(headers, &app),
-        account: None,
-        app: Arc::clone(&app),
-    };
-    let path = request.original_uri().path().to_owned();
-    let name = if is_https { cookie::CONSOLE_SECURE } else { cookie::CONSOLE };
-    let mut logins: Vec<&str> = cookies_of(headers, name).collect();
-    logins.dedup();
-    let is_planted = logins.len() > 1;
-    let jwt = logins.pop().filter(|_| !is_planted).map(str::to_owned);
-    let mut frame = visit.frame(NavItem::Outside);
-
-    let is_form = request.method() == Method::POST;
-    if is_form && !is_ours(headers, &app) || !is_form && is_asked_by_others(headers) {
-        return finish(PageError::Foreign.into_response(frame), &app);
+    let (request, body) = request.split();
+    let login = LoginCookie::of(&request, &app);
+    let mut console_request = ConsoleRequest::of(&request, &app);
+    if let Err(trouble) = check_sender(&request, &app) {
+        return console_request.refused(trouble);
     }
-    if !is_form && jwt.is_none() && fetched(headers, "sec-fetch-site") == Some("cross-site") {
+    if leads_here_from_elsewhere(&request) && login.jwt.is_none() {
         // The cookie stays at home when another site leads here; it comes along once a page of ours
         // leads on.
-        return finish(response::page_of(StatusCode::OK, &OnwardPage { lang, frame }), &app);
+        let page = OnwardPage { lang: console_request.lang, frame: console_request.frame(NavItem::Outside) };
+        return finish(response::page_of(StatusCode::OK, &page), &app);
     }
-    if is_form {
-        match Vec::<u8>::from_request(&request, &mut body).await {
-            Ok(bytes) => visit.form = Fields::parse(&bytes),
-            Err(_) => return finish(PageError::Malformed.into_response(frame), &app),
-        }
+    if let Err(trouble) = console_request.read_form(&request, body).await {
+        return console_request.refused(trouble);
     }
-
-    let (known, claims) = match recognise(&app, jwt.as_deref(), visit.origin.clone()).await {
-        Ok(Some((session, claims))) => (Some(session), Some(claims)),
-        Ok(None) => (None, None),
-        Err(trouble) => return finish(trouble.into_response(frame), &app),
+    let (session, claims) = match recognise(&app, login.jwt.as_deref(), console_request.origin.clone()).await {
+        Ok(recognised) => recognised.unzip(),
+        Err(trouble) => return console_request.refused(trouble),
     };
-    if let Some(session) = &known {
-        if let Some(recognised) = request.data::<Arc<RequestUser>>() {
-            recognised.note(session.user.id);
-        }
-        visit.account = Some(Account::from(session));
-        frame.account.clone_from(&visit.account);
-        if let Err(exceeded) = app.limits.call(session.user.id).await {
-            return finish(PageError::TooMany(exceeded).into_response(frame), &app);
-        }
+    if let Some(session) = &session
+        && let Err(trouble) = console_request.count(&request, session).await
+    {
+        return console_request.refused(trouble);
     }
     // What a page asks for by itself keeps nobody logged in.
-    let came = known.as_ref().zip(claims).filter(|_| !visit.wants_piece);
+    let came = session.as_ref().zip(claims).filter(|_| !console_request.wants_piece);
     let renewed = came.and_then(|(session, claims)| renewed(&app, session, claims, Utc::now()));
-    let mut response = handler(visit, known).await.unwrap_or_else(|trouble| trouble.into_response(frame));
-    // A handler that logs in or out has said which cookie stands.
-    let is_said = response.headers().contains_key(header::SET_COOKIE);
-    if let (Some(renewed), false) = (renewed, is_said) {
-        response.headers_mut().insert(header::SET_COOKIE, renewed);
+    let frame = console_request.frame(NavItem::Outside);
+    let mut response = handler(console_request, session).await.unwrap_or_else(|trouble| trouble.into_response(frame));
+    login.settle(&mut response, &request, renewed);
+    finish(response, &app)
+}
+
+/// The cookie of a login, as the browser sent it.
+struct LoginCookie {
+    jwt: Option<String>,
+    /// There was another beside it, which is not of this console.
+    is_planted: bool,
+    /// Whether it goes by https alone.
+    is_secure: bool,
+}
+
+impl LoginCookie {
+    fn of(request: &Request, app: &App) -> Self {
+        let is_secure = app.config.control_origin.starts_with("https:");
+        let name = if is_secure { cookie::CONSOLE_SECURE } else { cookie::CONSOLE };
+        let mut logins: Vec<&str> = cookies_of(request.headers(), name).collect();
+        logins.dedup();
+        let is_planted = logins.len() > 1;
+        let jwt = logins.pop().filter(|_| !is_planted).map(str::to_owned);
+        Self { jwt, is_planted, is_secure }
     }
-    if !is_https && (is_planted || is_form && is_said) {
-        for line in no_planted_cookies(&path) {
-            response.headers_mut().append(header::SET_COOKIE, line);
+
+    /// Says which login stands from now on: the one that the handler named, or the renewed one.
+    fn settle(&self, response: &mut Response, request: &Request, renewed: Option<HeaderValue>) {
+        // A handler that logs in or out has said which cookie stands.
+        let is_said = response.headers().contains_key(header::SET_COOKIE);
+        if let (Some(renewed), false) = (renewed, is_said) {
+            response.headers_mut().insert(header::SET_COOKIE, renewed);
+        }
+        if !self.is_secure && (self.is_planted || request.method() == Method::POST && is_said) {
+            for line in no_planted_cookies(request.original_uri().path()) {
+                response.headers_mut().append(header::SET_COOKIE, line);
+            }
         }
     }
-    finish(response, &app)
+}
+
+/// Refuses what a page of another site sends, or reads.
+fn check_sender(request: &Request, app: &App) -> Result<(), PageError> {
+    let headers = request.headers();
+    let is_form = request.method() == Method::POST;
+    let is_foreign = is_form && !is_ours(headers, app) || !is_form && is_asked_by_others(headers);
+    if is_foreign { Err(PageError::Foreign) } else { Ok(()) }
+}
+
+/// Whether a link on another site led here.
+fn leads_here_from_elsewhere(request: &Request) -> bool {
+    request.method() != Method::POST && fetched(request.headers(), "sec-fetch-site") == Some("cross-site")
 }
 
 /// A page that leads on to itself.

@@ -155,9 +155,7 @@ pub async fn show(member: Member) -> Answer {
 
 /// The token that the path names, if it is this person's.
 async fn find(member: &Member) -> Result<access_token::Model, PageError> {
-    let owned = access_token::find(&member.app.db, member.id()?).await?;
-    let owned = owned.filter(|owned| owned.token.user_id == member.session.user.id);
-    Ok(owned.ok_or(domain::Error::TokenNotFound)?.token)
+    Ok(tokens::find(&member.app.db, member.session.user.id, member.id()?).await?.token)
 }
 
 /// What can be done with a token once its owner was asked.

@@ -18,6 +18,7 @@ pub mod refunds;
 pub mod sessions;
 pub mod tokens;
 pub mod unpublished;
+pub mod usage;
 
 use std::time::Duration;
 

@@ -277,6 +277,12 @@ pub async fn restrict_locked(
     Ok(token)
 }
 
+/// A token of this user. Another's is not told from one that is not there.
+pub async fn find(db: &db::Pool, user_id: Uuid, id: Uuid) -> Result<access_token::Owned, Error> {
+    let found = access_token::find(db, id).await?;
+    found.filter(|owned| owned.token.user_id == user_id).ok_or(Error::TokenNotFound)
+}
+
 /// Locks a token of this user that is ready or active.
 async fn usable(
     tx: &db::Tx,

@@ -1,4 +1,4 @@
-//! The console of those who administer. Every page takes an [`Admin`](super::visit::Admin), and
+//! The console of those who administer. Every page takes an [`Admin`](super::request::Admin), and
 //! everything that is done goes by the same rules as through the API, so that the audit log has it.
 
 mod audit;
