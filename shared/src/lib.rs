@@ -3,8 +3,8 @@
 //!
 //! Both planes import this crate and never each other, so a promise that they make to one another
 //! is written once. It holds no runtime, no web framework and no database, and of I/O only what
-//! [`settings`] reads at the start. How options are read, traces told, and how pages look and which
-//! language they speak is here too: both planes must do it alike.
+//! [`process::settings`] reads at the start. How options are read, traces told, and how pages look
+//! and which language they speak is here too: both planes must do it alike.
 
 pub mod malformed;
 pub mod net;

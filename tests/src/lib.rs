@@ -3,14 +3,14 @@
 //! network, against the very programs that are shipped.
 //!
 //! Nothing here imports a plane. What a test starts is private to it, ends with it, and collides
-//! with nothing: a temporary [`folder`], free ports, one cloned database and one Redis a test.
+//! with nothing: a temporary folder, free ports, one cloned database and one Redis a test.
 //!
 //! - [`stack`]: both programs with all that they need, ready for a test. [`people`]: those who use
 //!   them
 //! - [`servers`]: what the programs run on. [`upstreams`]: what the edge stands in front of.
 //!   [`clients`]: what calls them
-//! - [`processes`]: programs as processes, their folders, keys and faults. [`eventually`]: waiting
-//!   for a state
+//! - [`processes`]: programs as processes, their folders, keys and faults. [`mod@eventually`]:
+//!   waiting for a state
 //! - [`house`]: the sources, measured
 
 pub mod clients;

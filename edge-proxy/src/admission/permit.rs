@@ -57,8 +57,8 @@ impl std::fmt::Debug for Permit {
 }
 
 impl Permit {
-    /// For a grant whose use was begun by [`Grants::admit`]: dropped as it is, what was taken for
-    /// it is given back.
+    /// For a grant whose use was begun by [`Grants::admit`](crate::grants::Grants::admit): dropped
+    /// as it is, what was taken for it is given back.
     pub fn new(held: Arc<LiveGrant>, address: Option<IpAddr>, outcomes: Arc<OutcomeWorker>) -> Self {
         Self { held, address, open: None, place: None, stage: AtomicU8::new(Stage::Admitted as u8), outcomes }
     }

@@ -42,7 +42,7 @@ pub struct GrantKey {
 }
 
 /// A grant as requests hold it. It is the channel too: what ends it wakes everyone who waits in
-/// [`LiveGrant::ended`].
+/// [`LiveGrant::ended_from`].
 #[derive(Debug)]
 pub struct LiveGrant {
     pub token_id: Uuid,
