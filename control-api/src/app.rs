@@ -34,7 +34,7 @@ pub struct App {
     pub keys: jwt::Keys,
     pub sealer: Sealer,
     /// `None` where no payments are taken.
-    pub till: Option<Arc<Payments>>,
+    pub payments: Option<Arc<Payments>>,
     pub address_filter: RwLock<AddressFilter>,
     pub metrics: Metrics,
     /// What the pages of the console load.
@@ -62,7 +62,7 @@ impl App {
         let secret_key = config.secret_key.expose();
         let provider = Provider::new(&config.payments.provider, &config.control_origin)?;
         let (rub_per_znc, lifetime) = (config.payments.rub_per_znc, config.payments.lifetime);
-        let till = provider.map(|provider| Arc::new(Payments { provider, rub_per_znc, lifetime }));
+        let payments = provider.map(|provider| Arc::new(Payments { provider, rub_per_znc, lifetime }));
         Ok(Arc::new(Self {
             prices: config.prices.clone(),
             db: db::connect(config.database_url.expose(), config.database_max_connections).await?,
@@ -76,7 +76,7 @@ impl App {
             ),
             publisher,
             sealer: Sealer::new(secret_key),
-            till,
+            payments,
             keys: jwt::Keys::new(secret_key, config.jwt_lifetime),
             metrics: Metrics::new(),
             assets: Arc::new(Assets::new()),

@@ -89,8 +89,8 @@ pub async fn run(
         audit_retention_days: app.config.audit_retention_days,
     };
     tasks.spawn("sweeper", |stop| sweeper.sweep(stop));
-    if let Some(till) = app.till.clone() {
-        tasks.spawn("reconciler", |stop| jobs::payment_reconciler::reconcile(db.clone(), till, stop));
+    if let Some(payments) = app.payments.clone() {
+        tasks.spawn("reconciler", |stop| jobs::payment_reconciler::reconcile(db.clone(), payments, stop));
     }
     let ops = server::ops::endpoint(Arc::clone(&app));
     tasks.spawn("private listener", |stop| server::http::serve(ops_listener, ops, metrics.clone(), stop));

@@ -60,22 +60,22 @@ impl LocalResponse {
     }
 
     /// A refusal or a fault as `application/problem+json` (RFC 9457).
-    pub fn problem(denied: &Rejection) -> Self {
-        let status = denied.status();
+    pub fn problem(rejection: &Rejection) -> Self {
+        let status = rejection.status();
         let body = json!({
             "type": "about:blank",
             "title": status.canonical_reason(),
             "status": status.as_u16(),
-            "detail": denied.detail(),
+            "detail": rejection.detail(),
         });
         let answer = Self::new(status, "application/problem+json", body.to_string());
-        answer.marked_for(denied)
+        answer.marked_for(rejection)
     }
 
     /// A page, with the status of what it tells of; it takes its stylesheet and icon from its own
     /// origin, or from this one.
-    pub fn page(denied: Option<&Rejection>, page: Page, styled_by: Option<&Origin>) -> Self {
-        let status = denied.map_or(StatusCode::OK, Rejection::status);
+    pub fn page(rejection: Option<&Rejection>, page: Page, styled_by: Option<&Origin>) -> Self {
+        let status = rejection.map_or(StatusCode::OK, Rejection::status);
         let policy = match styled_by {
             None => HeaderValue::from_static(PAGE_POLICY),
             Some(origin) => HeaderValue::try_from(PAGE_POLICY.replacen("'self'", &origin.to_string(), 2))
@@ -90,8 +90,8 @@ impl LocalResponse {
             // The same as `<meta http-equiv="refresh">`, which has no place among what a page says.
             answer = answer.with(header::REFRESH, HeaderValue::from(after.as_secs()));
         }
-        match denied {
-            Some(denied) => answer.marked_for(denied),
+        match rejection {
+            Some(rejection) => answer.marked_for(rejection),
             None => answer,
         }
     }
@@ -146,11 +146,11 @@ impl LocalResponse {
         self
     }
 
-    fn marked_for(mut self, denied: &Rejection) -> Self {
-        self.refused = Some(denied.reason());
-        match denied {
+    fn marked_for(mut self, rejection: &Rejection) -> Self {
+        self.refused = Some(rejection.reason());
+        match rejection {
             // A pooled client must not turn into a stream of errors.
-            _ if denied.status() == StatusCode::UNAUTHORIZED => self.closes = true,
+            _ if rejection.status() == StatusCode::UNAUTHORIZED => self.closes = true,
             Rejection::Unavailable | Rejection::TooManyOpen | Rejection::Full => {
                 self = self.with(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
             }

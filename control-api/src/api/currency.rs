@@ -159,11 +159,11 @@ impl Currency {
         user: CurrentUser,
         body: Body<MockPurchase>,
     ) -> Result<MockPurchased, ApiError> {
-        let Some(till @ Payments { provider: Provider::Mock(_), .. }) = app.till.as_deref() else {
+        let Some(payments @ Payments { provider: Provider::Mock(_), .. }) = app.payments.as_deref() else {
             return Err(ApiError::not_found("Not found"));
         };
         let amount = body.0.amount.0;
-        let new_balance = payments::grant(&app.db, till, &user.0, amount).await?;
+        let new_balance = payments::grant(&app.db, payments, &user.0, amount).await?;
         Ok(MockPurchased::Created(Json(Bought {
             success: true,
             amount: Znc(amount),
@@ -185,16 +185,16 @@ impl Currency {
         key: Header<Option<IdempotencyKey>>,
         body: Body<CreditPurchase>,
     ) -> Result<PaymentStarted, ApiError> {
-        let App { db, config, sealer, till, .. } = &***app;
+        let App { db, config, sealer, payments, .. } = &***app;
         let CreditPurchase { amount_znc: TopUp(amount), return_url: ReturnUrl(return_url) } = body.0;
-        let till = till.as_ref().ok_or(Error::PaymentsNotConfigured)?;
+        let payments = payments.as_ref().ok_or(Error::PaymentsNotConfigured)?;
         if !config.return_origins.contains(&return_url.origin().ascii_serialization()) {
             let error = FieldError::new("return_url", "must be on an origin of this service or one that may call it");
             return Err(ApiError::invalid(vec![error]));
         }
         let request = json!({ "amount_znc": amount.normalize(), "return_url": return_url.as_str() });
         let once = key.0.as_ref().map(|key| Idempotent { sealer, endpoint: "currency/purchase", key: &key.0, request });
-        let started = payments::start(db, till, &user.0, amount, return_url.as_str(), once.as_ref()).await?;
+        let started = payments::start(db, payments, &user.0, amount, return_url.as_str(), once.as_ref()).await?;
         Ok(PaymentStarted::Created(Json(Payment {
             payment_id: Id(started.id),
             payment_url: started.url,

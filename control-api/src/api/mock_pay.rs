@@ -48,7 +48,7 @@ async fn show(app: &App, request: &Request) -> Response {
 
 async fn decide(app: &App, request: Request) -> Response {
     let (request, mut body) = request.split();
-    let (till, mock, payment) = match find(app, &request).await {
+    let (payments, mock, payment) = match find(app, &request).await {
         Ok(Some(found)) => found,
         Ok(None) => return unknown(),
         Err(error) => return failed(&error),
@@ -64,7 +64,7 @@ async fn decide(app: &App, request: Request) -> Response {
     let now = Utc::now();
     let (body, signature) = mock.notice(&payment, decision, now);
     let notice = Notice { body: &body, signature: Some(&signature), sender: origin.ip_address };
-    if let Err(error) = payments::take_notice(&app.db, till, &notice, &origin, now).await {
+    if let Err(error) = payments::take_notice(&app.db, payments, &notice, &origin, now).await {
         return failed(&error);
     }
     match payment::find(&app.db, payment.id).await {
@@ -80,10 +80,12 @@ async fn find<'a>(
     request: &Request,
 ) -> Result<Option<(&'a Payments, &'a Mock, payment::Model)>, domain::Error> {
     let id = request.path_params::<Uuid>().ok();
-    let till = app.till.as_deref();
-    let (Some(id), Some(till @ Payments { provider: Provider::Mock(mock), .. })) = (id, till) else { return Ok(None) };
+    let payments = app.payments.as_deref();
+    let (Some(id), Some(payments @ Payments { provider: Provider::Mock(mock), .. })) = (id, payments) else {
+        return Ok(None);
+    };
     let payment = payment::find(&app.db, id).await?.filter(|payment| payment.confirmation_url.is_some());
-    Ok(payment.map(|payment| (till, mock, payment)))
+    Ok(payment.map(|payment| (payments, mock, payment)))
 }
 
 fn form(payment: &payment::Model) -> Response {

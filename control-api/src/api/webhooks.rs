@@ -41,9 +41,9 @@ impl Webhooks {
         signature: Header<Option<String>>,
         body: Raw,
     ) -> Result<Json<Received>, ApiError> {
-        let till = app.till.as_ref().ok_or(Error::PaymentsNotConfigured)?;
+        let payments = app.payments.as_ref().ok_or(Error::PaymentsNotConfigured)?;
         let notice = Notice { body: &body.0, signature: signature.0.as_deref(), sender: origin.ip_address };
-        let processed = payments::take_notice(&app.db, till, &notice, origin.0, Utc::now()).await?;
+        let processed = payments::take_notice(&app.db, payments, &notice, origin.0, Utc::now()).await?;
         Ok(Json(Received { received: true, processed }))
     }
 }

@@ -38,7 +38,7 @@ struct RegistrationPage {
     lang: Language,
     frame: Frame,
     form: Fields,
-    faults: FieldErrors,
+    errors: FieldErrors,
 }
 
 #[derive(Template)]
@@ -49,7 +49,7 @@ struct ProfilePage {
     email: String,
     username: String,
     full_name: String,
-    faults: FieldErrors,
+    errors: FieldErrors,
 }
 
 /// A path of the console, where a person was going or comes from; anything else leads home.
@@ -93,9 +93,9 @@ pub async fn show_login(request: ConsoleRequest) -> Answer {
 
 pub async fn log_in(request: ConsoleRequest) -> Answer {
     let (email, next) = (request.form.text("email").to_owned(), own_path(request.form.text("next")).to_owned());
-    let mut faults = FieldErrors::default();
-    let typed = request.form.read::<Email>("email", request.lang, &mut faults);
-    let password = request.form.read_raw::<Password>("password", request.lang, &mut faults);
+    let mut errors = FieldErrors::default();
+    let typed = request.form.read::<Email>("email", request.lang, &mut errors);
+    let password = request.form.read_raw::<Password>("password", request.lang, &mut errors);
     let App { db, passwords, attempts, .. } = &*request.app;
     let entered = match typed.zip(password) {
         Some((Email(email), Password(password))) => {
@@ -139,21 +139,21 @@ pub async fn show_registration(request: ConsoleRequest) -> Answer {
     form.set("ref", request.query.text("ref"));
     form.set("next", own_path(request.query.text("next")));
     let (lang, frame) = (request.lang, request.frame(NavItem::Outside));
-    response::page(&RegistrationPage { lang, frame, form, faults: FieldErrors::default() })
+    response::page(&RegistrationPage { lang, frame, form, errors: FieldErrors::default() })
 }
 
 pub async fn register(request: ConsoleRequest) -> Answer {
-    let (lang, form, mut faults) = (request.lang, &request.form, FieldErrors::default());
-    let email = form.read::<Email>("email", lang, &mut faults);
-    let username = form.read::<Username>("username", lang, &mut faults);
-    let full_name = form.read::<FullName>("full_name", lang, &mut faults);
-    let password = form.read_raw::<NewPassword>("password", lang, &mut faults);
-    let refuse = |faults: FieldErrors| {
+    let (lang, form, mut errors) = (request.lang, &request.form, FieldErrors::default());
+    let email = form.read::<Email>("email", lang, &mut errors);
+    let username = form.read::<Username>("username", lang, &mut errors);
+    let full_name = form.read::<FullName>("full_name", lang, &mut errors);
+    let password = form.read_raw::<NewPassword>("password", lang, &mut errors);
+    let refuse = |errors: FieldErrors| {
         let (frame, form) = (request.frame(NavItem::Outside), form.clone());
-        response::refused(&RegistrationPage { lang, frame, form, faults })
+        response::refused(&RegistrationPage { lang, frame, form, errors })
     };
     let (Some(email), Some(username), Some(full_name), Some(password)) = (email, username, full_name, password) else {
-        return refuse(faults);
+        return refuse(errors);
     };
     let App { db, passwords, limits, .. } = &*request.app;
     limits.registration(request.origin.ip_address).await.map_err(PageError::TooMany)?;
@@ -179,12 +179,12 @@ pub async fn register(request: ConsoleRequest) -> Answer {
         Err(error) => {
             let sentence = text::refusal(lang, &error);
             match error {
-                domain::Error::EmailTaken => faults.add("email", sentence),
-                domain::Error::UsernameTaken => faults.add("username", sentence),
-                domain::Error::UnknownReferralCode => faults.add("ref", sentence),
+                domain::Error::EmailTaken => errors.add("email", sentence),
+                domain::Error::UsernameTaken => errors.add("username", sentence),
+                domain::Error::UnknownReferralCode => errors.add("ref", sentence),
                 error => return Err(error.into()),
             }
-            refuse(faults)
+            refuse(errors)
         }
     }
 }
@@ -193,7 +193,7 @@ pub async fn show_profile(member: Member) -> Answer {
     response::page(&profile_page(&member, None, FieldErrors::default()))
 }
 
-fn profile_page(member: &Member, full_name: Option<&str>, faults: FieldErrors) -> ProfilePage {
+fn profile_page(member: &Member, full_name: Option<&str>, errors: FieldErrors) -> ProfilePage {
     let user = &member.session.user;
     ProfilePage {
         lang: member.lang,
@@ -201,14 +201,14 @@ fn profile_page(member: &Member, full_name: Option<&str>, faults: FieldErrors) -
         email: user.email.clone(),
         username: user.username.clone(),
         full_name: full_name.unwrap_or(user.full_name.as_deref().unwrap_or_default()).to_owned(),
-        faults,
+        errors,
     }
 }
 
 pub async fn change_profile(member: Member) -> Answer {
-    let mut faults = FieldErrors::default();
-    let Some(name) = member.form.read::<FullName>("full_name", member.lang, &mut faults) else {
-        return response::refused(&profile_page(&member, Some(member.form.text("full_name")), faults));
+    let mut errors = FieldErrors::default();
+    let Some(name) = member.form.read::<FullName>("full_name", member.lang, &mut errors) else {
+        return response::refused(&profile_page(&member, Some(member.form.text("full_name")), errors));
     };
     let full_name = Some(Some(name.0).filter(|name| !name.is_empty()));
     let change = accounts::ProfileChange { full_name, password: None };
@@ -218,9 +218,9 @@ pub async fn change_profile(member: Member) -> Answer {
 
 /// A new password ends every login; this browser gets another.
 pub async fn change_password(member: Member) -> Answer {
-    let mut faults = FieldErrors::default();
-    let Some(new) = member.form.read_raw::<NewPassword>("password", member.lang, &mut faults) else {
-        return response::refused(&profile_page(&member, None, faults));
+    let mut errors = FieldErrors::default();
+    let Some(new) = member.form.read_raw::<NewPassword>("password", member.lang, &mut errors) else {
+        return response::refused(&profile_page(&member, None, errors));
     };
     let App { db, passwords, attempts, .. } = &*member.app;
     let current = member.form.raw("current_password").to_owned();
@@ -238,9 +238,9 @@ pub async fn change_password(member: Member) -> Answer {
 fn refuse_password(member: &Member, error: domain::Error) -> Answer {
     match error {
         domain::Error::WrongPassword | domain::Error::TooManyFailures { .. } => {
-            let mut faults = FieldErrors::default();
-            faults.add("current_password", text::refusal(member.lang, &error));
-            response::refused(&profile_page(member, None, faults))
+            let mut errors = FieldErrors::default();
+            errors.add("current_password", text::refusal(member.lang, &error));
+            response::refused(&profile_page(member, None, errors))
         }
         error => Err(error.into()),
     }

@@ -173,13 +173,13 @@ pub struct Confirm {
     pub is_dangerous: bool,
     /// Where nothing is done.
     pub back: String,
-    pub faults: FieldErrors,
+    pub errors: FieldErrors,
 }
 
 impl Confirm {
     /// The page; one that says what is wrong if anything is.
     pub fn answer(&self) -> response::Answer {
-        if self.faults.is_empty() { response::page(self) } else { response::refused(self) }
+        if self.errors.is_empty() { response::page(self) } else { response::refused(self) }
     }
 }
 

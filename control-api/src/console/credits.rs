@@ -53,7 +53,7 @@ struct CreditsPage {
     amount: String,
     next: String,
     key: String,
-    faults: FieldErrors,
+    errors: FieldErrors,
     kinds: Vec<(&'static str, &'static str)>,
     kind: String,
     lines: Vec<Line>,
@@ -68,7 +68,7 @@ pub async fn show(member: Member) -> Answer {
     response::page(&page(&member, amount, &next, FieldErrors::default()).await?)
 }
 
-async fn page(member: &Member, amount: String, next: &str, faults: FieldErrors) -> Result<CreditsPage, PageError> {
+async fn page(member: &Member, amount: String, next: &str, errors: FieldErrors) -> Result<CreditsPage, PageError> {
     let (app, lang) = (&member.app, member.lang);
     let kind = chosen(member);
     let slice = Slice::of(&member.query);
@@ -79,11 +79,11 @@ async fn page(member: &Member, amount: String, next: &str, faults: FieldErrors) 
         lang,
         frame: member.frame(NavItem::Credits),
         balance: text::money(lang, member.session.user.currency_balance),
-        rate: app.till.as_ref().map(|till| znc(till.rub_per_znc)),
+        rate: app.payments.as_ref().map(|payments| znc(payments.rub_per_znc)),
         amount,
         next: if next.is_empty() { String::new() } else { own_path(next).to_owned() },
         key: uuid::Uuid::new_v4().to_string(),
-        faults,
+        errors,
         kinds: ledger::Kind::ALL.map(|kind| (kind.as_str(), text::transaction(lang, kind.as_str()))).into(),
         kind: kind_name.unwrap_or_default().to_owned(),
         pager: Pager {
@@ -151,18 +151,18 @@ struct ToPaymentPage {
 }
 
 pub async fn top_up(member: Member) -> Answer {
-    let (lang, form, mut faults) = (member.lang, &member.form, FieldErrors::default());
-    let Some(TopUp(amount)) = form.read_amount("amount", lang, &mut faults) else {
-        let page = page(&member, form.text("amount").to_owned(), form.text("next"), faults).await?;
+    let (lang, form, mut errors) = (member.lang, &member.form, FieldErrors::default());
+    let Some(TopUp(amount)) = form.read_amount("amount", lang, &mut errors) else {
+        let page = page(&member, form.text("amount").to_owned(), form.text("next"), errors).await?;
         return Ok(response::page_of(StatusCode::UNPROCESSABLE_ENTITY, &page));
     };
-    let App { db, till, sealer, config, .. } = &*member.app;
-    let till = till.as_ref().ok_or(domain::Error::PaymentsNotConfigured)?;
+    let App { db, payments, sealer, config, .. } = &*member.app;
+    let payments = payments.as_ref().ok_or(domain::Error::PaymentsNotConfigured)?;
     let key = once_key(&member)?;
     let return_url = return_url(&config.control_origin, key, form.text("next"));
     let request = json!({ "amount_znc": amount.normalize(), "return_url": return_url });
     let once = Idempotent { sealer, endpoint: "currency/purchase", key, request };
-    match payments::start(db, till, &member.session, amount, &return_url, Some(&once)).await {
+    match payments::start(db, payments, &member.session, amount, &return_url, Some(&once)).await {
         Ok(started) => response::page(&ToPaymentPage {
             lang,
             frame: member.frame(NavItem::Credits),
@@ -171,8 +171,8 @@ pub async fn top_up(member: Member) -> Answer {
             roubles: znc(started.amount_rub),
         }),
         Err(error @ domain::Error::AmountTooSmall) => {
-            faults.add("amount", text::refusal(lang, &error));
-            let page = page(&member, form.text("amount").to_owned(), form.text("next"), faults).await?;
+            errors.add("amount", text::refusal(lang, &error));
+            let page = page(&member, form.text("amount").to_owned(), form.text("next"), errors).await?;
             Ok(response::page_of(StatusCode::UNPROCESSABLE_ENTITY, &page))
         }
         Err(error) => Err(error.into()),

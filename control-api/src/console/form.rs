@@ -51,26 +51,26 @@ impl Fields {
     }
 
     /// The value of a field as the API reads it, or a fault for this field.
-    pub fn read<S: Scalar>(&self, name: &'static str, lang: Language, faults: &mut FieldErrors) -> Option<S> {
-        self.check(name, self.text(name), lang, faults)
+    pub fn read<S: Scalar>(&self, name: &'static str, lang: Language, errors: &mut FieldErrors) -> Option<S> {
+        self.check(name, self.text(name), lang, errors)
     }
 
     /// The same of a password, which may begin or end with a space.
-    pub fn read_raw<S: Scalar>(&self, name: &'static str, lang: Language, faults: &mut FieldErrors) -> Option<S> {
-        self.check(name, self.raw(name), lang, faults)
+    pub fn read_raw<S: Scalar>(&self, name: &'static str, lang: Language, errors: &mut FieldErrors) -> Option<S> {
+        self.check(name, self.raw(name), lang, errors)
     }
 
     /// The same of an amount, as people write it in either language.
-    pub fn read_amount<S: Scalar>(&self, name: &'static str, lang: Language, faults: &mut FieldErrors) -> Option<S> {
+    pub fn read_amount<S: Scalar>(&self, name: &'static str, lang: Language, errors: &mut FieldErrors) -> Option<S> {
         let typed = self.text(name).replace(',', ".").replace(char::is_whitespace, "");
-        self.check(name, &typed, lang, faults)
+        self.check(name, &typed, lang, errors)
     }
 
-    fn check<S: Scalar>(&self, name: &'static str, text: &str, lang: Language, faults: &mut FieldErrors) -> Option<S> {
+    fn check<S: Scalar>(&self, name: &'static str, text: &str, lang: Language, errors: &mut FieldErrors) -> Option<S> {
         match S::read(Value::String(text.to_owned())) {
             Ok(value) => Some(value),
             Err(fault) => {
-                faults.add(name, text::fault(lang, fault));
+                errors.add(name, text::fault(lang, fault));
                 None
             }
         }

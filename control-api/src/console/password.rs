@@ -28,26 +28,26 @@ struct SetPasswordPage<'a> {
     lang: Language,
     frame: Frame,
     code: &'a str,
-    faults: FieldErrors,
+    errors: FieldErrors,
 }
 
 pub async fn show(request: ConsoleRequest) -> Answer {
     form(&request, request.query.text("code"), StatusCode::OK, FieldErrors::default())
 }
 
-fn form(request: &ConsoleRequest, code: &str, status: StatusCode, faults: FieldErrors) -> Answer {
+fn form(request: &ConsoleRequest, code: &str, status: StatusCode, errors: FieldErrors) -> Answer {
     let code = Credential::parse_token_text(code).ok_or(Error::UnknownPasswordLink)?;
     let address = format!("{PATH}?code={}", code.expose());
     let frame = Frame { address, ..request.frame(NavItem::Outside) };
-    Ok(response::page_of(status, &SetPasswordPage { lang: request.lang, frame, code: code.expose(), faults }))
+    Ok(response::page_of(status, &SetPasswordPage { lang: request.lang, frame, code: code.expose(), errors }))
 }
 
 pub async fn set(request: ConsoleRequest) -> Answer {
-    let mut faults = FieldErrors::default();
+    let mut errors = FieldErrors::default();
     let typed = request.form.text("code");
     let code = Credential::parse_token_text(typed).ok_or(Error::UnknownPasswordLink)?;
-    let Some(password) = request.form.read_raw::<NewPassword>("password", request.lang, &mut faults) else {
-        return form(&request, typed, StatusCode::UNPROCESSABLE_ENTITY, faults);
+    let Some(password) = request.form.read_raw::<NewPassword>("password", request.lang, &mut errors) else {
+        return form(&request, typed, StatusCode::UNPROCESSABLE_ENTITY, errors);
     };
     let App { db, passwords, .. } = &*request.app;
     let code = code.digest();

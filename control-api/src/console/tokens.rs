@@ -256,7 +256,7 @@ pub async fn confirm(member: Member) -> Answer {
         button,
         is_dangerous: !matches!(deed, Deed::Extend(_)),
         back: path,
-        faults: FieldErrors::default(),
+        errors: FieldErrors::default(),
     };
     page.answer()
 }

@@ -163,11 +163,11 @@ pub async fn log_in(
         None => Account::Unknown(&login.email),
     };
     let who = attempts.who(login.origin.ip_address, &account);
-    let ground = attempts.look(&who).await?;
+    let store = attempts.look(&who).await?;
     let turn = passwords.turn().await?;
     let (db, counted) = (db.clone(), attempts.clone());
     let judged = attempts.undisturbed(async move {
-        let attempt = counted.start(who, ground).await?;
+        let attempt = counted.start(who, store).await?;
         judge(&db, turn, attempt, user, &login).await
     });
     judged.await.ok_or(Error::Busy)??.ok_or(Error::WrongCredentials)

@@ -80,21 +80,21 @@ pub struct Started {
 /// Notes a payment, then has the provider make it. Repeated, it has the provider make the same one.
 pub async fn start(
     db: &db::Pool,
-    till: &Payments,
+    payments: &Payments,
     payer: &Session,
     amount_znc: Decimal,
     return_url: &str,
     once: Option<&Idempotent<'_>>,
 ) -> Result<Started, Error> {
     let now = Utc::now();
-    let new = till.new_payment(payer, amount_znc, Some(return_url), now)?;
+    let new = payments.new_payment(payer, amount_znc, Some(return_url), now)?;
     let tx = db::begin(db).await?;
     if let Some(once) = once
         && let Some(id) = once.recall(&tx, payer.user.id).await?
     {
         let noted = payment::find(&tx, id).await?.ok_or(Error::ProviderUnavailable)?;
         tx.rollback().await?;
-        return make(db, till, noted, now).await;
+        return make(db, payments, noted, now).await;
     }
     let noted = payment::insert(&tx, &new).await?;
     let details = json!({
@@ -107,14 +107,14 @@ pub async fn start(
         once.keep(&tx, payer.user.id, &noted.id).await?;
     }
     tx.commit().await?;
-    make(db, till, noted, now).await
+    make(db, payments, noted, now).await
 }
 
 /// Has the provider make a payment that was noted, unless it has.
-async fn make(db: &db::Pool, till: &Payments, noted: payment::Model, now: DateTime<Utc>) -> Result<Started, Error> {
+async fn make(db: &db::Pool, payments: &Payments, noted: payment::Model, now: DateTime<Utc>) -> Result<Started, Error> {
     let is_to_make = noted.provider_payment_id.is_none() && noted.is_pending() && now < noted.expires_at;
     let payment = if is_to_make {
-        if noted.provider != till.provider.name() {
+        if noted.provider != payments.provider.name() {
             return Err(Error::ProviderUnavailable);
         }
         let description = format!("{:.2} ZNC", noted.amount_znc);
@@ -124,7 +124,7 @@ async fn make(db: &db::Pool, till: &Payments, noted: payment::Model, now: DateTi
             return_url: noted.return_url.as_deref().unwrap_or_default(),
             description: &description,
         };
-        let made = till.provider.make(&order).await.map_err(unavailable)?;
+        let made = payments.provider.make(&order).await.map_err(unavailable)?;
         let tx = db::begin(db).await?;
         payment::record_made(&tx, noted.id, &made.id, &made.url).await?;
         // The first notice counts.
@@ -141,8 +141,8 @@ async fn make(db: &db::Pool, till: &Payments, noted: payment::Model, now: DateTi
 
 /// Gives credits that nobody pays for, as a payment that succeeds at once; the new balance. For a
 /// provider that takes no money.
-pub async fn grant(db: &db::Pool, till: &Payments, payer: &Session, amount_znc: Decimal) -> Result<Decimal, Error> {
-    let new = till.new_payment(payer, amount_znc, None, Utc::now())?;
+pub async fn grant(db: &db::Pool, payments: &Payments, payer: &Session, amount_znc: Decimal) -> Result<Decimal, Error> {
+    let new = payments.new_payment(payer, amount_znc, None, Utc::now())?;
     let tx = db::begin(db).await?;
     user::find_for_update(&tx, payer.user.id).await?;
     let noted = payment::insert(&tx, &new).await?;
@@ -155,12 +155,12 @@ pub async fn grant(db: &db::Pool, till: &Payments, payer: &Session, amount_znc: 
 /// may be sent again.
 pub async fn take_notice(
     db: &db::Pool,
-    till: &Payments,
+    payments: &Payments,
     notice: &Notice<'_>,
     origin: &Origin,
     now: DateTime<Utc>,
 ) -> Result<bool, Error> {
-    let heard = till.provider.hear(notice, now).map_err(|unverified| {
+    let heard = payments.provider.hear(notice, now).map_err(|unverified| {
         tracing::warn!(%unverified, "refused a payment notice");
         Error::NoticeUnverified
     })?;
@@ -169,10 +169,10 @@ pub async fn take_notice(
         WebhookOutcome::Truth(told) => &told.id,
         WebhookOutcome::Hint(id) => id,
     };
-    let payment = payment::find_of_provider(db, till.provider.name(), id).await?.ok_or(Error::NoticeUnverified)?;
+    let payment = payment::find_of_provider(db, payments.provider.name(), id).await?.ok_or(Error::NoticeUnverified)?;
     let told = match heard {
         WebhookOutcome::Truth(told) => Some(told),
-        _ => till.provider.ask(id).await.map_err(unavailable)?,
+        _ => payments.provider.ask(id).await.map_err(unavailable)?,
     };
     let told = told.filter(|told| is_about(told, &payment)).ok_or(Error::NoticeUnverified)?;
     match outcome(Some(told.standing), now >= payment.expires_at) {
@@ -183,11 +183,11 @@ pub async fn take_notice(
 
 /// Asks the provider about some of the pending payments that it is time to ask about; how many
 /// ended. What fails is due again later.
-pub async fn reconcile(db: &db::Pool, till: &Payments, now: DateTime<Utc>) -> Result<usize, Error> {
+pub async fn reconcile(db: &db::Pool, payments: &Payments, now: DateTime<Utc>) -> Result<usize, Error> {
     let tx = db::begin(db).await?;
-    let due = payment::take_due(&tx, till.provider.name(), CHECKED_AT_ONCE).await?;
+    let due = payment::take_due(&tx, payments.provider.name(), CHECKED_AT_ONCE).await?;
     tx.commit().await?;
-    let checked = join_all(due.iter().map(|payment| check(db, till, payment, now))).await;
+    let checked = join_all(due.iter().map(|payment| check(db, payments, payment, now))).await;
     let mut ended = 0;
     for (payment, checked) in due.iter().zip(checked) {
         match checked {
@@ -199,16 +199,21 @@ pub async fn reconcile(db: &db::Pool, till: &Payments, now: DateTime<Utc>) -> Re
 }
 
 /// Finds out how a payment stands; whether it ended.
-async fn check(db: &db::Pool, till: &Payments, payment: &payment::Model, now: DateTime<Utc>) -> Result<bool, Error> {
+async fn check(
+    db: &db::Pool,
+    payments: &Payments,
+    payment: &payment::Model,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
     let is_overdue = now >= payment.expires_at;
     let Some(id) = &payment.provider_payment_id else {
         if is_overdue {
             return settle(db, payment, End::Expired, &Origin::default()).await;
         }
-        make(db, till, payment.clone(), now).await?;
+        make(db, payments, payment.clone(), now).await?;
         return Ok(false);
     };
-    let told = till.provider.ask(id).await.map_err(unavailable)?;
+    let told = payments.provider.ask(id).await.map_err(unavailable)?;
     if told.as_ref().is_some_and(|told| !is_about(told, payment)) {
         return Err(Error::NoticeUnverified);
     }

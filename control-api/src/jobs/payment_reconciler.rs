@@ -16,9 +16,9 @@ use crate::{
 const RECONCILE_EVERY: Duration = Duration::from_secs(2);
 
 /// Asks at start and then regularly, until cancelled.
-pub async fn reconcile(db: db::Pool, till: Arc<Payments>, stop: CancellationToken) {
+pub async fn reconcile(db: db::Pool, payments: Arc<Payments>, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        match timeout(ROUND_WITHIN, payments::reconcile(&db, &till, Utc::now())).await {
+        match timeout(ROUND_WITHIN, payments::reconcile(&db, &payments, Utc::now())).await {
             Ok(Ok(0)) => {}
             Ok(Ok(ended)) => tracing::info!(ended, "payments ended that nothing had been heard of"),
             Ok(Err(error)) => tracing::warn!(%error, "reconciling payments failed; tries again"),

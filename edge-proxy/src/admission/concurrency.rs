@@ -70,7 +70,7 @@ impl Concurrency {
             return None;
         }
         *open += 1;
-        Some(Slot { places: Arc::clone(self), token_id, kind })
+        Some(Slot { concurrency: Arc::clone(self), token_id, kind })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Open>> {
@@ -80,14 +80,14 @@ impl Concurrency {
 
 /// What a token has open, given back however that ends.
 pub struct Slot {
-    places: Arc<Concurrency>,
+    concurrency: Arc<Concurrency>,
     token_id: Uuid,
     kind: RequestKind,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut tokens = self.places.lock();
+        let mut tokens = self.concurrency.lock();
         let Some(open) = tokens.get_mut(&self.token_id) else { return };
         *open.of(self.kind) -= 1;
         if open.requests == 0 && open.websockets == 0 {
@@ -104,23 +104,23 @@ mod tests {
 
     #[test]
     fn a_token_has_so_many_open_of_each_kind_and_what_ends_makes_room() {
-        let places = Arc::new(Concurrency::new(2, 1));
-        let take = |kind| places.take(TOKEN, kind);
+        let concurrency = Arc::new(Concurrency::new(2, 1));
+        let take = |kind| concurrency.take(TOKEN, kind);
         let (first, _second) = (take(RequestKind::Request), take(RequestKind::Request));
         let socket = take(RequestKind::WebSocket);
         assert!(first.is_some() && socket.is_some());
         assert!(take(RequestKind::Request).is_none() && take(RequestKind::WebSocket).is_none());
-        assert!(places.take(Uuid::from_u128(2), RequestKind::Request).is_some(), "another token's");
+        assert!(concurrency.take(Uuid::from_u128(2), RequestKind::Request).is_some(), "another token's");
         drop(first);
         assert!(take(RequestKind::Request).is_some());
     }
 
     #[test]
     fn nothing_is_kept_of_a_token_that_has_nothing_open() {
-        let places = Arc::new(Concurrency::new(0, 0));
-        let open: Vec<_> = (0..1_000).map(|_| places.take(TOKEN, RequestKind::Request)).collect();
+        let concurrency = Arc::new(Concurrency::new(0, 0));
+        let open: Vec<_> = (0..1_000).map(|_| concurrency.take(TOKEN, RequestKind::Request)).collect();
         assert!(open.iter().all(Option::is_some), "no limit");
         drop(open);
-        assert!(places.lock().is_empty());
+        assert!(concurrency.lock().is_empty());
     }
 }

@@ -57,7 +57,7 @@ impl Admission {
         caller: &Caller<'_>,
         check: impl Fn(&Candidate) -> Result<(), Rejection>,
     ) -> Result<(Permit, Candidate), Rejection> {
-        let mut denied = refusal_of_none(&candidates);
+        let mut rejection = refusal_of_none(&candidates);
         for candidate in candidates {
             let Some(credential) = &candidate.credential else { continue };
             let digest = credential.digest();
@@ -70,14 +70,14 @@ impl Admission {
                 Box::pin(self.find(credential, caller.request)).await
             };
             match outcome {
-                Ok(held) => {
+                Ok(grant) => {
                     check(&candidate)?;
-                    return Ok((self.permit(held, caller)?, candidate));
+                    return Ok((self.permit(grant, caller)?, candidate));
                 }
-                Err(unfit) => self.go_on(unfit, caller.paths, &mut denied)?,
+                Err(error) => self.go_on(error, caller.paths, &mut rejection)?,
             }
         }
-        Err(denied)
+        Err(rejection)
     }
 
     /// The first credential that opens something, from where it may be used. One that Redis cannot
@@ -87,8 +87,8 @@ impl Admission {
         candidates: Vec<Candidate>,
         request: &Facts,
     ) -> Result<(Arc<LiveGrant>, Candidate), Rejection> {
-        let (held, candidate) = self.recognise(candidates, request).await?;
-        if held.may_be_used_from(request.client) { Ok((held, candidate)) } else { Err(Rejection::NetworkNotAllowed) }
+        let (grant, candidate) = self.recognise(candidates, request).await?;
+        if grant.may_be_used_from(request.client) { Ok((grant, candidate)) } else { Err(Rejection::NetworkNotAllowed) }
     }
 
     /// The same, from wherever it may be used.
@@ -97,26 +97,26 @@ impl Admission {
         candidates: Vec<Candidate>,
         request: &Facts,
     ) -> Result<(Arc<LiveGrant>, Candidate), Rejection> {
-        let mut denied = refusal_of_none(&candidates);
+        let mut rejection = refusal_of_none(&candidates);
         for candidate in candidates {
             let Some(credential) = &candidate.credential else { continue };
             match self.find(credential, request).await {
-                Ok(held) => return Ok((held, candidate)),
-                Err(unfit) => self.go_on(unfit, &[], &mut denied)?,
+                Ok(grant) => return Ok((grant, candidate)),
+                Err(error) => self.go_on(error, &[], &mut rejection)?,
             }
         }
-        Err(denied)
+        Err(rejection)
     }
 
     /// What one credential opens, without using it.
     pub async fn inspect(&self, credential: &Credential, request: &Facts) -> Result<Arc<LiveGrant>, Rejection> {
-        let mut denied = Rejection::BadCredential(InvalidCredential::Unknown);
+        let mut rejection = Rejection::BadCredential(InvalidCredential::Unknown);
         match self.find(credential, request).await {
-            Ok(held) if held.may_be_used_from(request.client) => Ok(held),
+            Ok(grant) if grant.may_be_used_from(request.client) => Ok(grant),
             Ok(_) => Err(Rejection::NetworkNotAllowed),
-            Err(unfit) => {
-                self.go_on(unfit, &[], &mut denied)?;
-                Err(denied)
+            Err(error) => {
+                self.go_on(error, &[], &mut rejection)?;
+                Err(rejection)
             }
         }
     }
@@ -147,16 +147,16 @@ impl Admission {
 
     /// What a credential that opens nothing means for the others: `Err` if it ends the search,
     /// otherwise what is told if none is better.
-    fn go_on(&self, unfit: GrantError, paths: &[&str], denied: &mut Rejection) -> Result<(), Rejection> {
-        match unfit {
+    fn go_on(&self, error: GrantError, paths: &[&str], rejection: &mut Rejection) -> Result<(), Rejection> {
+        match error {
             // Of several the first of which something is known.
-            GrantError::Invalid(bad) if *denied == Rejection::BadCredential(InvalidCredential::Unknown) => {
-                *denied = Rejection::BadCredential(bad)
+            GrantError::Invalid(bad) if *rejection == Rejection::BadCredential(InvalidCredential::Unknown) => {
+                *rejection = Rejection::BadCredential(bad)
             }
             GrantError::Invalid(_) => {}
-            GrantError::Unavailable => *denied = Rejection::Unavailable,
+            GrantError::Unavailable => *rejection = Rejection::Unavailable,
             GrantError::Refused(Refusal::TooManyUnknown { retry_after }) => {
-                *denied = Rejection::TooManyUnknown { retry_after }
+                *rejection = Rejection::TooManyUnknown { retry_after }
             }
             GrantError::Refused(Refusal::NetworkNotAllowed) => return Err(Rejection::NetworkNotAllowed),
             GrantError::Refused(Refusal::Outside(scope)) => {
@@ -175,8 +175,8 @@ impl Admission {
     }
 
     /// The permit of a request that is admitted, if its token may make one more.
-    fn permit(&self, held: Arc<LiveGrant>, caller: &Caller<'_>) -> Result<Permit, Rejection> {
-        let permit = Permit::new(Arc::clone(&held), caller.request.client, Arc::clone(&self.outcomes));
+    fn permit(&self, grant: Arc<LiveGrant>, caller: &Caller<'_>) -> Result<Permit, Rejection> {
+        let permit = Permit::new(Arc::clone(&grant), caller.request.client, Arc::clone(&self.outcomes));
         // What changed while Redis was asked ends it before anything of the request is sent.
         match permit.ending() {
             None => {}
@@ -184,13 +184,13 @@ impl Admission {
             Some(EndReason::RedisUnavailable) => return Err(Rejection::Unavailable),
             Some(ending) => return Err(Rejection::BadCredential(ending.as_bad())),
         }
-        let place = self.concurrency.take(held.token_id, caller.opens).ok_or(Rejection::TooManyOpen)?;
-        self.rates.spend(held.token_id, Instant::now()).map_err(Rejection::TooManyRequests)?;
-        let lease = held.lease.expect("a grant that was admitted for a device has a lease");
+        let place = self.concurrency.take(grant.token_id, caller.opens).ok_or(Rejection::TooManyOpen)?;
+        self.rates.spend(grant.token_id, Instant::now()).map_err(Rejection::TooManyRequests)?;
+        let lease = grant.lease.expect("a grant that was admitted for a device has a lease");
         let who = || SessionInfo {
             session_id: lease.session_id,
-            token_id: held.token_id,
-            user_id: held.user_id,
+            token_id: grant.token_id,
+            user_id: grant.user_id,
             device: caller.from.device.clone(),
             started_at_ms: lease.started_at_ms,
             address: caller.request.client,

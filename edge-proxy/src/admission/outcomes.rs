@@ -1,4 +1,4 @@
-//! What requests leave behind: admissions to be settled, and activations that could not be recorded
+//! What requests leave behind: admissions that end, and activations that could not be recorded
 //! yet.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     clock::Clock,
-    grants::{Grants, evaluate::GrantError, live::LiveGrant, release::Settlements},
+    grants::{Grants, evaluate::GrantError, live::LiveGrant, release::OutcomeQueue},
     redis::{AdmissionOutcome, Redis},
     sync::{Mutex, MutexGuard},
     usage::UsageMeter,
@@ -23,7 +23,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// An activation that a request left behind: of which grant, and when by Redis' clock.
 struct Owed {
-    held: Arc<LiveGrant>,
+    grant: Arc<LiveGrant>,
     used_at_ms: Option<i64>,
 }
 
@@ -32,7 +32,7 @@ pub struct OutcomeWorker {
     grants: Arc<Grants>,
     usage: Arc<UsageMeter>,
     clock: Arc<Clock>,
-    settlements: Settlements,
+    outcomes: OutcomeQueue,
     /// Taken by the one run.
     queued: Mutex<Option<mpsc::Receiver<AdmissionOutcome>>>,
     /// At most one for each token that is ready, the earliest.
@@ -46,11 +46,11 @@ impl OutcomeWorker {
         grants: Arc<Grants>,
         usage: Arc<UsageMeter>,
         clock: Arc<Clock>,
-        settlements: Settlements,
+        outcomes: OutcomeQueue,
         queued: mpsc::Receiver<AdmissionOutcome>,
     ) -> Self {
         let queued = Mutex::new(Some(queued));
-        Self { grants, usage, clock, settlements, queued, owed: Mutex::default(), is_owing: Notify::new() }
+        Self { grants, usage, clock, outcomes, queued, owed: Mutex::default(), is_owing: Notify::new() }
     }
 
     pub fn grants(&self) -> &Grants {
@@ -67,13 +67,10 @@ impl OutcomeWorker {
         let settling = async {
             let mut batch = Vec::new();
             while queued.recv_many(&mut batch, AT_ONCE).await > 0 {
-                let settled = join_all(batch.iter().map(|settlement| redis.settle(settlement))).await;
-                let failures = settled.iter().filter(|settled| settled.is_err()).count();
+                let ended = join_all(batch.iter().map(|outcome| redis.end_admission(outcome))).await;
+                let failures = ended.iter().filter(|ended| ended.is_err()).count();
                 if failures > 0 {
-                    tracing::warn!(
-                        failures,
-                        "cannot settle ended requests in Redis; their leases and claims will expire"
-                    );
+                    tracing::warn!(failures, "cannot end admissions in Redis; their leases and claims will expire");
                 }
                 batch.clear();
             }
@@ -91,39 +88,39 @@ impl OutcomeWorker {
 
     /// Records what is owed; how much still is.
     pub async fn activate_owed(&self) -> usize {
-        let owed: Vec<_> = self.lock_owed().values().map(|owed| (Arc::clone(&owed.held), owed.used_at_ms)).collect();
+        let owed: Vec<_> = self.lock_owed().values().map(|owed| (Arc::clone(&owed.grant), owed.used_at_ms)).collect();
         for some in owed.chunks(AT_ONCE) {
-            join_all(some.iter().map(|(held, used_at_ms)| self.activate(held, *used_at_ms))).await;
+            join_all(some.iter().map(|(grant, used_at_ms)| self.activate(grant, *used_at_ms))).await;
         }
         self.lock_owed().len()
     }
 
-    async fn activate(&self, held: &LiveGrant, used_at_ms: Option<i64>) {
-        match self.grants.activate(held, used_at_ms).await {
-            Ok(at_ms) => self.usage.activated(held.token_id, at_ms),
+    async fn activate(&self, grant: &LiveGrant, used_at_ms: Option<i64>) {
+        match self.grants.activate(grant, used_at_ms).await {
+            Ok(at_ms) => self.usage.activated(grant.token_id, at_ms),
             // Over, refunded or revoked: nothing is owed any more.
             Err(GrantError::Invalid(_) | GrantError::Refused(_)) => {}
             Err(GrantError::Unavailable) => return,
         }
-        self.lock_owed().remove(&held.token_id);
+        self.lock_owed().remove(&grant.token_id);
     }
 
     /// Notes that a request of this ready token may have been used, and that its clock must start.
-    pub fn owe_activation(&self, held: Arc<LiveGrant>) {
+    pub fn owe_activation(&self, grant: Arc<LiveGrant>) {
         let used_at_ms = self.clock.now_ms();
-        self.lock_owed().entry(held.token_id).or_insert(Owed { held, used_at_ms });
+        self.lock_owed().entry(grant.token_id).or_insert(Owed { grant, used_at_ms });
         self.is_owing.notify_one();
     }
 
-    /// Has this settled soon: the claim that ends, whether the upstream failed a request for
-    /// nothing, and what becomes of the lease.
-    pub fn settle(&self, held: &LiveGrant, claim: Option<Uuid>, is_fault: bool, lease: LeaseOutcome) {
-        let (Some(device), Some(session)) = (&held.key.device, held.lease) else { return };
+    /// Queues the end of an admission: the claim that ends, whether the upstream failed a request
+    /// for nothing, and what becomes of the lease.
+    pub fn end_admission(&self, grant: &LiveGrant, claim: Option<Uuid>, is_fault: bool, lease: LeaseOutcome) {
+        let (Some(device), Some(session)) = (&grant.key.device, grant.lease) else { return };
         // What an owed activation needs stands until it is recorded, which ends it too.
-        let claim = claim.filter(|_| !self.lock_owed().contains_key(&held.token_id));
+        let claim = claim.filter(|_| !self.lock_owed().contains_key(&grant.token_id));
         let device = device.clone();
         let session_id = session.session_id;
-        self.settlements.push(AdmissionOutcome { token_id: held.token_id, device, session_id, claim, is_fault, lease });
+        self.outcomes.push(AdmissionOutcome { token_id: grant.token_id, device, session_id, claim, is_fault, lease });
     }
 
     fn lock_owed(&self) -> MutexGuard<'_, HashMap<Uuid, Owed>> {

@@ -1,5 +1,5 @@
 //! The permit of a request that was admitted: what it holds until it is known what became of it,
-//! and how that is settled.
+//! and what Redis is told then.
 //!
 //! A token's clock starts with its first response that is no `5xx`. Once a byte was sent upstream,
 //! hanging up still activates the token; only an upstream failure does not. So a permit records how
@@ -39,7 +39,7 @@ enum Stage {
 
 /// A request's right to pass, until it is dropped.
 pub struct Permit {
-    pub held: Arc<LiveGrant>,
+    pub grant: Arc<LiveGrant>,
     /// The client's.
     pub address: Option<IpAddr>,
     /// Where what passes is counted, once it is clear that something may.
@@ -52,25 +52,25 @@ pub struct Permit {
 
 impl std::fmt::Debug for Permit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Permit").field("token_id", &self.held.token_id).finish_non_exhaustive()
+        f.debug_struct("Permit").field("token_id", &self.grant.token_id).finish_non_exhaustive()
     }
 }
 
 impl Permit {
     /// For a grant whose use was begun by [`Grants::admit`](crate::grants::Grants::admit): dropped
     /// as it is, what was taken for it is given back.
-    pub fn new(held: Arc<LiveGrant>, address: Option<IpAddr>, outcomes: Arc<OutcomeWorker>) -> Self {
-        Self { held, address, open: None, place: None, stage: AtomicU8::new(Stage::Admitted as u8), outcomes }
+    pub fn new(grant: Arc<LiveGrant>, address: Option<IpAddr>, outcomes: Arc<OutcomeWorker>) -> Self {
+        Self { grant, address, open: None, place: None, stage: AtomicU8::new(Stage::Admitted as u8), outcomes }
     }
 
     /// Waits until it has ended, and says why. Safe to drop at any point.
     pub async fn ended(&self) -> Ended {
-        self.held.ended_from(self.address).await
+        self.grant.ended_from(self.address).await
     }
 
     /// Why it has ended, if it has.
     pub fn ending(&self) -> Option<EndReason> {
-        self.held.ending_from(self.address, Instant::now())
+        self.grant.ending_from(self.address, Instant::now())
     }
 
     /// Counts the request, and what passes from now on; it keeps this place.
@@ -92,15 +92,15 @@ impl Permit {
     /// The upstream is connected, and gets the request now.
     pub fn sent(&self) {
         self.set(Stage::Sent);
-        if self.held.uses.reach() {
-            self.outcomes.settle(&self.held, None, false, LeaseOutcome::Keep);
+        if self.grant.uses.reach() {
+            self.outcomes.end_admission(&self.grant, None, false, LeaseOutcome::Keep);
         }
     }
 
     /// The upstream could not be reached, or broke off, or was silent for too long.
     pub fn failed(&self, was_silent: bool) {
         if was_silent && self.is(Stage::Sent) {
-            self.settle_fault();
+            self.end_claim_as_fault();
         }
         self.set(Stage::Failed);
     }
@@ -109,31 +109,31 @@ impl Permit {
     /// answer goes out.
     pub async fn answered(&self, status: StatusCode) -> Result<(), Rejection> {
         if status.is_server_error() {
-            self.settle_fault();
+            self.end_claim_as_fault();
             self.set(Stage::Failed);
             return Ok(());
         }
-        if self.held.activated_at_ms().is_none() {
+        if self.grant.activated_at_ms().is_none() {
             let grants = self.outcomes.grants();
             // Boxed, so that answers that start no clock do not carry room for one.
-            let activated = Box::pin(grants.activate(&self.held, None)).await;
-            let activated = activated.map_err(|unfit| match unfit {
+            let activated = Box::pin(grants.activate(&self.grant, None)).await;
+            let activated = activated.map_err(|error| match error {
                 GrantError::Unavailable => Rejection::Unavailable,
                 GrantError::Invalid(bad) => Rejection::BadCredential(bad),
                 GrantError::Refused(_) => Rejection::BadCredential(InvalidCredential::Revoked),
             });
             // A client that is refused instead got nothing.
             self.set(Stage::Failed);
-            self.outcomes.usage().activated(self.held.token_id, activated?);
-            grants.keep(&self.held);
+            self.outcomes.usage().activated(self.grant.token_id, activated?);
+            grants.keep(&self.grant);
         }
         self.set(Stage::Answered);
         Ok(())
     }
 
-    fn settle_fault(&self) {
-        if self.held.activated_at_ms().is_none() {
-            self.outcomes.settle(&self.held, None, true, LeaseOutcome::Unsettled);
+    fn end_claim_as_fault(&self) {
+        if self.grant.activated_at_ms().is_none() {
+            self.outcomes.end_admission(&self.grant, None, true, LeaseOutcome::Undecided);
         }
     }
 
@@ -148,19 +148,19 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let held = &self.held;
-        let is_ready = held.activated_at_ms().is_none();
+        let grant = &self.grant;
+        let is_ready = grant.activated_at_ms().is_none();
         if is_ready && self.is(Stage::Sent) {
-            self.outcomes.owe_activation(Arc::clone(held));
+            self.outcomes.owe_activation(Arc::clone(grant));
         }
-        let leaving = held.uses.leave();
-        let lease = if leaving.releases_lease { LeaseOutcome::Release } else { LeaseOutcome::Unsettled };
+        let leaving = grant.uses.leave();
+        let lease = if leaving.releases_lease { LeaseOutcome::Release } else { LeaseOutcome::Undecided };
         if leaving.releases_lease {
-            self.outcomes.grants().forget(held);
+            self.outcomes.grants().forget(grant);
         }
-        let claim = held.open_claim().filter(|_| leaving.is_last);
+        let claim = grant.open_claim().filter(|_| leaving.is_last);
         if leaving.releases_lease || claim.is_some() {
-            self.outcomes.settle(held, claim, false, lease);
+            self.outcomes.end_admission(grant, claim, false, lease);
         }
     }
 }

@@ -105,9 +105,9 @@ mod tests {
         let scope = Scope::CertificatesOnly;
         assert_eq!(authorize(DevicePolicy::Required, false, scope, &["/a/../b"]), Err(Rejection::DeviceRequired));
         assert!(matches!(authorize(DevicePolicy::Required, true, scope, &["/a/../b"]), Err(Rejection::Path(_))));
-        let denied = authorize(DevicePolicy::Optional, false, scope, &["/users/currentUser"]).expect_err("outside");
+        let rejection = authorize(DevicePolicy::Optional, false, scope, &["/users/currentUser"]).expect_err("outside");
         assert_eq!(
-            denied.detail(),
+            rejection.detail(),
             "Access denied: your token scope ('certificates_only') does not allow access to '/users/currentUser'"
         );
     }

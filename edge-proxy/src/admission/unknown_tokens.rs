@@ -64,7 +64,7 @@ pub struct UnknownTokenLimiter {
 
 /// A look-up that may turn out to be of an unknown token.
 pub struct Attempt<'a> {
-    strangers: &'a UnknownTokenLimiter,
+    limiter: &'a UnknownTokenLimiter,
     digest: Digest,
     /// Whether it is known to be good already.
     is_good: bool,
@@ -111,15 +111,15 @@ impl UnknownTokenLimiter {
         if let Some(bucket) = &bucket {
             lock(bucket).begin(now, per_minute)?;
         }
-        Ok(Attempt { strangers: self, digest, is_good, bucket })
+        Ok(Attempt { limiter: self, digest, is_good, bucket })
     }
 }
 
 impl Attempt<'_> {
     /// The credential opens something.
     pub fn found_good(self) {
-        if !self.is_good && self.strangers.per_minute.load(Ordering::Relaxed) > 0 {
-            self.strangers.good.insert(self.digest, ());
+        if !self.is_good && self.limiter.per_minute.load(Ordering::Relaxed) > 0 {
+            self.limiter.good.insert(self.digest, ());
         }
     }
 
@@ -127,7 +127,7 @@ impl Attempt<'_> {
     pub fn found_bad(self) {
         if let Some(bucket) = &self.bucket {
             lock(bucket).tries -= 1.0;
-            self.strangers.bad.insert(self.digest, ());
+            self.limiter.bad.insert(self.digest, ());
         }
     }
 }
@@ -156,56 +156,56 @@ mod tests {
 
     #[test]
     fn an_address_tries_so_many_unknown_tokens_a_minute_and_others_go_on() {
-        let (strangers, now) = (UnknownTokenLimiter::new(20), Instant::now());
+        let (limiter, now) = (UnknownTokenLimiter::new(20), Instant::now());
         for number in 0..20 {
-            strangers.begin(ADDRESS, digest(number), now).expect("within the bound").found_bad();
+            limiter.begin(ADDRESS, digest(number), now).expect("within the bound").found_bad();
         }
-        let wait = strangers.begin(ADDRESS, digest(20), now).err().expect("past the bound");
+        let wait = limiter.begin(ADDRESS, digest(20), now).err().expect("past the bound");
         assert!(wait <= Duration::from_secs(3), "{wait:?}");
         let other = "192.0.2.7".parse().ok();
-        assert!(strangers.begin(other, digest(21), now).is_ok());
-        assert!(strangers.begin(ADDRESS, digest(22), now + Duration::from_secs(4)).is_ok(), "one more in time");
+        assert!(limiter.begin(other, digest(21), now).is_ok());
+        assert!(limiter.begin(ADDRESS, digest(22), now + Duration::from_secs(4)).is_ok(), "one more in time");
     }
 
     #[test]
     fn good_tokens_of_a_flooding_address_are_not_affected() {
-        let (strangers, now) = (UnknownTokenLimiter::new(20), Instant::now());
-        strangers.begin(ADDRESS, digest(0), now).expect("the first").found_good();
+        let (limiter, now) = (UnknownTokenLimiter::new(20), Instant::now());
+        limiter.begin(ADDRESS, digest(0), now).expect("the first").found_good();
         for number in 1..=20 {
-            strangers.begin(ADDRESS, digest(number), now).expect("within the bound").found_bad();
+            limiter.begin(ADDRESS, digest(number), now).expect("within the bound").found_bad();
         }
-        assert!(strangers.begin(ADDRESS, digest(21), now).is_err());
-        assert!(strangers.begin(ADDRESS, digest(0), now).is_ok());
+        assert!(limiter.begin(ADDRESS, digest(21), now).is_err());
+        assert!(limiter.begin(ADDRESS, digest(0), now).is_ok());
     }
 
     #[test]
     fn asking_again_with_a_token_that_has_ended_keeps_no_other_from_working() {
-        let (strangers, now) = (UnknownTokenLimiter::new(2), Instant::now());
-        strangers.begin(ADDRESS, digest(0), now).expect("the first").found_good();
+        let (limiter, now) = (UnknownTokenLimiter::new(2), Instant::now());
+        limiter.begin(ADDRESS, digest(0), now).expect("the first").found_good();
         for number in [0, 0, 0, 1, 1, 1] {
-            strangers.begin(ADDRESS, digest(number), now).expect("it was judged before").found_bad();
+            limiter.begin(ADDRESS, digest(number), now).expect("it was judged before").found_bad();
         }
-        assert!(strangers.begin(ADDRESS, digest(2), now).is_ok());
+        assert!(limiter.begin(ADDRESS, digest(2), now).is_ok());
     }
 
     #[test]
     fn what_redis_could_not_judge_does_not_count() {
-        let (strangers, now) = (UnknownTokenLimiter::new(1), Instant::now());
+        let (limiter, now) = (UnknownTokenLimiter::new(1), Instant::now());
         for _ in 0..5 {
-            drop(strangers.begin(ADDRESS, digest(0), now).expect("given back"));
+            drop(limiter.begin(ADDRESS, digest(0), now).expect("given back"));
         }
     }
 
     #[test]
     fn good_tokens_may_come_in_a_burst_and_what_was_bad_of_it_is_paid_for() {
-        let (strangers, now) = (UnknownTokenLimiter::new(20), Instant::now());
-        let burst: Vec<_> = (0..UNDER_WAY).map(|number| strangers.begin(ADDRESS, digest(number), now)).collect();
+        let (limiter, now) = (UnknownTokenLimiter::new(20), Instant::now());
+        let burst: Vec<_> = (0..UNDER_WAY).map(|number| limiter.begin(ADDRESS, digest(number), now)).collect();
         assert!(burst.iter().all(Result::is_ok));
-        assert!(strangers.begin(ADDRESS, digest(UNDER_WAY), now).is_err(), "too many at once");
+        assert!(limiter.begin(ADDRESS, digest(UNDER_WAY), now).is_err(), "too many at once");
         burst.into_iter().flatten().for_each(Attempt::found_bad);
         let minutes = UNDER_WAY / 20;
         let later = |seconds| now + Duration::from_secs(u64::from(seconds));
-        assert!(strangers.begin(ADDRESS, digest(UNDER_WAY), later(60 * (minutes - 1))).is_err());
-        assert!(strangers.begin(ADDRESS, digest(UNDER_WAY), later(60 * minutes)).is_ok());
+        assert!(limiter.begin(ADDRESS, digest(UNDER_WAY), later(60 * (minutes - 1))).is_err());
+        assert!(limiter.begin(ADDRESS, digest(UNDER_WAY), later(60 * minutes)).is_ok());
     }
 }

@@ -261,12 +261,12 @@ mod tests {
     fn no_more_keys_are_taken_in_than_are_kept_and_none_for_ever() {
         let start = Instant::now();
         let mut ring = ring(start);
-        let strangers = || {
+        let foreign = || {
             let keys = std::iter::repeat_with(|| Key::generate().expect("a key").public);
             keys.map(|key| (key, Duration::MAX)).take(MOST_ASSERTION_KEYS).collect::<Vec<_>>()
         };
-        ring.told(start, strangers(), start);
-        ring.told(start, strangers(), start);
+        ring.told(start, foreign(), start);
+        ring.told(start, foreign(), start);
         assert_eq!(ring.keys().count(), MOST_ASSERTION_KEYS + 2);
         ring.turn(start + LASTS_AT_MOST).expect("keys");
         assert!(ring.others.is_empty());

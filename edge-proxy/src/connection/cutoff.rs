@@ -49,7 +49,7 @@ struct Cut {
 /// soon as the request is over.
 #[derive(Clone)]
 struct Armed {
-    held: Arc<LiveGrant>,
+    grant: Arc<LiveGrant>,
     address: Option<IpAddr>,
     grace: Duration,
 }
@@ -57,7 +57,7 @@ struct Armed {
 /// From here on the running request ends when its grant does for this address, at the latest
 /// `grace` after: time for a gentler end, such as a WebSocket's close frame.
 pub fn arm(grant: &Arc<LiveGrant>, address: Option<IpAddr>, grace: Duration) {
-    let armed = Armed { held: Arc::clone(grant), address, grace };
+    let armed = Armed { grant: Arc::clone(grant), address, grace };
     CUT.with(|cut| {
         *cut.armed.lock() = Some(armed);
         cut.changed.notify_one();
@@ -102,9 +102,9 @@ impl Cut {
             let armed = self.armed.lock().clone();
             match armed {
                 None => changed.await,
-                Some(Armed { held, address, grace }) => {
+                Some(Armed { grant, address, grace }) => {
                     let fired = async {
-                        let ended = held.ended_from(address).await;
+                        let ended = grant.ended_from(address).await;
                         tokio::time::sleep(grace).await;
                         ended
                     };

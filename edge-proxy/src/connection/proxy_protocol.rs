@@ -40,11 +40,11 @@ const TOLD_BYTES: u16 = 4_096;
 
 /// Hears who a connection is from.
 #[derive(Clone)]
-pub struct Introduction {
+pub struct ProxyProtocol {
     trusted: TrustedProxies,
 }
 
-impl Introduction {
+impl ProxyProtocol {
     /// From these proxies; connections of others begin with their own bytes.
     pub fn by(trusted: TrustedProxies) -> Self {
         Self { trusted }
@@ -70,7 +70,7 @@ impl Introduction {
 /// of the client's hello. Pingora has a bound of its own on the handshake, of a minute and fixed:
 /// what a client does after its hello has that alone.
 pub struct HandshakeTimeout {
-    pub introduction: Option<Introduction>,
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// How long the hello may take.
     pub within: Duration,
     /// How many hellos came.
@@ -80,8 +80,8 @@ pub struct HandshakeTimeout {
 #[async_trait]
 impl PreTlsProcess for HandshakeTimeout {
     async fn process(&self, connection: &mut Connection) -> pingora::Result<()> {
-        if let Some(introduction) = &self.introduction {
-            let heard = introduction.hear(connection).await;
+        if let Some(proxy_protocol) = &self.proxy_protocol {
+            let heard = proxy_protocol.hear(connection).await;
             heard.or_err(ErrorType::AcceptError, "a proxy did not introduce a client")?;
         }
         let hello = tokio::time::timeout(self.within, await_record(connection)).await;
@@ -107,15 +107,15 @@ async fn await_record(connection: &mut Connection) -> io::Result<()> {
 /// only where TLS follows.
 pub struct WithProxyProtocol<App> {
     app: Arc<App>,
-    introduction: Option<Introduction>,
+    proxy_protocol: Option<ProxyProtocol>,
     /// How many connections came by TLS.
     established: IntCounter,
 }
 
 impl<App> WithProxyProtocol<App> {
     /// Where there is no introduction, every connection is its peer's.
-    pub fn new(app: App, introduction: Option<Introduction>, established: IntCounter) -> Self {
-        Self { app: Arc::new(app), introduction, established }
+    pub fn new(app: App, proxy_protocol: Option<ProxyProtocol>, established: IntCounter) -> Self {
+        Self { app: Arc::new(app), proxy_protocol, established }
     }
 }
 
@@ -123,10 +123,10 @@ impl<App> WithProxyProtocol<App> {
 impl<App: ServerApp + Send + Sync + 'static> ServerApp for WithProxyProtocol<App> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let is_plain = stream.get_ssl_digest().is_none();
-        let stream = match self.introduction.as_ref().filter(|_| is_plain) {
-            Some(introduction) => {
+        let stream = match self.proxy_protocol.as_ref().filter(|_| is_plain) {
+            Some(proxy_protocol) => {
                 let mut connection = stream.into_any().downcast::<Connection>().ok()?;
-                if let Err(error) = introduction.hear(&mut connection).await {
+                if let Err(error) = proxy_protocol.hear(&mut connection).await {
                     tracing::debug!(%error, "a proxy did not introduce a client");
                     return None;
                 }

@@ -16,7 +16,7 @@ use crate::{
     clock::Clock,
     config::Config,
     connection::cutoff::Cutoffs,
-    grants::{Grants, freshness::StalenessPolicy, release::Settlements},
+    grants::{Grants, freshness::StalenessPolicy, release::OutcomeQueue},
     lifecycle::Lifecycle,
     pages::{Pages, SiteLinks, assets::Assets},
     redis::Redis,
@@ -145,11 +145,11 @@ fn admission(config: &Config, redis: &Redis, clock: &Arc<Clock>, metrics: &Metri
         lease,
     };
     let entries = usize::try_from(config.grant_cache_entries).expect("a u32 fits");
-    let (settlements, queued) = Settlements::new();
-    let grants = Arc::new(Grants::new(redis.clone(), policy, entries, settlements.clone(), metrics));
+    let (outcome_queue, queued) = OutcomeQueue::new();
+    let grants = Arc::new(Grants::new(redis.clone(), policy, entries, outcome_queue.clone(), metrics));
     let usage = Arc::new(UsageMeter::new(Arc::clone(clock), lease));
     let (worker_grants, worker_usage) = (Arc::clone(&grants), Arc::clone(&usage));
-    let outcomes = OutcomeWorker::new(worker_grants, worker_usage, Arc::clone(clock), settlements, queued);
+    let outcomes = OutcomeWorker::new(worker_grants, worker_usage, Arc::clone(clock), outcome_queue, queued);
     let limits = &config.limits;
     Admission {
         grants,

@@ -9,7 +9,7 @@ use crate::{
     config::{Config, DevicePolicy, LimitOptions, TlsOptions},
     connection::{
         http1::{HeadTimeouts, head::Limits},
-        proxy_protocol::Introduction,
+        proxy_protocol::ProxyProtocol,
     },
     origin::Origin,
     tls::{
@@ -30,8 +30,8 @@ impl Config {
     }
 
     /// Who says whom connections are from, where anybody does.
-    pub fn proxy_protocol(&self) -> Option<Introduction> {
-        self.proxy_protocol.then(|| Introduction::by(self.trusted_proxies.clone()))
+    pub fn proxy_protocol(&self) -> Option<ProxyProtocol> {
+        self.proxy_protocol.then(|| ProxyProtocol::by(self.trusted_proxies.clone()))
     }
 
     /// The certificate that Zenzefi is shown, if there is one.

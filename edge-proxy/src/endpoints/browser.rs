@@ -59,9 +59,9 @@ pub async fn sign_in(edge: &Edge, session: &mut Session, request: &Facts) -> Res
             let headers = &session.req_header().headers;
             match signed_in(edge, headers, request, token.trim(), &next).await {
                 Ok(answer) => Ok(answer),
-                Err(denied) => {
-                    let page = edge.pages.links.sign_in_again(&reader(edge, headers, request, next), &denied);
-                    Ok(LocalResponse::page(Some(&denied), page, None))
+                Err(rejection) => {
+                    let page = edge.pages.links.sign_in_again(&reader(edge, headers, request, next), &rejection);
+                    Ok(LocalResponse::page(Some(&rejection), page, None))
                 }
             }
         }
@@ -77,8 +77,8 @@ async fn signed_in(
     next: &str,
 ) -> Result<LocalResponse, Rejection> {
     let credential = Credential::parse_token_text(token).ok_or(Rejection::BadCredential(InvalidCredential::Unknown))?;
-    let held = edge.admission.inspect(&credential, request).await?;
-    Ok(signed_in_as(redirect(request, next)?, edge, headers, request, &credential, &held))
+    let grant = edge.admission.inspect(&credential, request).await?;
+    Ok(signed_in_as(redirect(request, next)?, edge, headers, request, &credential, &grant))
 }
 
 /// `GET /_gateway/enter?code=…`: a browser takes the credential that `POST /tokens/{id}/open` made
@@ -92,14 +92,14 @@ pub async fn enter(edge: &Edge, session: &Session, request: &Facts) -> Result<Lo
         Rejection::Unavailable
     })?;
     let credential = redeemed.ok_or(Rejection::HandoverGone)?.secret();
-    let held = edge.admission.inspect(&credential, request).await?;
+    let grant = edge.admission.inspect(&credential, request).await?;
     if let Err(error) = edge.redis.report(&Usage::Redeemed { digest: credential.digest() }).await {
         // Untold, the credential would be taken for one that nobody fetched, and removed.
         tracing::warn!(%error, "cannot record that a browser redeemed its sign-in link");
         return Err(Rejection::Unavailable);
     }
     let answer = redirect(request, &next_in(query.as_bytes()))?;
-    Ok(signed_in_as(answer, edge, &session.req_header().headers, request, &credential, &held))
+    Ok(signed_in_as(answer, edge, &session.req_header().headers, request, &credential, &grant))
 }
 
 /// `POST /_gateway/take-over`: the holder of a good credential goes on here, on the device that
@@ -111,23 +111,23 @@ pub async fn take_over(edge: &Edge, session: &mut Session, request: &Facts) -> R
     let head = session.req_header();
     match taken_over(edge, head, request).await {
         Ok(()) => redirect(request, &next),
-        Err(denied) if wants_page(head, true) => {
-            let page = refusal_page(edge, head, Some(request), &denied, next, "");
-            Ok(forgetting(page, edge, head, Some(request), &denied))
+        Err(rejection) if wants_page(head, true) => {
+            let page = refusal_page(edge, head, Some(request), &rejection, next, "");
+            Ok(forgetting(page, edge, head, Some(request), &rejection))
         }
-        Err(denied) => Err(denied),
+        Err(rejection) => Err(rejection),
     }
 }
 
 async fn taken_over(edge: &Edge, head: &RequestHeader, request: &Facts) -> Result<(), Rejection> {
     let from = facts::origination(&head.headers, request.client)?;
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    let (held, _) = edge.admission.choose(candidates, request).await?;
+    let (grant, _) = edge.admission.choose(candidates, request).await?;
     if edge.config.device_policy == DevicePolicy::Required && !from.is_named {
         return Err(Rejection::DeviceRequired);
     }
-    edge.admission.rates.spend(held.token_id, Instant::now()).map_err(Rejection::TooManyRequests)?;
-    match ask_to_take_over(edge, head, request, &from, &held).await? {
+    edge.admission.rates.spend(grant.token_id, Instant::now()).map_err(Rejection::TooManyRequests)?;
+    match ask_to_take_over(edge, head, request, &from, &grant).await? {
         TakeOver::Taken | TakeOver::Unneeded => Ok(()),
         // The token changed since the cache was read.
         TakeOver::Refused(lookup) => Err(match Evaluation::of(lookup, None) {
@@ -144,17 +144,17 @@ async fn ask_to_take_over(
     head: &RequestHeader,
     request: &Facts,
     from: &ClientDevice,
-    held: &LiveGrant,
+    grant: &LiveGrant,
 ) -> Result<TakeOver, Rejection> {
     let agent = head.headers.get(header::USER_AGENT);
     let report = Usage::TakenOver(TakingOver {
-        token_id: held.token_id,
-        user_id: held.user_id,
+        token_id: grant.token_id,
+        user_id: grant.user_id,
         request_id: request.id,
         address: request.client,
         agent: agent.map(usage::agent_told),
     });
-    let (token_id, generation) = (held.token_id, held.generation);
+    let (token_id, generation) = (grant.token_id, grant.generation);
     let taken = edge.redis.take_over(token_id, generation, &from.device, request.client, ids::draw(), &report).await;
     taken.map_err(|error| {
         tracing::warn!(%error, "a token could not be taken over");
@@ -189,20 +189,20 @@ pub fn refusal(
     head: &RequestHeader,
     record: &AccessRecord,
     request: Option<&Facts>,
-    denied: &Rejection,
+    rejection: &Rejection,
 ) -> LocalResponse {
     let route = edge.site.routes.of(&record.path);
     let is_form = matches!(route, Route::SignIn | Route::TakeOver);
     let answer = if wants_page(head, is_form) {
         let next = destination(head, request, &record.path);
-        refusal_page(edge, head, request, denied, next, &record.id_text())
+        refusal_page(edge, head, request, rejection, next, &record.id_text())
     } else {
-        LocalResponse::problem(denied)
+        LocalResponse::problem(rejection)
     };
     // What is refused there is the credential that was brought, and not the one that the browser
     // has.
     let is_of_another = matches!(route, Route::Authenticate | Route::Enter);
-    if is_of_another { answer } else { forgetting(answer, edge, head, request, denied) }
+    if is_of_another { answer } else { forgetting(answer, edge, head, request, rejection) }
 }
 
 /// Whether it is a browser that shows what it is answered; those that say nothing of that post
@@ -219,12 +219,12 @@ fn refusal_page(
     edge: &Edge,
     head: &RequestHeader,
     request: Option<&Facts>,
-    denied: &Rejection,
+    rejection: &Rejection,
     next: String,
     request_id: &str,
 ) -> LocalResponse {
     let is_home = request.is_some_and(|request| !request.is_console);
-    let is_asked_to_sign_in = *denied == Rejection::NoCredential || SignInReason::of(denied).is_some();
+    let is_asked_to_sign_in = *rejection == Rejection::NoCredential || SignInReason::of(rejection).is_some();
     let reader = PageContext {
         language: PageContext::language_of(&head.headers),
         next,
@@ -235,11 +235,11 @@ fn refusal_page(
         request_id: request.map_or_else(|| request_id.to_owned(), |request| request.id.simple().to_string()),
     };
     let page = if is_asked_to_sign_in && is_home {
-        edge.pages.links.sign_in(&reader, why(&head.headers, denied))
+        edge.pages.links.sign_in(&reader, why(&head.headers, rejection))
     } else {
-        edge.pages.links.refusal(&reader, denied)
+        edge.pages.links.refusal(&reader, rejection)
     };
-    LocalResponse::page(Some(denied), page, edge.pages.links.home.as_ref().filter(|_| !is_home))
+    LocalResponse::page(Some(rejection), page, edge.pages.links.home.as_ref().filter(|_| !is_home))
 }
 
 /// Makes a browser forget its credential, which opens nothing, and remember why where that is
@@ -249,10 +249,10 @@ fn forgetting(
     edge: &Edge,
     head: &RequestHeader,
     request: Option<&Facts>,
-    denied: &Rejection,
+    rejection: &Rejection,
 ) -> LocalResponse {
     let has_cookie = cookies::get(&head.headers, cookie::ACCESS_TOKEN).is_some();
-    let (Some(request), Rejection::BadCredential(bad), true) = (request, denied, has_cookie) else { return answer };
+    let (Some(request), Rejection::BadCredential(bad), true) = (request, rejection, has_cookie) else { return answer };
     match bad {
         // What was remembered of it at the sign-in is for when its time is over, and that is not
         // known.
@@ -263,9 +263,9 @@ fn forgetting(
 
 /// Why somebody is asked to sign in: what is said of their credential, or what became of the last
 /// one that they had.
-fn why(headers: &HeaderMap, denied: &Rejection) -> Option<SignInReason> {
+fn why(headers: &HeaderMap, rejection: &Rejection) -> Option<SignInReason> {
     let told = || cookies::get(headers, cookie::ENDED).and_then(SignInReason::by_name);
-    SignInReason::of(denied).or_else(|| told().filter(|_| *denied == Rejection::NoCredential))
+    SignInReason::of(rejection).or_else(|| told().filter(|_| *rejection == Rejection::NoCredential))
 }
 
 fn reader(edge: &Edge, headers: &HeaderMap, request: &Facts, next: String) -> PageContext {

@@ -107,19 +107,19 @@ pub async fn authenticate(edge: &Edge, session: &mut Session, request: &Facts) -
         }
         Some(_) => return Err(Rejection::MalformedBody("The token must be a string")),
     };
-    let held = edge.admission.inspect(&credential, request).await?;
-    let left = held.left(Instant::now()).as_secs();
+    let grant = edge.admission.inspect(&credential, request).await?;
+    let left = grant.left(Instant::now()).as_secs();
     let answer = LocalResponse::json(&json!({
         "authenticated": true,
-        "user_id": held.user_id,
-        "token_id": held.token_id,
-        "is_activated": held.activated_at_ms().is_some(),
-        "expires_at": expires_at(&held),
+        "user_id": grant.user_id,
+        "token_id": grant.token_id,
+        "is_activated": grant.activated_at_ms().is_some(),
+        "expires_at": expires_at(&grant),
         "cookie_set": true,
         "cookie_max_age": left,
         "time_remaining_seconds": left,
     }));
-    Ok(signed_in_as(answer, edge, &session.req_header().headers, request, &credential, &held))
+    Ok(signed_in_as(answer, edge, &session.req_header().headers, request, &credential, &grant))
 }
 
 /// `GET /api/v1/proxy/status`: a token's state, by cookie or header. Does not activate.
@@ -127,8 +127,8 @@ pub async fn status(edge: &Edge, session: &Session, request: &Facts) -> Result<L
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    let (held, candidate) = edge.admission.choose(candidates, request).await?;
-    Ok(state(&held, candidate.source, edge.config.token_hour()))
+    let (grant, candidate) = edge.admission.choose(candidates, request).await?;
+    Ok(state(&grant, candidate.source, edge.config.token_hour()))
 }
 
 /// `GET /_gateway/time-left`: how long a token lasts, and what a page needs to tell of it. Does not
@@ -137,11 +137,11 @@ pub async fn time_left(edge: &Edge, session: &Session, request: &Facts) -> Resul
     require(session, &Method::GET, "GET")?;
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
-    let (held, candidate) = edge.admission.choose(candidates, request).await?;
+    let (grant, candidate) = edge.admission.choose(candidates, request).await?;
     let answer = LocalResponse::json(&json!({
-        "time_remaining_seconds": held.left(Instant::now()).as_secs(),
-        "expires_at": expires_at(&held),
-        "status": state_of(&held),
+        "time_remaining_seconds": grant.left(Instant::now()).as_secs(),
+        "expires_at": expires_at(&grant),
+        "status": state_of(&grant),
         "notice_from_seconds": NOTICE_FROM_SECONDS,
         "buy_url": edge.pages.links.buys_at(),
         "language": PageContext::language_of(&head.headers).tag(),
@@ -149,27 +149,27 @@ pub async fn time_left(edge: &Edge, session: &Session, request: &Facts) -> Resul
     Ok(match candidate {
         // More time may have been bought since the browser was told how long to keep it.
         Candidate { source: Source::Cookie, credential: Some(credential) } => {
-            keeping_credential(answer, edge, request, &credential, &held)
+            keeping_credential(answer, edge, request, &credential, &grant)
         }
         _ => answer,
     })
 }
 
-fn state_of(held: &LiveGrant) -> State {
-    if held.activated_at_ms().is_some() { State::Active } else { State::Ready }
+fn state_of(grant: &LiveGrant) -> State {
+    if grant.activated_at_ms().is_some() { State::Active } else { State::Ready }
 }
 
-fn state(held: &LiveGrant, source: Source, hour: Duration) -> LocalResponse {
-    let state = state_of(held);
+fn state(grant: &LiveGrant, source: Source, hour: Duration) -> LocalResponse {
+    let state = state_of(grant);
     LocalResponse::json(&json!({
         "connected": true,
         "authenticated_via": if source == Source::Cookie { "cookie" } else { "header" },
-        "user_id": held.user_id,
-        "token_id": held.token_id,
+        "user_id": grant.user_id,
+        "token_id": grant.token_id,
         "is_activated": state == State::Active,
-        "expires_at": expires_at(held),
-        "duration_hours": held.duration().as_secs() / hour.as_secs(),
-        "time_remaining_seconds": held.left(Instant::now()).as_secs(),
+        "expires_at": expires_at(grant),
+        "duration_hours": grant.duration().as_secs() / hour.as_secs(),
+        "time_remaining_seconds": grant.left(Instant::now()).as_secs(),
         "status": state,
     }))
 }
@@ -178,9 +178,9 @@ fn state(held: &LiveGrant, source: Source, hour: Duration) -> LocalResponse {
 pub async fn logout(edge: &Edge, session: &Session, request: &Facts) -> Result<LocalResponse, Rejection> {
     require(session, &Method::DELETE, "DELETE")?;
     check_cross_site(session, request)?;
-    if let Err(denied) = free(edge, session, request).await {
+    if let Err(rejection) = free(edge, session, request).await {
         // The browser forgets all the same; the lease then lapses by itself.
-        tracing::debug!(reason = denied.reason(), "a logout freed no device");
+        tracing::debug!(reason = rejection.reason(), "a logout freed no device");
     }
     let answer = LocalResponse::json(&json!({ "logged_out": true, "message": "Cookie deleted successfully" }));
     Ok(signed_out(answer, edge, request))
@@ -200,8 +200,8 @@ async fn free(edge: &Edge, session: &Session, request: &Facts) -> Result<bool, R
     let from = facts::origination(&head.headers, request.client)?;
     let candidates = credential::candidates(&head.method, &head.headers, None);
     // From any network: a client that the token's networks block may still release it.
-    let (held, _) = edge.admission.recognise(candidates, request).await?;
-    edge.redis.release(held.token_id, &from.device).await.map_err(|error| {
+    let (grant, _) = edge.admission.recognise(candidates, request).await?;
+    edge.redis.release(grant.token_id, &from.device).await.map_err(|error| {
         tracing::warn!(%error, "a device could not be freed");
         Rejection::Unavailable
     })
@@ -214,9 +214,9 @@ pub async fn whoami(edge: &Edge, session: &Session, request: &Facts) -> Result<L
     let head = session.req_header();
     let candidates = credential::candidates(&head.method, &head.headers, None);
     let known = match edge.admission.recognise(candidates, request).await {
-        Ok((held, _)) => Some(held),
+        Ok((grant, _)) => Some(grant),
         Err(Rejection::NoCredential) => None,
-        Err(denied) => return Err(denied),
+        Err(rejection) => return Err(rejection),
     };
     Ok(LocalResponse::json(&json!({
         "address": request.client,
@@ -224,9 +224,9 @@ pub async fn whoami(edge: &Edge, session: &Session, request: &Facts) -> Result<L
         "version": format!("{:?}", head.version),
         "host": request.public.authority(),
         "request_id": request.id.simple(),
-        "user_id": known.as_ref().map(|held| held.user_id),
-        "token_id": known.as_ref().map(|held| held.token_id),
-        "address_allowed": known.as_ref().map(|held| held.may_be_used_from(request.client)),
+        "user_id": known.as_ref().map(|grant| grant.user_id),
+        "token_id": known.as_ref().map(|grant| grant.token_id),
+        "address_allowed": known.as_ref().map(|grant| grant.may_be_used_from(request.client)),
     })))
 }
 
@@ -247,9 +247,9 @@ pub fn signed_in_as(
     headers: &HeaderMap,
     request: &Facts,
     credential: &Credential,
-    held: &LiveGrant,
+    grant: &LiveGrant,
 ) -> LocalResponse {
-    let answer = keeping_credential(answer, edge, request, credential, held);
+    let answer = keeping_credential(answer, edge, request, credential, grant);
     if cookies::get(headers, cookie::DEVICE).is_some() {
         return answer;
     }
@@ -262,9 +262,9 @@ fn keeping_credential(
     edge: &Edge,
     request: &Facts,
     credential: &Credential,
-    held: &LiveGrant,
+    grant: &LiveGrant,
 ) -> LocalResponse {
-    let left = held.left(Instant::now()).as_secs();
+    let left = grant.left(Instant::now()).as_secs();
     let answer =
         answer.with(header::SET_COOKIE, cookie(edge, request, cookie::ACCESS_TOKEN, credential.expose(), left));
     // The browser drops the credential by itself when the time is over, and would not know why it
@@ -357,8 +357,8 @@ pub fn form_field(body: &[u8], name: &str) -> Option<String> {
     url::form_urlencoded::parse(body).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
-fn expires_at(held: &LiveGrant) -> Option<String> {
-    held.expires_at_ms().and_then(DateTime::from_timestamp_millis).map(rfc3339)
+fn expires_at(grant: &LiveGrant) -> Option<String> {
+    grant.expires_at_ms().and_then(DateTime::from_timestamp_millis).map(rfc3339)
 }
 
 fn rfc3339(at: DateTime<Utc>) -> String {

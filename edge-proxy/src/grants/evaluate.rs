@@ -48,9 +48,9 @@ pub enum Refusal {
 
 impl Evaluation {
     /// The one decision at open (`held` is `None`) and during life.
-    pub fn of(lookup: Lookup, held: Option<&LiveGrant>) -> Self {
-        match (lookup, held) {
-            (Lookup::Live(grant), Some(held)) => match held.cut_by(&grant) {
+    pub fn of(lookup: Lookup, live: Option<&LiveGrant>) -> Self {
+        match (lookup, live) {
+            (Lookup::Live(grant), Some(live)) => match live.cut_by(&grant) {
                 Some(ending) => Self::Ended(ending),
                 None => Self::Live(grant),
             },

@@ -21,8 +21,8 @@ impl<T> Default for Index<T> {
 
 impl<T> Index<T> {
     /// Called as a grant comes.
-    pub fn add(&self, token_id: Uuid, held: &Arc<T>) {
-        self.lock().entry(token_id).or_default().push(Arc::downgrade(held));
+    pub fn add(&self, token_id: Uuid, live: &Arc<T>) {
+        self.lock().entry(token_id).or_default().push(Arc::downgrade(live));
     }
 
     /// The grants of a token.
@@ -38,9 +38,9 @@ impl<T> Index<T> {
     /// Called as a grant goes: drops what is gone.
     pub fn forget(&self, token_id: Uuid) {
         let mut by_token = self.lock();
-        if let Some(held) = by_token.get_mut(&token_id) {
-            held.retain(|held| held.strong_count() > 0);
-            if held.is_empty() {
+        if let Some(live) = by_token.get_mut(&token_id) {
+            live.retain(|live| live.strong_count() > 0);
+            if live.is_empty() {
                 by_token.remove(&token_id);
             }
         }

@@ -28,7 +28,7 @@ struct State {
     taken: Option<AdmissionGuard>,
 }
 
-/// What is to be settled once a request releases its grant.
+/// What is still to be told Redis once a request releases its grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Released {
     /// It was the last one that was open.
@@ -54,7 +54,7 @@ impl LeaseUse {
         if !state.is_over {
             state.open += 1;
             state.since_renewal = true;
-            state.taken.take().into_iter().for_each(AdmissionGuard::settled);
+            state.taken.take().into_iter().for_each(AdmissionGuard::ended);
         }
         !state.is_over
     }

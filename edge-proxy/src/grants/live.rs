@@ -76,7 +76,7 @@ impl LiveGrant {
         index: &Arc<Index<LiveGrant>>,
     ) -> Arc<Self> {
         let claim = taken.as_ref().and_then(AdmissionGuard::claim);
-        let held = Arc::new(Self {
+        let live = Arc::new(Self {
             token_id: grant.token_id,
             user_id: grant.user_id,
             scope: grant.scope,
@@ -90,8 +90,8 @@ impl LiveGrant {
             assertion: CachedAssertion::default(),
             index: Arc::clone(index),
         });
-        index.add(held.token_id, &held);
-        held
+        index.add(live.token_id, &live);
+        live
     }
 
     /// How often the token was cut, as far as this grant went on through it.
@@ -217,7 +217,7 @@ impl LiveGrant {
             term.start.get_or_insert_default().asking += 1;
             false
         });
-        PendingActivation { held: self, asked: Instant::now(), outcome: None }
+        PendingActivation { live: self, asked: Instant::now(), outcome: None }
     }
 
     /// Whether this feed entry is the echo of our own activation (`None` while its reply is
@@ -285,7 +285,7 @@ pub struct StaleMark {
 
 /// The question to Redis to start the clock of a grant.
 pub struct PendingActivation<'a> {
-    held: &'a LiveGrant,
+    live: &'a LiveGrant,
     asked: Instant,
     outcome: Option<Started>,
 }
@@ -308,7 +308,7 @@ impl PendingActivation<'_> {
 impl Drop for PendingActivation<'_> {
     fn drop(&mut self) {
         let outcome = self.outcome.take();
-        self.held.term.send_modify(|term| {
+        self.live.term.send_modify(|term| {
             let mut start = term.start.take().unwrap_or_default();
             start.asking = start.asking.saturating_sub(1);
             if let Some(Started { activated_at_ms, left, told_by }) = outcome {
@@ -351,45 +351,45 @@ mod tests {
         }
     }
 
-    fn held(grant: &Grant, index: &Arc<Index<LiveGrant>>) -> Arc<LiveGrant> {
+    fn live(grant: &Grant, index: &Arc<Index<LiveGrant>>) -> Arc<LiveGrant> {
         let key = GrantKey { digest: Digest::of(b"a secret"), device: Some(Device::known("a-device")) };
         LiveGrant::new(key, 1, None, Instant::now(), grant, index)
     }
 
     #[tokio::test]
     async fn a_grant_ends_when_its_time_is_up_and_a_ready_one_has_all_of_it() {
-        let held = held(&grant(false), &Arc::default());
-        assert_eq!(held.left(Instant::now() + HOUR * 2), HOUR);
-        held.begin_activation().started(0, Duration::from_millis(20), None);
-        assert_eq!(held.ending(Instant::now() + Duration::from_millis(20)), Some(EndReason::Expired));
-        held.end(EndReason::Suspended, None);
-        assert_eq!(held.ended_from(None).await.ending, EndReason::Suspended);
+        let live = live(&grant(false), &Arc::default());
+        assert_eq!(live.left(Instant::now() + HOUR * 2), HOUR);
+        live.begin_activation().started(0, Duration::from_millis(20), None);
+        assert_eq!(live.ending(Instant::now() + Duration::from_millis(20)), Some(EndReason::Expired));
+        live.end(EndReason::Suspended, None);
+        assert_eq!(live.ended_from(None).await.ending, EndReason::Suspended);
     }
 
     #[test]
     fn cuts_of_other_devices_do_not_add_up_to_one_of_ours() {
-        let held = held(&grant(false), &Arc::default());
+        let live = live(&grant(false), &Arc::default());
         let cut = |generation| {
             let cut = Cut { generation, reason: None, device: Some(Device::known("another-device")) };
             Grant { cut, ..grant(false) }
         };
         for generation in 1..4 {
-            let Evaluation::Live(grant) = Evaluation::of(Lookup::Live(cut(generation)), Some(&held)) else {
+            let Evaluation::Live(grant) = Evaluation::of(Lookup::Live(cut(generation)), Some(&live)) else {
                 panic!("cut by number {generation}")
             };
-            held.renew(Instant::now(), &grant, None);
+            live.renew(Instant::now(), &grant, None);
         }
     }
 
     #[tokio::test]
     async fn an_own_activation_is_known_by_its_change_once_redis_answered_and_no_other_is() {
-        let held = held(&grant(false), &Arc::default());
+        let live = live(&grant(false), &Arc::default());
         let change = |at_ms| StreamId { at_ms, sequence: 0 };
-        assert_eq!(held.is_own_activation(change(1)), Some(false), "nobody here has started it");
-        let starting = held.begin_activation();
-        assert_eq!(held.is_own_activation(change(1)), None);
+        assert_eq!(live.is_own_activation(change(1)), Some(false), "nobody here has started it");
+        let starting = live.begin_activation();
+        assert_eq!(live.is_own_activation(change(1)), None);
         let (waiting, another) =
-            (held.is_own_activation_once_known(change(1)), held.is_own_activation_once_known(change(2)));
+            (live.is_own_activation_once_known(change(1)), live.is_own_activation_once_known(change(2)));
         tokio::pin!(waiting, another);
         assert!(
             futures_util::poll!(waiting.as_mut()).is_pending() && futures_util::poll!(another.as_mut()).is_pending()
@@ -397,88 +397,88 @@ mod tests {
         starting.started(0, HOUR, Some(change(1)));
         assert!(waiting.await && !another.await);
         // One that comes to a clock that runs tells nobody anything.
-        held.begin_activation().started(0, HOUR, None);
-        assert_eq!((held.is_own_activation(change(1)), held.is_own_activation(change(2))), (Some(true), Some(false)));
-        held.forget_activation();
-        assert_eq!(held.is_own_activation(change(1)), Some(false));
+        live.begin_activation().started(0, HOUR, None);
+        assert_eq!((live.is_own_activation(change(1)), live.is_own_activation(change(2))), (Some(true), Some(false)));
+        live.forget_activation();
+        assert_eq!(live.is_own_activation(change(1)), Some(false));
     }
 
     #[tokio::test]
     async fn a_start_that_is_not_answered_is_no_change_of_ours() {
-        let held = held(&grant(false), &Arc::default());
-        let (one, other) = (held.begin_activation(), held.begin_activation());
+        let live = live(&grant(false), &Arc::default());
+        let (one, other) = (live.begin_activation(), live.begin_activation());
         let change = StreamId { at_ms: 1, sequence: 0 };
-        let waiting = held.is_own_activation_once_known(change);
+        let waiting = live.is_own_activation_once_known(change);
         tokio::pin!(waiting);
         drop(one);
         assert!(futures_util::poll!(waiting.as_mut()).is_pending(), "the other may have made it");
         drop(other);
         assert!(!waiting.await);
-        assert_eq!(held.activated_at_ms(), None);
+        assert_eq!(live.activated_at_ms(), None);
     }
 
     #[test]
     fn an_answer_that_knows_of_no_start_does_not_take_it_back() {
-        let held = held(&grant(false), &Arc::default());
-        held.begin_activation().started(7, HOUR, None);
-        held.renew(Instant::now(), &grant(false), None);
-        assert_eq!(held.activated_at_ms(), Some(7));
-        held.renew(Instant::now(), &Grant { activated_at_ms: Some(5), ..grant(false) }, None);
-        assert_eq!(held.activated_at_ms(), Some(5), "the earliest that anybody told");
+        let live = live(&grant(false), &Arc::default());
+        live.begin_activation().started(7, HOUR, None);
+        live.renew(Instant::now(), &grant(false), None);
+        assert_eq!(live.activated_at_ms(), Some(7));
+        live.renew(Instant::now(), &Grant { activated_at_ms: Some(5), ..grant(false) }, None);
+        assert_eq!(live.activated_at_ms(), Some(5), "the earliest that anybody told");
     }
 
     #[test]
     fn a_doubt_that_is_taken_back_leaves_those_before_and_after_it() {
-        let held = held(&grant(false), &Arc::default());
-        let only = held.mark_stale();
-        held.unmark_stale(only);
-        assert_eq!(held.stale_since(), None);
-        held.mark_stale();
-        let before = held.stale_since();
-        let later = held.mark_stale();
-        held.unmark_stale(later);
-        assert_eq!(held.stale_since(), before);
-        let earlier = held.mark_stale();
-        held.mark_stale();
-        held.unmark_stale(earlier);
-        assert!(held.stale_since() > before);
-        let settled = held.mark_stale();
-        held.renew(Instant::now(), &grant(false), None);
-        held.unmark_stale(settled);
-        assert_eq!(held.stale_since(), None);
+        let live = live(&grant(false), &Arc::default());
+        let only = live.mark_stale();
+        live.unmark_stale(only);
+        assert_eq!(live.stale_since(), None);
+        live.mark_stale();
+        let before = live.stale_since();
+        let later = live.mark_stale();
+        live.unmark_stale(later);
+        assert_eq!(live.stale_since(), before);
+        let earlier = live.mark_stale();
+        live.mark_stale();
+        live.unmark_stale(earlier);
+        assert!(live.stale_since() > before);
+        let marked = live.mark_stale();
+        live.renew(Instant::now(), &grant(false), None);
+        live.unmark_stale(marked);
+        assert_eq!(live.stale_since(), None);
     }
 
     #[tokio::test]
     async fn an_end_reaches_every_request_that_waits_already() {
-        let held = held(&grant(false), &Arc::default());
-        let waiting = held.ended_from(None);
+        let live = live(&grant(false), &Arc::default());
+        let waiting = live.ended_from(None);
         tokio::pin!(waiting);
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-        held.end(EndReason::Revoked, None);
-        held.end(EndReason::Expired, None);
+        live.end(EndReason::Revoked, None);
+        live.end(EndReason::Expired, None);
         assert_eq!(waiting.await.ending, EndReason::Revoked);
     }
 
     #[tokio::test]
     async fn a_change_of_networks_ends_it_for_those_whom_they_keep_out_and_for_nobody_else() {
-        let held = held(&grant(false), &Arc::default());
+        let live = live(&grant(false), &Arc::default());
         let address = |text: &str| Some(text.parse().expect("an address"));
         let (inside, outside) = (address("192.0.2.1"), address("198.51.100.1"));
-        let (waiting, staying) = (held.ended_from(outside), held.ended_from(inside));
+        let (waiting, staying) = (live.ended_from(outside), live.ended_from(inside));
         tokio::pin!(waiting, staying);
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         let network_policy = Arc::new(r#"{"token":{"allowed":["192.0.2.0/24"]}}"#.parse().expect("networks"));
-        held.renew(Instant::now(), &Grant { network_policy, ..grant(false) }, Some(7));
+        live.renew(Instant::now(), &Grant { network_policy, ..grant(false) }, Some(7));
         let ended = waiting.await;
         assert_eq!((ended.ending, ended.announced_at_ms), (EndReason::NetworkNotAllowed, Some(7)));
         assert!(futures_util::poll!(staying.as_mut()).is_pending());
-        assert!(held.may_be_used_from(inside) && !held.may_be_used_from(outside) && !held.may_be_used_from(None));
+        assert!(live.may_be_used_from(inside) && !live.may_be_used_from(outside) && !live.may_be_used_from(None));
     }
 
     #[test]
     fn the_index_finds_a_grant_for_as_long_as_anybody_holds_it() {
         let index = Arc::<Index<LiveGrant>>::default();
-        let (one, other) = (held(&grant(false), &index), held(&grant(false), &index));
+        let (one, other) = (live(&grant(false), &index), live(&grant(false), &index));
         assert_eq!(index.of(one.token_id).len(), 2);
         drop(other);
         assert_eq!(index.of(one.token_id).len(), 1);
@@ -488,11 +488,11 @@ mod tests {
 
     #[test]
     fn a_cut_meets_the_device_that_it_names_and_everyone_where_one_was_missed() {
-        let held = held(&grant(false), &Arc::default());
+        let live = live(&grant(false), &Arc::default());
         let ending = |generation, device: Option<&str>| {
             let reason = Some(CutReason::EndedByAdministrator);
             let cut = Cut { generation, reason, device: device.map(Device::known) };
-            match Evaluation::of(Lookup::Live(Grant { cut, ..grant(false) }), Some(&held)) {
+            match Evaluation::of(Lookup::Live(Grant { cut, ..grant(false) }), Some(&live)) {
                 Evaluation::Ended(ending) => Some(ending),
                 _ => None,
             }

@@ -28,7 +28,7 @@ const NEGATIVE_FOR: Duration = Duration::from_secs(1);
 
 /// What Redis, `asked` then, says of a token, and what was taken for it.
 struct Answer {
-    verdict: Evaluation,
+    evaluation: Evaluation,
     generation: i64,
     asked: Instant,
     taken: Option<AdmissionGuard>,
@@ -58,9 +58,9 @@ impl Grants {
                     Err(GrantError::Unavailable)
                 }
             };
-            let Ok(held) = &outcome else {
+            let Ok(live) = &outcome else {
                 if let Err(GrantError::Invalid(bad)) = outcome {
-                    self.held.remove(key);
+                    self.live.remove(key);
                     // A change that came meanwhile may have made it good.
                     if self.lock_recent().told == told {
                         self.negatives.insert(key.digest, (bad, Instant::now() + NEGATIVE_FOR));
@@ -68,12 +68,12 @@ impl Grants {
                 }
                 return outcome;
             };
-            let is_overtaken = self.lock_recent().may_have_changed(held.token_id, told);
+            let is_overtaken = self.lock_recent().may_have_changed(live.token_id, told);
             if !is_overtaken {
                 // A ready token is asked for each time: only Redis knows whether another edge
                 // started its clock, or a refund bars it.
-                if held.activated_at_ms().is_some() {
-                    self.keep(held);
+                if live.activated_at_ms().is_some() {
+                    self.keep(live);
                 }
                 return outcome;
             }
@@ -111,7 +111,7 @@ impl Grants {
         let named = self.redis.named(&question.key.digest).await?;
         let Some(named) = named.filter(|&(_, generation)| generation != ENDED_GENERATION) else { return Ok(None) };
         let answer = self.ask_for(question, named, &build).await?;
-        let is_sure = !matches!(answer.verdict, Evaluation::Unknown | Evaluation::Unsure);
+        let is_sure = !matches!(answer.evaluation, Evaluation::Unknown | Evaluation::Unsure);
         if !is_sure || self.redis.connections() != connections {
             return Ok(None);
         }
@@ -132,25 +132,25 @@ impl Grants {
             Some(device) => {
                 let (session_id, claim) = (ids::draw(), ids::draw());
                 let taking = Taking { device, scopes, address: *address, session_id, claim };
-                taken = Some(AdmissionGuard::new(&self.settlements, token_id, &taking));
+                taken = Some(AdmissionGuard::new(&self.outcome_queue, token_id, &taking));
                 self.redis.take(token_id, generation, build, &taking).await?
             }
             None => self.redis.look(token_id, generation, build).await?,
         };
-        let verdict = Evaluation::of(lookup, None);
-        match (&verdict, &mut taken) {
+        let evaluation = Evaluation::of(lookup, None);
+        match (&evaluation, &mut taken) {
             (Evaluation::Live(grant), Some(taken)) => {
                 grant.lease.iter().for_each(|lease| taken.admitted_to(lease.session_id))
             }
             (Evaluation::Live(_), None) => {}
-            _ => taken.take().into_iter().for_each(AdmissionGuard::settled),
+            _ => taken.take().into_iter().for_each(AdmissionGuard::ended),
         }
-        Ok(Answer { verdict, generation, asked, taken })
+        Ok(Answer { evaluation, generation, asked, taken })
     }
 
     fn outcome_of(&self, question: &Query, answer: Answer, absent: impl FnOnce() -> GrantError) -> LookupResult {
-        let Answer { verdict, generation, asked, taken } = answer;
-        match verdict {
+        let Answer { evaluation, generation, asked, taken } = answer;
+        match evaluation {
             Evaluation::Live(grant) => {
                 Ok(LiveGrant::new(question.key.clone(), generation, taken, asked, &grant, &self.index))
             }
@@ -167,7 +167,7 @@ impl Grants {
         loop {
             let finding = self.redis.find(&key.digest).await?;
             // What is held goes on meanwhile.
-            let can_go_on = || self.cached(key).is_some_and(|held| self.is_within_grace(&held));
+            let can_go_on = || self.cached(key).is_some_and(|live| self.is_within_grace(&live));
             if finding.is_whole || Instant::now() >= until || can_go_on() {
                 return Ok(finding);
             }

@@ -39,7 +39,7 @@ use crate::{
         freshness::{FeedHealth, RecentChanges, StalenessPolicy},
         index::Index,
         live::{GrantKey, LiveGrant},
-        release::Settlements,
+        release::OutcomeQueue,
         single_flight::{LookupResult, Query, SingleFlight},
     },
     redis::Redis,
@@ -77,13 +77,13 @@ impl LookedUp {
 pub struct Grants {
     redis: Redis,
     trust: StalenessPolicy,
-    held: Cache<GrantKey, Arc<LiveGrant>>,
+    live: Cache<GrantKey, Arc<LiveGrant>>,
     /// Credentials that open nothing, why, and until when that is believed.
     negatives: Cache<Digest, (InvalidCredential, Instant)>,
     flights: SingleFlight,
     index: Arc<Index<LiveGrant>>,
     recent: Mutex<RecentChanges>,
-    settlements: Settlements,
+    outcome_queue: OutcomeQueue,
     /// What Redis said before this instant may have been overtaken unheard.
     stale_since: Mutex<Instant>,
     pub feed_health: FeedHealth,
@@ -105,18 +105,18 @@ impl Grants {
         redis: Redis,
         trust: StalenessPolicy,
         entries: usize,
-        settlements: Settlements,
+        outcome_queue: OutcomeQueue,
         metrics: &Metrics,
     ) -> Self {
         Self {
             redis,
             trust,
-            held: Cache::new(entries),
+            live: Cache::new(entries),
             negatives: Cache::new(NEGATIVE_ENTRIES),
             flights: SingleFlight::default(),
             index: Arc::default(),
             recent: Mutex::default(),
-            settlements,
+            outcome_queue,
             stale_since: Mutex::new(Instant::now()),
             feed_health: FeedHealth::default(),
             found: Found {
@@ -150,24 +150,24 @@ impl Grants {
         let question = Query { key, scopes: scopes.to_vec(), address };
         for _ in 0..MAX_ASKS {
             let began = Instant::now();
-            let held = self.find_on(question.clone(), looked_up).await?;
+            let live = self.find_on(question.clone(), looked_up).await?;
             // Before its use begins, which keeps the lease.
-            if !held.may_be_used_from(address) {
+            if !live.may_be_used_from(address) {
                 return Err(GrantError::Refused(Refusal::NetworkNotAllowed));
             }
-            if !scopes.contains(&held.scope) {
-                return Err(GrantError::Refused(Refusal::Outside(held.scope)));
+            if !scopes.contains(&live.scope) {
+                return Err(GrantError::Refused(Refusal::Outside(live.scope)));
             }
-            if !held.uses.enter() {
-                self.forget(&held);
+            if !live.uses.enter() {
+                self.forget(&live);
                 continue;
             }
             // A change that came before the use began did not see it, and so did not look the token
             // up.
-            if self.stale_since(&held).is_some_and(|stale_since| stale_since >= began) {
-                Box::pin(self.revalidate_one(&held, None)).await;
+            if self.stale_since(&live).is_some_and(|stale_since| stale_since >= began) {
+                Box::pin(self.revalidate_one(&live, None)).await;
             }
-            return Ok(held);
+            return Ok(live);
         }
         Err(GrantError::Unavailable)
     }
@@ -187,17 +187,17 @@ impl Grants {
         }
         let outcome = self.ask_once(question).await;
         match (&outcome, self.cached(&key)) {
-            (Err(GrantError::Unavailable), Some(held)) if self.is_within_grace(&held) => Ok(held),
+            (Err(GrantError::Unavailable), Some(live)) if self.is_within_grace(&live) => Ok(live),
             _ => outcome,
         }
     }
 
     /// Starts the clock of a token, now or at an earlier time of Redis' clock: at its first answer,
     /// or once its first request was left. `Err(Invalid(_))` if it ended before that.
-    pub async fn activate(&self, held: &LiveGrant, used_at_ms: Option<i64>) -> Result<i64, GrantError> {
-        let starting = held.begin_activation();
-        let (device, session_id) = (held.key.device.as_ref(), held.lease.map(|lease| lease.session_id));
-        match self.redis.activate(held.token_id, held.generation, device, session_id, used_at_ms).await {
+    pub async fn activate(&self, live: &LiveGrant, used_at_ms: Option<i64>) -> Result<i64, GrantError> {
+        let starting = live.begin_activation();
+        let (device, session_id) = (live.key.device.as_ref(), live.lease.map(|lease| lease.session_id));
+        match self.redis.activate(live.token_id, live.generation, device, session_id, used_at_ms).await {
             Ok(Activation::Active { activated_at_ms, left, change }) => {
                 starting.started(activated_at_ms, left, change);
                 Ok(activated_at_ms)
@@ -205,7 +205,7 @@ impl Grants {
             Ok(Activation::Ended) => Err(GrantError::Invalid(InvalidCredential::Revoked)),
             Ok(Activation::Unknown) => Err(GrantError::Unavailable),
             Err(error) => {
-                tracing::warn!(token_id = %held.token_id, %error, "an activation could not be recorded");
+                tracing::warn!(token_id = %live.token_id, %error, "an activation could not be recorded");
                 Err(GrantError::Unavailable)
             }
         }
@@ -213,13 +213,13 @@ impl Grants {
 
     /// Keeps a grant whose clock runs, while it is in use: any change since Redis was asked has
     /// found it.
-    pub fn keep(&self, held: &Arc<LiveGrant>) {
-        self.held.insert(held.key.clone(), Arc::clone(held));
+    pub fn keep(&self, live: &Arc<LiveGrant>) {
+        self.live.insert(live.key.clone(), Arc::clone(live));
     }
 
     /// Forgets a grant whose lease was released.
-    pub fn forget(&self, held: &LiveGrant) {
-        self.held.remove(&held.key);
+    pub fn forget(&self, live: &LiveGrant) {
+        self.live.remove(&live.key);
     }
 
     /// Whether the feed was sound a moment ago, so that what is held can be used without a
@@ -230,29 +230,29 @@ impl Grants {
 
     /// Whether a grant may be used although Redis does not answer: within the grace after the last
     /// reply about it, or after the last sign of the feed unless it has been stale for longer.
-    fn is_within_grace(&self, held: &LiveGrant) -> bool {
+    fn is_within_grace(&self, live: &LiveGrant) -> bool {
         let grace = self.trust.outage_grace.max(self.trust.staleness);
         let is_heard = self.feed_health.silence().is_some_and(|silence| silence <= grace);
-        let is_recently_stale = self.stale_since(held).is_none_or(|stale_since| stale_since.elapsed() <= grace);
-        held.asked().elapsed() <= grace || is_heard && is_recently_stale
+        let is_recently_stale = self.stale_since(live).is_none_or(|stale_since| stale_since.elapsed() <= grace);
+        live.asked().elapsed() <= grace || is_heard && is_recently_stale
     }
 
     /// Whether a held grant can be used without a question: nothing was missed since Redis was
     /// asked for it, and its lease stands.
-    fn is_sure(&self, held: &LiveGrant) -> bool {
-        let is_leased = held.lease.is_none() || held.asked().elapsed() <= self.trust.leases_for();
-        is_leased && self.stale_since(held).is_none()
+    fn is_sure(&self, live: &LiveGrant) -> bool {
+        let is_leased = live.lease.is_none() || live.asked().elapsed() <= self.trust.leases_for();
+        is_leased && self.stale_since(live).is_none()
     }
 
     /// Since when what is known of it may be wrong: a change was told, or some may have been
     /// missed, since Redis was asked.
-    fn stale_since(&self, held: &LiveGrant) -> Option<Instant> {
+    fn stale_since(&self, live: &LiveGrant) -> Option<Instant> {
         let all = *self.stale_since.lock();
-        held.stale_since().or((held.asked() < all).then_some(all))
+        live.stale_since().or((live.asked() < all).then_some(all))
     }
 
     fn cached(&self, key: &GrantKey) -> Option<Arc<LiveGrant>> {
-        self.held.get(key).filter(|held| held.ending(Instant::now()).is_none())
+        self.live.get(key).filter(|live| live.ending(Instant::now()).is_none())
     }
 
     /// What can be said without asking Redis.
@@ -260,8 +260,8 @@ impl Grants {
         if !self.is_sound() {
             return None;
         }
-        if let Some(held) = self.cached(key).filter(|held| self.is_sure(held)) {
-            return Some(Ok(held));
+        if let Some(live) = self.cached(key).filter(|live| self.is_sure(live)) {
+            return Some(Ok(live));
         }
         let negative = self.negatives.get(&key.digest).filter(|&(_, until)| Instant::now() < until);
         negative.map(|(bad, _)| Err(GrantError::Invalid(bad)))

@@ -6,24 +6,24 @@ use uuid::Uuid;
 
 use crate::redis::{AdmissionOutcome, Taking};
 
-/// How many settlements may wait; what does not fit lapses by itself, within minutes.
+/// How many outcomes may wait; what does not fit expires by itself, within minutes.
 const QUEUED: usize = 10_000;
 
-/// Where settlements wait for their worker.
+/// Where outcomes of admissions wait for their worker.
 #[derive(Clone, Debug)]
-pub struct Settlements(mpsc::Sender<AdmissionOutcome>);
+pub struct OutcomeQueue(mpsc::Sender<AdmissionOutcome>);
 
-impl Settlements {
+impl OutcomeQueue {
     /// The queue, and its other end.
     pub fn new() -> (Self, mpsc::Receiver<AdmissionOutcome>) {
         let (queue, queued) = mpsc::channel(QUEUED);
         (Self(queue), queued)
     }
 
-    /// Has this settled soon.
-    pub fn push(&self, settlement: AdmissionOutcome) {
-        let token_id = settlement.token_id;
-        if self.0.try_send(settlement).is_err() {
+    /// Queues one.
+    pub fn push(&self, outcome: AdmissionOutcome) {
+        let token_id = outcome.token_id;
+        if self.0.try_send(outcome).is_err() {
             tracing::warn!(%token_id, "the lease-release queue is full: this lease will expire by its timeout");
         }
     }
@@ -33,14 +33,14 @@ impl Settlements {
 /// dropped, as where the client hangs up or the answer never comes.
 #[derive(Debug)]
 pub struct AdmissionGuard {
-    settlement: Option<AdmissionOutcome>,
-    settlements: Settlements,
+    outcome: Option<AdmissionOutcome>,
+    outcomes: OutcomeQueue,
 }
 
 impl AdmissionGuard {
     /// For an admission that is asked for: its session as it is proposed, and its claim.
-    pub fn new(settlements: &Settlements, token_id: Uuid, taking: &Taking<'_>) -> Self {
-        let settlement = AdmissionOutcome {
+    pub fn new(outcomes: &OutcomeQueue, token_id: Uuid, taking: &Taking<'_>) -> Self {
+        let outcome = AdmissionOutcome {
             token_id,
             device: taking.device.clone(),
             session_id: taking.session_id,
@@ -48,29 +48,29 @@ impl AdmissionGuard {
             is_fault: false,
             lease: LeaseOutcome::Release,
         };
-        Self { settlement: Some(settlement), settlements: settlements.clone() }
+        Self { outcome: Some(outcome), outcomes: outcomes.clone() }
     }
 
     /// Takes in which session it was admitted to.
     pub fn admitted_to(&mut self, session_id: Uuid) {
-        self.settlement.iter_mut().for_each(|settlement| settlement.session_id = session_id);
+        self.outcome.iter_mut().for_each(|outcome| outcome.session_id = session_id);
     }
 
     /// Names the claim.
     pub fn claim(&self) -> Option<Uuid> {
-        self.settlement.as_ref()?.claim
+        self.outcome.as_ref()?.claim
     }
 
     /// It is used, or nothing was held.
-    pub fn settled(mut self) {
-        self.settlement = None;
+    pub fn ended(mut self) {
+        self.outcome = None;
     }
 }
 
 impl Drop for AdmissionGuard {
     fn drop(&mut self) {
-        if let Some(settlement) = self.settlement.take() {
-            self.settlements.push(settlement);
+        if let Some(outcome) = self.outcome.take() {
+            self.outcomes.push(outcome);
         }
     }
 }
@@ -83,20 +83,20 @@ mod tests {
 
     #[test]
     fn what_no_request_used_is_given_back() {
-        let (settlements, mut queued) = Settlements::new();
+        let (outcomes, mut queued) = OutcomeQueue::new();
         let taken = || {
             let device = Device::known("a-device");
             let (session_id, claim) = (Uuid::from_u128(1), Uuid::from_u128(2));
             let taking = Taking { device: &device, scopes: &[], address: None, session_id, claim };
-            AdmissionGuard::new(&settlements, Uuid::nil(), &taking)
+            AdmissionGuard::new(&outcomes, Uuid::nil(), &taking)
         };
-        taken().settled();
+        taken().ended();
         assert!(queued.try_recv().is_err());
         let mut unused = taken();
         unused.admitted_to(Uuid::from_u128(3));
         drop(unused);
-        let settlement = queued.try_recv().expect("it is given back");
-        assert_eq!((settlement.session_id, settlement.claim), (Uuid::from_u128(3), Some(Uuid::from_u128(2))));
-        assert_eq!(settlement.lease, LeaseOutcome::Release);
+        let outcome = queued.try_recv().expect("it is given back");
+        assert_eq!((outcome.session_id, outcome.claim), (Uuid::from_u128(3), Some(Uuid::from_u128(2))));
+        assert_eq!(outcome.lease, LeaseOutcome::Release);
     }
 }

@@ -42,31 +42,31 @@ impl Grants {
         }
         let (mut wanted, mut unsaid) = (Vec::new(), Vec::new());
         for &(token_id, change) in changes {
-            for held in self.index.of(token_id) {
-                let is_own_activation = held.is_own_activation(change);
+            for live in self.index.of(token_id) {
+                let is_own_activation = live.is_own_activation(change);
                 if is_own_activation == Some(true) {
-                    held.forget_activation();
+                    live.forget_activation();
                     continue;
                 }
                 // What is in use stays, for while Redis cannot say it goes on.
-                let mark = held.mark_stale();
-                if !held.uses.is_wanted() {
-                    self.held.remove(&held.key);
+                let mark = live.mark_stale();
+                if !live.uses.is_wanted() {
+                    self.live.remove(&live.key);
                 } else if is_own_activation.is_none() {
-                    unsaid.push((held, change, mark));
+                    unsaid.push((live, change, mark));
                 } else {
-                    wanted.push((held, Some(change.at_ms)));
+                    wanted.push((live, Some(change.at_ms)));
                 }
             }
         }
         // The feed may be quicker than the answer.
-        let unsaid = unsaid.iter().map(|(held, change, mark)| async {
-            let is_own_activation = held.is_own_activation_once_known(*change).await;
+        let unsaid = unsaid.iter().map(|(live, change, mark)| async {
+            let is_own_activation = live.is_own_activation_once_known(*change).await;
             if is_own_activation {
-                held.unmark_stale(*mark);
-                held.forget_activation();
+                live.unmark_stale(*mark);
+                live.forget_activation();
             }
-            is_own_activation || self.revalidate_one(held, Some(change.at_ms)).await
+            is_own_activation || self.revalidate_one(live, Some(change.at_ms)).await
         });
         let (is_sure, are_said) = futures_util::join!(self.revalidate(wanted), join_all(unsaid));
         is_sure && are_said.into_iter().all(|is_sure| is_sure)
@@ -79,14 +79,14 @@ impl Grants {
         *self.stale_since.lock() = Instant::now();
         self.negatives.clear();
         // Another Redis has other ids.
-        self.index.all().iter().for_each(|held| held.forget_activation());
+        self.index.all().iter().for_each(|live| live.forget_activation());
     }
 
     /// Looks up again everything that a request is open on, and renews its lease and claim; `false`
     /// if Redis could not say of each.
     pub async fn revalidate_all(&self) -> bool {
-        let in_use = self.index.all().into_iter().filter(|held| held.uses.is_open());
-        self.revalidate(in_use.map(|held| (held, None)).collect()).await
+        let in_use = self.index.all().into_iter().filter(|live| live.uses.is_open());
+        self.revalidate(in_use.map(|live| (live, None)).collect()).await
     }
 
     /// Keeps leases and claims for as long as they are used, and ends what Redis has been away from
@@ -99,16 +99,16 @@ impl Grants {
             let is_sound = self.is_sound();
             if now - leases_renewed >= self.trust.renews_every() {
                 leases_renewed = now;
-                let used: Vec<_> = self.index.all().into_iter().filter(|held| held.uses.take_due()).collect();
+                let used: Vec<_> = self.index.all().into_iter().filter(|live| live.uses.take_due()).collect();
                 self.leases.set(i64::try_from(used.len()).unwrap_or(i64::MAX));
-                if !self.revalidate(used.iter().map(|held| (Arc::clone(held), None)).collect()).await {
-                    used.iter().for_each(|held| held.uses.renewal_failed());
+                if !self.revalidate(used.iter().map(|live| (Arc::clone(live), None)).collect()).await {
+                    used.iter().for_each(|live| live.uses.renewal_failed());
                 }
             } else if now - claims_renewed >= CLAIMS_RENEWED_EVERY {
                 claims_renewed = now;
                 let first =
-                    self.index.all().into_iter().filter(|held| held.open_claim().is_some() && held.uses.is_open());
-                self.revalidate(first.map(|held| (held, None)).collect()).await;
+                    self.index.all().into_iter().filter(|live| live.open_claim().is_some() && live.uses.is_open());
+                self.revalidate(first.map(|live| (live, None)).collect()).await;
             } else if !is_sound && now - looked >= self.trust.staleness {
                 looked = now;
                 self.revalidate_all().await;
@@ -121,18 +121,18 @@ impl Grants {
     }
 
     pub(super) fn end_untrusted(&self) {
-        let untrusted = self.index.all().into_iter().filter(|held| held.uses.is_open() && !self.is_within_grace(held));
-        untrusted.for_each(|held| {
-            self.held.remove(&held.key);
-            held.end(EndReason::RedisUnavailable, None);
+        let untrusted = self.index.all().into_iter().filter(|live| live.uses.is_open() && !self.is_within_grace(live));
+        untrusted.for_each(|live| {
+            self.live.remove(&live.key);
+            live.end(EndReason::RedisUnavailable, None);
         });
     }
 
     /// Asks again for these, and tells those who hold them; `false` as soon as Redis cannot say: it
     /// is not waited for again and again.
-    pub(super) async fn revalidate(&self, held: Vec<(Arc<LiveGrant>, Option<u64>)>) -> bool {
-        for some in held.chunks(LOOKED_AT_ONCE) {
-            let looks = some.iter().map(|(held, announced_at_ms)| self.revalidate_one(held, *announced_at_ms));
+    pub(super) async fn revalidate(&self, live: Vec<(Arc<LiveGrant>, Option<u64>)>) -> bool {
+        for some in live.chunks(LOOKED_AT_ONCE) {
+            let looks = some.iter().map(|(live, announced_at_ms)| self.revalidate_one(live, *announced_at_ms));
             if !join_all(looks).await.into_iter().all(|is_sure| is_sure) {
                 return false;
             }
@@ -140,21 +140,21 @@ impl Grants {
         true
     }
 
-    pub(super) async fn revalidate_one(&self, held: &Arc<LiveGrant>, announced_at_ms: Option<u64>) -> bool {
-        if held.uses.is_over() {
+    pub(super) async fn revalidate_one(&self, live: &Arc<LiveGrant>, announced_at_ms: Option<u64>) -> bool {
+        if live.uses.is_over() {
             return true;
         }
         let asked = Instant::now();
-        let lookup = match held.renewal() {
-            Some(renewal) => self.redis.renew(held.token_id, held.generation, renewal).await,
-            None => self.redis.look(held.token_id, held.generation, "").await,
+        let lookup = match live.renewal() {
+            Some(renewal) => self.redis.renew(live.token_id, live.generation, renewal).await,
+            None => self.redis.look(live.token_id, live.generation, "").await,
         };
         let Ok(lookup) = lookup else { return false };
-        let ending = match Evaluation::of(lookup, Some(held)) {
+        let ending = match Evaluation::of(lookup, Some(live)) {
             Evaluation::Live(grant) => {
-                held.renew(asked, &grant, announced_at_ms);
-                if grant.activated_at_ms.is_some() && !held.uses.is_over() {
-                    self.keep(held);
+                live.renew(asked, &grant, announced_at_ms);
+                if grant.activated_at_ms.is_some() && !live.uses.is_over() {
+                    self.keep(live);
                 }
                 return true;
             }
@@ -163,8 +163,8 @@ impl Grants {
             Evaluation::Unknown => EndReason::Revoked,
             Evaluation::Refused(_) | Evaluation::Unsure => return false,
         };
-        self.held.remove(&held.key);
-        held.end(ending, announced_at_ms);
+        self.live.remove(&live.key);
+        live.end(ending, announced_at_ms);
         true
     }
 }

@@ -51,8 +51,8 @@ impl SignInReason {
         ("link", Self::HandoverGone),
     ];
 
-    pub fn of(denied: &Rejection) -> Option<Self> {
-        match denied {
+    pub fn of(rejection: &Rejection) -> Option<Self> {
+        match rejection {
             Rejection::BadCredential(bad) => Some(Self::InvalidCredential(*bad)),
             Rejection::HandoverGone => Some(Self::HandoverGone),
             _ => None,

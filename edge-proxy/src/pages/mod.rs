@@ -91,9 +91,9 @@ impl SiteLinks {
     }
 
     /// A refusal of what was posted there.
-    pub fn sign_in_again(&self, reader: &PageContext, denied: &Rejection) -> Page {
-        let why = SignInReason::of(denied);
-        let notice = why.is_none().then(|| text::of(denied, reader));
+    pub fn sign_in_again(&self, reader: &PageContext, rejection: &Rejection) -> Page {
+        let why = SignInReason::of(rejection);
+        let notice = why.is_none().then(|| text::of(rejection, reader));
         self.asks_to_sign_in(reader, why, notice)
     }
 
@@ -142,10 +142,10 @@ impl SiteLinks {
     }
 
     /// A refusal.
-    pub fn refusal(&self, reader: &PageContext, denied: &Rejection) -> Page {
+    pub fn refusal(&self, reader: &PageContext, rejection: &Rejection) -> Page {
         let language = reader.language;
-        let PageText { title, mut says } = text::of(denied, reader);
-        let again_after = again_after(denied);
+        let PageText { title, mut says } = text::of(rejection, reader);
+        let again_after = again_after(rejection);
         if let (Some(after), true) = (again_after, reader.may_repeat) {
             let after = language.lasting(after.as_secs());
             says.push(match language {
@@ -162,9 +162,9 @@ impl SiteLinks {
             request_id: Some(&reader.request_id),
             title,
             says,
-            takes_over: matches!(denied, Rejection::InUse { .. }),
-            links: self.links(reader, denied, again_after.is_some()),
-            detail: text::detail(denied),
+            takes_over: matches!(rejection, Rejection::InUse { .. }),
+            links: self.links(reader, rejection, again_after.is_some()),
+            detail: text::detail(rejection),
         };
         Page {
             html: page.render().expect("the page renders from texts"),
@@ -172,15 +172,15 @@ impl SiteLinks {
         }
     }
 
-    fn links(&self, reader: &PageContext, denied: &Rejection, is_over_soon: bool) -> Vec<Link> {
+    fn links(&self, reader: &PageContext, rejection: &Rejection, is_over_soon: bool) -> Vec<Link> {
         let language = reader.language;
         let link = |to: &str, label: &str| Link { to: to.to_owned(), label: label.to_owned() };
         let to_start = || link("/", language.say("To the start page", "На главную страницу"));
         if !reader.is_home {
-            let home = self.home.as_ref().filter(|_| *denied == Rejection::WrongHost);
+            let home = self.home.as_ref().filter(|_| *rejection == Rejection::WrongHost);
             return home.map(|home| link(&home.to_string(), &format!("{home}"))).into_iter().collect();
         }
-        let first = match denied {
+        let first = match rejection {
             _ if is_over_soon => Some(link(&reader.next, language.say("Try again now", "Повторить сейчас"))),
             Rejection::InUse { .. } | Rejection::ClientBlocked | Rejection::NetworkNotAllowed => None,
             Rejection::DeviceRequired => {
@@ -190,7 +190,7 @@ impl SiteLinks {
             Rejection::Fault => Some(link(&reader.next, language.say("Try again", "Повторить"))),
             _ => Some(to_start()),
         };
-        let second = match denied {
+        let second = match rejection {
             Rejection::OutsideScope { .. } => self.buy(reader).map(|to| Link {
                 to,
                 label: language.say("Buy a token that opens everything", "Купить токен с полным доступом").into(),
@@ -218,8 +218,8 @@ impl SiteLinks {
 }
 
 /// After how long what was refused may work, where waiting is all that helps.
-fn again_after(denied: &Rejection) -> Option<Duration> {
-    let seconds = match denied {
+fn again_after(rejection: &Rejection) -> Option<Duration> {
+    let seconds = match rejection {
         Rejection::Throttled { retry_after } | Rejection::TooManyUnknown { retry_after } => retry_after.as_secs() + 1,
         Rejection::TooManyRequests(exceeded) => exceeded.retry_after_seconds(),
         Rejection::Unavailable => 3,
@@ -323,13 +323,13 @@ mod tests {
     #[test]
     fn what_passes_by_itself_is_tried_again_where_it_can_be_repeated() {
         let posted = PageContext { may_repeat: false, ..reader(Language::English) };
-        for denied in
+        for rejection in
             [Rejection::UpstreamUnreachable, Rejection::UpstreamSilent, Rejection::Unavailable, Rejection::Full]
         {
-            let page = site().refusal(&reader(Language::English), &denied);
-            assert!(page.again_after.is_some() && page.html.contains("by itself"), "{denied:?}");
-            let page = site().refusal(&posted, &denied);
-            assert!(page.again_after.is_none() && !page.html.contains("by itself"), "{denied:?}");
+            let page = site().refusal(&reader(Language::English), &rejection);
+            assert!(page.again_after.is_some() && page.html.contains("by itself"), "{rejection:?}");
+            let page = site().refusal(&posted, &rejection);
+            assert!(page.again_after.is_none() && !page.html.contains("by itself"), "{rejection:?}");
         }
         assert_eq!(site().refusal(&reader(Language::English), &Rejection::CrossSite).again_after, None);
     }

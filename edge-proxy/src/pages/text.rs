@@ -70,12 +70,12 @@ pub fn why(why: Option<SignInReason>, language: Language) -> PageText {
 
 /// Of a refusal.
 #[expect(clippy::too_many_lines, reason = "a table of texts")]
-pub fn of(denied: &Rejection, reader: &PageContext) -> PageText {
+pub fn of(rejection: &Rejection, reader: &PageContext) -> PageText {
     let language = reader.language;
     let one = |title: [&str; 2], says: [&str; 2]| {
         PageText::new(language.say(title[0], title[1]), [language.say(says[0], says[1])])
     };
-    match denied {
+    match rejection {
         Rejection::NoCredential => why(None, language),
         Rejection::BadCredential(bad) => why(Some(SignInReason::InvalidCredential(*bad)), language),
         Rejection::HandoverGone => why(Some(SignInReason::HandoverGone), language),
@@ -216,9 +216,9 @@ pub fn of(denied: &Rejection, reader: &PageContext) -> PageText {
 
 /// What a page says of the very reason, to whom that means something: where its own words are
 /// general.
-pub fn detail(denied: &Rejection) -> Option<String> {
+pub fn detail(rejection: &Rejection) -> Option<String> {
     let is_general = matches!(
-        denied,
+        rejection,
         Rejection::MalformedDevice
             | Rejection::Path(_)
             | Rejection::MisspelledPath
@@ -233,7 +233,7 @@ pub fn detail(denied: &Rejection) -> Option<String> {
             | Rejection::HeadTimeout
             | Rejection::PlainHttp
     );
-    is_general.then(|| denied.detail())
+    is_general.then(|| rejection.detail())
 }
 
 fn too_many(language: Language, says: [&str; 2]) -> PageText {

@@ -156,11 +156,15 @@ fn proxy_service(edge: &Arc<Edge>, server: &Server) -> Result<ProxyService, Stri
     let cuttable = Cuttable::new(proxy, Arc::clone(&edge.cutoffs), edge.lifecycle.draining_ended.clone());
     let (limits, patience) = (edge.config.limits.head_limits(), edge.config.limits.patience());
     let gated = StrictHttp1::new(cuttable, Settings { limits, patience, metrics: Arc::clone(&edge.metrics) });
-    let introduction = edge.config.proxy_protocol();
+    let proxy_protocol = edge.config.proxy_protocol();
     let [begun, established] = ["begun", "established"].map(|to| edge.metrics.tls_handshakes.with_label_values(&[to]));
     let mut service =
-        Service::new("proxy".to_owned(), WithProxyProtocol::new(gated, introduction.clone(), established));
-    service.endpoints().set_pre_tls_callback(Arc::new(HandshakeTimeout { introduction, within: patience.head, begun }));
+        Service::new("proxy".to_owned(), WithProxyProtocol::new(gated, proxy_protocol.clone(), established));
+    service.endpoints().set_pre_tls_callback(Arc::new(HandshakeTimeout {
+        proxy_protocol,
+        within: patience.head,
+        begun,
+    }));
     let listener = |listen: SocketAddr, read_bytes| {
         ListenerConfig::tcp(listen.to_string())
             .tcp_socket_options(notices_dead_clients(&edge.config))

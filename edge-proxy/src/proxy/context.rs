@@ -124,7 +124,7 @@ impl Drop for RequestCtx {
             (record.client, record.grant) = (facts.client, facts.looked_up.outcome());
         }
         if let Some(Target::Upstream(admitted)) = &self.target {
-            let grant = &admitted.permit.held;
+            let grant = &admitted.permit.grant;
             (record.user_id, record.token_id) = (Some(grant.user_id), Some(grant.token_id));
             record.cut = admitted.permit.ending().map(EndReason::as_str);
         }

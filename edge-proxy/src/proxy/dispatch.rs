@@ -220,10 +220,10 @@ async fn admit_upstream(
     let is_upgrade = is_websocket(head);
     let query = query.map(credential::strip_query).unwrap_or_default();
     if has_query_token && !is_upgrade {
-        let (held, candidate) = Box::pin(edge.admission.choose(candidates, request)).await?;
+        let (grant, candidate) = Box::pin(edge.admission.choose(candidates, request)).await?;
         if candidate.source == Source::Query {
-            policy::authorize(edge.config.device_policy, true, held.scope, &[path])?;
-            return sign_in_by_query(edge, &head.headers, request, &candidate, &held, path, query.as_deref());
+            policy::authorize(edge.config.device_policy, true, grant.scope, &[path])?;
+            return sign_in_by_query(edge, &head.headers, request, &candidate, &grant, path, query.as_deref());
         }
         return Box::pin(admit_with(edge, session, request, &from, vec![candidate], path, query.as_deref())).await;
     }
@@ -253,9 +253,9 @@ async fn admit_with(
     };
     if scopes.is_empty() {
         // No token opens this; but a bad one is told so first, and nothing is taken for it.
-        let (held, candidate) = Box::pin(edge.admission.choose(candidates, request)).await?;
+        let (grant, candidate) = Box::pin(edge.admission.choose(candidates, request)).await?;
         check(&candidate)?;
-        return Err(policy::authorize(policy, from.is_named, held.scope, &paths).err().unwrap_or(Rejection::Fault));
+        return Err(policy::authorize(policy, from.is_named, grant.scope, &paths).err().unwrap_or(Rejection::Fault));
     }
     let agent = head.headers.get(header::USER_AGENT);
     let opens = if is_upgrade { RequestKind::WebSocket } else { RequestKind::Request };
@@ -284,13 +284,13 @@ fn sign_in_by_query(
     headers: &HeaderMap,
     request: &Facts,
     candidate: &Candidate,
-    held: &LiveGrant,
+    grant: &LiveGrant,
     path: &str,
     query: Option<&str>,
 ) -> Result<Action, Rejection> {
     let answer = session::redirect(request, &with_query(path, query))?;
     let credential = candidate.credential.as_ref().ok_or(Rejection::Fault)?;
-    Ok(Action::LocalResponse(session::signed_in_as(answer, edge, headers, request, credential, held)))
+    Ok(Action::LocalResponse(session::signed_in_as(answer, edge, headers, request, credential, grant)))
 }
 
 /// A browser that came by itself, not through the desktop client or as an API client, to a page.

@@ -25,8 +25,8 @@ pub enum Failure {
 }
 
 impl From<Rejection> for Failure {
-    fn from(denied: Rejection) -> Self {
-        Self::Rejection(denied)
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejection(rejection)
     }
 }
 
@@ -47,18 +47,18 @@ pub async fn connect(edge: &Edge, ctx: &mut RequestCtx) -> Result<UpstreamSessio
 }
 
 /// Notes that the upstream failed a request that was sent, and how the client is told.
-pub fn broken(ctx: &RequestCtx, denied: Rejection) -> Rejection {
+pub fn broken(ctx: &RequestCtx, rejection: Rejection) -> Rejection {
     ctx.attempt.failed();
     match ctx.admitted() {
-        Some(admitted) => failed(&admitted.permit, denied),
-        None => denied,
+        Some(admitted) => failed(&admitted.permit, rejection),
+        None => rejection,
     }
 }
 
 /// Notes that the upstream failed the request, and how the client is told.
-pub fn failed(permit: &Permit, denied: Rejection) -> Rejection {
-    permit.failed(denied == Rejection::UpstreamSilent);
-    denied
+pub fn failed(permit: &Permit, rejection: Rejection) -> Rejection {
+    permit.failed(rejection == Rejection::UpstreamSilent);
+    rejection
 }
 
 /// Waits for the upstream's final answer, starts the token's clock, and passes the answer's head
@@ -73,7 +73,7 @@ pub async fn answer(
     let answer = tokio::time::timeout(edge.upstream.timeout(), read_head(upstream)).await;
     let answer =
         answer.map_err(|_| Rejection::UpstreamSilent).and_then(|head| head.ok_or(Rejection::UpstreamUnreachable));
-    let (mut head, ends) = answer.map_err(|denied| broken(ctx, denied))?;
+    let (mut head, ends) = answer.map_err(|rejection| broken(ctx, rejection))?;
     ctx.attempt.answered();
     ctx.record.heard(head.status);
     let (Some(request), Some(admitted)) = (&ctx.facts, ctx.admitted()) else { return Err(Rejection::Fault) };

@@ -63,7 +63,7 @@ impl Proxy {
     ) -> pingora::Result<bool> {
         match ran {
             Ok(()) => Ok(true),
-            Err(Failure::Rejection(denied)) => self.refuse(session, ctx, &denied).await.map(|()| true),
+            Err(Failure::Rejection(rejection)) => self.refuse(session, ctx, &rejection).await.map(|()| true),
             // As an error, for Pingora ends an answer properly otherwise.
             Err(Failure::CutOff) => Err(Error::explain(ErrorType::ReadError, "the answer broke off").into_up()),
         }
@@ -86,8 +86,8 @@ impl Proxy {
         self.edge.config.limits.body_timeout() + self.edge.config.upstream_timeout()
     }
 
-    async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, denied: &Rejection) -> pingora::Result<()> {
-        let answer = browser::refusal(&self.edge, session.req_header(), &ctx.record, ctx.facts.as_deref(), denied);
+    async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, rejection: &Rejection) -> pingora::Result<()> {
+        let answer = browser::refusal(&self.edge, session.req_header(), &ctx.record, ctx.facts.as_deref(), rejection);
         self.send(session, ctx, answer).await
     }
 
@@ -144,7 +144,7 @@ impl ProxyHttp for Proxy {
             Ok(Action::LocalResponse(answer)) => Box::pin(self.send(session, ctx, answer)).await.map(|()| true),
             Ok(Action::Forward(target)) => {
                 if let Target::Upstream(admitted) = &target {
-                    cutoff::arm(&admitted.permit.held, admitted.permit.address, Duration::ZERO);
+                    cutoff::arm(&admitted.permit.grant, admitted.permit.address, Duration::ZERO);
                 }
                 ctx.target = Some(target);
                 // Only a WebSocket may leave HTTP, and it does not come this way.
@@ -155,20 +155,20 @@ impl ProxyHttp for Proxy {
                 Ok(false)
             }
             Ok(Action::Tunnel(admitted)) => {
-                cutoff::arm(&admitted.permit.held, admitted.permit.address, websocket::CLOSE_WITHIN * 2);
+                cutoff::arm(&admitted.permit.grant, admitted.permit.address, websocket::CLOSE_WITHIN * 2);
                 ctx.target = Some(Target::Upstream(admitted));
                 let ran = Box::pin(websocket::run(&self.edge, session, ctx)).await;
                 Box::pin(self.finish_exchange(session, ctx, ran)).await
             }
             Ok(Action::WithTrailers(admitted)) => {
-                cutoff::arm(&admitted.permit.held, admitted.permit.address, Duration::ZERO);
+                cutoff::arm(&admitted.permit.grant, admitted.permit.address, Duration::ZERO);
                 ctx.target = Some(Target::Upstream(admitted));
                 self.watch_body(session, ctx);
                 let ran = Box::pin(trailers::run(&self.edge, session, ctx)).await;
                 Box::pin(self.finish_exchange(session, ctx, ran)).await
             }
-            Err(denied) => {
-                Box::pin(self.refuse(session, ctx, &denied)).await?;
+            Err(rejection) => {
+                Box::pin(self.refuse(session, ctx, &rejection)).await?;
                 Ok(true)
             }
         }
@@ -199,8 +199,8 @@ impl ProxyHttp for Proxy {
         ctx: &mut RequestCtx,
     ) -> pingora::Result<()> {
         let bytes = body.as_ref().map_or(0, |chunk| chunk.len() as u64);
-        ctx.came_in(bytes, end_of_stream).map_err(|denied| {
-            Error::explain(ErrorType::HTTPStatus(denied.status().as_u16()), denied.reason()).into_down()
+        ctx.came_in(bytes, end_of_stream).map_err(|rejection| {
+            Error::explain(ErrorType::HTTPStatus(rejection.status().as_u16()), rejection.reason()).into_down()
         })?;
         cutoff::expect_body((!end_of_stream).then(|| self.longest_pause()));
         // An empty last piece would be written as a second end of a chunked body
@@ -263,8 +263,8 @@ impl ProxyHttp for Proxy {
         let (Some(request), Some(admitted)) = (&ctx.facts, ctx.admitted()) else {
             return strict.map_or(Ok(()), |strict| head.insert_header(header::STRICT_TRANSPORT_SECURITY, strict));
         };
-        ctx.record.span.around(admitted.permit.answered(head.status)).await.map_err(|denied| {
-            let status = denied.status().as_u16();
+        ctx.record.span.around(admitted.permit.answered(head.status)).await.map_err(|rejection| {
+            let status = rejection.status().as_u16();
             Error::explain(ErrorType::HTTPStatus(status), "the token's clock could not be started")
         })?;
         headers::from_upstream(head, session.req_header(), request, admitted, &self.edge.rewriting)?;
@@ -344,12 +344,12 @@ impl ProxyHttp for Proxy {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
-        let denied = fault(error, ctx);
+        let rejection = fault(error, ctx);
         if *error.esource() == ErrorSource::Upstream {
             ctx.record.unheard();
         }
         if let (Some(admitted), ErrorSource::Upstream) = (ctx.admitted(), error.esource()) {
-            exchange::failed(&admitted.permit, denied.clone());
+            exchange::failed(&admitted.permit, rejection.clone());
         }
         // A forwarded `100` or `103` is not the answer yet.
         let awaits_answer = session
@@ -367,9 +367,9 @@ impl ProxyHttp for Proxy {
             // say so.
             session.set_keepalive(None);
             // A client that is gone needs no answer.
-            let _ = self.refuse(session, ctx, &denied).await;
+            let _ = self.refuse(session, ctx, &rejection).await;
         }
-        FailToProxy { error_code: denied.status().as_u16(), can_reuse_downstream: false }
+        FailToProxy { error_code: rejection.status().as_u16(), can_reuse_downstream: false }
     }
 
     fn suppress_error_log(&self, _session: &Session, _ctx: &RequestCtx, _error: &Error) -> bool {

@@ -54,7 +54,7 @@ pub async fn run(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> Re
     let written = written
         .map_err(|_| Rejection::UpstreamSilent)
         .and_then(|done| done.map_err(|_| Rejection::UpstreamUnreachable));
-    written.map_err(|denied| exchange::broken(ctx, denied))?;
+    written.map_err(|rejection| exchange::broken(ctx, rejection))?;
     let mut body = Chunked::default();
     while !body.is_done() {
         let read = session.read_request_body().await.map_err(|error| match error.etype() {

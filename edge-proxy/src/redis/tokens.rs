@@ -107,10 +107,10 @@ impl Redis {
     }
 
     /// Ends what an admission held.
-    pub async fn settle(&self, outcome: &AdmissionOutcome) -> Result<(), Error> {
+    pub async fn end_admission(&self, outcome: &AdmissionOutcome) -> Result<(), Error> {
         let AdmissionOutcome { token_id, ref device, session_id, claim, is_fault, lease } = *outcome;
-        let settle = calls::Settle { token_id, leases: self.leases, device, session_id, claim, is_fault, lease };
-        let _released: i64 = self.call(&settle).await?;
+        let call = calls::EndAdmission { token_id, leases: self.leases, device, session_id, claim, is_fault, lease };
+        let _released: i64 = self.call(&call).await?;
         Ok(())
     }
 

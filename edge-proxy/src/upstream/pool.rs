@@ -156,25 +156,25 @@ impl Pool {
     }
 
     /// Whether there is an address that this request was not sent to.
-    pub fn has_untried(&self, journey: &UpstreamAttempt) -> bool {
-        journey.tried.len() < self.all.len()
+    pub fn has_untried(&self, attempt: &UpstreamAttempt) -> bool {
+        attempt.tried.len() < self.all.len()
     }
 
     /// Takes a request to the next address, one that it has not tried if there is one. Those whose
     /// name is not found are passed over.
-    pub async fn peer(&self, journey: &mut UpstreamAttempt, purpose: ConnectionKind) -> io::Result<HttpPeer> {
+    pub async fn peer(&self, attempt: &mut UpstreamAttempt, purpose: ConnectionKind) -> io::Result<HttpPeer> {
         loop {
-            let index = self.choose(&journey.tried, Instant::now());
-            if !journey.tried.contains(&index) {
-                journey.tried.push(index);
+            let index = self.choose(&attempt.tried, Instant::now());
+            if !attempt.tried.contains(&index) {
+                attempt.tried.push(index);
             }
             let address = &self.all[index];
             address.open.fetch_add(1, Ordering::Relaxed);
-            journey.at = Some(InFlight(Arc::clone(address)));
+            attempt.at = Some(InFlight(Arc::clone(address)));
             match address.upstream.peer(purpose).await {
                 Err(error) => {
-                    journey.failed();
-                    if !self.has_untried(journey) {
+                    attempt.failed();
+                    if !self.has_untried(attempt) {
                         return Err(error);
                     }
                 }
@@ -289,13 +289,13 @@ mod tests {
     #[tokio::test]
     async fn the_one_with_the_fewest_requests_comes_first_until_they_end() {
         let addresses = addresses(2, Balance::LeastConnections);
-        let mut journeys = [const { UpstreamAttempt { at: None, tried: Vec::new() } }; 3];
-        for journey in &mut journeys {
-            addresses.peer(journey, ConnectionKind::Requests).await.expect("an address");
+        let mut attempts = [const { UpstreamAttempt { at: None, tried: Vec::new() } }; 3];
+        for attempt in &mut attempts {
+            addresses.peer(attempt, ConnectionKind::Requests).await.expect("an address");
         }
         // Two at the first, one at the second.
         assert_eq!(chosen(&addresses, 3), [1, 1, 1]);
-        drop(journeys);
+        drop(attempts);
         assert_eq!(chosen(&addresses, 2), [0, 1]);
     }
 
@@ -325,13 +325,13 @@ mod tests {
         addresses.all[0].change(|standing| standing.is_found = false);
         assert_eq!(addresses.in_use(), 2);
         assert!(!chosen(&addresses, 6).contains(&0));
-        let mut journey = UpstreamAttempt::default();
+        let mut attempt = UpstreamAttempt::default();
         for _ in 0..3 {
-            assert!(addresses.has_untried(&journey));
-            addresses.peer(&mut journey, ConnectionKind::Requests).await.expect("an address");
+            assert!(addresses.has_untried(&attempt));
+            addresses.peer(&mut attempt, ConnectionKind::Requests).await.expect("an address");
         }
-        assert_eq!(journey.tried.last(), Some(&0));
-        assert!(!addresses.has_untried(&journey));
+        assert_eq!(attempt.tried.last(), Some(&0));
+        assert!(!addresses.has_untried(&attempt));
     }
 
     #[test]

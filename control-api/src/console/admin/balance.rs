@@ -41,7 +41,7 @@ struct BalancePage {
     is_debit: bool,
     amount: String,
     reason: String,
-    faults: FieldErrors,
+    errors: FieldErrors,
 }
 
 /// What a form asks for.
@@ -53,14 +53,14 @@ struct Movement {
 }
 
 impl Movement {
-    fn read(fields: &Fields, lang: Language, faults: &mut FieldErrors) -> Option<Self> {
-        let amount = fields.read_amount::<Znc>("amount", lang, faults);
+    fn read(fields: &Fields, lang: Language, errors: &mut FieldErrors) -> Option<Self> {
+        let amount = fields.read_amount::<Znc>("amount", lang, errors);
         if amount.as_ref().is_some_and(|amount| amount.0.is_zero()) {
-            faults.add("amount", words::fault(lang, Fault::NotPositive));
+            errors.add("amount", words::fault(lang, Fault::NotPositive));
         }
-        let reason = fields.read::<Reason>("reason", lang, faults);
+        let reason = fields.read::<Reason>("reason", lang, errors);
         if reason.as_ref().is_some_and(|reason| reason.0.is_empty()) {
-            faults.add(
+            errors.add(
                 "reason",
                 lang.say("Say why; the user sees it too.", "Укажите причину; её увидит и пользователь."),
             );
@@ -68,11 +68,11 @@ impl Movement {
         let (amount, reason) = (amount?.0, reason?.0);
         let is_debit = fields.text("direction") == "debit";
         let change = if is_debit { -amount } else { amount };
-        faults.is_empty().then_some(Self { is_debit, change, reason })
+        errors.is_empty().then_some(Self { is_debit, change, reason })
     }
 }
 
-fn form(admin: &Admin, user: &user::Model, fields: &Fields, faults: FieldErrors) -> Answer {
+fn form(admin: &Admin, user: &user::Model, fields: &Fields, errors: FieldErrors) -> Answer {
     let page = BalancePage {
         lang: admin.lang,
         frame: admin.frame(NavItem::Users),
@@ -83,9 +83,9 @@ fn form(admin: &Admin, user: &user::Model, fields: &Fields, faults: FieldErrors)
         is_debit: fields.text("direction") == "debit",
         amount: fields.text("amount").to_owned(),
         reason: fields.text("reason").to_owned(),
-        faults,
+        errors,
     };
-    if page.faults.is_empty() { response::page(&page) } else { response::refused(&page) }
+    if page.errors.is_empty() { response::page(&page) } else { response::refused(&page) }
 }
 
 pub async fn ask(admin: Admin) -> Answer {
@@ -103,18 +103,18 @@ fn too_low(lang: Language, available: Decimal) -> String {
 }
 
 pub async fn confirm(admin: Admin) -> Answer {
-    let (mut faults, user) = (FieldErrors::default(), user_of_path(&admin).await?);
-    let Some(movement) = Movement::read(&admin.query, admin.lang, &mut faults) else {
-        return form(&admin, &user, &admin.query, faults);
+    let (mut errors, user) = (FieldErrors::default(), user_of_path(&admin).await?);
+    let Some(movement) = Movement::read(&admin.query, admin.lang, &mut errors) else {
+        return form(&admin, &user, &admin.query, errors);
     };
     if user.currency_balance + movement.change < Decimal::ZERO {
-        faults.add("amount", too_low(admin.lang, user.currency_balance));
-        return form(&admin, &user, &admin.query, faults);
+        errors.add("amount", too_low(admin.lang, user.currency_balance));
+        return form(&admin, &user, &admin.query, errors);
     }
-    confirm_page(&admin, &user, &movement, &Uuid::new_v4().to_string(), faults).answer()
+    confirm_page(&admin, &user, &movement, &Uuid::new_v4().to_string(), errors).answer()
 }
 
-fn confirm_page(admin: &Admin, user: &user::Model, movement: &Movement, key: &str, faults: FieldErrors) -> Confirm {
+fn confirm_page(admin: &Admin, user: &user::Model, movement: &Movement, key: &str, errors: FieldErrors) -> Confirm {
     let (lang, Movement { is_debit, change, reason }) = (admin.lang, movement);
     let (before, after) = (user.currency_balance, user.currency_balance + change);
     let (direction, amount) = (if *is_debit { "debit" } else { "credit" }, znc(change.abs()));
@@ -156,21 +156,21 @@ fn confirm_page(admin: &Admin, user: &user::Model, movement: &Movement, key: &st
         is_dangerous: *is_debit,
         back: crate::console::url::address(&path, back),
         action: path,
-        faults,
+        errors,
     }
 }
 
 pub async fn change(admin: Admin) -> Answer {
-    let (mut faults, user) = (FieldErrors::default(), user_of_path(&admin).await?);
-    let Some(movement) = Movement::read(&admin.form, admin.lang, &mut faults) else {
-        return form(&admin, &user, &admin.form, faults);
+    let (mut errors, user) = (FieldErrors::default(), user_of_path(&admin).await?);
+    let Some(movement) = Movement::read(&admin.form, admin.lang, &mut errors) else {
+        return form(&admin, &user, &admin.form, errors);
     };
     // By it the same form, sent twice, moves the balance once.
     let key = admin.form.text("key");
     let key: Uuid = key.parse().unwrap_or_else(|_| Uuid::new_v4());
     let key = key.to_string();
-    if !is_confirmed(&admin, &mut faults).await? {
-        return confirm_page(&admin, &user, &movement, &key, faults).answer();
+    if !is_confirmed(&admin, &mut errors).await? {
+        return confirm_page(&admin, &user, &movement, &key, errors).answer();
     }
     let App { db, sealer, .. } = &*admin.app;
     let Movement { is_debit, change, reason } = &movement;
@@ -182,12 +182,12 @@ pub async fn change(admin: Admin) -> Answer {
             response::see_other(&page_of(&user, if *is_debit { "debited" } else { "credited" }))
         }
         Err(domain::Error::InsufficientBalance { available, .. }) => {
-            faults.add("amount", too_low(admin.lang, available));
-            form(&admin, &user, &admin.form, faults)
+            errors.add("amount", too_low(admin.lang, available));
+            form(&admin, &user, &admin.form, errors)
         }
         Err(error @ domain::Error::BalanceTooLarge) => {
-            faults.add("amount", words::refusal(admin.lang, &error));
-            form(&admin, &user, &admin.form, faults)
+            errors.add("amount", words::refusal(admin.lang, &error));
+            form(&admin, &user, &admin.form, errors)
         }
         Err(error) => Err(error.into()),
     }

@@ -84,10 +84,10 @@ struct BundlePage {
     scopes: Vec<Choice>,
     /// The e-mail of the administrator who is asked for the password: a price is money.
     email: String,
-    faults: FieldErrors,
+    errors: FieldErrors,
 }
 
-fn form(admin: &Admin, id: Option<Uuid>, form: Fields, faults: FieldErrors) -> Answer {
+fn form(admin: &Admin, id: Option<Uuid>, form: Fields, errors: FieldErrors) -> Answer {
     let lang = admin.lang;
     let hours = DURATIONS_HOURS.into_iter().map(|hours| {
         let value = hours.to_string();
@@ -107,9 +107,9 @@ fn form(admin: &Admin, id: Option<Uuid>, form: Fields, faults: FieldErrors) -> A
         scopes: scopes.collect(),
         email: admin.session.user.email.clone(),
         form,
-        faults,
+        errors,
     };
-    if page.faults.is_empty() { response::page(&page) } else { response::refused(&page) }
+    if page.errors.is_empty() { response::page(&page) } else { response::refused(&page) }
 }
 
 pub async fn show_new(admin: Admin) -> Answer {
@@ -141,16 +141,16 @@ pub async fn show(admin: Admin) -> Answer {
 }
 
 /// What a form says of a bundle; `None` with the faults noted.
-fn read_form(fields: &Fields, lang: Language, faults: &mut FieldErrors) -> Option<NewBundle> {
-    fn number<S: Scalar>(fields: &Fields, name: &'static str, lang: Language, faults: &mut FieldErrors) -> Option<S> {
-        read(fields.number(name).map_or(Value::Null, Value::from), name, lang, faults)
+fn read_form(fields: &Fields, lang: Language, errors: &mut FieldErrors) -> Option<NewBundle> {
+    fn number<S: Scalar>(fields: &Fields, name: &'static str, lang: Language, errors: &mut FieldErrors) -> Option<S> {
+        read(fields.number(name).map_or(Value::Null, Value::from), name, lang, errors)
     }
-    let name = fields.read::<BundleName>("name", lang, faults);
-    let description = fields.read::<Description>("description", lang, faults);
-    let count = number::<TokenCount>(fields, "token_count", lang, faults);
-    let hours = number::<SoldHours>(fields, "duration_hours", lang, faults);
-    let scope = fields.read::<Scope>("scope", lang, faults);
-    let percent = fields.read_amount::<Percent>("discount_percent", lang, faults);
+    let name = fields.read::<BundleName>("name", lang, errors);
+    let description = fields.read::<Description>("description", lang, errors);
+    let count = number::<TokenCount>(fields, "token_count", lang, errors);
+    let hours = number::<SoldHours>(fields, "duration_hours", lang, errors);
+    let scope = fields.read::<Scope>("scope", lang, errors);
+    let percent = fields.read_amount::<Percent>("discount_percent", lang, errors);
     Some(NewBundle {
         name: name?.0,
         description: Some(description?.0).filter(|description| !description.is_empty()),
@@ -163,37 +163,37 @@ fn read_form(fields: &Fields, lang: Language, faults: &mut FieldErrors) -> Optio
 
 /// The same, if the administrator typed their own password too: what is sold, and for how much,
 /// is money.
-async fn confirmed_form(admin: &Admin, faults: &mut FieldErrors) -> Result<Option<NewBundle>, PageError> {
-    match read_form(&admin.form, admin.lang, faults) {
-        Some(bundle) if is_confirmed(admin, faults).await? => Ok(Some(bundle)),
+async fn confirmed_form(admin: &Admin, errors: &mut FieldErrors) -> Result<Option<NewBundle>, PageError> {
+    match read_form(&admin.form, admin.lang, errors) {
+        Some(bundle) if is_confirmed(admin, errors).await? => Ok(Some(bundle)),
         _ => Ok(None),
     }
 }
 
 /// The form once more, if the name is taken; else trouble.
-fn refuse(admin: &Admin, id: Option<Uuid>, error: domain::Error, mut faults: FieldErrors) -> Answer {
+fn refuse(admin: &Admin, id: Option<Uuid>, error: domain::Error, mut errors: FieldErrors) -> Answer {
     if !matches!(error, domain::Error::BundleNameTaken) {
         return Err(error.into());
     }
-    faults.add("name", words::refusal(admin.lang, &error));
-    form(admin, id, admin.form.clone(), faults)
+    errors.add("name", words::refusal(admin.lang, &error));
+    form(admin, id, admin.form.clone(), errors)
 }
 
 pub async fn create(admin: Admin) -> Answer {
-    let mut faults = FieldErrors::default();
-    let Some(new) = confirmed_form(&admin, &mut faults).await? else {
-        return form(&admin, None, admin.form.clone(), faults);
+    let mut errors = FieldErrors::default();
+    let Some(new) = confirmed_form(&admin, &mut errors).await? else {
+        return form(&admin, None, admin.form.clone(), errors);
     };
     match bundles::create(&admin.app.db, &admin.app.prices, &admin.session, new).await {
         Ok(_) => response::see_other(&address(PATH, [("done", "bundle-created")])),
-        Err(error) => refuse(&admin, None, error, faults),
+        Err(error) => refuse(&admin, None, error, errors),
     }
 }
 
 pub async fn change(admin: Admin) -> Answer {
-    let (id, mut faults) = (admin.id()?, FieldErrors::default());
-    let Some(to) = confirmed_form(&admin, &mut faults).await? else {
-        return form(&admin, Some(id), admin.form.clone(), faults);
+    let (id, mut errors) = (admin.id()?, FieldErrors::default());
+    let Some(to) = confirmed_form(&admin, &mut errors).await? else {
+        return form(&admin, Some(id), admin.form.clone(), errors);
     };
     let change = Change {
         name: Some(to.name),
@@ -206,7 +206,7 @@ pub async fn change(admin: Admin) -> Answer {
     };
     match bundles::change(&admin.app.db, &admin.app.prices, &admin.session, id, change).await {
         Ok(_) => response::see_other(&address(PATH, [("done", "bundle-changed")])),
-        Err(error) => refuse(&admin, Some(id), error, faults),
+        Err(error) => refuse(&admin, Some(id), error, errors),
     }
 }
 
@@ -228,7 +228,7 @@ pub async fn ask_withdraw(admin: Admin) -> Answer {
         button: lang.say("Withdraw", "Снять с продажи"),
         is_dangerous: true,
         back: PATH.to_owned(),
-        faults: FieldErrors::default(),
+        errors: FieldErrors::default(),
     };
     page.answer()
 }

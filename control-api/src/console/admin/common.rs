@@ -34,28 +34,28 @@ pub async fn user_of_path(admin: &Admin) -> Result<db::user::Model, PageError> {
 }
 
 /// A value as the API reads it, or a fault for this field.
-pub fn read<S: Scalar>(value: Value, name: &'static str, lang: Language, faults: &mut FieldErrors) -> Option<S> {
+pub fn read<S: Scalar>(value: Value, name: &'static str, lang: Language, errors: &mut FieldErrors) -> Option<S> {
     match S::read(value) {
         Ok(value) => Some(value),
         Err(fault) => {
-            faults.add(name, words::fault(lang, fault));
+            errors.add(name, words::fault(lang, fault));
             None
         }
     }
 }
 
 /// Whether the administrator typed their own password; if not, a fault for its field.
-pub async fn is_confirmed(admin: &Admin, faults: &mut FieldErrors) -> Result<bool, PageError> {
+pub async fn is_confirmed(admin: &Admin, errors: &mut FieldErrors) -> Result<bool, PageError> {
     let password = admin.form.raw("password");
     if password.is_empty() {
-        faults.add("password", admin.lang.say("Type your password.", "Введите свой пароль."));
+        errors.add("password", admin.lang.say("Type your password.", "Введите свой пароль."));
         return Ok(false);
     }
     let App { db, passwords, attempts, .. } = &*admin.app;
     match accounts::confirm(db, passwords, attempts, &admin.session, password).await {
         Ok(()) => Ok(true),
         Err(error @ (domain::Error::WrongPassword | domain::Error::TooManyFailures { .. })) => {
-            faults.add("password", words::refusal(admin.lang, &error));
+            errors.add("password", words::refusal(admin.lang, &error));
             Ok(false)
         }
         Err(error) => Err(error.into()),

@@ -27,10 +27,10 @@ struct NetworksPage {
     back: String,
     allowed: String,
     denied: String,
-    faults: FieldErrors,
+    errors: FieldErrors,
 }
 
-fn page(admin: &Admin, user: &user::Model, allowed: String, denied: String, faults: FieldErrors) -> NetworksPage {
+fn page(admin: &Admin, user: &user::Model, allowed: String, denied: String, errors: FieldErrors) -> NetworksPage {
     NetworksPage {
         lang: admin.lang,
         frame: admin.frame(NavItem::Users),
@@ -38,7 +38,7 @@ fn page(admin: &Admin, user: &user::Model, allowed: String, denied: String, faul
         back: format!("/console/admin/users/{}", user.id),
         allowed,
         denied,
-        faults,
+        errors,
     }
 }
 
@@ -57,7 +57,7 @@ fn read(text: &str) -> Option<Networks> {
 pub async fn change(admin: Admin) -> Answer {
     let (lang, user) = (admin.lang, user_of_path(&admin).await?);
     let [allowed_text, denied_text] = ["allowed", "denied"].map(|name| admin.form.raw(name));
-    let mut faults = FieldErrors::default();
+    let mut errors = FieldErrors::default();
     let mut list = |name: &'static str, text: &str| {
         let networks = read(text);
         if networks.is_none() {
@@ -65,13 +65,13 @@ pub async fn change(admin: Admin) -> Answer {
                 "At most 64 addresses or networks such as 10.0.0.0/8, one a line.",
                 "Не больше 64 адресов или сетей вида 10.0.0.0/8, по одной в строке.",
             );
-            faults.add(name, sentence);
+            errors.add(name, sentence);
         }
         networks
     };
     let (allowed, denied) = (list("allowed", allowed_text), list("denied", denied_text));
     let (Some(allowed), Some(denied)) = (allowed, denied) else {
-        return response::refused(&page(&admin, &user, allowed_text.to_owned(), denied_text.to_owned(), faults));
+        return response::refused(&page(&admin, &user, allowed_text.to_owned(), denied_text.to_owned(), errors));
     };
     let App { db, config, .. } = &*admin.app;
     let change = administration::UserChange {

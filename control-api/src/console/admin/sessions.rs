@@ -140,7 +140,7 @@ pub async fn ask_cut(admin: Admin) -> Answer {
         button: lang.say("Cut", "Прервать"),
         is_dangerous: true,
         back: PATH.to_owned(),
-        faults: FieldErrors::default(),
+        errors: FieldErrors::default(),
     };
     page.answer()
 }

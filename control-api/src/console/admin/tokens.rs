@@ -203,7 +203,7 @@ pub async fn ask_revoke(admin: Admin) -> Answer {
         button: lang.say("Revoke", "Отозвать"),
         is_dangerous: true,
         back: format!("{PATH}/{}", token.id),
-        faults: FieldErrors::default(),
+        errors: FieldErrors::default(),
     };
     page.answer()
 }

@@ -52,7 +52,7 @@ fn confirm(admin: &Admin, user: &user::Model, title: &str) -> Confirm {
         button: "",
         is_dangerous: false,
         back: format!("/console/admin/users/{}", user.id),
-        faults: FieldErrors::default(),
+        errors: FieldErrors::default(),
     }
 }
 
@@ -98,7 +98,7 @@ pub async fn change_state(admin: Admin) -> Answer {
     response::see_other(&page_of(&user, if is_active { "user-enabled" } else { "user-disabled" }))
 }
 
-fn role_page(admin: &Admin, user: &user::Model, to: bool, faults: FieldErrors) -> Confirm {
+fn role_page(admin: &Admin, user: &user::Model, to: bool, errors: FieldErrors) -> Confirm {
     let lang = admin.lang;
     let (title, happens, button) = if to {
         let happens = lang.say(
@@ -128,7 +128,7 @@ fn role_page(admin: &Admin, user: &user::Model, to: bool, faults: FieldErrors) -
         asks_password_of: Some(admin.session.user.email.clone()),
         button,
         is_dangerous: true,
-        faults,
+        errors,
         ..confirm(admin, user, title)
     }
 }
@@ -139,10 +139,10 @@ pub async fn ask_role(admin: Admin) -> Answer {
 }
 
 pub async fn change_role(admin: Admin) -> Answer {
-    let (to, mut faults) = (wanted(admin.form.text("superuser"))?, FieldErrors::default());
+    let (to, mut errors) = (wanted(admin.form.text("superuser"))?, FieldErrors::default());
     let user = user_of_path(&admin).await?;
-    if !is_confirmed(&admin, &mut faults).await? {
-        return role_page(&admin, &user, to, faults).answer();
+    if !is_confirmed(&admin, &mut errors).await? {
+        return role_page(&admin, &user, to, errors).answer();
     }
     let App { db, config, .. } = &*admin.app;
     let change = administration::UserChange { is_superuser: Some(to), ..Default::default() };
@@ -156,8 +156,8 @@ pub async fn change_role(admin: Admin) -> Answer {
             response::see_other(if has_left { "/console?done=demoted" } else { &page })
         }
         Err(error @ domain::Error::LastSuperuser) => {
-            faults.add("password", words::refusal(admin.lang, &error));
-            role_page(&admin, &user, to, faults).answer()
+            errors.add("password", words::refusal(admin.lang, &error));
+            role_page(&admin, &user, to, errors).answer()
         }
         Err(error) => Err(error.into()),
     }
@@ -181,7 +181,7 @@ pub async fn ask_password_link(admin: Admin) -> Answer {
 
 /// The link gives the account with all its rights, so that it is drawn for the own
 /// password alone.
-fn password_link_page(admin: &Admin, user: &user::Model, faults: FieldErrors) -> Confirm {
+fn password_link_page(admin: &Admin, user: &user::Model, errors: FieldErrors) -> Confirm {
     let lang = admin.lang;
     let happens = [
         lang.say(
@@ -195,15 +195,15 @@ fn password_link_page(admin: &Admin, user: &user::Model, faults: FieldErrors) ->
         action: format!("/console/admin/users/{}/password-link", user.id),
         asks_password_of: Some(admin.session.user.email.clone()),
         button: lang.say("Draw a link", "Создать ссылку"),
-        faults,
+        errors,
         ..confirm(admin, user, lang.say("Draw a link for a new password?", "Создать ссылку для нового пароля?"))
     }
 }
 
 pub async fn draw_password_link(admin: Admin) -> Answer {
-    let (user, mut faults) = (user_of_path(&admin).await?, FieldErrors::default());
-    if !is_confirmed(&admin, &mut faults).await? {
-        return password_link_page(&admin, &user, faults).answer();
+    let (user, mut errors) = (user_of_path(&admin).await?, FieldErrors::default());
+    if !is_confirmed(&admin, &mut errors).await? {
+        return password_link_page(&admin, &user, errors).answer();
     }
     let link = administration::draw_password_link(&admin.app.db, &admin.session, user.id, Utc::now()).await?;
     tracing::info!(by = %admin.session.user.id, user_id = %user.id, "a password link was drawn");

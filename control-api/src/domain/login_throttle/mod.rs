@@ -74,7 +74,7 @@ pub enum Refused {
 pub struct Attempt {
     attempts: LoginThrottle,
     who: Who,
-    ground: Store,
+    store: Store,
     attempt: policy::Attempt,
 }
 
@@ -128,23 +128,21 @@ impl LoginThrottle {
 
     /// Whether a login may be tried, asked before anything is spent on it; and where it is counted.
     pub async fn look(&self, who: &Who) -> Result<Store, Refused> {
-        let (looked, ground) =
-            self.revise(who, Store::Redis, |standing, now| standing.look(self.per_hour(), now)).await;
+        let (looked, store) = self.revise(who, Store::Redis, |standing, now| standing.look(self.per_hour(), now)).await;
         match looked {
             Err(Refusal::Locked(wait)) => Err(Refused::TooMany(wait)),
-            Ok(()) | Err(Refusal::UnderWay) => Ok(ground),
+            Ok(()) | Err(Refusal::UnderWay) => Ok(store),
         }
     }
 
     /// Starts a try, right before the password is checked; where as many are under way as may fail
     /// it waits for one of them to end.
-    pub async fn start(&self, who: Who, ground: Store) -> Result<Attempt, Refused> {
+    pub async fn start(&self, who: Who, store: Store) -> Result<Attempt, Refused> {
         let deadline = tokio::time::Instant::now() + PLACE_WITHIN;
         loop {
-            let (started, ground) =
-                self.revise(&who, ground, |standing, now| standing.start(self.per_hour(), now)).await;
+            let (started, store) = self.revise(&who, store, |standing, now| standing.start(self.per_hour(), now)).await;
             match started {
-                Ok(attempt) => return Ok(Attempt { attempts: self.clone(), who, ground, attempt }),
+                Ok(attempt) => return Ok(Attempt { attempts: self.clone(), who, store, attempt }),
                 Err(Refusal::Locked(wait)) => return Err(Refused::TooMany(wait)),
                 Err(Refusal::UnderWay) if tokio::time::Instant::now() >= deadline => return Err(Refused::Busy),
                 Err(Refusal::UnderWay) => tokio::time::sleep(PLACE_EVERY).await,
@@ -165,8 +163,8 @@ impl LoginThrottle {
         self.revise_in_redis(&who, &Standing::clear).await
     }
 
-    async fn revise<T>(&self, who: &Who, ground: Store, revision: impl Fn(&mut Standing, i64) -> T) -> (T, Store) {
-        if ground == Store::Redis && self.publisher.is_connected() {
+    async fn revise<T>(&self, who: &Who, store: Store, revision: impl Fn(&mut Standing, i64) -> T) -> (T, Store) {
+        if store == Store::Redis && self.publisher.is_connected() {
             match self.revise_in_redis(who, &revision).await {
                 Ok(revised) => return (revised, Store::Redis),
                 Err(error) => tracing::warn!(%error, "a login is counted here alone"),
@@ -215,21 +213,21 @@ impl LoginThrottle {
 impl Attempt {
     /// The password was wrong, or there is no such account; tells where that locks anything.
     pub async fn failed(self) -> Option<Lock> {
-        let Self { attempts, who, ground, attempt } = self;
+        let Self { attempts, who, store, attempt } = self;
         let per_hour = attempts.per_hour();
-        attempts.revise(&who, ground, |standing, now_ms| standing.fail(attempt, per_hour, now_ms)).await.0
+        attempts.revise(&who, store, |standing, now_ms| standing.fail(attempt, per_hour, now_ms)).await.0
     }
 
     /// The password was right.
     pub async fn succeeded(self) {
-        let Self { attempts, who, ground, attempt } = self;
-        attempts.revise(&who, ground, |standing, _| standing.succeed(attempt)).await;
+        let Self { attempts, who, store, attempt } = self;
+        attempts.revise(&who, store, |standing, _| standing.succeed(attempt)).await;
     }
 
     /// The password was not checked.
     pub async fn given_up(self) {
-        let Self { attempts, who, ground, attempt } = self;
-        attempts.revise(&who, ground, |standing, _| standing.end(attempt)).await;
+        let Self { attempts, who, store, attempt } = self;
+        attempts.revise(&who, store, |standing, _| standing.end(attempt)).await;
     }
 }
 

@@ -249,7 +249,7 @@ mod tests {
     const LIMITS: Limits = Limits { line_bytes: 64, head_bytes: 256, headers: 4 };
 
     fn status(head: &[u8]) -> Option<u16> {
-        read(head, &LIMITS).err().map(|denied| denied.status().as_u16())
+        read(head, &LIMITS).err().map(|rejection| rejection.status().as_u16())
     }
 
     #[test]

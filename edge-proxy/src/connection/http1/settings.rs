@@ -29,9 +29,9 @@ pub struct Settings {
 impl Settings {
     /// The answer to what is refused at the gate, as it goes over the wire. It is logged and
     /// counted as any request is.
-    pub fn refuse(&self, denied: &Rejection) -> Vec<u8> {
+    pub fn refuse(&self, rejection: &Rejection) -> Vec<u8> {
         let mut record = AccessRecord::begin(Arc::clone(&self.metrics));
-        let answer = LocalResponse::problem(denied);
+        let answer = LocalResponse::problem(rejection);
         record.answered(answer.status(), answer.refused());
         answer.last_on_wire(&record.id_text())
     }

@@ -136,8 +136,8 @@ impl ValidatingStream {
                     return Poll::Ready(Ok(()));
                 }
                 Ok(None) => {}
-                Err(denied) => {
-                    self.refuse(&denied);
+                Err(rejection) => {
+                    self.refuse(&rejection);
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -159,10 +159,10 @@ impl ValidatingStream {
         Poll::Ready(Ok(()))
     }
 
-    fn refuse(&mut self, denied: &Rejection) {
+    fn refuse(&mut self, rejection: &Rejection) {
         self.source.came = BytesMut::new();
         self.timer.as_mut().reset(Instant::now() + REFUSED_FOR);
-        self.state = State::Refused(self.rules.refuse(denied).into());
+        self.state = State::Refused(self.rules.refuse(rejection).into());
     }
 
     /// Writes the answer, then reads on for a moment: to close on bytes that nobody read would take

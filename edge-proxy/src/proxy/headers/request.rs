@@ -132,11 +132,11 @@ pub fn to_upstream(
         head.insert_header(header::IF_MATCH, validators::if_match(&tags))?;
     }
     set_identity(head, request, upstream)?;
-    for (name, id) in [("X-User-Id", admitted.permit.held.user_id), ("X-Token-Id", admitted.permit.held.token_id)] {
+    for (name, id) in [("X-User-Id", admitted.permit.grant.user_id), ("X-Token-Id", admitted.permit.grant.token_id)] {
         head.insert_header(name, &*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))?;
     }
     if let Some(assertions) = &edge.assertions {
-        let grant = &admitted.permit.held;
+        let grant = &admitted.permit.grant;
         let subject = Subject { user_id: grant.user_id, token_id: grant.token_id, scope: grant.scope };
         let now = Instant::now();
         let assertion = assertions.header(subject, now, grant.left(now), &grant.assertion);

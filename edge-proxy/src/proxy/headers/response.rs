@@ -105,7 +105,7 @@ pub fn from_upstream(
     if is_not_modified {
         keep_weak(head, &asked.headers)?;
     }
-    head.insert_header("X-Access-Expires-In", admitted.permit.held.left(Instant::now()).as_secs())?;
+    head.insert_header("X-Access-Expires-In", admitted.permit.grant.left(Instant::now()).as_secs())?;
     head.insert_header(REQUEST_ID, &*request.id.simple().encode_lower(&mut Uuid::encode_buffer()))?;
     Ok(())
 }

@@ -182,12 +182,12 @@ pub enum LeaseOutcome {
     /// None has: the lease is released, unless other admissions hold it too.
     Release,
     /// It is not known yet, or was told before.
-    Unsettled,
+    Undecided,
 }
 
 /// Ends what an admission held. Replies how many leases were released.
 #[derive(Clone, Copy, Debug)]
-pub struct Settle<'a> {
+pub struct EndAdmission<'a> {
     pub token_id: Uuid,
     pub leases: LeasePolicy,
     pub device: &'a Device,
@@ -199,8 +199,8 @@ pub struct Settle<'a> {
     pub lease: LeaseOutcome,
 }
 
-impl Call for Settle<'_> {
-    const SCRIPT: Script = Script::Settle;
+impl Call for EndAdmission<'_> {
+    const SCRIPT: Script = Script::EndAdmission;
 
     fn keys(&self) -> Vec<String> {
         vec![token_key(self.token_id), self.leases.key(self.token_id, self.device)]
@@ -209,8 +209,8 @@ impl Call for Settle<'_> {
     fn args(&self) -> Vec<Arg> {
         let lease = match self.lease {
             LeaseOutcome::Keep => "keep",
-            LeaseOutcome::Release => "let_go",
-            LeaseOutcome::Unsettled => "",
+            LeaseOutcome::Release => "release",
+            LeaseOutcome::Undecided => "",
         };
         vec![optional(self.claim), flag(self.is_fault), lease.into(), text(self.session_id)]
     }

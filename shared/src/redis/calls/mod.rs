@@ -11,7 +11,7 @@ mod publication;
 use std::borrow::Cow;
 
 pub use admission::{
-    Activate, Admit, Find, LeaseOutcome, LeasePolicy, Mode, Release, Renewal, Settle, TakeOver, Taking,
+    Activate, Admit, EndAdmission, Find, LeaseOutcome, LeasePolicy, Mode, Release, Renewal, TakeOver, Taking,
 };
 pub use counting::{EndAcmeTurn, PublishKeys, ReadAttempts, ReplaceAttempts, Replacement, ReportUsage, Spend};
 pub use publication::{
@@ -73,7 +73,7 @@ scripts! {
     Release "RELEASE" "release.lua",
     ReplaceAttempts "REPLACE_ATTEMPTS" "replace_attempts.lua",
     ReportUsage "TELL" "tell.lua",
-    Settle "SETTLE" "settle.lua",
+    EndAdmission "END_ADMISSION" "end_admission.lua",
     Spend "SPEND" "spend.lua",
     TakeOver "TAKE_OVER" "take_over.lua",
 }

@@ -49,8 +49,15 @@ fn calls() -> Vec<(Script, (usize, usize))> {
         used_at_ms: None,
         traceparent: None,
     };
-    let settle =
-        Settle { token_id, leases, device, session_id, claim: None, is_fault: false, lease: LeaseOutcome::Unsettled };
+    let end_admission = EndAdmission {
+        token_id,
+        leases,
+        device,
+        session_id,
+        claim: None,
+        is_fault: false,
+        lease: LeaseOutcome::Undecided,
+    };
     let report = &Usage::Unknown;
     let take_over =
         TakeOver { token_id, generation: 1, leases, device, session_id, networks: "", report, traceparent: None };
@@ -62,7 +69,7 @@ fn calls() -> Vec<(Script, (usize, usize))> {
         (Script::Admit, admit(Mode::Look)),
         (Script::Admit, admit(Mode::Take(taking))),
         (Script::Admit, admit(Mode::Renew(renewal))),
-        (Script::Settle, sizes(&settle)),
+        (Script::EndAdmission, sizes(&end_admission)),
         (Script::Activate, sizes(&activate)),
         (Script::Release, sizes(&Release { token_id, leases, device })),
         (Script::TakeOver, sizes(&take_over)),

@@ -2,7 +2,7 @@
 -- would answer.
 --
 -- KEYS: token, lease. ARGV: the claim's nonce, if it ends (or empty), 1 if the upstream failed a
--- ready token's request (else 0), what becomes of the lease (`keep`, `let_go` or empty), session.
+-- ready token's request (else 0), what becomes of the lease (`keep`, `release` or empty), session.
 if redis.call('EXISTS', KEYS[1]) == 1 then
   if ARGV[1] ~= '' then redis.call('HDEL', KEYS[1], 'claim:' .. ARGV[1]) end
   if ARGV[2] == '1' then
