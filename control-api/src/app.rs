@@ -29,7 +29,7 @@ pub struct App {
     pub db: db::Pool,
     pub publisher: Publisher,
     pub passwords: Passwords,
-    pub attempts: LoginThrottle,
+    pub login_throttle: LoginThrottle,
     pub limits: Limits,
     pub keys: jwt::Keys,
     pub sealer: Sealer,
@@ -67,7 +67,7 @@ impl App {
             prices: config.prices.clone(),
             db: db::connect(config.database_url.expose(), config.database_max_connections).await?,
             passwords: Passwords::new(),
-            attempts: LoginThrottle::new(publisher.clone(), secret_key, config.login_failures_per_hour),
+            login_throttle: LoginThrottle::new(publisher.clone(), secret_key, config.login_failures_per_hour),
             limits: Limits::new(
                 publisher.clone(),
                 secret_key,
@@ -89,7 +89,7 @@ impl App {
     /// Takes over what can change while the program runs: limits, and which addresses may come.
     pub fn apply(&self, config: &Config) {
         *self.address_filter.write().expect("nothing panics while it holds this lock") = config.address_filter.clone();
-        self.attempts.limit(config.login_failures_per_hour);
+        self.login_throttle.limit(config.login_failures_per_hour);
         self.limits.limit(config.user_requests_per_minute, config.registrations_per_hour);
     }
 

@@ -206,7 +206,7 @@ impl Admin {
         id: Path<Id>,
     ) -> Result<Json<LoginFailuresCleared>, ApiError> {
         let user_id = id.0.0;
-        administration::clear_login_failures(&app.db, &app.attempts, &superuser.0, user_id).await?;
+        administration::clear_login_failures(&app.db, &app.login_throttle, &superuser.0, user_id).await?;
         tracing::info!(by = %superuser.0.user.id, %user_id, "failed logins were forgotten");
         Ok(Json(LoginFailuresCleared { cleared: true, user_id: id.0 }))
     }

@@ -95,9 +95,9 @@ impl Auth {
         body: Body<Login>,
     ) -> Result<Json<LoggedIn>, ApiError> {
         let Login { email, password } = body.0;
-        let App { db, passwords, attempts, keys, .. } = &***app;
+        let App { db, passwords, login_throttle, keys, .. } = &***app;
         let login = accounts::Login { email: email.0, password: password.0, origin: origin.0.clone() };
-        let user = accounts::log_in(db, passwords, attempts, login).await?;
+        let user = accounts::log_in(db, passwords, login_throttle, login).await?;
         let access_token = keys.issue(&user, Utc::now());
         let expires_in = keys.lifetime().as_secs();
         Ok(Json(LoggedIn { access_token, token_type: "bearer".to_owned(), expires_in }))

@@ -96,11 +96,11 @@ pub async fn log_in(request: ConsoleRequest) -> Answer {
     let mut errors = FieldErrors::default();
     let typed = request.form.read::<Email>("email", request.lang, &mut errors);
     let password = request.form.read_raw::<Password>("password", request.lang, &mut errors);
-    let App { db, passwords, attempts, .. } = &*request.app;
+    let App { db, passwords, login_throttle, .. } = &*request.app;
     let entered = match typed.zip(password) {
         Some((Email(email), Password(password))) => {
             let login = accounts::Login { email, password, origin: request.origin.clone() };
-            accounts::log_in(db, passwords, attempts, login).await
+            accounts::log_in(db, passwords, login_throttle, login).await
         }
         // Nobody could have registered so.
         None => Err(domain::Error::WrongCredentials),
@@ -222,9 +222,9 @@ pub async fn change_password(member: Member) -> Answer {
     let Some(new) = member.form.read_raw::<NewPassword>("password", member.lang, &mut errors) else {
         return response::refused(&profile_page(&member, None, errors));
     };
-    let App { db, passwords, attempts, .. } = &*member.app;
+    let App { db, passwords, login_throttle, .. } = &*member.app;
     let current = member.form.raw("current_password").to_owned();
-    if let Err(error) = accounts::confirm(db, passwords, attempts, &member.session, &current).await {
+    if let Err(error) = accounts::confirm(db, passwords, login_throttle, &member.session, &current).await {
         return refuse_password(&member, error);
     }
     let change = accounts::PasswordChange { current, new: new.0 };

@@ -154,7 +154,7 @@ fn draw_referral_code() -> String {
 pub async fn log_in(
     db: &db::Pool,
     passwords: &Passwords,
-    attempts: &LoginThrottle,
+    login_throttle: &LoginThrottle,
     login: Login,
 ) -> Result<user::Model, Error> {
     let user = user::find_by_email(db, &login.email).await?;
@@ -162,11 +162,11 @@ pub async fn log_in(
         Some(user) => Account::Known(user.id, &user.password_hash),
         None => Account::Unknown(&login.email),
     };
-    let who = attempts.who(login.origin.ip_address, &account);
-    let store = attempts.look(&who).await?;
+    let who = login_throttle.who(login.origin.ip_address, &account);
+    let store = login_throttle.look(&who).await?;
     let turn = passwords.turn().await?;
-    let (db, counted) = (db.clone(), attempts.clone());
-    let judged = attempts.undisturbed(async move {
+    let (db, counted) = (db.clone(), login_throttle.clone());
+    let judged = login_throttle.undisturbed(async move {
         let attempt = counted.start(who, store).await?;
         judge(&db, turn, attempt, user, &login).await
     });
@@ -178,13 +178,13 @@ pub async fn log_in(
 pub async fn confirm(
     db: &db::Pool,
     passwords: &Passwords,
-    attempts: &LoginThrottle,
+    login_throttle: &LoginThrottle,
     session: &Session,
     password: &str,
 ) -> Result<(), Error> {
     let login =
         Login { email: session.user.email.clone(), password: password.to_owned(), origin: session.origin.clone() };
-    match log_in(db, passwords, attempts, login).await {
+    match log_in(db, passwords, login_throttle, login).await {
         Ok(_) => Ok(()),
         Err(Error::WrongCredentials) => Err(Error::WrongPassword),
         Err(error) => Err(error),

@@ -137,14 +137,14 @@ fn changed(before: &user::Model, after: &user::Model, reason: Option<String>) ->
 /// are forgotten.
 pub async fn clear_login_failures(
     db: &db::Pool,
-    attempts: &LoginThrottle,
+    login_throttle: &LoginThrottle,
     admin: &Session,
     user_id: Uuid,
 ) -> Result<(), Error> {
     let tx = db::begin(db).await?;
     let user = user::find_for_update(&tx, user_id).await?.ok_or(Error::UserNotFound)?;
     audit::record(&tx, admin.by(), Action::ClearLoginFailures, Resource::User(user_id), json!({})).await?;
-    attempts.clear(user_id, &user.password_hash).await?;
+    login_throttle.clear(user_id, &user.password_hash).await?;
     Ok(tx.commit().await?)
 }
 

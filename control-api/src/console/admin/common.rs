@@ -51,8 +51,8 @@ pub async fn is_confirmed(admin: &Admin, errors: &mut FieldErrors) -> Result<boo
         errors.add("password", admin.lang.say("Type your password.", "Введите свой пароль."));
         return Ok(false);
     }
-    let App { db, passwords, attempts, .. } = &*admin.app;
-    match accounts::confirm(db, passwords, attempts, &admin.session, password).await {
+    let App { db, passwords, login_throttle, .. } = &*admin.app;
+    match accounts::confirm(db, passwords, login_throttle, &admin.session, password).await {
         Ok(()) => Ok(true),
         Err(error @ (domain::Error::WrongPassword | domain::Error::TooManyFailures { .. })) => {
             errors.add("password", words::refusal(admin.lang, &error));

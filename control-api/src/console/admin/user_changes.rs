@@ -234,8 +234,8 @@ pub async fn ask_failures(admin: Admin) -> Answer {
 
 pub async fn clear_failures(admin: Admin) -> Answer {
     let user = user_of_path(&admin).await?;
-    let App { db, attempts, .. } = &*admin.app;
-    administration::clear_login_failures(db, attempts, &admin.session, user.id).await?;
+    let App { db, login_throttle, .. } = &*admin.app;
+    administration::clear_login_failures(db, login_throttle, &admin.session, user.id).await?;
     tracing::info!(by = %admin.session.user.id, user_id = %user.id, "failed logins were forgotten");
     response::see_other(&page_of(&user, "failures-cleared"))
 }

@@ -72,7 +72,7 @@ pub enum Refused {
 
 /// A login that is being tried, to be told how it ended.
 pub struct Attempt {
-    attempts: LoginThrottle,
+    login_throttle: LoginThrottle,
     who: Who,
     store: Store,
     attempt: policy::Attempt,
@@ -142,7 +142,7 @@ impl LoginThrottle {
         loop {
             let (started, store) = self.revise(&who, store, |standing, now| standing.start(self.per_hour(), now)).await;
             match started {
-                Ok(attempt) => return Ok(Attempt { attempts: self.clone(), who, store, attempt }),
+                Ok(attempt) => return Ok(Attempt { login_throttle: self.clone(), who, store, attempt }),
                 Err(Refusal::Locked(wait)) => return Err(Refused::TooMany(wait)),
                 Err(Refusal::UnderWay) if tokio::time::Instant::now() >= deadline => return Err(Refused::Busy),
                 Err(Refusal::UnderWay) => tokio::time::sleep(PLACE_EVERY).await,
@@ -213,21 +213,21 @@ impl LoginThrottle {
 impl Attempt {
     /// The password was wrong, or there is no such account; tells where that locks anything.
     pub async fn failed(self) -> Option<Lock> {
-        let Self { attempts, who, store, attempt } = self;
-        let per_hour = attempts.per_hour();
-        attempts.revise(&who, store, |standing, now_ms| standing.fail(attempt, per_hour, now_ms)).await.0
+        let Self { login_throttle, who, store, attempt } = self;
+        let per_hour = login_throttle.per_hour();
+        login_throttle.revise(&who, store, |standing, now_ms| standing.fail(attempt, per_hour, now_ms)).await.0
     }
 
     /// The password was right.
     pub async fn succeeded(self) {
-        let Self { attempts, who, store, attempt } = self;
-        attempts.revise(&who, store, |standing, _| standing.succeed(attempt)).await;
+        let Self { login_throttle, who, store, attempt } = self;
+        login_throttle.revise(&who, store, |standing, _| standing.succeed(attempt)).await;
     }
 
     /// The password was not checked.
     pub async fn given_up(self) {
-        let Self { attempts, who, store, attempt } = self;
-        attempts.revise(&who, store, |standing, _| standing.end(attempt)).await;
+        let Self { login_throttle, who, store, attempt } = self;
+        login_throttle.revise(&who, store, |standing, _| standing.end(attempt)).await;
     }
 }
 
