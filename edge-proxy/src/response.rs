@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
 use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::{http::ResponseHeader, proxy::Session};
 use serde_json::json;
@@ -241,4 +242,9 @@ async fn drain(session: &mut Session) {
     if !matches!(tokio::time::timeout(DRAIN_FOR, read_away).await, Ok(true)) {
         session.set_keepalive(None);
     }
+}
+
+/// A time as answers write it.
+pub fn rfc3339(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

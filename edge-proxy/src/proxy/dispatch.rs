@@ -20,7 +20,7 @@ use crate::{
         is_tls,
     },
     edge::Edge,
-    endpoints::{browser, session},
+    endpoints::{browser, cookies, form, operator, session},
     grants::{LookedUp, live::LiveGrant},
     origin::Origin,
     proxy::{
@@ -51,7 +51,7 @@ pub async fn judge(edge: &Edge, session: &mut Session, ctx: &mut RequestCtx) -> 
         // From any client, by any port: authorities name no addresses, and look at port 80.
         let challenge = challenge.to_owned();
         ctx.record.route = "challenge";
-        return Box::pin(session::acme_challenge(edge, session, &challenge)).await.map(Action::LocalResponse);
+        return Box::pin(operator::acme_challenge(edge, session, &challenge)).await.map(Action::LocalResponse);
     }
     if edge.config.tls.https_redirect && !is_tls(session) {
         let head = session.req_header();
@@ -94,7 +94,7 @@ async fn answer(
     route: Route<'_>,
 ) -> Result<LocalResponse, Rejection> {
     match route {
-        Route::Health => Ok(session::health(edge)),
+        Route::Health => Ok(operator::health(edge)),
         Route::Authenticate => session::authenticate(edge, session, request).await,
         Route::Status => session::status(edge, session, request).await,
         Route::Logout => session::logout(edge, session, request).await,
@@ -104,11 +104,11 @@ async fn answer(
         Route::Enter => browser::enter(edge, session, request).await,
         Route::TakeOver => browser::take_over(edge, session, request).await,
         Route::Language => browser::language(edge, session, request),
-        Route::WhoAmI => session::whoami(edge, session, request).await,
+        Route::WhoAmI => operator::whoami(edge, session, request).await,
         Route::Stylesheet => browser::asset(&edge.pages.assets.style, session),
         Route::Icon => browser::asset(&edge.pages.assets.icon, session),
         Route::TimeLeftScript => browser::asset(&edge.pages.assets.time_left, session),
-        Route::KeySet => session::key_set(edge, session),
+        Route::KeySet => operator::key_set(edge, session),
         Route::Misspelled => Err(Rejection::MisspelledPath),
         Route::NotFound | Route::Control | Route::Console | Route::Upstream { .. } => Err(Rejection::NotFound),
     }
@@ -288,9 +288,9 @@ fn sign_in_by_query(
     path: &str,
     query: Option<&str>,
 ) -> Result<Action, Rejection> {
-    let answer = session::redirect(request, &with_query(path, query))?;
+    let answer = form::redirect(request, &with_query(path, query))?;
     let credential = candidate.credential.as_ref().ok_or(Rejection::Fault)?;
-    Ok(Action::LocalResponse(session::signed_in_as(answer, edge, headers, request, credential, grant)))
+    Ok(Action::LocalResponse(cookies::signed_in_as(answer, edge, headers, request, credential, grant)))
 }
 
 /// A browser that came by itself, not through the desktop client or as an API client, to a page.

@@ -30,7 +30,7 @@ use pingora::{
 use crate::{
     connection::{self, cutoff},
     edge::Edge,
-    endpoints::browser,
+    endpoints::rejection_page,
     proxy::{
         context::RequestCtx,
         dispatch::{Action, judge},
@@ -87,7 +87,8 @@ impl Proxy {
     }
 
     async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, rejection: &Rejection) -> pingora::Result<()> {
-        let answer = browser::refusal(&self.edge, session.req_header(), &ctx.record, ctx.facts.as_deref(), rejection);
+        let answer =
+            rejection_page::answer(&self.edge, session.req_header(), &ctx.record, ctx.facts.as_deref(), rejection);
         self.send(session, ctx, answer).await
     }
 
