@@ -2,16 +2,16 @@
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use testbed::clients::http::Ask;
+use testbed::{clients::http::Ask, people::text};
 
-use crate::harness::{Control, text};
+use crate::harness::Control;
 
 #[tokio::test]
 async fn a_new_account_has_every_field_and_no_rights() {
     let control = Control::start().await;
     let body = json!({ "email": "Alice@Example.com", "username": "alice", "password": "password1", "full_name": "Alice A.",
         "is_superuser": true, "unknown": 1 });
-    let user = control.registers(&body).await.expect(201);
+    let user = control.api.registers(&body).await.expect(201);
     let fields: Vec<&str> = user.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = [
         "created_at",
@@ -28,15 +28,15 @@ async fn a_new_account_has_every_field_and_no_rights() {
     assert_eq!((&user["email"], &user["is_superuser"]), (&json!("Alice@Example.com"), &json!(false)));
     assert_eq!(text(&user, "referral_code").len(), 12);
     assert!(text(&user, "created_at").ends_with('Z'));
-    let alice = control.known("alice@EXAMPLE.com", "password1").await;
-    assert_eq!(control.get(&alice, "/users/me").answer().await.expect(200)["referral_code"], user["referral_code"]);
+    let alice = control.api.logs_in("alice@EXAMPLE.com", "password1").await;
+    assert_eq!(alice.get("/users/me").answer().await.expect(200)["referral_code"], user["referral_code"]);
 }
 
 #[tokio::test]
 async fn concurrent_registrations_of_one_name_give_exactly_one_201() {
     let control = Control::start().await;
     let try_all = async |bodies: Vec<Value>, refusal: &str| {
-        let answers = join_all(bodies.iter().map(|body| control.registers(body))).await;
+        let answers = join_all(bodies.iter().map(|body| control.api.registers(body))).await;
         assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
         for refused in answers.iter().filter(|answer| answer.status != 201) {
             assert_eq!((refused.status, refused.problem().as_str()), (400, refusal));
@@ -52,26 +52,26 @@ async fn concurrent_registrations_of_one_name_give_exactly_one_201() {
     try_all((0..12).map(of_username).collect(), "Username already taken").await;
     assert_eq!(control.query("SELECT count(*) FROM users").await, "3");
     let both = json!({ "email": "one@example.com", "username": "same", "password": "password1" });
-    assert_eq!(control.registers(&both).await.problem(), "Email already registered");
+    assert_eq!(control.api.registers(&both).await.problem(), "Email already registered");
 }
 
 #[tokio::test]
 async fn e_mails_are_folded_beyond_ascii_and_usernames_are_not() {
     let control = Control::start().await;
     let body = |email: &str, username: &str| json!({ "email": email, "username": username, "password": "password1" });
-    control.registers(&body("имя@почта.рф", "name")).await.expect(201);
-    assert_eq!(control.registers(&body("ИМЯ@почта.рф", "other")).await.problem(), "Email already registered");
-    control.registers(&body("other@example.com", "NAME")).await.expect(201);
+    control.api.registers(&body("имя@почта.рф", "name")).await.expect(201);
+    assert_eq!(control.api.registers(&body("ИМЯ@почта.рф", "other")).await.problem(), "Email already registered");
+    control.api.registers(&body("other@example.com", "NAME")).await.expect(201);
 }
 
 #[tokio::test]
 async fn a_referral_code_that_nobody_has_creates_nothing() {
     let control = Control::start().await;
-    let alice = control.person("alice").await;
-    let code = text(&control.get(&alice, "/users/me").answer().await.expect(200), "referral_code");
+    let alice = control.user("alice").await;
+    let code = text(&alice.get("/users/me").answer().await.expect(200), "referral_code");
     let register = async |code: &str| {
         let body = json!({ "email": "bob@example.com", "username": "bob", "password": "password1" });
-        control.call(http::Method::POST, &format!("/auth/register?ref={code}")).json(&body).answer().await
+        control.api.request(http::Method::POST, &format!("/auth/register?ref={code}")).json(&body).answer().await
     };
     for unknown in ["NOBODYSCODE2", "", "%00"] {
         let refused = register(unknown).await;
@@ -87,8 +87,8 @@ async fn a_referral_code_that_nobody_has_creates_nothing() {
 #[tokio::test]
 async fn a_profile_changes_only_in_what_is_sent() {
     let control = Control::start().await;
-    let alice = control.person("alice").await;
-    let patch = async |body: Value| control.patch(&alice, "/users/me", &body).answer().await;
+    let alice = control.user("alice").await;
+    let patch = async |body: Value| alice.patch("/users/me", &body).answer().await;
     assert_eq!(patch(json!({ "full_name": "Alice A." })).await.expect(200)["full_name"], "Alice A.");
     assert_eq!(patch(json!({})).await.expect(200)["full_name"], "Alice A.");
     assert_eq!(patch(json!({ "email": "new@example.com" })).await.expect(200)["email"], "alice@example.com");
@@ -98,24 +98,24 @@ async fn a_profile_changes_only_in_what_is_sent() {
 #[tokio::test]
 async fn a_new_password_needs_the_current_one_and_ends_every_login() {
     let control = Control::start().await;
-    let alice = control.person("alice").await;
-    let patch = async |body: Value| control.patch(&alice, "/users/me", &body).answer().await;
+    let alice = control.user("alice").await;
+    let patch = async |body: Value| alice.patch("/users/me", &body).answer().await;
     let missing = patch(json!({ "password": "new password" })).await;
     assert_eq!(missing.expect(422)["errors"][0]["field"], "current_password");
     let wrong = patch(json!({ "password": "new password", "current_password": "wrong" })).await;
     assert_eq!((wrong.status, wrong.problem().as_str()), (400, "Current password is incorrect"));
     patch(json!({ "password": "new password", "current_password": alice.password })).await.expect(200);
-    assert_eq!(control.get(&alice, "/users/me").answer().await.status, 401);
-    assert_eq!(control.logs_in(&alice.email, &alice.password).await.status, 401);
-    control.known(&alice.email, "new password").await;
+    assert_eq!(alice.get("/users/me").answer().await.status, 401);
+    assert_eq!(control.api.tries_to_log_in(&alice.email, &alice.password).await.status, 401);
+    control.api.logs_in(&alice.email, "new password").await;
 }
 
 #[tokio::test]
 async fn the_balance_is_a_text_with_two_decimals() {
     let control = Control::start().await;
-    let alice = control.person("alice").await;
-    let balance = control.get(&alice, "/currency/balance").answer().await.expect(200);
+    let alice = control.user("alice").await;
+    let balance = alice.get("/currency/balance").answer().await.expect(200);
     assert_eq!(balance, json!({ "balance": "0.00", "currency": "ZNC" }));
-    control.set(&alice, &json!({ "currency_balance": 482 })).await;
-    assert_eq!(control.balance(&alice).await, "482.00");
+    control.admin.changes(&alice, &json!({ "currency_balance": 482 })).await.expect(200);
+    assert_eq!(alice.balance().await, "482.00");
 }

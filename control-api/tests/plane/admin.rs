@@ -3,15 +3,16 @@
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
+use testbed::people::text;
 use testbed::{clients::http::Ask, eventually};
 use uuid::Uuid;
 
-use crate::harness::{Control, text};
+use crate::harness::Control;
 
 #[tokio::test]
 async fn nobody_but_a_superuser_gets_in() {
     let control = Control::start().await;
-    let alice = control.person("alice").await;
+    let alice = control.user("alice").await;
     let id = Uuid::nil();
     let calls = [
         (Method::GET, "/admin/users".to_owned()),
@@ -21,9 +22,9 @@ async fn nobody_but_a_superuser_gets_in() {
         (Method::DELETE, format!("/admin/tokens/{id}")),
     ];
     for (method, path) in calls {
-        let nobody = control.call(method.clone(), &path).json(&json!({})).answer().await;
+        let nobody = control.api.request(method.clone(), &path).json(&json!({})).answer().await;
         assert_eq!((nobody.status, nobody.problem().as_str()), (401, "Not authenticated"), "{path}");
-        let refused = control.call(method, &path).bearer_auth(&alice.jwt).json(&json!({})).answer().await;
+        let refused = control.api.request(method, &path).bearer_auth(&alice.jwt).json(&json!({})).answer().await;
         assert_eq!((refused.status, refused.problem().as_str()), (403, "Superuser permissions required"), "{path}");
     }
 }
@@ -31,13 +32,13 @@ async fn nobody_but_a_superuser_gets_in() {
 #[tokio::test]
 async fn users_are_found_by_a_literal_part_of_their_name_in_any_case() {
     let control = Control::start().await;
-    let admin = control.admin().await;
+    let admin = &control.admin;
     for name in ["alice", "bob_100%", "bobby"] {
         let email = format!("{}@example.com", name.trim_end_matches('%'));
-        control.registers(&json!({ "email": email, "username": name, "password": "password1" })).await.expect(201);
+        control.api.registers(&json!({ "email": email, "username": name, "password": "password1" })).await.expect(201);
     }
     let found = async |query: &str| {
-        let page = control.get(&admin, &format!("/admin/users?{query}")).answer().await.expect(200);
+        let page = admin.get(&format!("/admin/users?{query}")).answer().await.expect(200);
         let names = page["items"].as_array().unwrap().iter().map(|user| text(user, "username")).collect::<Vec<_>>();
         (names.join(" "), page["total"].clone())
     };
@@ -51,48 +52,44 @@ async fn users_are_found_by_a_literal_part_of_their_name_in_any_case() {
 #[tokio::test]
 async fn a_list_refuses_a_page_that_is_out_of_bounds() {
     let control = Control::start().await;
-    let admin = control.admin().await;
+    let admin = &control.admin;
     for query in ["limit=0", "limit=101", "limit=x", "offset=-1", "is_active=maybe", "search=%00", "limit="] {
-        let refused = control.get(&admin, &format!("/admin/users?{query}")).answer().await;
+        let refused = admin.get(&format!("/admin/users?{query}")).answer().await;
         let errors = refused.expect(422)["errors"].clone();
         assert_eq!(errors[0]["field"], query.split('=').next().unwrap(), "{query}");
         refused.problem();
     }
-    assert_eq!(
-        control.get(&admin, "/admin/tokens?user_id=7").answer().await.expect(422)["errors"][0]["field"],
-        "user_id"
-    );
+    assert_eq!(admin.get("/admin/tokens?user_id=7").answer().await.expect(422)["errors"][0]["field"], "user_id");
 }
 
 #[tokio::test]
 async fn a_changed_account_is_shown_as_it_is_now() {
     let control = Control::start().await;
-    let (admin, alice) = (control.admin().await, control.person("alice").await);
+    let (admin, alice) = (&control.admin, control.user("alice").await);
     let path = format!("/admin/users/{}", alice.id);
     let change = json!({ "currency_balance": "12.50", "is_superuser": true, "reason": "a friend" });
-    let changed = control.patch(&admin, &path, &change).answer().await.expect(200);
+    let changed = admin.patch(&path, &change).answer().await.expect(200);
     assert_eq!((&changed["currency_balance"], &changed["is_superuser"]), (&json!("12.50"), &json!(true)));
     for bad in [json!("-0.01"), json!("0.001"), json!("1000000000.01"), json!("a"), json!([])] {
-        let refused = control.patch(&admin, &path, &json!({ "currency_balance": bad })).answer().await;
+        let refused = admin.patch(&path, &json!({ "currency_balance": bad })).answer().await;
         assert_eq!(refused.expect(422)["errors"][0]["field"], "currency_balance");
     }
-    let nobody = control.patch(&admin, &format!("/admin/users/{}", Uuid::nil()), &json!({})).answer().await;
+    let nobody = admin.patch(&format!("/admin/users/{}", Uuid::nil()), &json!({})).answer().await;
     assert_eq!((nobody.status, nobody.problem().as_str()), (404, "User not found"));
 }
 
 #[tokio::test]
 async fn the_last_active_superuser_stays_whichever_two_ask_at_once() {
     let control = Control::start().await;
-    let (admin, alice) = (control.admin().await, control.person("alice").await);
-    let demote =
-        async |id: &str, change: Value| control.patch(&admin, &format!("/admin/users/{id}"), &change).answer().await;
+    let (admin, alice) = (&control.admin, control.user("alice").await);
+    let demote = async |id: &str, change: Value| admin.patch(&format!("/admin/users/{id}"), &change).answer().await;
     for change in [json!({ "is_superuser": false }), json!({ "is_active": false })] {
         assert_eq!(demote(&admin.id, change).await.status, 409);
     }
-    control.set(&alice, &json!({ "is_superuser": true })).await;
+    control.admin.changes(&alice, &json!({ "is_superuser": true })).await.expect(200);
     let answers = join_all([
-        control.patch(&admin, &format!("/admin/users/{}", alice.id), &json!({ "is_superuser": false })).answer(),
-        control.patch(&alice, &format!("/admin/users/{}", admin.id), &json!({ "is_superuser": false })).answer(),
+        admin.patch(&format!("/admin/users/{}", alice.id), &json!({ "is_superuser": false })).answer(),
+        alice.patch(&format!("/admin/users/{}", admin.id), &json!({ "is_superuser": false })).answer(),
     ])
     .await;
     assert!(answers.iter().any(|answer| answer.status == 200), "{answers:?}");
@@ -102,48 +99,48 @@ async fn the_last_active_superuser_stays_whichever_two_ask_at_once() {
 #[tokio::test]
 async fn an_admin_lists_tokens_with_their_owners_and_without_their_texts() {
     let control = Control::start().await;
-    let (admin, alice) = (control.admin().await, control.person_with("alice", "100").await);
-    let [kept, revoked] = [control.buys(&alice, 1).await, control.buys(&alice, 1).await];
-    control.delete(&admin, &format!("/admin/tokens/{}", revoked.id)).answer().await.expect(200);
-    let page = control.get(&admin, &format!("/admin/tokens?user_id={}", alice.id)).answer().await;
+    let (admin, alice) = (&control.admin, control.user("alice").with_credits("100").await);
+    let [kept, revoked] = [alice.buys(1).await, alice.buys(1).await];
+    admin.delete(&format!("/admin/tokens/{}", revoked.id)).answer().await.expect(200);
+    let page = admin.get(&format!("/admin/tokens?user_id={}", alice.id)).answer().await;
     assert!(!page.text().contains(&kept.text));
     let page = page.expect(200);
     assert_eq!((&page["total"], &page["limit"], &page["offset"]), (&json!(1), &json!(50), &json!(0)));
     let item = &page["items"][0];
     assert_eq!((&item["user_email"], &item["user_username"]), (&json!(alice.email), &json!("alice")));
     assert_eq!((&item["user_id"], &item["revoked_at"]), (&json!(alice.id), &Value::Null));
-    let all = control.get(&admin, "/admin/tokens?active_only=false").answer().await.expect(200);
+    let all = admin.get("/admin/tokens?active_only=false").answer().await.expect(200);
     assert_eq!((&all["total"], &all["items"][0]["state"]), (&json!(2), &json!("revoked")));
 }
 
 #[tokio::test]
 async fn an_admin_revokes_a_token_that_is_in_use_without_a_refund() {
     let control = Control::start().await;
-    let (admin, alice) = (control.admin().await, control.person_with("alice", "18").await);
-    let token = control.buys(&alice, 24).await;
+    let (admin, alice) = (&control.admin, control.user("alice").with_credits("18").await);
+    let token = alice.buys(24).await;
     control.activate(&token).await;
     let path = format!("/admin/tokens/{}", token.id);
     for _ in 0..2 {
-        let revoked = control.delete(&admin, &path).answer().await.expect(200);
+        let revoked = admin.delete(&path).answer().await.expect(200);
         let message = format!("Token {} revoked successfully (no refund issued)", token.id);
         assert_eq!(revoked, json!({ "revoked": true, "token_id": token.id, "message": message }));
         assert!(!control.is_live(&token.digest()).await);
     }
-    assert_eq!(control.balance(&alice).await, "0.00");
-    let nothing = control.delete(&admin, &format!("/admin/tokens/{}", Uuid::nil())).answer().await;
+    assert_eq!(alice.balance().await, "0.00");
+    let nothing = admin.delete(&format!("/admin/tokens/{}", Uuid::nil())).answer().await;
     assert_eq!((nothing.status, nothing.problem().as_str()), (404, "Token not found"));
 }
 
 #[tokio::test]
 async fn disabling_a_user_suspends_their_tokens_and_enabling_restores_them() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
-    let [first, second] = [control.buys(&alice, 1).await, control.buys(&alice, 24).await];
-    control.set(&alice, &json!({ "is_active": false })).await;
+    let alice = control.user("alice").with_credits("100").await;
+    let [first, second] = [alice.buys(1).await, alice.buys(24).await];
+    control.admin.changes(&alice, &json!({ "is_active": false })).await.expect(200);
     for token in [&first, &second] {
         eventually!(control.field(token, "state").await, |state| state == "suspended");
     }
-    control.set(&alice, &json!({ "is_active": true })).await;
+    control.admin.changes(&alice, &json!({ "is_active": true })).await.expect(200);
     for token in [&first, &second] {
         eventually!(control.is_live(&token.digest()).await, |live| *live);
     }
@@ -152,10 +149,10 @@ async fn disabling_a_user_suspends_their_tokens_and_enabling_restores_them() {
 #[tokio::test]
 async fn a_password_link_sets_a_password_once() {
     let control = Control::start().await;
-    let (admin, alice) = (control.admin().await, control.person("alice").await);
+    let (admin, alice) = (&control.admin, control.user("alice").await);
     let draw = async || {
         let path = format!("/admin/users/{}/password-link", alice.id);
-        control.post(&admin, &path).answer().await.expect(200)
+        admin.post(&path).answer().await.expect(200)
     };
     let replaced = text(&draw().await, "url");
     let link = draw().await;
@@ -165,7 +162,7 @@ async fn a_password_link_sets_a_password_once() {
     let code = |url: &str| url.split_once("code=").unwrap().1.to_owned();
 
     for _ in 0..2 {
-        let page = control.http.get(&url).answer().await;
+        let page = control.api.client().get(&url).answer().await;
         assert_eq!((page.status, page.header("referrer-policy")), (200, "same-origin"));
         assert!(page.text().contains(r#"method="post" action="/set-password""#));
     }
@@ -173,7 +170,8 @@ async fn a_password_link_sets_a_password_once() {
         let form = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs([("code", code), ("password", password)])
             .finish();
-        let request = control.http.post(control.url("/set-password")).header("origin", control.url("")).body(form);
+        let request =
+            control.api.client().post(control.url("/set-password")).header("origin", control.url("")).body(form);
         request.header("content-type", "application/x-www-form-urlencoded").answer().await.status
     };
     assert_eq!(send(&code(&url), "short").await, 422);
@@ -181,17 +179,17 @@ async fn a_password_link_sets_a_password_once() {
     assert_eq!(send("nonsense", "a new password").await, 404);
     assert_eq!(send(&code(&url), "a new password").await, 303);
     assert_eq!(send(&code(&url), "another password").await, 404);
-    assert_eq!(control.get(&alice, "/users/me").answer().await.status, 401);
-    control.known(&alice.email, "a new password").await;
-    let nobody = control.post(&admin, &format!("/admin/users/{}/password-link", Uuid::nil())).answer().await;
+    assert_eq!(alice.get("/users/me").answer().await.status, 401);
+    control.api.logs_in(&alice.email, "a new password").await;
+    let nobody = admin.post(&format!("/admin/users/{}/password-link", Uuid::nil())).answer().await;
     assert_eq!(nobody.status, 404);
 }
 
 #[tokio::test]
 async fn drawing_and_redeeming_a_password_link_at_once_wait_for_each_other() {
     let control = Control::start().await;
-    let (admin, alice) = (control.admin().await, control.person("alice").await);
-    let draw = || control.post(&admin, &format!("/admin/users/{}/password-link", alice.id)).answer();
+    let (admin, alice) = (&control.admin, control.user("alice").await);
+    let draw = || admin.post(&format!("/admin/users/{}/password-link", alice.id)).answer();
     let url = text(&draw().await.expect(200), "url");
     // A link that is being used up stays so for a moment.
     control
@@ -203,7 +201,7 @@ async fn drawing_and_redeeming_a_password_link_at_once_wait_for_each_other() {
         .await;
     let (address, code) = url.split_once("?code=").expect("a code");
     let form = format!("code={code}&password=a%20new%20password");
-    let request = control.http.post(address).header("origin", control.url(""));
+    let request = control.api.client().post(address).header("origin", control.url(""));
     let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
     let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
     let (redeemed, drawn) = tokio::join!(request.answer(), async {

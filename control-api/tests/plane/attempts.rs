@@ -9,11 +9,12 @@ use shared::redis::ATTEMPTS_KEYS;
 use testbed::{
     clients::http::{Answer, Ask},
     eventually,
+    people::text,
     processes::programs::Plane,
 };
 use tokio::task::JoinSet;
 
-use crate::harness::{Control, text};
+use crate::harness::Control;
 
 const HOME: &str = "198.51.100.7";
 const ELSEWHERE: &str = "203.0.113.9";
@@ -24,7 +25,7 @@ const TIMES_FROM: i64 = 1_000_000_000_000;
 
 async fn logs_in_from(control: &Control, address: &str, email: &str, password: &str) -> Answer {
     let body = json!({ "email": email, "password": password });
-    control.call(Method::POST, "/auth/login").header("X-Forwarded-For", address).json(&body).answer().await
+    control.api.request(Method::POST, "/auth/login").header("X-Forwarded-For", address).json(&body).answer().await
 }
 
 /// Fails so often, as fast as an account may be tried.
@@ -76,13 +77,13 @@ async fn audited(control: &Control, action: &str) -> String {
 #[tokio::test]
 async fn each_rung_locks_an_account_for_one_address_for_longer_and_is_told_once() {
     let control = Control::start_with([("LOGIN_FAILURES_PER_HOUR", "0")]).await;
-    let alice = control.person("alice").await;
+    let alice = control.user("alice").await;
     let mut failed = 0;
     for (failures, seconds) in [(7, 60), (10, 600), (15, 900), (20, 3_600), (25, 86_400), (26, 86_400)] {
         fails(&control, HOME, &alice.email, failures - failed).await;
         failed = failures;
         for _ in 0..3 {
-            let locked_for = wait(&control.logs_in(&alice.email, &alice.password).await);
+            let locked_for = wait(&control.api.tries_to_log_in(&alice.email, &alice.password).await);
             assert!((seconds - 5..=seconds).contains(&locked_for), "{failures}: {locked_for}");
         }
         later(&control, i64::try_from(seconds).expect("a few")).await;
@@ -92,15 +93,15 @@ async fn each_rung_locks_an_account_for_one_address_for_longer_and_is_told_once(
     let details = "SELECT details FROM audit_logs WHERE action = 'login_locked' ORDER BY created_at LIMIT 1";
     let details: Value = serde_json::from_str(&control.query(details).await).expect("JSON");
     assert_eq!(details, json!({ "failures": 7, "seconds": 60 }));
-    control.known(&alice.email, &alice.password).await;
+    control.api.logs_in(&alice.email, &alice.password).await;
     fails(&control, HOME, &alice.email, 6).await;
-    control.known(&alice.email, &alice.password).await;
+    control.api.logs_in(&alice.email, &alice.password).await;
 }
 
 #[tokio::test]
 async fn nobody_locks_another_out_but_only_slows_them_down() {
     let control = Control::start_with([BEHIND_A_PROXY]).await;
-    let alice = control.person("alice").await;
+    let alice = control.user("alice").await;
     fails(&control, ELSEWHERE, &alice.email, 7).await;
     wait(&logs_in_from(&control, ELSEWHERE, &alice.email, &alice.password).await);
     logs_in_from(&control, HOME, &alice.email, &alice.password).await.expect(200);
@@ -113,8 +114,8 @@ async fn nobody_locks_another_out_but_only_slows_them_down() {
 #[tokio::test]
 async fn an_account_that_does_not_exist_or_is_disabled_is_locked_like_any() {
     let control = Control::start_with([("LOGIN_FAILURES_PER_HOUR", "0")]).await;
-    let (alice, bob) = (control.person("alice").await, control.person("bob").await);
-    control.set(&bob, &json!({ "is_active": false })).await;
+    let (alice, bob) = (control.user("alice").await, control.user("bob").await);
+    control.admin.changes(&bob, &json!({ "is_active": false })).await.expect(200);
     let cases = [(alice.email.as_str(), WRONG), ("nobody@example.com", WRONG), (&bob.email, &bob.password)];
     let mut answers = Vec::new();
     for (email, password) in cases {
@@ -122,7 +123,7 @@ async fn an_account_that_does_not_exist_or_is_disabled_is_locked_like_any() {
         for try_number in 0..8 {
             // Another spelling is the same account.
             let email = if try_number % 2 == 0 { email.to_owned() } else { email.to_uppercase() };
-            let answer = control.logs_in(&email, password).await;
+            let answer = control.api.tries_to_log_in(&email, password).await;
             let wait = answer.header("retry-after").parse().ok().map(|seconds: u64| seconds.div_ceil(10));
             told.push((answer.status, wait));
         }
@@ -136,7 +137,7 @@ async fn an_account_that_does_not_exist_or_is_disabled_is_locked_like_any() {
 #[tokio::test]
 async fn an_address_that_fails_too_often_waits_whatever_the_account() {
     let control = Control::start_with([("LOGIN_FAILURES_PER_HOUR", "5"), BEHIND_A_PROXY]).await;
-    let alice = control.person("alice").await;
+    let alice = control.user("alice").await;
     for number in 0..5 {
         let answer = logs_in_from(&control, "2001:db8::1", &format!("{number}@example.com"), WRONG).await;
         assert_eq!(answer.status, 401);
@@ -151,12 +152,12 @@ async fn an_address_that_fails_too_often_waits_whatever_the_account() {
 #[tokio::test]
 async fn what_redis_remembers_of_logins_ends_and_names_nobody() {
     let control = Control::start_with([BEHIND_A_PROXY]).await;
-    let alice = control.person("alice").await;
+    let alice = control.user("alice").await;
     fails(&control, HOME, &alice.email, 8 - 1).await;
     fails(&control, HOME, "nobody@example.com", 1).await;
     logs_in_from(&control, ELSEWHERE, &alice.email, &alice.password).await.expect(200);
-    let admin = control.admin().await;
-    control.delete(&admin, &format!("/admin/users/{}/login-failures", alice.id)).answer().await.expect(200);
+    let admin = &control.admin;
+    admin.delete(&format!("/admin/users/{}/login-failures", alice.id)).answer().await.expect(200);
     let keys = remembered(&control).await;
     assert!(keys.len() >= 4, "{keys:?}");
     for key in keys {
@@ -173,7 +174,7 @@ async fn what_redis_remembers_of_logins_ends_and_names_nobody() {
 async fn an_admin_or_a_new_password_lets_an_account_in_at_once() {
     let operators = ("USER_PASSWORD", "an operator's choice");
     let control = Control::start_with([BEHIND_A_PROXY, ("LOGIN_FAILURES_PER_HOUR", "0"), operators]).await;
-    let alice = control.person("alice").await;
+    let alice = control.user("alice").await;
     let path = format!("/admin/users/{}/login-failures", alice.id);
     let is_locked = async |password: &str| {
         for address in [HOME, ELSEWHERE] {
@@ -192,29 +193,35 @@ async fn an_admin_or_a_new_password_lets_an_account_in_at_once() {
         }
     };
     lock(&alice.password).await;
-    assert_eq!(control.delete(&alice, &path).answer().await.status, 403);
+    assert_eq!(alice.delete(&path).answer().await.status, 403);
     is_locked(&alice.password).await;
-    let admin = control.admin().await;
-    let cleared = control.delete(&admin, &path).answer().await.expect(200);
+    let admin = &control.admin;
+    let cleared = admin.delete(&path).answer().await.expect(200);
     assert_eq!(cleared, json!({ "cleared": true, "user_id": alice.id }));
     are_in(&alice.password).await;
     assert_eq!(audited(&control, "clear_login_failures").await, "1");
-    let nobody = control.delete(&admin, "/admin/users/00000000-0000-0000-0000-000000000000/login-failures");
+    let nobody = admin.delete("/admin/users/00000000-0000-0000-0000-000000000000/login-failures");
     assert_eq!(nobody.answer().await.problem(), "User not found");
 
     lock(&alice.password).await;
     let change = json!({ "password": "another password", "current_password": alice.password });
-    control.patch(&alice, "/users/me", &change).answer().await.expect(200);
+    alice.patch("/users/me", &change).answer().await.expect(200);
     are_in("another password").await;
 
     lock("another password").await;
-    let link = control.post(&admin, &format!("/admin/users/{}/password-link", alice.id)).answer().await.expect(200);
+    let link = admin.post(&format!("/admin/users/{}/password-link", alice.id)).answer().await.expect(200);
     let url = text(&link, "url");
     let (_, code) = url.split_once("?code=").expect("a code");
     let form = [("code", code), ("password", "a third password")];
     let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-    let sent =
-        control.http.post(control.url("/set-password")).header("origin", control.url("")).body(form).answer().await;
+    let sent = control
+        .api
+        .client()
+        .post(control.url("/set-password"))
+        .header("origin", control.url(""))
+        .body(form)
+        .answer()
+        .await;
     assert_eq!(sent.status, 303, "{}", sent.text());
     are_in("a third password").await;
 
@@ -226,7 +233,7 @@ async fn an_admin_or_a_new_password_lets_an_account_in_at_once() {
 #[tokio::test]
 async fn without_redis_failures_count_all_the_same_and_nobody_else_is_locked_out() {
     let mut control = Control::start_with([BEHIND_A_PROXY]).await;
-    let (alice, bob) = (control.person("alice").await, control.person("bob").await);
+    let (alice, bob) = (control.user("alice").await, control.user("bob").await);
     control.redis.kill().await;
     let mut statuses = BTreeMap::new();
     for _ in 0..10 {
@@ -251,7 +258,7 @@ async fn floods(control: &Control, planes: &[&Plane], times: usize, email: &str,
     let mut tries = JoinSet::new();
     for (_, plane) in (0..times).zip(planes.iter().cycle()) {
         let body = json!({ "email": email, "password": password });
-        let request = control.http.post(format!("{}/api/v1/auth/login", plane.url())).json(&body);
+        let request = control.api.client().post(format!("{}/api/v1/auth/login", plane.url())).json(&body);
         tries.spawn(async move { request.answer().await.status });
     }
     let mut statuses = BTreeMap::new();
@@ -265,7 +272,7 @@ async fn floods(control: &Control, planes: &[&Plane], times: usize, email: &str,
 async fn of_200_wrong_tries_at_once_no_more_are_checked_than_may_fail_while_others_log_in() {
     let control = Control::start_with([BEHIND_A_PROXY]).await;
     let other = control.replica().await;
-    let (alice, bob) = (control.person("alice").await, control.person("bob").await);
+    let (alice, bob) = (control.user("alice").await, control.user("bob").await);
     let planes = [&control.plane, &other];
     let (statuses, logged_in) = tokio::join!(
         floods(&control, &planes, 200, &alice.email, WRONG),
@@ -282,7 +289,7 @@ async fn of_200_wrong_tries_at_once_no_more_are_checked_than_may_fail_while_othe
 async fn good_logins_are_not_counted_however_many_come_at_once() {
     let control = Control::start_with([("LOGIN_FAILURES_PER_HOUR", "3")]).await;
     let other = control.replica().await;
-    let alice = control.person("alice").await;
+    let alice = control.user("alice").await;
     let statuses = floods(&control, &[&control.plane, &other], 40, &alice.email, &alice.password).await;
     let of = |status| statuses.get(&status).copied().unwrap_or(0);
     assert!(of(200) > 7 && of(200) + of(503) == 40, "{statuses:?}");

@@ -2,13 +2,14 @@
 
 use http::Method;
 use serde_json::{Value, json};
+use testbed::people::text;
 use testbed::{clients::http::Ask, eventually};
 
-use crate::harness::{Control, text};
+use crate::harness::Control;
 
 async fn logged(control: &Control, query: &str) -> Value {
-    let admin = control.admin().await;
-    control.get(&admin, &format!("/admin/audit-logs?limit=100&{query}")).answer().await.expect(200)
+    let admin = &control.admin;
+    admin.get(&format!("/admin/audit-logs?limit=100&{query}")).answer().await.expect(200)
 }
 
 fn actions(page: &Value) -> Vec<String> {
@@ -18,18 +19,18 @@ fn actions(page: &Value) -> Vec<String> {
 #[tokio::test]
 async fn whatever_people_do_is_written_with_who_what_and_from_where() {
     let control = Control::start_with([("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
-    let alice = control.person_with("alice", "40").await;
-    let purchase = control.post(&alice, "/tokens/purchase").json(&json!({ "duration_hours": 24 }));
+    let alice = control.user("alice").with_credits("40").await;
+    let purchase = alice.post("/tokens/purchase").json(&json!({ "duration_hours": 24 }));
     let purchase = purchase.header("X-Forwarded-For", "6.6.6.6, 198.51.100.7").header("User-Agent", "a client/1.0");
     let token = purchase.header("X-Request-Id", "request-1").answer().await.expect(201);
     let path = format!("/tokens/{}", text(&token, "id"));
-    control.post(&alice, &format!("{path}/rotate")).answer().await.expect(200);
-    control.post(&alice, &format!("{path}/extend")).json(&json!({ "duration_hours": 1 })).answer().await.expect(200);
-    control.delete(&alice, &path).answer().await.expect(200);
-    control.patch(&alice, "/users/me", &json!({ "full_name": "Alice A." })).answer().await.expect(200);
+    alice.post(&format!("{path}/rotate")).answer().await.expect(200);
+    alice.post(&format!("{path}/extend")).json(&json!({ "duration_hours": 1 })).answer().await.expect(200);
+    alice.delete(&path).answer().await.expect(200);
+    alice.patch("/users/me", &json!({ "full_name": "Alice A." })).answer().await.expect(200);
     let password = json!({ "password": "another password", "current_password": alice.password });
-    control.patch(&alice, "/users/me", &password).answer().await.expect(200);
-    assert_eq!(control.logs_in(&alice.email, "not her password").await.status, 401);
+    alice.patch("/users/me", &password).answer().await.expect(200);
+    assert_eq!(control.api.tries_to_log_in(&alice.email, "not her password").await.status, 401);
 
     let mine = logged(&control, &format!("user_id={}", alice.id)).await;
     let expected = [
@@ -68,14 +69,14 @@ async fn whatever_people_do_is_written_with_who_what_and_from_where() {
 #[tokio::test]
 async fn what_admins_change_is_written_with_the_old_and_the_new() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "40").await;
-    let token = control.buys(&alice, 24).await;
-    let admin = control.admin().await;
-    control.delete(&admin, &format!("/admin/tokens/{}", token.id)).answer().await.expect(200);
-    control.delete(&admin, &format!("/admin/tokens/{}", token.id)).answer().await.expect(200);
-    control.post(&admin, &format!("/admin/users/{}/password-link", alice.id)).answer().await.expect(200);
+    let alice = control.user("alice").with_credits("40").await;
+    let token = alice.buys(24).await;
+    let admin = &control.admin;
+    admin.delete(&format!("/admin/tokens/{}", token.id)).answer().await.expect(200);
+    admin.delete(&format!("/admin/tokens/{}", token.id)).answer().await.expect(200);
+    admin.post(&format!("/admin/users/{}/password-link", alice.id)).answer().await.expect(200);
     let off = json!({ "is_active": false, "currency_balance": "3", "reason": "left" });
-    control.patch(&admin, &format!("/admin/users/{}", alice.id), &off).answer().await.expect(200);
+    admin.patch(&format!("/admin/users/{}", alice.id), &off).answer().await.expect(200);
     let done = logged(&control, &format!("user_id={}", admin.id)).await;
     let done: Vec<_> = actions(&done).into_iter().filter(|action| action != "login" && action != "register").collect();
     assert_eq!(done, ["change_user", "draw_password_link", "revoke", "change_user"], "repeating changes nothing");
@@ -91,17 +92,17 @@ async fn what_admins_change_is_written_with_the_old_and_the_new() {
 #[tokio::test]
 async fn what_was_refused_or_failed_left_no_line_and_nobody_else_sees_any() {
     let control = Control::start().await;
-    let alice = control.person("alice").await;
-    assert_eq!(control.purchase(&alice, 24).await.status, 402);
+    let alice = control.user("alice").await;
+    assert_eq!(alice.purchases(24).await.status, 402);
     assert_eq!(logged(&control, "action=purchase").await["total"], 0);
-    assert_eq!(control.get(&alice, "/admin/audit-logs").answer().await.status, 403);
-    assert_eq!(control.call(Method::GET, "/admin/audit-logs").answer().await.status, 401);
+    assert_eq!(alice.get("/admin/audit-logs").answer().await.status, 403);
+    assert_eq!(control.api.request(Method::GET, "/admin/audit-logs").answer().await.status, 401);
 }
 
 #[tokio::test]
 async fn the_log_is_never_changed_and_dropped_by_the_day_when_it_is_old_enough() {
     let mut control = Control::start().await;
-    control.person("alice").await;
+    control.user("alice").await;
     for statement in ["UPDATE audit_logs SET action = 'x'", "DELETE FROM audit_logs", "TRUNCATE audit_logs"] {
         let error = control.database.query(statement).await.expect_err(statement);
         assert!(format!("{error:#}").contains("append-only"), "{error:#}");

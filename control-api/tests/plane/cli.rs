@@ -49,7 +49,8 @@ async fn migrations_go_down_and_up_again() {
     let environment = [("DATABASE_URL", database.url())];
     let tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";
     let before = database.query(tables).await.expect("a count");
-    let down = run(&["migrate", "down", "12"], &environment, "").await;
+    let steps = stdout(&run(&["migrate", "status"], &environment, "").await).lines().count();
+    let down = run(&["migrate", "down", &steps.to_string()], &environment, "").await;
     assert!(down.status.success(), "{}", stderr(&down));
     assert_eq!(database.query(tables).await.expect("a count"), "1", "only the history is left");
     assert!(
@@ -59,7 +60,7 @@ async fn migrations_go_down_and_up_again() {
     let (one, two) = tokio::join!(run(&["migrate", "up"], &environment, ""), run(&["migrate", "up"], &environment, ""));
     assert!(one.status.success() && two.status.success(), "{} {}", stderr(&one), stderr(&two));
     assert_eq!(database.query(tables).await.expect("a count"), before);
-    assert_eq!(stdout(&one).lines().filter(|line| line.starts_with("applied ")).count(), 12);
+    assert_eq!(stdout(&one).lines().filter(|line| line.starts_with("applied ")).count(), steps);
 }
 
 #[tokio::test]
@@ -127,7 +128,7 @@ async fn an_operator_makes_accounts_and_sets_passwords_by_the_standard_input() {
     let create = ["user", "create", "--email", "op@example.com", "--username", "operator", "--superuser"];
     let created = run(&create, &environment, "first password\n").await;
     assert!(created.status.success(), "{}", stderr(&created));
-    let op = control.known("op@example.com", "first password").await;
+    let op = control.api.logs_in("op@example.com", "first password").await;
     assert_eq!(stdout(&created).trim(), op.id);
     assert_eq!(control.query("SELECT is_superuser FROM users WHERE username = 'operator'").await, "t");
     assert_eq!(run(&create, &environment, "first password\n").await.status.code(), Some(1));
@@ -135,11 +136,11 @@ async fn an_operator_makes_accounts_and_sets_passwords_by_the_standard_input() {
 
     let set = ["user", "set-password", "--email", "OP@example.com"];
     assert!(run(&set, &environment, "second password\n").await.status.success());
-    assert_eq!(control.logs_in("op@example.com", "first password").await.status, 401);
-    control.known("op@example.com", "second password").await;
+    assert_eq!(control.api.tries_to_log_in("op@example.com", "first password").await.status, 401);
+    control.api.logs_in("op@example.com", "second password").await;
     let by_environment = [environment[0], ("USER_PASSWORD", "third password")];
     assert!(run(&set, &by_environment, "").await.status.success());
-    control.known("op@example.com", "third password").await;
+    control.api.logs_in("op@example.com", "third password").await;
 }
 
 #[tokio::test]
@@ -153,8 +154,8 @@ async fn the_document_is_printed_without_any_configuration() {
 #[tokio::test]
 async fn after_a_restore_the_operator_bumps_the_epoch_and_what_redis_held_is_replaced() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "30").await;
-    let token = control.buys(&alice, 24).await;
+    let alice = control.user("alice").with_credits("30").await;
+    let token = alice.buys(24).await;
     control.redis.command(&["HSET", &redis::token_key(token.id), "version", "900", "state", "revoked"]).await.unwrap();
     let bumped = run(&["epoch", "bump"], &[("DATABASE_URL", control.database.url())], "").await;
     assert!(bumped.status.success(), "{}", stderr(&bumped));
@@ -165,8 +166,8 @@ async fn after_a_restore_the_operator_bumps_the_epoch_and_what_redis_held_is_rep
 #[tokio::test]
 async fn an_operator_asks_what_a_token_opens() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "30").await;
-    let token = control.buys(&alice, 24).await;
+    let alice = control.user("alice").with_credits("30").await;
+    let token = alice.buys(24).await;
     let environment = [("DATABASE_URL", control.database.url())];
     let id = token.id.to_string();
     let told = run(&["access", "--token-id", &id, "--method", "POST", "--path", "/a/../b"], &environment, "").await;
@@ -197,7 +198,7 @@ async fn the_program_does_not_serve_on_a_redis_that_may_evict_unless_it_is_told_
         set noeviction, or pass --allow-eviction\n";
     assert!(stderr(&refused).ends_with(expected), "{}", stderr(&refused));
     let control = Control::start_on(database, redis, [("ALLOW_EVICTION", "true")]).await;
-    control.http.get(control.url("/health")).answer().await.expect(200);
+    control.api.client().get(control.url("/health")).answer().await.expect(200);
 }
 
 #[tokio::test]
@@ -228,7 +229,9 @@ async fn a_redis_that_answers_late_and_may_evict_ends_the_program() {
 async fn balances_that_were_there_before_the_ledger_are_its_first_lines() {
     let database = Database::create().await.expect("a database");
     let environment = [("DATABASE_URL", database.url())];
-    let down = run(&["migrate", "down", "9"], &environment, "").await;
+    let status = stdout(&run(&["migrate", "status"], &environment, "").await);
+    let from_ledger = status.lines().skip_while(|line| !line.ends_with("_ledger")).count();
+    let down = run(&["migrate", "down", &from_ledger.to_string()], &environment, "").await;
     assert!(down.status.success(), "{}", stderr(&down));
     let old = "INSERT INTO users (id, email, username, password_hash, referral_code, balance)
         SELECT gen_random_uuid(), name || '@example.com', name, '', name, balance

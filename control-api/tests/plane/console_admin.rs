@@ -7,16 +7,16 @@ use shared::redis::events::{SessionFigures, Usage};
 use testbed::{
     clients::http::{Answer, Ask},
     eventually,
-    people::console::Visitor,
+    people::{Token, User, console::Visitor, text},
 };
 use uuid::Uuid;
 
-use crate::harness::{Control, MOCK_PAYMENTS, Person, text};
+use crate::harness::{Control, MOCK_PAYMENTS};
 
 const HOSTILE: &str = "<script>alert(1)</script>\"'";
 
 /// Somebody at the console, logged in as this person.
-async fn at_console(control: &Control, person: &Person) -> Visitor {
+async fn at_console(control: &Control, person: &User) -> Visitor {
     let mut visitor = Visitor::at(&control.url(""));
     let answer = visitor.logs_in(&person.email, &person.password).await;
     assert_eq!(answer.status, 303, "{}", answer.text());
@@ -24,7 +24,7 @@ async fn at_console(control: &Control, person: &Person) -> Visitor {
 }
 
 async fn console(control: &Control) -> Visitor {
-    at_console(control, &control.admin().await).await
+    at_console(control, &control.admin).await
 }
 
 /// What a form of this page holds in a field of this name.
@@ -50,12 +50,12 @@ fn led_to(answer: &Answer) -> &str {
 
 /// What the audit log has of this action, the last first.
 async fn audited(control: &Control, action: &str) -> Vec<Value> {
-    let admin = control.admin().await;
-    let page = control.get(&admin, &format!("/admin/audit-logs?action={action}")).answer().await.expect(200);
+    let admin = &control.admin;
+    let page = admin.get(&format!("/admin/audit-logs?action={action}")).answer().await.expect(200);
     page["items"].as_array().cloned().expect("lines")
 }
 
-fn path_of(person: &Person, below: &str) -> String {
+fn path_of(person: &User, below: &str) -> String {
     format!("/console/admin/users/{}{below}", person.id)
 }
 
@@ -85,7 +85,7 @@ async fn uses(control: &Control, token_id: Uuid, session_id: Uuid, agent: &str) 
 #[tokio::test]
 async fn a_stranger_is_asked_to_log_in_and_a_member_is_refused_on_every_page() {
     let control = Control::start().await;
-    let alice = control.person("alice").await;
+    let alice = control.user("alice").await;
     let (stranger, member, admin) =
         (Visitor::at(&control.url("")), at_console(&control, &alice).await, console(&control).await);
     let id = Uuid::nil();
@@ -146,8 +146,8 @@ async fn a_stranger_is_asked_to_log_in_and_a_member_is_refused_on_every_page() {
         "/bundles/ID/withdraw",
         "/ledger",
     ];
-    let own = control.admin().await.id;
-    for path in forms.map(|path| format!("/console/admin{}", path.replace("ID", &own))) {
+    let own = &control.admin.id;
+    for path in forms.map(|path| format!("/console/admin{}", path.replace("ID", own))) {
         assert!(led_to(&stranger.posts(&path, &[]).await).starts_with("/console/login"), "{path}");
         assert_eq!(member.posts(&path, &[("active", "no"), ("superuser", "no")]).await.status, 403, "{path}");
         let foreign = admin.form(&path, &[]).header("Origin", "https://evil.example").answer().await;
@@ -158,7 +158,7 @@ async fn a_stranger_is_asked_to_log_in_and_a_member_is_refused_on_every_page() {
 #[tokio::test]
 async fn rights_change_for_the_own_password_alone() {
     let control = Control::start().await;
-    let (alice, admin, me) = (control.person("alice").await, console(&control).await, control.admin().await);
+    let (alice, admin, me) = (control.user("alice").await, console(&control).await, &control.admin);
     let path = path_of(&alice, "/role");
     let asked = shown(&admin.gets(&path).await);
     assert_eq!(field(&asked, "superuser"), "yes");
@@ -186,7 +186,7 @@ async fn rights_change_for_the_own_password_alone() {
     assert_eq!(admin.posts(&path, &[("superuser", "maybe"), ("password", own)]).await.status, 400);
     let demoted = admin.posts(&path, &[("superuser", "no"), ("password", own)]).await;
     assert_eq!(led_to(&demoted), path_of(&alice, "?done=demoted"));
-    let last = admin.posts(&path_of(&me, "/role"), &[("superuser", "no"), ("password", own)]).await;
+    let last = admin.posts(&path_of(me, "/role"), &[("superuser", "no"), ("password", own)]).await;
     assert_eq!(last.status, 422);
     assert!(last.text().contains("last active administrator"), "{}", last.text());
 }
@@ -194,7 +194,7 @@ async fn rights_change_for_the_own_password_alone() {
 #[tokio::test]
 async fn a_credit_is_shown_first_and_stands_in_the_ledger_and_the_audit_log() {
     let control = Control::start().await;
-    let (alice, admin, me) = (control.person_with("alice", "10").await, console(&control).await, control.admin().await);
+    let (alice, admin, me) = (control.user("alice").with_credits("10").await, console(&control).await, &control.admin);
     let path = path_of(&alice, "/balance");
     for (amount, reason, fault) in [
         ("", "x", "amount"),
@@ -228,11 +228,11 @@ async fn a_credit_is_shown_first_and_stands_in_the_ledger_and_the_audit_log() {
         assert_eq!((field(&page, "amount"), field(&page, "key")), ("2.50", key.as_str()));
         assert!(page.contains("a friend&#39;s &#34;gift&#34; &#60;b&#62;"), "{page}");
     }
-    assert_eq!(control.balance(&alice).await, "10.00");
+    assert_eq!(alice.balance().await, "10.00");
 
     // What moves the balance between the page and the form is not overwritten; nor does a form that
     // is sent twice move it twice.
-    control.set(&alice, &json!({ "currency_balance": "30" })).await;
+    control.admin.changes(&alice, &json!({ "currency_balance": "30" })).await.expect(200);
     let mut credit = form("");
     credit[4].1 = me.password.clone();
     let (one, two) = tokio::join!(send(credit.clone()), send(credit.clone()));
@@ -240,8 +240,8 @@ async fn a_credit_is_shown_first_and_stands_in_the_ledger_and_the_audit_log() {
         (led_to(&one), led_to(&two)),
         (path_of(&alice, "?done=credited").as_str(), path_of(&alice, "?done=credited").as_str())
     );
-    assert_eq!(control.balance(&alice).await, "32.50");
-    let lines = control.get(&alice, "/currency/transactions").answer().await.expect(200);
+    assert_eq!(alice.balance().await, "32.50");
+    let lines = alice.get("/currency/transactions").answer().await.expect(200);
     let line = &lines["items"][0];
     assert_eq!(
         (&line["amount"], &line["transaction_type"], &line["description"]),
@@ -262,13 +262,13 @@ async fn a_credit_is_shown_first_and_stands_in_the_ledger_and_the_audit_log() {
     assert!(refused.text().contains("only 32.50\u{a0}ZNC"), "{}", refused.text());
     let debit = [("direction", "debit"), ("amount", "32.50"), ("reason", "y"), ("password", me.password.as_str())];
     assert_eq!(led_to(&admin.posts(&path, &debit).await), path_of(&alice, "?done=debited"));
-    assert_eq!(control.balance(&alice).await, "0.00");
+    assert_eq!(alice.balance().await, "0.00");
 }
 
 #[tokio::test]
 async fn credits_at_once_add_up() {
     let control = Control::start().await;
-    let (alice, admin, me) = (control.person("alice").await, console(&control).await, control.admin().await);
+    let (alice, admin, me) = (control.user("alice").await, console(&control).await, &control.admin);
     let path = path_of(&alice, "/balance");
     let credits = (1..=6).map(|amount: u32| {
         let (admin, path, password, amount) = (&admin, &path, me.password.as_str(), amount.to_string());
@@ -278,7 +278,7 @@ async fn credits_at_once_add_up() {
         }
     });
     assert_eq!(futures_util::future::join_all(credits).await, [303; 6]);
-    assert_eq!(control.balance(&alice).await, "21.00");
+    assert_eq!(alice.balance().await, "21.00");
     let checked = shown(&admin.posts("/console/admin/ledger", &[]).await);
     assert!(checked.contains("Every balance is what its ledger says. Users checked: 2."), "{checked}");
 }
@@ -286,8 +286,8 @@ async fn credits_at_once_add_up() {
 #[tokio::test]
 async fn disabling_asks_first_and_ends_logins_and_tokens() {
     let control = Control::start().await;
-    let (alice, admin) = (control.person_with("alice", "100").await, console(&control).await);
-    let (token, her) = (control.buys(&alice, 24).await, at_console(&control, &alice).await);
+    let (alice, admin) = (control.user("alice").with_credits("100").await, console(&control).await);
+    let (token, her) = (alice.buys(24).await, at_console(&control, &alice).await);
     let path = path_of(&alice, "/state");
     let asked = shown(&admin.gets(&path).await);
     assert!(asked.contains("Disable this account?") && field(&asked, "active") == "no", "{asked}");
@@ -300,7 +300,7 @@ async fn disabling_asks_first_and_ends_logins_and_tokens() {
     assert!(shown(&admin.gets("/console/admin/users?state=disabled").await).contains("alice@example.com"));
     assert_eq!(led_to(&admin.posts(&path, &[("active", "yes")]).await), path_of(&alice, "?done=user-enabled"));
     eventually!(control.is_live(&token.digest()).await, |live| *live);
-    let last = admin.posts(&path_of(&control.admin().await, "/state"), &[("active", "no")]).await;
+    let last = admin.posts(&path_of(&control.admin, "/state"), &[("active", "no")]).await;
     assert_eq!(last.status, 409);
 }
 
@@ -309,7 +309,7 @@ async fn users_are_found_and_pages_keep_what_they_are_filtered_by() {
     let control = Control::start().await;
     let admin = console(&control).await;
     for name in ["bob_1", "bob_2", "bob_3", "carol"] {
-        control.person(name).await;
+        control.user(name).await;
     }
     let page = shown(&admin.gets("/console/admin/users?search=BOB_&state=active&limit=2").await);
     assert!(page.contains("bob_3@") && page.contains("bob_2@") && !page.contains("carol@"), "{page}");
@@ -331,10 +331,10 @@ async fn users_are_found_and_pages_keep_what_they_are_filtered_by() {
 #[tokio::test]
 async fn a_token_is_found_by_its_beginning_alone_and_revoked_after_a_question() {
     let control = Control::start().await;
-    let (alice, admin) = (control.person_with("alice", "100").await, console(&control).await);
-    let [token, other] = [control.buys(&alice, 24).await, control.buys(&alice, 1).await];
+    let (alice, admin) = (control.user("alice").with_credits("100").await, console(&control).await);
+    let [token, other] = [alice.buys(24).await, alice.buys(1).await];
     let found = async |query: &str| shown(&admin.gets(&format!("/console/admin/tokens?{query}")).await);
-    let link = |token: &crate::harness::Token| format!("/console/admin/tokens/{}\"", token.id);
+    let link = |token: &Token| format!("/console/admin/tokens/{}\"", token.id);
     let page = found(&format!("prefix={}", &token.text[..8])).await;
     assert!(page.contains(&link(&token)) && !page.contains(&link(&other)) && !page.contains(&token.text), "{page}");
     let middle = found(&format!("prefix={}", &token.text[1..8])).await;
@@ -370,8 +370,8 @@ async fn a_token_is_found_by_its_beginning_alone_and_revoked_after_a_question() 
 #[tokio::test]
 async fn a_session_is_seen_and_cut_after_a_question() {
     let control = Control::start().await;
-    let (alice, admin) = (control.person_with("alice", "100").await, console(&control).await);
-    let (token, session) = (control.buys(&alice, 24).await, Uuid::new_v4());
+    let (alice, admin) = (control.user("alice").with_credits("100").await, console(&control).await);
+    let (token, session) = (alice.buys(24).await, Uuid::new_v4());
     uses(&control, token.id, session, HOSTILE).await;
     let path = format!("/console/admin/sessions/{session}/cut");
     eventually!(admin.gets("/console/admin/sessions").await.text(), |page| page.contains(&path));
@@ -399,34 +399,34 @@ async fn a_session_is_seen_and_cut_after_a_question() {
 #[tokio::test]
 async fn a_password_link_is_shown_once_and_failed_logins_are_forgotten() {
     let control = Control::start_with([("LOGIN_FAILURES_PER_HOUR", "0")]).await;
-    let (alice, admin) = (control.person("alice").await, console(&control).await);
+    let (alice, admin) = (control.user("alice").await, console(&control).await);
     let path = path_of(&alice, "/password-link");
     assert!(!shown(&admin.gets(&path).await).contains("code="));
     for password in ["", "a guess"] {
         assert_eq!(admin.posts(&path, &[("password", password)]).await.status, 422);
     }
     assert_eq!(audited(&control, "draw_password_link").await.len(), 0);
-    let page = shown(&admin.posts(&path, &[("password", &control.admin().await.password)]).await);
+    let page = shown(&admin.posts(&path, &[("password", &control.admin.password)]).await);
     let (_, rest) = page.split_once("/set-password?code=").expect("a link");
     let code = rest.split_once('<').expect("its end").0;
     assert!(!admin.gets(&path_of(&alice, "")).await.text().contains(code));
     let set = admin.posts("/set-password", &[("code", code), ("password", "a new password")]).await;
     assert!(set.status < 400, "{}", set.text());
-    control.known(&alice.email, "a new password").await;
+    control.api.logs_in(&alice.email, "a new password").await;
     assert_eq!(audited(&control, "draw_password_link").await.len(), 1);
 
-    while control.logs_in(&alice.email, "wrong").await.status != 429 {}
+    while control.api.tries_to_log_in(&alice.email, "wrong").await.status != 429 {}
     let path = path_of(&alice, "/login-failures");
     shown(&admin.gets(&path).await);
-    assert_eq!(control.logs_in(&alice.email, "a new password").await.status, 429);
+    assert_eq!(control.api.tries_to_log_in(&alice.email, "a new password").await.status, 429);
     assert_eq!(led_to(&admin.posts(&path, &[]).await), path_of(&alice, "?done=failures-cleared"));
-    control.known(&alice.email, "a new password").await;
+    control.api.logs_in(&alice.email, "a new password").await;
 }
 
 #[tokio::test]
 async fn networks_are_kept_as_typed_until_they_can_be_read() {
     let control = Control::start().await;
-    let (alice, admin) = (control.person("alice").await, console(&control).await);
+    let (alice, admin) = (control.user("alice").await, console(&control).await);
     let path = path_of(&alice, "/networks");
     let refused = admin.posts(&path, &[("allowed", "10.0.0.0/8"), ("denied", "</textarea><b>no network")]).await;
     assert_eq!(refused.status, 422);
@@ -501,10 +501,10 @@ async fn a_bundle_is_put_on_offer_changed_and_withdrawn() {
 #[tokio::test]
 async fn payments_are_listed_by_user_and_status() {
     let control = Control::start_with(MOCK_PAYMENTS).await;
-    let (alice, bob, admin) = (control.person("alice").await, control.person("bob").await, console(&control).await);
+    let (alice, bob, admin) = (control.user("alice").await, control.user("bob").await, console(&control).await);
     let body = json!({ "amount_znc": "100", "return_url": control.url("/console") });
     for person in [&alice, &bob] {
-        control.post(person, "/currency/purchase").json(&body).answer().await.expect(201);
+        person.post("/currency/purchase").json(&body).answer().await.expect(201);
     }
     let page = shown(&admin.gets("/console/admin/payments?user=alice&status=pending").await);
     assert!(page.contains("alice@example.com") && !page.contains("bob@example.com"), "{page}");
@@ -521,7 +521,7 @@ async fn the_audit_log_is_filtered_and_its_file_holds_no_formula() {
     let agent = "=HYPERLINK(\"https://evil.example\",\"x\")";
     let body =
         json!({ "email": "eve@example.com", "username": "@eve", "password": "eve's password", "full_name": HOSTILE });
-    let registered = control.call(http::Method::POST, "/auth/register").header("User-Agent", agent).json(&body);
+    let registered = control.api.request(http::Method::POST, "/auth/register").header("User-Agent", agent).json(&body);
     let eve = text(&registered.answer().await.expect(201), "id");
     let today = control.query("SELECT (now() AT TIME ZONE 'UTC')::date").await;
     let query = format!("user=eve%40example.com&action=register&kind=user&from={today}&until={today}");
@@ -567,7 +567,7 @@ async fn the_audit_log_is_filtered_and_its_file_holds_no_formula() {
 #[tokio::test]
 async fn a_balance_that_parts_from_its_ledger_is_named() {
     let control = Control::start().await;
-    let (alice, admin) = (control.person_with("alice", "10").await, console(&control).await);
+    let (alice, admin) = (control.user("alice").with_credits("10").await, console(&control).await);
     control
         .query(&format!(
             "SET session_replication_role = replica; UPDATE users SET currency_balance = 99 WHERE id = '{}'",

@@ -16,11 +16,12 @@ use serde_json::json;
 use testbed::{
     clients::http::{Answer, Ask},
     eventually,
+    people::{Token, User},
     processes::programs::Plane,
 };
 use uuid::Uuid;
 
-use crate::harness::{Control, Person, Token};
+use crate::harness::Control;
 
 const PEOPLE: usize = 8;
 const PURCHASES_EACH: usize = 84;
@@ -34,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Somebody who calls whichever replica is up, and repeats what was not answered.
 struct Caller<'a> {
     control: &'a Control,
-    person: &'a Person,
+    person: &'a User,
     urls: [String; 2],
     /// Whether replicas end properly: then a call that is answered is answered well.
     is_orderly: bool,
@@ -48,7 +49,7 @@ impl Caller<'_> {
         loop {
             assert!(Instant::now() < deadline, "{method} {path} was never answered");
             let url = urls.next().expect("it goes round");
-            let call = self.control.http.request(method.clone(), format!("{url}/api/v1{path}"));
+            let call = self.control.api.client().request(method.clone(), format!("{url}/api/v1{path}"));
             let call = call.bearer_auth(&self.person.jwt).header("Idempotency-Key", key);
             match call.json(&json!({ "duration_hours": 1 })).try_answer().await {
                 Ok(answer) if answer.status < 500 => return answer,
@@ -107,7 +108,7 @@ async fn a_thousand_calls_while(is_orderly: bool, disturb: impl AsyncFn(&mut Pla
     let mut second = control.replica_with("control-api-2", NO_HOLD).await;
     let mut people = Vec::new();
     for number in 0..PEOPLE {
-        people.push(control.person_with(&format!("person-{number}"), "1000").await);
+        people.push(control.user(&format!("person-{number}")).with_credits("1000").await);
     }
     let third = control.replica_with("control-api-3", NO_HOLD).await;
     let urls = [control.plane.url().to_owned(), second.url().to_owned()];
@@ -135,7 +136,7 @@ async fn a_thousand_calls_while(is_orderly: bool, disturb: impl AsyncFn(&mut Pla
     times
 }
 
-async fn check(control: &Control, people: &[Person], bought: Vec<Vec<(Token, bool)>>) {
+async fn check(control: &Control, people: &[User], bought: Vec<Vec<(Token, bool)>>) {
     control.plane.runs(&["ledger", "verify"]).await.expect("the ledger adds up");
     eventually!(control.query("SELECT count(*) FROM outbox").await, |left| left == "0");
     let counted = |statement: &'static str| async move {
@@ -150,7 +151,7 @@ async fn check(control: &Control, people: &[Person], bought: Vec<Vec<(Token, boo
     for (person, bought) in people.iter().zip(bought) {
         assert_eq!(sold[&person.id], PURCHASES_EACH.to_string(), "each key bought one token");
         let kept = bought.iter().filter(|(_, is_returned)| !is_returned).count();
-        assert_eq!(control.balance(person).await, format!("{}.00", 1000 - kept));
+        assert_eq!(person.by(control.plane.url()).balance().await, format!("{}.00", 1000 - kept));
         for (token, is_returned) in bought {
             let acts = if is_returned { "purchase refund" } else { "purchase" };
             assert_eq!(logged[&token.id.to_string()], acts);

@@ -1,28 +1,22 @@
 //! One control plane for one test, and the people who use it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use http::Method;
-use reqwest::{Client, RequestBuilder};
-use serde_json::{Value, json};
 use shared::{
     redis::{
         self,
         calls::{Activate, Admit, Call, LeasePolicy, Mode, Taking},
         replies::{Activation, Lookup},
     },
-    token::{
-        credential::{Credential, Digest},
-        device::Device,
-        scope::Scope,
-    },
+    token::{credential::Digest, device::Device, scope::Scope},
 };
 use testbed::{
-    clients::http::{Answer, Ask, client},
+    people::{ControlApi, NewUser, Token, User},
     processes::{
         folder::Folder,
         process::on_free_ports,
         programs::{Environment, Plane, Program, create_superuser, environment},
+        secrets::Secrets,
     },
     servers::{postgres::Database, redis::Redis},
 };
@@ -49,33 +43,9 @@ pub struct Control {
     pub database: Database,
     pub redis: Redis,
     pub folder: Folder,
-    pub http: Client,
-}
-
-/// Somebody with an account, logged in.
-#[derive(Clone)]
-pub struct Person {
-    pub id: String,
-    pub email: String,
-    pub password: String,
-    pub jwt: String,
-}
-
-/// A token with its text.
-#[derive(Clone)]
-pub struct Token {
-    pub id: Uuid,
-    pub text: String,
-}
-
-impl Token {
-    pub fn of(bought: &Value) -> Self {
-        Self { id: text(bought, "id").parse().expect("a UUID"), text: text(bought, "token") }
-    }
-
-    pub fn digest(&self) -> Digest {
-        Credential::parse_token_text(&self.text).expect("64 URL-safe characters").digest()
-    }
+    pub api: ControlApi,
+    /// A superuser.
+    pub admin: Arc<User>,
 }
 
 impl Control {
@@ -95,7 +65,9 @@ impl Control {
         let plane = start_plane("control-api", &folder, &database, &redis, environment(more)).await;
         let variables = environment([("DATABASE_URL", database.url())]);
         create_superuser(ADMIN_EMAIL, ADMIN_PASSWORD, folder.path(), &variables).await.expect("a superuser");
-        Self { plane, database, redis, folder, http: client().build().expect("a client") }
+        let api = ControlApi::at(plane.url(), &Secrets::default());
+        let admin = Arc::new(api.logs_in(ADMIN_EMAIL, ADMIN_PASSWORD).await);
+        Self { plane, database, redis, folder, api, admin }
     }
 
     /// Starts another replica on the same Postgres and Redis.
@@ -112,77 +84,9 @@ impl Control {
         format!("{}{path}", self.plane.url())
     }
 
-    /// A request to `/api/v1<path>` without credentials.
-    pub fn call(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, self.url(&format!("/api/v1{path}")))
-    }
-
-    pub fn get(&self, person: &Person, path: &str) -> RequestBuilder {
-        self.call(Method::GET, path).bearer_auth(&person.jwt)
-    }
-
-    pub fn post(&self, person: &Person, path: &str) -> RequestBuilder {
-        self.call(Method::POST, path).bearer_auth(&person.jwt)
-    }
-
-    pub fn patch(&self, person: &Person, path: &str, body: &Value) -> RequestBuilder {
-        self.call(Method::PATCH, path).bearer_auth(&person.jwt).json(body)
-    }
-
-    pub fn delete(&self, person: &Person, path: &str) -> RequestBuilder {
-        self.call(Method::DELETE, path).bearer_auth(&person.jwt)
-    }
-
-    pub async fn registers(&self, body: &Value) -> Answer {
-        self.call(Method::POST, "/auth/register").json(body).answer().await
-    }
-
-    pub async fn logs_in(&self, email: &str, password: &str) -> Answer {
-        let body = json!({ "email": email, "password": password });
-        self.call(Method::POST, "/auth/login").json(&body).answer().await
-    }
-
-    /// Somebody new.
-    pub async fn person(&self, name: &str) -> Person {
-        let (email, password) = (format!("{name}@example.com"), format!("{name}'s password"));
-        self.registers(&json!({ "email": email, "username": name, "password": password })).await.expect(201);
-        self.known(&email, &password).await
-    }
-
-    /// Somebody new with a balance.
-    pub async fn person_with(&self, name: &str, balance: &str) -> Person {
-        let person = self.person(name).await;
-        self.set(&person, &json!({ "currency_balance": balance })).await;
-        person
-    }
-
-    /// Logs somebody in.
-    pub async fn known(&self, email: &str, password: &str) -> Person {
-        let jwt = text(&self.logs_in(email, password).await.expect(200), "access_token");
-        let me = self.call(Method::GET, "/users/me").bearer_auth(&jwt).answer().await.expect(200);
-        Person { id: text(&me, "id"), email: email.to_owned(), password: password.to_owned(), jwt }
-    }
-
-    pub async fn admin(&self) -> Person {
-        self.known(ADMIN_EMAIL, ADMIN_PASSWORD).await
-    }
-
-    /// Changes an account as an admin.
-    pub async fn set(&self, person: &Person, change: &Value) {
-        let admin = self.admin().await;
-        self.patch(&admin, &format!("/admin/users/{}", person.id), change).answer().await.expect(200);
-    }
-
-    pub async fn purchase(&self, person: &Person, hours: u32) -> Answer {
-        self.post(person, "/tokens/purchase").json(&json!({ "duration_hours": hours })).answer().await
-    }
-
-    pub async fn buys(&self, person: &Person, hours: u32) -> Token {
-        Token::of(&self.purchase(person, hours).await.expect(201))
-    }
-
-    pub async fn balance(&self, person: &Person) -> String {
-        text(&self.get(person, "/currency/balance").answer().await.expect(200), "balance")
+    /// Somebody who registers when awaited.
+    pub fn user(&self, name: &str) -> NewUser {
+        self.api.new_user(name, &self.admin)
     }
 
     /// What an edge finds for a credential, without asking to use it.
@@ -270,9 +174,4 @@ async fn start_plane(name: &str, folder: &Folder, database: &Database, redis: &R
         Plane::start(Program::ControlApi, name, folder.path(), ports, &variables).await
     });
     started.await.expect("a control plane")
-}
-
-#[track_caller]
-pub fn text(value: &Value, member: &str) -> String {
-    value[member].as_str().unwrap_or_else(|| panic!("no `{member}` in {value}")).to_owned()
 }

@@ -2,6 +2,7 @@
 //! fault of ours.
 
 use std::time::Duration;
+use testbed::people::text;
 
 use http::Method;
 use serde_json::{Value, json};
@@ -14,13 +15,13 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Control, MOCK_PAYMENTS, text};
+use crate::harness::{Control, MOCK_PAYMENTS};
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_refused_as_problems() {
     let control = Control::start().await;
     for path in ["/nowhere", "/api/v1/nowhere", "/api", "/api/v1/tokens/", "/docs/x"] {
-        let refused = control.http.get(control.url(path)).answer().await;
+        let refused = control.api.client().get(control.url(path)).answer().await;
         assert_eq!((refused.status, refused.problem().as_str()), (404, "Not found"), "{path}");
     }
     let methods = [
@@ -31,7 +32,7 @@ async fn unknown_paths_and_methods_are_refused_as_problems() {
         (Method::PUT, "/set-password", "GET, HEAD, POST"),
     ];
     for (method, path, allowed) in methods {
-        let refused = control.http.request(method, control.url(path)).answer().await;
+        let refused = control.api.client().request(method, control.url(path)).answer().await;
         assert_eq!((refused.status, refused.header("allow")), (405, allowed), "{path}");
         refused.problem();
     }
@@ -40,7 +41,7 @@ async fn unknown_paths_and_methods_are_refused_as_problems() {
 #[tokio::test]
 async fn bodies_of_another_kind_or_size_are_refused_as_problems() {
     let control = Control::start().await;
-    let login = || control.call(Method::POST, "/auth/login");
+    let login = || control.api.request(Method::POST, "/auth/login");
     let refused = login().header("content-type", "text/plain").body("{}").answer().await;
     assert_eq!(refused.status, 415);
     refused.problem();
@@ -61,7 +62,7 @@ async fn bodies_of_another_kind_or_size_are_refused_as_problems() {
 async fn a_422_names_every_field_that_is_wrong_and_repeats_none() {
     let control = Control::start().await;
     let body = json!({ "email": "secret-nonsense", "username": "ab", "password": "hunter2" });
-    let refused = control.registers(&body).await;
+    let refused = control.api.registers(&body).await;
     let problem = refused.expect(422);
     let fields: Vec<String> = problem["errors"].as_array().unwrap().iter().map(|error| text(error, "field")).collect();
     assert_eq!(fields, ["email", "username", "password"]);
@@ -95,8 +96,8 @@ fn nasty() -> Vec<Value> {
 #[tokio::test]
 async fn bad_input_is_never_a_fault_of_ours() {
     let control = Control::start_with(MOCK_PAYMENTS).await;
-    let (admin, alice) = (control.admin().await, control.person_with("alice", "1000").await);
-    let token = control.buys(&alice, 1).await;
+    let (admin, alice) = (&control.admin, control.user("alice").with_credits("1000").await);
+    let token = alice.buys(1).await;
     let good = [
         (
             Method::POST,
@@ -141,7 +142,8 @@ async fn bad_input_is_never_a_fault_of_ours() {
             for value in nasty() {
                 let mut bad = body.clone();
                 bad[field] = value.clone();
-                let answer = control.call(method.clone(), &path).bearer_auth(&admin.jwt).json(&bad).answer().await;
+                let answer =
+                    control.api.request(method.clone(), &path).bearer_auth(&admin.jwt).json(&bad).answer().await;
                 assert!(answer.status < 500, "{path} {field}: {value}: {} {}", answer.status, answer.text());
                 if answer.status >= 400 {
                     answer.problem();
@@ -154,7 +156,7 @@ async fn bad_input_is_never_a_fault_of_ours() {
 #[tokio::test]
 async fn bad_paths_queries_and_headers_are_never_a_fault_of_ours() {
     let control = Control::start().await;
-    let admin = control.admin().await;
+    let admin = &control.admin;
     for id in ["x", "%00", "%2e%2e", "00000000-0000-0000-0000-00000000000g", "😀", "a%2Fb"] {
         for (method, path) in [
             (Method::DELETE, format!("/tokens/{id}")),
@@ -162,13 +164,13 @@ async fn bad_paths_queries_and_headers_are_never_a_fault_of_ours() {
             (Method::DELETE, format!("/admin/tokens/{id}")),
             (Method::POST, format!("/admin/users/{id}/password-link")),
         ] {
-            let refused = control.call(method, &path).bearer_auth(&admin.jwt).answer().await;
+            let refused = control.api.request(method, &path).bearer_auth(&admin.jwt).answer().await;
             assert!([404, 422].contains(&refused.status), "{path}: {}", refused.status);
             refused.problem();
         }
     }
-    let not_utf8 = control.call(Method::DELETE, "/tokens/%ff%fe").bearer_auth(&admin.jwt).answer().await;
-    let bad_id = control.call(Method::DELETE, "/tokens/x").bearer_auth(&admin.jwt).answer().await;
+    let not_utf8 = control.api.request(Method::DELETE, "/tokens/%ff%fe").bearer_auth(&admin.jwt).answer().await;
+    let bad_id = control.api.request(Method::DELETE, "/tokens/x").bearer_auth(&admin.jwt).answer().await;
     for bad_id in [not_utf8, bad_id] {
         assert_eq!(bad_id.expect(422)["errors"], json!([{ "field": "id", "message": "must be a UUID" }]));
     }
@@ -178,18 +180,18 @@ async fn bad_paths_queries_and_headers_are_never_a_fault_of_ours() {
         ("is_active=maybe", "is_active", "must be true or false"),
         ("search=%00", "search", "must not hold control characters"),
     ] {
-        let refused = control.get(&admin, &format!("/admin/users?{query}")).answer().await.expect(422);
+        let refused = admin.get(&format!("/admin/users?{query}")).answer().await.expect(422);
         assert_eq!(refused["errors"], json!([{ "field": field, "message": message }]), "{query}");
     }
-    let without_path = control.get(&admin, &format!("/tokens/{}/access", Uuid::nil())).answer().await.expect(422);
+    let without_path = admin.get(&format!("/tokens/{}/access", Uuid::nil())).answer().await.expect(422);
     assert_eq!(without_path["errors"], json!([{ "field": "path", "message": "is required" }]));
     for query in ["search=%ff%fe", "search=%", "limit=1&limit=2", "%00=1", "&&&", "limit[]=1"] {
-        let answer = control.get(&admin, &format!("/admin/users?{query}")).answer().await;
+        let answer = admin.get(&format!("/admin/users?{query}")).answer().await;
         assert!(answer.status < 500, "{query}: {}", answer.status);
     }
     let raw = reqwest::header::HeaderValue::from_bytes(b"Bearer \xff\xfe").unwrap();
     for name in ["authorization", "idempotency-key", "x-request-id", "origin", "content-type", "accept"] {
-        let answer = control.call(Method::GET, "/users/me").header(name, raw.clone()).answer().await;
+        let answer = control.api.request(Method::GET, "/users/me").header(name, raw.clone()).answer().await;
         assert!((400..500).contains(&answer.status), "{name}: {}", answer.status);
         answer.problem();
     }
@@ -198,11 +200,11 @@ async fn bad_paths_queries_and_headers_are_never_a_fault_of_ours() {
 #[tokio::test]
 async fn a_request_id_is_kept_or_given() {
     let control = Control::start().await;
-    let health = || control.http.get(control.url("/health"));
+    let health = || control.api.client().get(control.url("/health"));
     assert_eq!(health().header("x-request-id", "abc-123").answer().await.header("x-request-id"), "abc-123");
     let given = health().header("x-request-id", "a b").answer().await;
     assert!(given.header("x-request-id").len() == 36, "{given:?}");
-    let refused = control.call(Method::GET, "/users/me").header("x-request-id", "abc-456").answer().await;
+    let refused = control.api.request(Method::GET, "/users/me").header("x-request-id", "abc-456").answer().await;
     assert_eq!(refused.header("x-request-id"), "abc-456");
 }
 
@@ -210,7 +212,8 @@ async fn a_request_id_is_kept_or_given() {
 async fn listed_origins_may_call_with_credentials_and_no_others() {
     let control = Control::start().await;
     let preflight = async |origin: &str| {
-        let request = control.http.request(Method::OPTIONS, control.url("/api/v1/users/me")).header("origin", origin);
+        let request =
+            control.api.client().request(Method::OPTIONS, control.url("/api/v1/users/me")).header("origin", origin);
         request.header("access-control-request-method", "PATCH").answer().await
     };
     for listed in ["http://localhost:61000", "https://127.0.0.1:61000"] {
@@ -218,13 +221,13 @@ async fn listed_origins_may_call_with_credentials_and_no_others() {
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (204, listed));
         assert_eq!(answer.header("access-control-allow-credentials"), "true");
         assert!(answer.header("access-control-allow-methods").contains("PATCH"));
-        let answer = control.call(Method::GET, "/users/me").header("origin", listed).answer().await;
+        let answer = control.api.request(Method::GET, "/users/me").header("origin", listed).answer().await;
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (401, listed));
     }
     for foreign in ["https://evil.example", "null", "http://localhost:61001"] {
         let answer = preflight(foreign).await;
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (405, ""), "{foreign}");
-        let answer = control.http.get(control.url("/health")).header("origin", foreign).answer().await;
+        let answer = control.api.client().get(control.url("/health")).header("origin", foreign).answer().await;
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, ""), "{foreign}");
     }
 }
@@ -232,7 +235,7 @@ async fn listed_origins_may_call_with_credentials_and_no_others() {
 #[tokio::test]
 async fn the_pages_are_whole_and_name_no_other_host() {
     let control = Control::start().await;
-    let page = async |path: &str| control.http.get(control.url(path)).answer().await;
+    let page = async |path: &str| control.api.client().get(control.url(path)).answer().await;
     let root = page("/").await.expect(200);
     assert_eq!((&root["name"], &root["links"]["docs"]), (&json!("Zenzefi Gateway"), &json!("/docs")));
     assert_eq!(page("/health").await.expect(200)["status"], "healthy");
@@ -253,13 +256,13 @@ async fn the_pages_are_whole_and_name_no_other_host() {
     }
     let script = page("/redoc/redoc.standalone.js").await;
     assert!(script.status == 200 && script.body.len() > 500_000);
-    assert_eq!(control.http.head(control.url("/docs")).answer().await.status, 200);
+    assert_eq!(control.api.client().head(control.url("/docs")).answer().await.status, 200);
 }
 
 #[tokio::test]
 async fn the_document_lists_every_call_with_the_statuses_that_it_can_answer() {
     let control = Control::start().await;
-    let document = control.http.get(control.url("/openapi.json")).answer().await.expect(200);
+    let document = control.api.client().get(control.url("/openapi.json")).answer().await.expect(200);
     let statuses = |path: &str, method: &str| {
         let responses = &document["paths"][path][method]["responses"];
         let mut statuses: Vec<&str> = responses.as_object().unwrap().keys().map(String::as_str).collect();
@@ -350,7 +353,7 @@ async fn bodies_that_drip_end_in_bounded_time_and_others_are_served_meanwhile() 
         let mut every = tokio::time::interval(Duration::from_millis(100));
         loop {
             every.tick().await;
-            control.call(Method::GET, "/bundles/").answer().await.expect(200);
+            control.api.request(Method::GET, "/bundles/").answer().await.expect(200);
         }
     };
     let answers = tokio::select! {
@@ -371,9 +374,10 @@ async fn a_request_that_never_ends_holds_the_stop_up_no_longer_than_the_drain() 
         .write_all(b"POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{")
         .await
         .expect("a write");
-    eventually!(control.http.get(format!("{}/metrics", control.plane.ops_url())).answer().await.text(), |metrics| {
-        !metrics.contains("control_http_connections 0")
-    });
+    eventually!(
+        control.api.client().get(format!("{}/metrics", control.plane.ops_url())).answer().await.text(),
+        |metrics| { !metrics.contains("control_http_connections 0") }
+    );
     let status = control.plane.stop().await.expect("a stop");
     assert!(status.success(), "{status}");
     let mut rest = Vec::new();

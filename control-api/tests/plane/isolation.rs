@@ -3,12 +3,15 @@
 
 use http::Method;
 use serde_json::json;
-use testbed::clients::http::{Answer, Ask};
+use testbed::{
+    clients::http::{Answer, Ask},
+    people::{User, text},
+};
 use uuid::Uuid;
 
 use crate::{
     bundles::bundle,
-    harness::{Control, MOCK_PAYMENTS, Person, text},
+    harness::{Control, MOCK_PAYMENTS},
 };
 
 /// Who may make a call.
@@ -84,7 +87,7 @@ const ROWS: &str = "SELECT md5(string_agg(row, E'\\n' ORDER BY row)) FROM (
 
 struct Scene {
     control: Control,
-    alice: Person,
+    alice: User,
     token_id: Uuid,
     session_id: Uuid,
     /// On offer to everybody.
@@ -96,8 +99,8 @@ struct Scene {
 impl Scene {
     async fn set() -> Self {
         let control = Control::start_with(MOCK_PAYMENTS).await;
-        let alice = control.person_with("alice", "100").await;
-        let token = control.buys(&alice, 24).await;
+        let alice = control.user("alice").with_credits("100").await;
+        let token = alice.buys(24).await;
         let session_id = Uuid::new_v4();
         let session = format!(
             "INSERT INTO proxy_sessions (id, token_id, user_id, device_id, started_at, last_activity)
@@ -106,7 +109,7 @@ impl Scene {
         );
         control.query(&session).await;
         let payment = json!({ "amount_znc": "5", "return_url": PAGE });
-        let payment = control.post(&alice, "/currency/purchase").json(&payment).answer().await.expect(201);
+        let payment = alice.post("/currency/purchase").json(&payment).answer().await.expect(201);
         let marks =
             [&alice.id, &alice.email, &token.id.to_string(), &token.text[..8], "device-of-alice"].map(str::to_owned);
         let marks = marks.into_iter().chain([session_id.to_string(), text(&payment, "payment_id")]).collect();
@@ -119,7 +122,7 @@ impl Scene {
     }
 
     /// Makes a call on what is Alice's, or on `other`.
-    async fn call(&self, by: Option<&Person>, method: &str, path: &str, other: Option<Uuid>) -> Answer {
+    async fn call(&self, by: Option<&User>, method: &str, path: &str, other: Option<Uuid>) -> Answer {
         let own = match path {
             path if path.contains("/users/{id}") => self.alice.id.clone(),
             path if path.contains("/sessions/{id}") => self.session_id.to_string(),
@@ -130,7 +133,7 @@ impl Scene {
         let path = path.strip_prefix("/api/v1").expect("a call of the API").replace("{id}", &id);
         let path = if path.ends_with("/access") { format!("{path}?path=/") } else { path };
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        let mut call = self.control.call(method.clone(), &path);
+        let mut call = self.control.api.request(method.clone(), &path);
         if matches!(method, Method::POST | Method::PATCH) {
             let networks = ["192.0.2.1"];
             let body = json!({
@@ -152,7 +155,7 @@ impl Scene {
 #[tokio::test]
 async fn every_call_of_the_document_is_in_the_table() {
     let control = Control::start().await;
-    let document = control.http.get(control.url("/openapi.json")).answer().await.expect(200);
+    let document = control.api.client().get(control.url("/openapi.json")).answer().await.expect(200);
     let mut calls = Vec::new();
     for (path, operations) in document["paths"].as_object().expect("paths") {
         calls.extend(operations.as_object().expect("operations").keys().map(|method| (method.to_uppercase(), path)));
@@ -167,7 +170,7 @@ async fn every_call_of_the_document_is_in_the_table() {
 #[tokio::test]
 async fn what_is_anothers_is_neither_seen_nor_changed_nor_told_from_what_is_not_there() {
     let scene = Scene::set().await;
-    let bob = scene.control.person("bob").await;
+    let bob = scene.control.user("bob").await;
     let before = scene.rows().await;
     for (method, path, who) in CALLS {
         let call = format!("{method} {path}");
@@ -207,16 +210,16 @@ async fn without_a_login_nothing_is_seen_or_changed() {
 #[tokio::test]
 async fn an_admin_sees_what_is_alices_and_no_text_of_a_token() {
     let scene = Scene::set().await;
-    let admin = scene.control.admin().await;
+    let admin = &scene.control.admin;
     for (method, path, who) in CALLS {
         if who != For::Superusers || method != "GET" {
             continue;
         }
-        let answer = scene.call(Some(&admin), method, path, None).await;
+        let answer = scene.call(Some(admin), method, path, None).await;
         let told = answer.expect(200).to_string();
         let is_figures = path.ends_with("/verify") || path.ends_with("/stats");
         assert_eq!(scene.marks.iter().any(|mark| told.contains(mark.as_str())), !is_figures, "{path}");
     }
-    let tokens = scene.call(Some(&admin), "GET", "/api/v1/admin/tokens", None).await.expect(200);
+    let tokens = scene.call(Some(admin), "GET", "/api/v1/admin/tokens", None).await.expect(200);
     assert!(tokens["items"][0].get("token").is_none() && text(&tokens["items"][0], "user_email") == scene.alice.email);
 }

@@ -2,12 +2,15 @@
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use testbed::clients::http::Ask;
+use testbed::{
+    clients::http::Ask,
+    people::{User, text},
+};
 
-use crate::harness::{Control, Person, text};
+use crate::harness::Control;
 
-async fn lines(control: &Control, person: &Person, query: &str) -> Value {
-    control.get(person, &format!("/currency/transactions{query}")).answer().await.expect(200)
+async fn lines(person: &User, query: &str) -> Value {
+    person.get(&format!("/currency/transactions{query}")).answer().await.expect(200)
 }
 
 /// Type, amount and description of each line, newest first.
@@ -23,13 +26,17 @@ fn line(kind: &str, amount: &str, description: &str) -> (String, String, String)
 #[tokio::test]
 async fn every_movement_of_credits_is_a_line_that_says_what_it_was_for() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "40").await;
-    let token = control.buys(&alice, 1).await;
-    let extend = control.post(&alice, &format!("/tokens/{}/extend", token.id)).json(&json!({ "duration_hours": 24 }));
+    let alice = control.user("alice").with_credits("40").await;
+    let token = alice.buys(1).await;
+    let extend = alice.post(&format!("/tokens/{}/extend", token.id)).json(&json!({ "duration_hours": 24 }));
     extend.answer().await.expect(200);
-    control.delete(&alice, &format!("/tokens/{}", token.id)).answer().await.expect(200);
-    control.set(&alice, &json!({ "currency_balance": "12.50", "reason": "Counted wrongly" })).await;
-    let page = lines(&control, &alice, "").await;
+    alice.delete(&format!("/tokens/{}", token.id)).answer().await.expect(200);
+    control
+        .admin
+        .changes(&alice, &json!({ "currency_balance": "12.50", "reason": "Counted wrongly" }))
+        .await
+        .expect(200);
+    let page = lines(&alice, "").await;
     let expected = [
         line("adjustment", "-27.50", "Counted wrongly"),
         line("refund", "19.00", "Token refund: 25h (not activated)"),
@@ -40,22 +47,22 @@ async fn every_movement_of_credits_is_a_line_that_says_what_it_was_for() {
     assert_eq!(told(&page), expected);
     assert_eq!((&page["total"], &page["limit"], &page["offset"]), (&json!(5), &json!(10), &json!(0)));
     assert_eq!(page["items"][0]["payment_id"], Value::Null);
-    assert_eq!(control.balance(&alice).await, "12.50");
+    assert_eq!(alice.balance().await, "12.50");
 }
 
 #[tokio::test]
 async fn the_ledger_pages_and_shows_one_type_and_only_ones_own() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "40").await;
-    let bob = control.person("bob").await;
+    let alice = control.user("alice").with_credits("40").await;
+    let bob = control.user("bob").await;
     for _ in 0..3 {
-        control.buys(&alice, 1).await;
+        alice.buys(1).await;
     }
-    let page = lines(&control, &alice, "?limit=1&offset=1&transaction_type=purchase").await;
+    let page = lines(&alice, "?limit=1&offset=1&transaction_type=purchase").await;
     assert_eq!((told(&page).len(), &page["total"]), (1, &json!(3)));
-    assert_eq!(lines(&control, &bob, "").await["total"], 0);
+    assert_eq!(lines(&bob, "").await["total"], 0);
     for query in ["limit=0", "limit=101", "offset=-1", "transaction_type=theft"] {
-        let refused = control.get(&alice, &format!("/currency/transactions?{query}")).answer().await;
+        let refused = alice.get(&format!("/currency/transactions?{query}")).answer().await;
         assert_eq!(refused.status, 422, "{query}");
     }
 }
@@ -63,8 +70,8 @@ async fn the_ledger_pages_and_shows_one_type_and_only_ones_own() {
 #[tokio::test]
 async fn the_database_refuses_whatever_would_part_a_balance_from_its_ledger() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "40").await;
-    control.buys(&alice, 24).await;
+    let alice = control.user("alice").with_credits("40").await;
+    alice.buys(24).await;
     let id = &alice.id;
     for (statement, why) in [
         (format!("UPDATE users SET currency_balance = 1000 WHERE id = '{id}'"), "what the ledger says"),
@@ -80,7 +87,7 @@ async fn the_database_refuses_whatever_would_part_a_balance_from_its_ledger() {
         let error = control.database.query(&statement).await.expect_err(&statement);
         assert!(format!("{error:#}").contains(why), "{statement}: {error:#}");
     }
-    assert_eq!(control.balance(&alice).await, "22.00");
+    assert_eq!(alice.balance().await, "22.00");
 }
 
 fn inserted(user_id: &str, seq: u32, amount: &str, balance_after: &str) -> String {
@@ -93,11 +100,11 @@ fn inserted(user_id: &str, seq: u32, amount: &str, balance_after: &str) -> Strin
 #[tokio::test]
 async fn a_check_of_the_ledger_names_whom_it_does_not_add_up_for() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "40").await;
-    control.person_with("bob", "40").await;
-    control.buys(&alice, 24).await;
-    let admin = control.admin().await;
-    let verified = control.get(&admin, "/admin/ledger/verify").answer().await.expect(200);
+    let alice = control.user("alice").with_credits("40").await;
+    control.user("bob").with_credits("40").await;
+    alice.buys(24).await;
+    let admin = &control.admin;
+    let verified = admin.get("/admin/ledger/verify").answer().await.expect(200);
     assert_eq!(verified, json!({ "ok": true, "users": 3, "differing": 0, "differences": [] }));
     let clean = control.plane.runs(&["ledger", "verify"]).await.expect("it adds up");
     assert!(clean.contains("3 users, 0 whose balance and ledger differ"), "{clean}");
@@ -108,29 +115,29 @@ async fn a_check_of_the_ledger_names_whom_it_does_not_add_up_for() {
         alice.id
     );
     control.database.query(&part).await.expect("a change past the triggers");
-    let verified = control.get(&admin, "/admin/ledger/verify").answer().await.expect(200);
+    let verified = admin.get("/admin/ledger/verify").answer().await.expect(200);
     let difference = json!({ "user_id": alice.id, "balance": "23.00", "ledger": "22.00", "lines": 2 });
     assert_eq!(verified, json!({ "ok": false, "users": 3, "differing": 1, "differences": [difference] }));
     let refused = control.plane.runs(&["ledger", "verify"]).await.expect_err("it does not add up");
     assert!(format!("{refused:#}").contains(&format!("{} has a balance of 23.00 ZNC", alice.id)), "{refused:#}");
-    let hidden = control.get(&alice, "/admin/ledger/verify").answer().await;
+    let hidden = alice.get("/admin/ledger/verify").answer().await;
     assert_eq!(hidden.status, 403);
 }
 
 #[tokio::test]
 async fn purchases_and_refunds_at_once_leave_a_ledger_that_adds_up() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "18").await;
+    let alice = control.user("alice").with_credits("18").await;
     for _ in 0..5 {
-        let bought = join_all((0..6).map(|_| control.purchase(&alice, 24))).await;
+        let bought = join_all((0..6).map(|_| alice.purchases(24))).await;
         let tokens: Vec<_> = bought.iter().filter(|answer| answer.status == 201).collect();
         assert_eq!(tokens.len(), 1, "18.00 buys one token");
         assert!(bought.iter().all(|answer| matches!(answer.status, 201 | 402)));
         let path = format!("/tokens/{}", text(&tokens[0].json(), "id"));
-        let given = join_all((0..6).map(|_| control.delete(&alice, &path).answer())).await;
+        let given = join_all((0..6).map(|_| alice.delete(&path).answer())).await;
         assert_eq!(given.iter().filter(|answer| answer.status == 200).count(), 1);
     }
-    assert_eq!(control.balance(&alice).await, "18.00");
-    assert_eq!(lines(&control, &alice, "").await["total"], 11);
+    assert_eq!(alice.balance().await, "18.00");
+    assert_eq!(lines(&alice, "").await["total"], 11);
     control.plane.runs(&["ledger", "verify"]).await.expect("it adds up");
 }

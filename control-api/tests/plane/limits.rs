@@ -6,10 +6,11 @@ use http::Method;
 use serde_json::{Value, json};
 use testbed::{
     clients::http::{Answer, Ask},
+    people::User,
     processes::programs::Plane,
 };
 
-use crate::harness::{Control, Person};
+use crate::harness::Control;
 
 const BEHIND_A_PROXY: (&str, &str) = ("TRUSTED_PROXIES", "127.0.0.0/8");
 const HOME: &str = "198.51.100.7";
@@ -20,11 +21,11 @@ fn account(name: &str) -> Value {
 
 async fn registers_from(control: &Control, plane: &Plane, address: &str, name: &str) -> Answer {
     let url = format!("{}/api/v1/auth/register", plane.url());
-    control.http.post(url).header("X-Forwarded-For", address).json(&account(name)).answer().await
+    control.api.client().post(url).header("X-Forwarded-For", address).json(&account(name)).answer().await
 }
 
-async fn calls(control: &Control, plane: &Plane, person: &Person) -> Answer {
-    control.http.get(format!("{}/api/v1/users/me", plane.url())).bearer_auth(&person.jwt).answer().await
+async fn calls(control: &Control, plane: &Plane, person: &User) -> Answer {
+    control.api.client().get(format!("{}/api/v1/users/me", plane.url())).bearer_auth(&person.jwt).answer().await
 }
 
 /// Checks a refusal, and for how many seconds it says to wait.
@@ -62,9 +63,9 @@ async fn an_address_opens_so_many_accounts_on_all_replicas_together_and_others_g
 async fn what_is_refused_for_its_form_counts_as_no_registration() {
     let control = Control::start_with([("REGISTRATIONS_PER_HOUR", "5")]).await;
     for _ in 0..12 {
-        assert_eq!(control.registers(&json!({ "email": "nobody" })).await.status, 422);
+        assert_eq!(control.api.registers(&json!({ "email": "nobody" })).await.status, 422);
     }
-    control.registers(&account("alice")).await.expect(201);
+    control.api.registers(&account("alice")).await.expect(201);
 }
 
 #[tokio::test]
@@ -73,7 +74,7 @@ async fn a_user_makes_so_many_calls_a_minute_on_all_replicas_together_and_others
     let limits = [("USER_REQUESTS_PER_MINUTE", "20")];
     let control = Control::start_with(limits).await;
     let replica = control.replica_with("control-api-2", limits).await;
-    let (alice, bob) = (control.person("alice").await, control.person("bob").await);
+    let (alice, bob) = (control.user("alice").await, control.user("bob").await);
     let began = Instant::now();
     // Logging in called once.
     let mut answered = 1;
@@ -92,14 +93,18 @@ async fn a_user_makes_so_many_calls_a_minute_on_all_replicas_together_and_others
     };
     wait(&refused, "Too many requests", PER_MINUTE);
     calls(&control, &replica, &bob).await.expect(200);
-    assert_eq!(control.call(Method::GET, "/bundles/").answer().await.status, 200, "who has no login has no limit");
+    assert_eq!(
+        control.api.request(Method::GET, "/bundles/").answer().await.status,
+        200,
+        "who has no login has no limit"
+    );
 }
 
 #[tokio::test]
 async fn without_redis_each_replica_holds_the_limits_by_itself() {
     let limits = [BEHIND_A_PROXY, ("REGISTRATIONS_PER_HOUR", "5"), ("USER_REQUESTS_PER_MINUTE", "20")];
     let mut control = Control::start_with(limits).await;
-    let alice = control.person("alice").await;
+    let alice = control.user("alice").await;
     control.redis.kill().await;
     let mut statuses = Vec::new();
     for _ in 0..30 {

@@ -10,10 +10,11 @@ use serde_json::Value;
 use testbed::{
     clients::http::Ask,
     eventually,
+    people::User,
     servers::{postgres::Database, redis::Redis},
 };
 
-use crate::harness::{Control, Person};
+use crate::harness::Control;
 
 /// Far more rows than a list may read.
 const ROWS: u32 = 100_000;
@@ -45,7 +46,7 @@ async fn explained(database: &Database) -> PathBuf {
 
 /// A year of business: accounts, and the tokens, lines, sessions and acts of one of them and of
 /// all.
-async fn fill(control: &Control, of: &Person) {
+async fn fill(control: &Control, of: &User) {
     let fill = format!(
         "SET session_replication_role = replica;
         INSERT INTO users (id, email, username, password_hash, referral_code, is_active)
@@ -102,7 +103,7 @@ async fn no_list_and_no_dashboard_reads_more_rows_as_tables_grow() {
     let (database, redis) = tokio::try_join!(Database::create(), Redis::start_temporary()).expect("servers");
     let log = explained(&database).await;
     let control = Control::start_on(database, redis, []).await;
-    let (admin, alice) = (control.admin().await, control.person("alice").await);
+    let (admin, alice) = (&control.admin, control.user("alice").await);
     fill(&control, &alice).await;
     let of_alice = format!("/admin/tokens?active_only=false&user_id={}", alice.id);
     let sessions_of_alice = format!("/admin/sessions?active_only=false&user_id={}", alice.id);
@@ -115,33 +116,33 @@ async fn no_list_and_no_dashboard_reads_more_rows_as_tables_grow() {
         (&alice, "/users/me/sessions"),
         (&alice, "/users/me/referrals"),
         (&alice, "/bundles/"),
-        (&admin, "/admin/users"),
-        (&admin, "/admin/users?search=SER5551"),
-        (&admin, "/admin/users?is_active=false"),
-        (&admin, "/admin/tokens"),
-        (&admin, "/admin/tokens?active_only=false"),
-        (&admin, &of_alice),
-        (&admin, "/admin/sessions"),
-        (&admin, "/admin/sessions?active_only=false"),
-        (&admin, &sessions_of_alice),
-        (&admin, "/admin/audit-logs"),
-        (&admin, "/admin/audit-logs?resource_type=token"),
-        (&admin, "/admin/audit-logs?resource_type=user"),
-        (&admin, &acts_of_alice),
+        (admin, "/admin/users"),
+        (admin, "/admin/users?search=SER5551"),
+        (admin, "/admin/users?is_active=false"),
+        (admin, "/admin/tokens"),
+        (admin, "/admin/tokens?active_only=false"),
+        (admin, &of_alice),
+        (admin, "/admin/sessions"),
+        (admin, "/admin/sessions?active_only=false"),
+        (admin, &sessions_of_alice),
+        (admin, "/admin/audit-logs"),
+        (admin, "/admin/audit-logs?resource_type=token"),
+        (admin, "/admin/audit-logs?resource_type=user"),
+        (admin, &acts_of_alice),
     ];
     for (person, path) in lists {
         let read = most_rows_read(&control, &log, person, path).await;
         assert!(read <= LIST_READS, "{read} rows for {path}");
     }
-    let read = most_rows_read(&control, &log, &admin, "/admin/stats").await;
+    let read = most_rows_read(&control, &log, admin, "/admin/stats").await;
     assert!(read <= DASHBOARD_READS, "{read} rows");
 }
 
 /// How many rows one query read at most while this was asked for, by Postgres' log.
-async fn most_rows_read(control: &Control, log: &Path, person: &Person, path: &str) -> f64 {
+async fn most_rows_read(control: &Control, log: &Path, person: &User, path: &str) -> f64 {
     let before = fs::read_to_string(log).expect("a log").len();
     for _ in 0..CALLED {
-        control.get(person, path).answer().await.expect(200);
+        person.get(path).answer().await.expect(200);
     }
     let end = format!("SELECT 'the end of {path}'");
     control.query(&end).await;

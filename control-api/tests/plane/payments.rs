@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use testbed::{
     clients::http::{Answer, Ask},
     eventually,
+    people::{User, text},
     servers::yookassa::{Mood, SECRET_KEY as SHOP_KEY, SHOP_ID, Yookassa},
 };
 
-use crate::harness::{Control, PUBLIC_ORIGIN, Person, text};
+use crate::harness::{Control, PUBLIC_ORIGIN};
 
 /// The environment of a shop at the YooKassa of this URL.
 fn of_shop<'a>(url: &'a str, senders: &'a str) -> [(&'a str, &'a str); 6] {
@@ -23,10 +24,10 @@ fn of_shop<'a>(url: &'a str, senders: &'a str) -> [(&'a str, &'a str); 6] {
     ]
 }
 
-async fn shop() -> (Yookassa, Control, Person) {
+async fn shop() -> (Yookassa, Control, User) {
     let yookassa = Yookassa::start().await.expect("an API");
     let control = Control::start_with(of_shop(&yookassa.url(), "127.0.0.0/8")).await;
-    let alice = control.person("alice").await;
+    let alice = control.user("alice").await;
     (yookassa, control, alice)
 }
 
@@ -34,19 +35,19 @@ pub fn order(amount: &str) -> Value {
     json!({ "amount_znc": amount, "return_url": format!("{PUBLIC_ORIGIN}/account?paid=1") })
 }
 
-pub async fn starts(control: &Control, person: &Person, body: &Value) -> Answer {
-    control.post(person, "/currency/purchase").json(body).answer().await
+pub async fn starts(person: &User, body: &Value) -> Answer {
+    person.post("/currency/purchase").json(body).answer().await
 }
 
 /// Starts a payment; what YooKassa calls it.
-async fn started(control: &Control, person: &Person, amount: &str) -> String {
-    let started = starts(control, person, &order(amount)).await.expect(201);
+async fn started(control: &Control, person: &User, amount: &str) -> String {
+    let started = starts(person, &order(amount)).await.expect(201);
     let id = text(&started, "payment_id");
     control.query(&format!("SELECT provider_payment_id FROM payments WHERE id = '{id}'")).await
 }
 
 async fn notify(control: &Control, notice: &Value) -> Answer {
-    control.call(Method::POST, "/webhooks/payment").json(notice).answer().await
+    control.api.request(Method::POST, "/webhooks/payment").json(notice).answer().await
 }
 
 /// Makes pending payments due to be asked about, as time does.
@@ -70,7 +71,7 @@ pub fn received(processed: bool) -> Value {
 #[tokio::test]
 async fn a_payment_is_credited_once_its_provider_says_that_it_was_paid() {
     let (yookassa, control, alice) = shop().await;
-    let answer = starts(&control, &alice, &order("18.5")).await.expect(201);
+    let answer = starts(&alice, &order("18.5")).await.expect(201);
     let id = yookassa.payments().remove(0);
     let made = yookassa.payment(&id);
     assert_eq!(answer["payment_url"], made["confirmation"]["confirmation_url"]);
@@ -79,16 +80,16 @@ async fn a_payment_is_credited_once_its_provider_says_that_it_was_paid() {
     assert_eq!(made["amount"], json!({ "value": "185.00", "currency": "RUB" }));
     assert_eq!(made["metadata"]["payment_id"], answer["payment_id"]);
     assert_eq!(notify(&control, &yookassa.notice(&id)).await.expect(200), received(false), "it is pending");
-    assert_eq!(control.balance(&alice).await, "0.00");
+    assert_eq!(alice.balance().await, "0.00");
 
     yookassa.pays(&id);
     assert_eq!(notify(&control, &yookassa.notice(&id)).await.expect(200), received(true));
-    assert_eq!(control.balance(&alice).await, "18.50");
-    let lines = control.get(&alice, "/currency/transactions").answer().await.expect(200);
+    assert_eq!(alice.balance().await, "18.50");
+    let lines = alice.get("/currency/transactions").answer().await.expect(200);
     assert_eq!((&lines["total"], &lines["items"][0]["transaction_type"]), (&json!(1), &json!("deposit")));
     assert_eq!(lines["items"][0]["payment_id"], answer["payment_id"]);
-    let admin = control.admin().await;
-    let logged = control.get(&admin, "/admin/audit-logs?resource_type=payment").answer().await.expect(200);
+    let admin = &control.admin;
+    let logged = admin.get("/admin/audit-logs?resource_type=payment").answer().await.expect(200);
     let actions: Vec<String> =
         logged["items"].as_array().expect("items").iter().map(|line| text(line, "action")).collect();
     assert_eq!(actions, ["settle_payment", "start_payment"]);
@@ -113,7 +114,7 @@ async fn notices_that_are_forged_replayed_stale_or_reordered_credit_nothing_twic
         assert_eq!(refused.status, 401, "{bad}");
         refused.problem();
     }
-    assert_eq!(control.balance(&alice).await, "0.00");
+    assert_eq!(alice.balance().await, "0.00");
 
     yookassa.pays(&one);
     let paid = yookassa.notice(&one);
@@ -125,7 +126,7 @@ async fn notices_that_are_forged_replayed_stale_or_reordered_credit_nothing_twic
     assert_eq!(notify(&control, &yookassa.notice(&two)).await.expect(200), received(true));
     yookassa.pays(&two);
     assert_eq!(notify(&control, &yookassa.notice(&two)).await.expect(200), received(false), "canceled is final");
-    assert_eq!(control.balance(&alice).await, "10.00");
+    assert_eq!(alice.balance().await, "10.00");
     assert_eq!(status(&control).await, "succeeded canceled");
     adds_up(&control).await;
 }
@@ -151,7 +152,7 @@ async fn a_payment_of_another_amount_currency_or_name_is_not_credited() {
     }
     yookassa.forgets(&id);
     assert_eq!(notify(&control, &notice).await.status, 401);
-    assert_eq!((status(&control).await.as_str(), control.balance(&alice).await.as_str()), ("pending", "0.00"));
+    assert_eq!((status(&control).await.as_str(), alice.balance().await.as_str()), ("pending", "0.00"));
     adds_up(&control).await;
 }
 
@@ -159,15 +160,15 @@ async fn a_payment_of_another_amount_currency_or_name_is_not_credited() {
 async fn a_notice_of_a_sender_that_is_not_listed_is_refused_before_anybody_is_asked() {
     let yookassa = Yookassa::start().await.expect("an API");
     let control = Control::start_with(of_shop(&yookassa.url(), "185.71.76.0/27")).await;
-    let alice = control.person("alice").await;
+    let alice = control.user("alice").await;
     let id = started(&control, &alice, "10").await;
     yookassa.pays(&id);
-    let call = || control.call(Method::POST, "/webhooks/payment").json(&yookassa.notice(&id));
+    let call = || control.api.request(Method::POST, "/webhooks/payment").json(&yookassa.notice(&id));
     assert_eq!(call().answer().await.status, 401);
     assert_eq!(call().header("x-forwarded-for", "185.71.76.1").answer().await.status, 401, "anybody can write that");
     assert_eq!(yookassa.asked(), 0);
     make_due(&control).await;
-    eventually!(control.balance(&alice).await, |balance| balance == "10.00");
+    eventually!(alice.balance().await, |balance| balance == "10.00");
 }
 
 #[tokio::test]
@@ -183,14 +184,14 @@ async fn while_the_provider_is_down_notices_come_again_and_the_reconciler_credit
     }
     make_due(&control).await;
     eventually!(control.query("SELECT checks FROM payments").await, |checks| checks == "1");
-    assert_eq!(control.balance(&alice).await, "0.00");
+    assert_eq!(alice.balance().await, "0.00");
 
     yookassa.is(Mood::Well);
     let replica = control.replica_with("control-api-2", of_shop(&yookassa.url(), "127.0.0.0/8")).await;
     make_due(&control).await;
-    eventually!(control.balance(&alice).await, |balance| balance == "10.00");
+    eventually!(alice.balance().await, |balance| balance == "10.00");
     assert_eq!(notify(&control, &yookassa.notice(&id)).await.expect(200), received(false));
-    assert_eq!(control.balance(&alice).await, "10.00");
+    assert_eq!(alice.balance().await, "10.00");
     drop(replica);
     adds_up(&control).await;
 }
@@ -206,12 +207,12 @@ async fn equal_notices_at_once_on_two_replicas_credit_once() {
         make_due(&control).await;
         let answers = join_all((0..10).map(|number| {
             let plane = if number % 2 == 0 { &control.plane } else { &replica };
-            control.http.post(format!("{}/api/v1/webhooks/payment", plane.url())).json(&notice).answer()
+            control.api.client().post(format!("{}/api/v1/webhooks/payment", plane.url())).json(&notice).answer()
         }))
         .await;
         let processed = answers.iter().filter(|answer| answer.expect(200)["processed"] == true).count();
         assert!(processed <= 1, "the reconciler may have been first: {processed}");
-        assert_eq!(control.balance(&alice).await, format!("{round}0.00"));
+        assert_eq!(alice.balance().await, format!("{round}0.00"));
     }
     adds_up(&control).await;
 }
@@ -220,7 +221,7 @@ async fn equal_notices_at_once_on_two_replicas_credit_once() {
 async fn a_payment_whose_making_was_never_answered_is_made_once_and_found_again() {
     let (yookassa, control, alice) = shop().await;
     let call = |key: &'static str, amount: &'static str| {
-        control.post(&alice, "/currency/purchase").header("idempotency-key", key).json(&order(amount)).answer()
+        alice.post("/currency/purchase").header("idempotency-key", key).json(&order(amount)).answer()
     };
     yookassa.is(Mood::Mute);
     assert_eq!(call("k", "10").await.status, 503);
@@ -232,7 +233,7 @@ async fn a_payment_whose_making_was_never_answered_is_made_once_and_found_again(
     assert_eq!(call("k", "11").await.status, 422);
 
     yookassa.is(Mood::Mute);
-    assert_eq!(starts(&control, &alice, &order("20")).await.status, 503);
+    assert_eq!(starts(&alice, &order("20")).await.status, 503);
     yookassa.is(Mood::Well);
     make_due(&control).await;
     eventually!(control.query("SELECT count(provider_payment_id) FROM payments").await, |made| made == "2");
@@ -241,7 +242,7 @@ async fn a_payment_whose_making_was_never_answered_is_made_once_and_found_again(
         yookassa.pays(&id);
         assert_eq!(notify(&control, &yookassa.notice(&id)).await.expect(200), received(true));
     }
-    assert_eq!(control.balance(&alice).await, "30.00");
+    assert_eq!(alice.balance().await, "30.00");
     adds_up(&control).await;
 }
 
@@ -250,7 +251,7 @@ async fn a_payment_expires_only_when_its_provider_says_that_it_will_not_be_paid(
     let (yookassa, control, alice) = shop().await;
     let (late, never) = (started(&control, &alice, "10").await, started(&control, &alice, "20").await);
     yookassa.is(Mood::Mute);
-    assert_eq!(starts(&control, &alice, &order("30")).await.status, 503);
+    assert_eq!(starts(&alice, &order("30")).await.status, 503);
     yookassa.is(Mood::Well);
     control.query("UPDATE payments SET expires_at = now(), check_after = now()").await;
     eventually!(status(&control).await, |all| all == "pending pending expired");
@@ -260,7 +261,7 @@ async fn a_payment_expires_only_when_its_provider_says_that_it_will_not_be_paid(
     yookassa.cancels(&never);
     make_due(&control).await;
     eventually!(status(&control).await, |all| all == "succeeded expired expired");
-    assert_eq!(control.balance(&alice).await, "10.00");
+    assert_eq!(alice.balance().await, "10.00");
     adds_up(&control).await;
 }
 
@@ -297,21 +298,21 @@ async fn the_database_refuses_a_payment_that_comes_back_or_parts_from_the_ledger
         let error = control.database.query(&statement).await.expect_err(&statement);
         assert!(format!("{error:#}").contains(why), "{statement}: {error:#}");
     }
-    assert_eq!(control.balance(&alice).await, "10.00");
+    assert_eq!(alice.balance().await, "10.00");
     adds_up(&control).await;
 }
 
 #[tokio::test]
 async fn without_a_provider_nothing_is_sold_and_no_notice_is_taken() {
     let control = Control::start().await;
-    let alice = control.person("alice").await;
-    let refused = starts(&control, &alice, &order("10")).await;
+    let alice = control.user("alice").await;
+    let refused = starts(&alice, &order("10")).await;
     assert_eq!((refused.status, refused.problem().as_str()), (503, "Payments are not configured"));
-    let refused = control.post(&alice, "/currency/mock-purchase").json(&json!({ "amount": "10" })).answer().await;
+    let refused = alice.post("/currency/mock-purchase").json(&json!({ "amount": "10" })).answer().await;
     assert_eq!((refused.status, refused.problem().as_str()), (404, "Not found"));
     assert_eq!(notify(&control, &json!({})).await.status, 503);
     assert_eq!(
-        control.http.get(control.url("/mock-pay/00000000-0000-0000-0000-000000000000")).answer().await.status,
+        control.api.client().get(control.url("/mock-pay/00000000-0000-0000-0000-000000000000")).answer().await.status,
         404
     );
 }
@@ -322,7 +323,7 @@ async fn a_payer_is_sent_back_only_to_where_this_service_is_or_may_be_called_fro
     let with = |url: &str| json!({ "amount_znc": "10", "return_url": url });
     let control_page = control.url("/docs");
     for good in [format!("{PUBLIC_ORIGIN}/"), "http://localhost:61000/x".to_owned(), control_page] {
-        starts(&control, &alice, &with(&good)).await.expect(201);
+        starts(&alice, &with(&good)).await.expect(201);
     }
     let made = yookassa.payments().len();
     for bad in [
@@ -337,7 +338,7 @@ async fn a_payer_is_sent_back_only_to_where_this_service_is_or_may_be_called_fro
         "/account",
         "",
     ] {
-        let refused = starts(&control, &alice, &with(bad)).await;
+        let refused = starts(&alice, &with(bad)).await;
         assert_eq!(refused.expect(422)["errors"][0]["field"], "return_url", "{bad}");
     }
     assert_eq!((yookassa.payments().len(), made), (3, 3));

@@ -7,17 +7,18 @@ use shared::redis::{
     events::Usage,
     replies::{Activation, Lookup},
 };
+use testbed::people::Token;
 use testbed::{clients::http::Ask, eventually};
 
-use crate::harness::{Control, Token};
+use crate::harness::Control;
 
 #[tokio::test]
 async fn a_purchase_is_in_redis_when_it_answers() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
+    let alice = control.user("alice").with_credits("100").await;
     for hours in [1, 12, 24] {
         let before = control.changes().await;
-        let token = control.buys(&alice, hours).await;
+        let token = alice.buys(hours).await;
         let Lookup::Live(grant) = control.lookup(&token.digest()).await else { panic!("the token works") };
         assert_eq!((grant.token_id, grant.user_id.to_string()), (token.id, alice.id.clone()));
         assert_eq!((grant.scope.as_str(), grant.activated_at_ms), ("full", None));
@@ -33,14 +34,14 @@ async fn a_purchase_is_in_redis_when_it_answers() {
 #[tokio::test]
 async fn every_change_is_announced_to_the_edges() {
     let control = Control::start().await;
-    let (admin, alice) = (control.admin().await, control.person_with("alice", "100").await);
-    let token = control.buys(&alice, 24).await;
+    let (admin, alice) = (&control.admin, control.user("alice").with_credits("100").await);
+    let token = alice.buys(24).await;
     let of_alice = |action: &str| format!("/tokens/{}/{action}", token.id);
     let changes = [
-        control.post(&alice, &of_alice("rotate")),
-        control.post(&alice, &of_alice("extend")).json(&json!({ "duration_hours": 1 })),
-        control.post(&alice, &of_alice("open")),
-        control.delete(&admin, &format!("/admin/tokens/{}", token.id)),
+        alice.post(&of_alice("rotate")),
+        alice.post(&of_alice("extend")).json(&json!({ "duration_hours": 1 })),
+        alice.post(&of_alice("open")),
+        admin.delete(&format!("/admin/tokens/{}", token.id)),
     ];
     for change in changes {
         let before = control.changes().await;
@@ -54,8 +55,8 @@ async fn every_change_is_announced_to_the_edges() {
 #[tokio::test]
 async fn an_activation_is_kept_at_its_earliest_and_ends_the_keys_a_day_after_the_token() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
-    let token = control.buys(&alice, 24).await;
+    let alice = control.user("alice").with_credits("100").await;
+    let token = alice.buys(24).await;
     let at_ms = 1_900_000_000_000;
     let known =
         async || control.query("SELECT round(extract(epoch FROM activated_at) * 1000) FROM access_tokens").await;
@@ -69,7 +70,7 @@ async fn an_activation_is_kept_at_its_earliest_and_ends_the_keys_a_day_after_the
     eventually!(key_ends(redis::token_key(token.id)).await, |time| *time == ends);
     // A credential may stand longer than the token that it names, and never shorter.
     assert!(key_ends(redis::credential_key(&token.digest())).await >= ends);
-    let mine = control.get(&alice, "/tokens/my-tokens").answer().await.expect(200);
+    let mine = alice.get("/tokens/my-tokens").answer().await.expect(200);
     assert_eq!(mine[0]["state"], "active");
     assert_eq!(mine[0]["expires_at"], "2030-03-18T17:46:40.000000Z");
 }
@@ -77,8 +78,8 @@ async fn an_activation_is_kept_at_its_earliest_and_ends_the_keys_a_day_after_the
 #[tokio::test]
 async fn what_the_edges_told_is_forgotten_only_once_it_is_known() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
-    let token = control.buys(&alice, 24).await;
+    let alice = control.user("alice").with_credits("100").await;
+    let token = alice.buys(24).await;
     control.redis.command(&["XADD", redis::USAGE, "*", "event", "{malformed"]).await.unwrap();
     control.redis.command(&["XADD", redis::USAGE, "*", "event", r#"{"kind":"of_tomorrow"}"#]).await.unwrap();
     control.redis.command(&["XADD", redis::USAGE, "*", "other", "field"]).await.unwrap();
@@ -92,24 +93,24 @@ async fn what_the_edges_told_is_forgotten_only_once_it_is_known() {
 #[tokio::test]
 async fn a_token_whose_hours_are_short_is_over_soon() {
     let control = Control::start_with([("DEBUG", "true"), ("TOKEN_HOUR_SECONDS", "2")]).await;
-    let alice = control.person_with("alice", "100").await;
-    let token = control.buys(&alice, 1).await;
+    let alice = control.user("alice").with_credits("100").await;
+    let token = alice.buys(1).await;
     let Activation::Active { left, .. } = control.activate(&token).await else { panic!("it was ready") };
     assert_eq!(left.as_secs(), 2);
     eventually!(control.lookup(&token.digest()).await, |found| *found == Lookup::Expired);
     let path = format!("/tokens/{}/extend", token.id);
-    let extend = control.post(&alice, &path).json(&json!({ "duration_hours": 24 })).answer().await;
+    let extend = alice.post(&path).json(&json!({ "duration_hours": 24 })).answer().await;
     assert!([200, 400].contains(&extend.status), "{}", extend.status);
-    let mine = control.get(&alice, "/tokens/my-tokens?active_only=false").answer().await.expect(200);
+    let mine = alice.get("/tokens/my-tokens?active_only=false").answer().await.expect(200);
     assert_eq!(mine[0]["duration_hours"].as_i64().map(|hours| hours % 24), Some(1), "the ledger counts hours");
 }
 
 #[tokio::test]
 async fn a_credential_that_was_ended_stays_so_whatever_is_written_late() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
-    let token = control.buys(&alice, 24).await;
-    control.post(&alice, &format!("/tokens/{}/rotate", token.id)).answer().await.expect(200);
+    let alice = control.user("alice").with_credits("100").await;
+    let token = alice.buys(24).await;
+    alice.post(&format!("/tokens/{}/rotate", token.id)).answer().await.expect(200);
     let key = redis::credential_key(&token.digest());
     assert_eq!(control.redis.command(&["GET", &key]).await.unwrap(), redis::credential_value(token.id, 0));
     let digest = &token.digest();
@@ -121,8 +122,8 @@ async fn a_credential_that_was_ended_stays_so_whatever_is_written_late() {
 #[tokio::test]
 async fn a_late_write_does_not_shorten_how_long_a_credential_stands() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
-    let token = control.buys(&alice, 24).await;
+    let alice = control.user("alice").with_credits("100").await;
+    let token = alice.buys(24).await;
     let key = redis::credential_key(&token.digest());
     let (sooner, later) = (4_000_000_000_000, 5_000_000_000_000);
     for (ends, stands) in [(later, later), (sooner, later)] {
@@ -137,8 +138,8 @@ async fn a_late_write_does_not_shorten_how_long_a_credential_stands() {
 #[tokio::test]
 async fn what_postgres_did_not_take_is_told_to_it_again_at_once() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
-    let token = control.buys(&alice, 24).await;
+    let alice = control.user("alice").with_credits("100").await;
+    let token = alice.buys(24).await;
     control.query("ALTER TABLE access_tokens RENAME TO away").await;
     control.tell(&Usage::Activated { token_id: token.id, at_ms: 1_900_000_000_000 }).await;
     let failed = || control.folder.path().join("control-api.log");
@@ -151,8 +152,8 @@ async fn what_postgres_did_not_take_is_told_to_it_again_at_once() {
 #[tokio::test]
 async fn what_a_dead_replica_had_begun_to_read_is_read_by_another() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
-    let token = control.buys(&alice, 24).await;
+    let alice = control.user("alice").with_credits("100").await;
+    let token = alice.buys(24).await;
     control.redis.command(&["XGROUP", "DESTROY", redis::USAGE, redis::USAGE_GROUP]).await.unwrap();
     control.redis.command(&["XGROUP", "CREATE", redis::USAGE, redis::USAGE_GROUP, "0", "MKSTREAM"]).await.unwrap();
     let told = Usage::Activated { token_id: token.id, at_ms: 1_900_000_000_000 }.encode();
@@ -168,16 +169,12 @@ async fn what_a_dead_replica_had_begun_to_read_is_read_by_another() {
 async fn two_relays_never_leave_an_older_state() {
     let control = Control::start().await;
     let replica = control.replica().await;
-    let alice = control.person_with("alice", "100000").await;
-    let tokens: [Token; 4] = [
-        control.buys(&alice, 1).await,
-        control.buys(&alice, 1).await,
-        control.buys(&alice, 1).await,
-        control.buys(&alice, 1).await,
-    ];
+    let alice = control.user("alice").with_credits("100000").await;
+    let tokens: [Token; 4] = [alice.buys(1).await, alice.buys(1).await, alice.buys(1).await, alice.buys(1).await];
     let extend = |turn: usize, token: &Token| {
         let origin = if turn.is_multiple_of(2) { control.plane.url() } else { replica.url() };
-        let request = control.http.post(format!("{origin}/api/v1/tokens/{}/extend", token.id)).bearer_auth(&alice.jwt);
+        let request =
+            control.api.client().post(format!("{origin}/api/v1/tokens/{}/extend", token.id)).bearer_auth(&alice.jwt);
         request.json(&json!({ "duration_hours": 1 })).answer()
     };
     let work = tokens.iter().flat_map(|token| (0..25).map(move |turn| (turn, token)));
@@ -193,11 +190,11 @@ async fn two_relays_never_leave_an_older_state() {
 #[tokio::test]
 async fn a_browser_that_does_not_come_for_its_credential_loses_it() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
-    let token = control.buys(&alice, 24).await;
+    let alice = control.user("alice").with_credits("100").await;
+    let token = alice.buys(24).await;
     let path = format!("/tokens/{}/open", token.id);
     for _ in 0..2 {
-        control.post(&alice, &path).answer().await.expect(200);
+        alice.post(&path).answer().await.expect(200);
     }
     let digests = control.query("SELECT encode(digest, 'hex') FROM credentials WHERE kind = 'browser'").await;
     let digests: Vec<shared::token::credential::Digest> = digests.lines().map(|line| line.parse().unwrap()).collect();

@@ -1,12 +1,13 @@
 //! Redis or Postgres away, and back.
 
 use std::time::{Duration, Instant};
+use testbed::people::Token;
 
 use serde_json::{Value, json};
 use shared::redis::{self, replies::Activation};
 use testbed::{clients::http::Ask, eventually};
 
-use crate::harness::{Control, Token};
+use crate::harness::Control;
 
 /// The fields of the snapshot that an edge reads.
 async fn snapshot(control: &Control) -> Vec<String> {
@@ -23,10 +24,10 @@ async fn run_id(control: &Control) -> String {
 #[tokio::test]
 async fn without_redis_a_purchase_succeeds_and_works_once_redis_is_back() {
     let mut control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
+    let alice = control.user("alice").with_credits("100").await;
     control.redis.kill().await;
     let started = Instant::now();
-    let bought = control.purchase(&alice, 24).await.expect(201);
+    let bought = alice.purchases(24).await.expect(201);
     assert!(started.elapsed() < Duration::from_secs(5), "took {:?}", started.elapsed());
     let token = Token::of(&bought);
     control.redis.start_again().await.expect("redis");
@@ -37,10 +38,10 @@ async fn without_redis_a_purchase_succeeds_and_works_once_redis_is_back() {
 #[tokio::test]
 async fn a_redis_that_hangs_holds_no_purchase_up() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
+    let alice = control.user("alice").with_credits("100").await;
     control.redis.pause();
     let started = Instant::now();
-    let token = Token::of(&control.purchase(&alice, 24).await.expect(201));
+    let token = Token::of(&alice.purchases(24).await.expect(201));
     assert!(started.elapsed() < Duration::from_secs(5), "took {:?}", started.elapsed());
     control.redis.resume();
     eventually!(control.is_live(&token.digest()).await, |live| *live);
@@ -49,24 +50,24 @@ async fn a_redis_that_hangs_holds_no_purchase_up() {
 #[tokio::test]
 async fn a_revocation_that_redis_has_not_taken_says_that_it_is_pending() {
     let mut control = Control::start().await;
-    let (admin, alice) = (control.admin().await, control.person_with("alice", "100").await);
-    let token = control.buys(&alice, 24).await;
+    let (admin, alice) = (&control.admin, control.user("alice").with_credits("100").await);
+    let token = alice.buys(24).await;
     control.redis.kill().await;
     let path = format!("/admin/tokens/{}", token.id);
-    let revoked = control.delete(&admin, &path).answer().await.expect(200);
+    let revoked = admin.delete(&path).answer().await.expect(200);
     assert_eq!((&revoked["revoked"], &revoked["pending"]), (&json!(true), &json!(true)));
     control.redis.start_again().await.expect("redis");
     eventually!(control.field(&token, "state").await, |state| state == "revoked");
-    assert_eq!(control.delete(&admin, &path).answer().await.expect(200).get("pending"), None::<&Value>);
+    assert_eq!(admin.delete(&path).answer().await.expect(200).get("pending"), None::<&Value>);
 }
 
 #[tokio::test]
 async fn a_handover_that_redis_cannot_keep_is_refused() {
     let mut control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
-    let token = control.buys(&alice, 24).await;
+    let alice = control.user("alice").with_credits("100").await;
+    let token = alice.buys(24).await;
     control.redis.kill().await;
-    let refused = control.post(&alice, &format!("/tokens/{}/open", token.id)).answer().await;
+    let refused = alice.post(&format!("/tokens/{}/open", token.id)).answer().await;
     assert_eq!(refused.status, 503);
     refused.problem();
 }
@@ -83,9 +84,9 @@ async fn the_snapshot_names_the_server_and_is_fresh() {
 #[tokio::test]
 async fn a_redis_that_lost_everything_is_filled_again() {
     let mut control = Control::start().await;
-    let (admin, alice) = (control.admin().await, control.person_with("alice", "100").await);
-    let [kept, revoked] = [control.buys(&alice, 24).await, control.buys(&alice, 24).await];
-    control.delete(&admin, &format!("/admin/tokens/{}", revoked.id)).answer().await.expect(200);
+    let (admin, alice) = (&control.admin, control.user("alice").with_credits("100").await);
+    let [kept, revoked] = [alice.buys(24).await, alice.buys(24).await];
+    admin.delete(&format!("/admin/tokens/{}", revoked.id)).answer().await.expect(200);
 
     control.redis.flush().await.expect("a flush");
     eventually!(control.is_live(&kept.digest()).await, |live| *live);
@@ -100,10 +101,10 @@ async fn a_redis_that_lost_everything_is_filled_again() {
 #[tokio::test]
 async fn a_dump_from_before_a_revocation_does_not_bring_the_token_back() {
     let mut control = Control::start().await;
-    let (admin, alice) = (control.admin().await, control.person_with("alice", "100").await);
-    let token = control.buys(&alice, 24).await;
+    let (admin, alice) = (&control.admin, control.user("alice").with_credits("100").await);
+    let token = alice.buys(24).await;
     let dump = control.redis.dump().await.expect("a dump");
-    control.delete(&admin, &format!("/admin/tokens/{}", token.id)).answer().await.expect(200);
+    admin.delete(&format!("/admin/tokens/{}", token.id)).answer().await.expect(200);
     control.redis.start_from(&dump).await.expect("redis");
     let run_id = run_id(&control).await;
     eventually!(snapshot(&control).await, |fields| fields.get(1) == Some(&run_id));
@@ -113,8 +114,8 @@ async fn a_dump_from_before_a_revocation_does_not_bring_the_token_back() {
 #[tokio::test]
 async fn what_restored_postgres_says_replaces_newer_versions_once_the_epoch_is_bumped() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
-    let token = control.buys(&alice, 24).await;
+    let alice = control.user("alice").with_credits("100").await;
+    let token = alice.buys(24).await;
     control.redis.command(&["HSET", &redis::token_key(token.id), "version", "900", "state", "revoked"]).await.unwrap();
     let ended = redis::credential_value(token.id, redis::ENDED_GENERATION);
     control.redis.command(&["SET", &redis::credential_key(&token.digest()), &ended]).await.unwrap();
@@ -126,9 +127,8 @@ async fn what_restored_postgres_says_replaces_newer_versions_once_the_epoch_is_b
 #[tokio::test]
 async fn what_postgres_does_not_have_is_removed_from_redis_at_a_rebuild_and_at_the_start() {
     let mut control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
-    let [kept, ghost, long_over] =
-        [control.buys(&alice, 24).await, control.buys(&alice, 24).await, control.buys(&alice, 1).await];
+    let alice = control.user("alice").with_credits("100").await;
+    let [kept, ghost, long_over] = [alice.buys(24).await, alice.buys(24).await, alice.buys(1).await];
     // As after a restore of Postgres from a backup; and a key that lost its end.
     let unsold = format!("SET session_replication_role = replica; DELETE FROM access_tokens WHERE id = '{}'", ghost.id);
     control.query(&unsold).await;
@@ -159,10 +159,10 @@ async fn what_postgres_does_not_have_is_removed_from_redis_at_a_rebuild_and_at_t
 #[tokio::test]
 async fn an_activation_that_only_redis_knows_is_recorded_when_the_token_is_published() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
-    let token = control.buys(&alice, 24).await;
+    let alice = control.user("alice").with_credits("100").await;
+    let token = alice.buys(24).await;
     let Activation::Active { activated_at_ms, .. } = control.activate(&token).await else { panic!("it was ready") };
-    let extend = control.post(&alice, &format!("/tokens/{}/extend", token.id)).json(&json!({ "duration_hours": 1 }));
+    let extend = alice.post(&format!("/tokens/{}/extend", token.id)).json(&json!({ "duration_hours": 1 }));
     extend.answer().await.expect(200);
     let known = "SELECT round(extract(epoch FROM activated_at) * 1000) FROM access_tokens";
     eventually!(control.query(known).await, |known| *known == activated_at_ms.to_string());
@@ -171,13 +171,9 @@ async fn an_activation_that_only_redis_knows_is_recorded_when_the_token_is_publi
 #[tokio::test]
 async fn a_rebuild_over_remains_fills_gaps_keeps_newer_and_learns_what_redis_alone_knows() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
-    let [used, lost, newer, ready] = [
-        control.buys(&alice, 24).await,
-        control.buys(&alice, 24).await,
-        control.buys(&alice, 24).await,
-        control.buys(&alice, 24).await,
-    ];
+    let alice = control.user("alice").with_credits("100").await;
+    let [used, lost, newer, ready] =
+        [alice.buys(24).await, alice.buys(24).await, alice.buys(24).await, alice.buys(24).await];
     let Activation::Active { activated_at_ms, .. } = control.activate(&used).await else { panic!("it was ready") };
     control.redis.command(&["HSET", &redis::token_key(newer.id), "version", "900", "state", "revoked"]).await.unwrap();
     let key = redis::credential_key(&lost.digest());
@@ -196,8 +192,8 @@ async fn a_rebuild_over_remains_fills_gaps_keeps_newer_and_learns_what_redis_alo
 #[tokio::test]
 async fn a_flush_in_the_middle_of_a_rebuild_makes_it_begin_again() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "100000").await;
-    let token = control.buys(&alice, 24).await;
+    let alice = control.user("alice").with_credits("100000").await;
+    let token = alice.buys(24).await;
     control
         .query(&format!(
             "INSERT INTO access_tokens (id, user_id, token_prefix, scope, duration_hours, cost)
@@ -223,16 +219,16 @@ async fn a_flush_in_the_middle_of_a_rebuild_makes_it_begin_again() {
 #[tokio::test]
 async fn caught_up_stands_still_while_a_change_cannot_be_published() {
     let control = Control::start().await;
-    let alice = control.person_with("alice", "100").await;
-    let token = control.buys(&alice, 24).await;
+    let alice = control.user("alice").with_credits("100").await;
+    let token = alice.buys(24).await;
     // A key of another type makes every put of this token fail.
     control.redis.command(&["SET", &redis::token_key(token.id), "not a hash"]).await.unwrap();
-    control.post(&alice, &format!("/tokens/{}/rotate", token.id)).answer().await.expect(200);
+    alice.post(&format!("/tokens/{}/rotate", token.id)).answer().await.expect(200);
     eventually!(
         control.query("SELECT count(*) FROM outbox WHERE created_at < now() - interval '3 seconds'").await,
         |old| old == "1"
     );
-    let other = control.buys(&alice, 1).await;
+    let other = alice.buys(1).await;
     assert!(control.is_live(&other.digest()).await, "one that cannot be published holds no other up");
     let caught_up: i64 = snapshot(&control).await[2].parse().unwrap();
     let now: i64 = control.redis.command(&["TIME"]).await.unwrap().lines().next().unwrap().parse().unwrap();
@@ -246,7 +242,7 @@ async fn caught_up_stands_still_while_a_change_cannot_be_published() {
 async fn an_old_replica_serves_on_while_a_newer_schema_is_rolled_out() {
     let control = Control::start().await;
     control.query("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m999999_of_tomorrow', 0)").await;
-    let readyz = control.http.get(format!("{}/readyz", control.plane.ops_url())).answer().await;
+    let readyz = control.api.client().get(format!("{}/readyz", control.plane.ops_url())).answer().await;
     assert_eq!(readyz.expect(200)["reasons"], json!([]));
 }
 
@@ -254,19 +250,19 @@ async fn an_old_replica_serves_on_while_a_newer_schema_is_rolled_out() {
 async fn readiness_names_what_is_missing() {
     let mut control = Control::start().await;
     let readyz = format!("{}/readyz", control.plane.ops_url());
-    let ready = control.http.get(&readyz).answer().await.expect(200);
+    let ready = control.api.client().get(&readyz).answer().await.expect(200);
     assert_eq!(ready, json!({ "ready": true, "reasons": [] }));
     control.redis.kill().await;
-    let not_ready = control.http.get(&readyz).answer().await.expect(503);
+    let not_ready = control.api.client().get(&readyz).answer().await.expect(503);
     assert_eq!(not_ready["reasons"], json!(["redis does not answer"]));
     control.redis.start_again().await.expect("redis");
-    eventually!(control.http.get(&readyz).answer().await.status, |status| *status == 200);
+    eventually!(control.api.client().get(&readyz).answer().await.status, |status| *status == 200);
     control.redis.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.unwrap();
-    let evicting = control.http.get(&readyz).answer().await.expect(503);
+    let evicting = control.api.client().get(&readyz).answer().await.expect(503);
     assert_eq!(evicting["reasons"], json!(["redis may evict keys: maxmemory-policy is allkeys-lru"]));
-    let livez = control.http.get(format!("{}/livez", control.plane.ops_url())).answer().await;
+    let livez = control.api.client().get(format!("{}/livez", control.plane.ops_url())).answer().await;
     assert_eq!(livez.status, 200);
-    control.http.get(control.url("/health")).answer().await.expect(200);
-    let metrics = control.http.get(format!("{}/metrics", control.plane.ops_url())).answer().await.text();
+    control.api.client().get(control.url("/health")).answer().await.expect(200);
+    let metrics = control.api.client().get(format!("{}/metrics", control.plane.ops_url())).answer().await.text();
     assert!(metrics.contains("control_outbox_rows") && metrics.contains("control_http_requests_total"), "{metrics}");
 }

@@ -2,12 +2,13 @@
 //! the document, good ones and bad ones, and sequences of them.
 
 use std::process::Stdio;
+use testbed::people::User;
 
 use serde_json::json;
 use testbed::{clients::http::Ask, processes::process::build_folder};
 use tokio::process::Command;
 
-use crate::harness::{Control, MOCK_PAYMENTS, Person};
+use crate::harness::{Control, MOCK_PAYMENTS};
 
 /// Beside those that ask whether a request that fits the schema is done: a balance may be too low,
 /// a name taken.
@@ -19,7 +20,7 @@ const CASES_EACH: &str = "15";
 const ENDING: [&str; 3] = ["logout", "change_me", "change_user"];
 
 /// Runs it, as `person` or without a login, on all calls but `ENDING`, or on those alone.
-async fn provoke(control: &Control, person: Option<&Person>, ending: bool) {
+async fn provoke(control: &Control, person: Option<&User>, ending: bool) {
     let program = build_folder().expect("a build folder").join("tools/schemathesis/bin/schemathesis");
     let mut command = Command::new(&program);
     command.args(["run", &control.url("/openapi.json"), "--checks", CHECKS, "--max-examples", CASES_EACH]);
@@ -50,7 +51,7 @@ async fn answers_without_a_login_are_as_documented() {
 #[tokio::test]
 async fn answers_to_a_user_are_as_documented() {
     let control = Control::start_with(MOCK_PAYMENTS).await;
-    let alice = control.person_with("alice", "1000000").await;
+    let alice = control.user("alice").with_credits("1000000").await;
     provoke(&control, Some(&alice), false).await;
     assert_ne!(control.query("SELECT count(*) FROM access_tokens").await, "0", "no good request was among them");
     provoke(&control, Some(&alice), true).await;
@@ -60,11 +61,11 @@ async fn answers_to_a_user_are_as_documented() {
 #[tokio::test]
 async fn answers_to_an_admin_are_as_documented() {
     let control = Control::start_with(MOCK_PAYMENTS).await;
-    let admin = control.admin().await;
-    control.set(&admin, &json!({ "currency_balance": "1000000" })).await;
-    provoke(&control, Some(&admin), false).await;
-    let listed = control.get(&admin, "/admin/tokens?active_only=false").answer().await.expect(200);
+    let admin = &control.admin;
+    control.admin.changes(admin, &json!({ "currency_balance": "1000000" })).await.expect(200);
+    provoke(&control, Some(admin), false).await;
+    let listed = admin.get("/admin/tokens?active_only=false").answer().await.expect(200);
     assert_ne!(listed["total"], 0, "no good request was among them");
-    provoke(&control, Some(&admin), true).await;
+    provoke(&control, Some(admin), true).await;
     control.plane.runs(&["ledger", "verify"]).await.expect("the ledger adds up");
 }

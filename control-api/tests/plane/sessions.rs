@@ -6,10 +6,11 @@ use shared::redis::{
     events::{SessionFigures, Usage},
     replies::{CutReason, Lookup},
 };
+use testbed::people::{Token, User, text};
 use testbed::{clients::http::Ask, eventually};
 use uuid::Uuid;
 
-use crate::harness::{Control, Person, Token, text};
+use crate::harness::Control;
 
 const DEVICE: &str = "device-of-alice";
 
@@ -21,7 +22,7 @@ async fn now_ms(control: &Control) -> i64 {
 }
 
 /// What an edge process has counted of a session, at its first request.
-async fn first_figures(control: &Control, person: &Person, token: &Token) -> SessionFigures {
+async fn first_figures(control: &Control, person: &User, token: &Token) -> SessionFigures {
     let now_ms = now_ms(control).await;
     SessionFigures {
         session_id: Uuid::new_v4(),
@@ -52,8 +53,8 @@ async fn taken_in(control: &Control) {
 }
 
 /// What an admin sees of a session, ended or not.
-async fn seen(control: &Control, admin: &Person, id: Uuid) -> Value {
-    let page = control.get(admin, "/admin/sessions?active_only=false").answer().await.expect(200);
+async fn seen(admin: &User, id: Uuid) -> Value {
+    let page = admin.get("/admin/sessions?active_only=false").answer().await.expect(200);
     let items = page["items"].as_array().expect("items").iter();
     items.into_iter().find(|item| item["id"] == json!(id)).cloned().unwrap_or_default()
 }
@@ -61,8 +62,8 @@ async fn seen(control: &Control, admin: &Person, id: Uuid) -> Value {
 #[tokio::test]
 async fn a_session_is_the_sum_of_its_edges_counts_and_replaying_the_stream_changes_none() {
     let control = Control::start().await;
-    let (admin, alice) = (control.admin().await, control.person_with("alice", "100").await);
-    let token = control.buys(&alice, 24).await;
+    let (admin, alice) = (&control.admin, control.user("alice").with_credits("100").await);
+    let token = alice.buys(24).await;
     let first = first_figures(&control, &alice, &token).await;
     let later = SessionFigures {
         last_activity_ms: first.last_activity_ms + 1_000,
@@ -79,7 +80,7 @@ async fn a_session_is_the_sum_of_its_edges_counts_and_replaying_the_stream_chang
         tell(&control, figures).await;
     }
     taken_in(&control).await;
-    let session = seen(&control, &admin, first.session_id).await;
+    let session = seen(admin, first.session_id).await;
     for (field, value) in [
         ("user_id", json!(alice.id)),
         ("token_id", json!(token.id)),
@@ -102,7 +103,7 @@ async fn a_session_is_the_sum_of_its_edges_counts_and_replaying_the_stream_chang
             tell(&control, figures).await;
         }
         taken_in(&control).await;
-        assert_eq!(seen(&control, &admin, first.session_id).await, session);
+        assert_eq!(seen(admin, first.session_id).await, session);
     }
     assert_eq!(control.query("SELECT count(*) FROM proxy_sessions").await, "1", "none of a token that does not exist");
 }
@@ -110,31 +111,31 @@ async fn a_session_is_the_sum_of_its_edges_counts_and_replaying_the_stream_chang
 #[tokio::test]
 async fn people_see_their_own_sessions_and_admins_find_those_of_a_user_or_a_token() {
     let control = Control::start().await;
-    let admin = control.admin().await;
-    let (alice, bob) = (control.person_with("alice", "100").await, control.person_with("bob", "100").await);
-    let (of_alice, of_bob) = (control.buys(&alice, 24).await, control.buys(&bob, 24).await);
+    let admin = &control.admin;
+    let (alice, bob) = (control.user("alice").with_credits("100").await, control.user("bob").with_credits("100").await);
+    let (of_alice, of_bob) = (alice.buys(24).await, bob.buys(24).await);
     for (person, token) in [(&alice, &of_alice), (&bob, &of_bob)] {
         tell(&control, &first_figures(&control, person, token).await).await;
     }
     taken_in(&control).await;
-    let mine = control.get(&alice, "/users/me/sessions").answer().await.expect(200);
+    let mine = alice.get("/users/me/sessions").answer().await.expect(200);
     assert_eq!((&mine["total"], &mine["limit"], &mine["offset"]), (&json!(1), &json!(50), &json!(0)));
     assert_eq!(mine["items"][0]["token_id"], json!(of_alice.id));
     for query in [format!("user_id={}", bob.id), format!("token_id={}", of_bob.id)] {
-        let found = control.get(&admin, &format!("/admin/sessions?{query}")).answer().await.expect(200);
+        let found = admin.get(&format!("/admin/sessions?{query}")).answer().await.expect(200);
         assert_eq!((&found["total"], &found["items"][0]["user_id"]), (&json!(1), &json!(bob.id)), "{query}");
     }
-    let page = control.get(&admin, "/admin/sessions?limit=1&offset=1").answer().await.expect(200);
+    let page = admin.get("/admin/sessions?limit=1&offset=1").answer().await.expect(200);
     assert_eq!((&page["total"], page["items"].as_array().map(Vec::len)), (&json!(2), Some(1)));
-    assert_eq!(control.get(&alice, "/admin/sessions").answer().await.status, 403);
-    assert_eq!(control.get(&admin, "/admin/sessions?user_id=7").answer().await.status, 422);
+    assert_eq!(alice.get("/admin/sessions").answer().await.status, 403);
+    assert_eq!(admin.get("/admin/sessions?user_id=7").answer().await.status, 422);
 }
 
 #[tokio::test]
 async fn a_session_ends_when_its_lease_lapses_and_goes_on_when_it_is_used_again() {
     let control = Control::start_with([("DEBUG", "true"), ("LEASE_SECONDS", "2")]).await;
-    let (admin, alice) = (control.admin().await, control.person_with("alice", "100").await);
-    let token = control.buys(&alice, 24).await;
+    let (admin, alice) = (&control.admin, control.user("alice").with_credits("100").await);
+    let token = alice.buys(24).await;
     let idle = SessionFigures { open_connections: 0, ..first_figures(&control, &alice, &token).await };
     let connected = SessionFigures { session_id: Uuid::new_v4(), open_connections: 1, ..idle.clone() };
     tell(&control, &idle).await;
@@ -142,20 +143,19 @@ async fn a_session_ends_when_its_lease_lapses_and_goes_on_when_it_is_used_again(
         // The edge goes on telling of a connection on which nothing moves.
         let now_ms = now_ms(&control).await;
         tell(&control, &SessionFigures { reported_at_ms: now_ms, ..connected.clone() }).await;
-        seen(&control, &admin, idle.session_id).await
+        seen(admin, idle.session_id).await
     };
     let ended = eventually!(report().await, |session| session["is_active"] == json!(false));
     assert_eq!(ended["ended_at"], ended["last_activity"]);
     taken_in(&control).await;
-    assert_eq!(seen(&control, &admin, connected.session_id).await["is_active"], json!(true));
+    assert_eq!(seen(admin, connected.session_id).await["is_active"], json!(true));
 
     let now_ms = now_ms(&control).await;
     tell(&control, &SessionFigures { last_activity_ms: now_ms, reported_at_ms: now_ms, ..idle.clone() }).await;
-    eventually!(seen(&control, &admin, idle.session_id).await, |session| session["is_active"] == json!(true));
+    eventually!(seen(admin, idle.session_id).await, |session| session["is_active"] == json!(true));
     // Neither is reported any more, as when their edge died.
     for figures in [&idle, &connected] {
-        let ended = eventually!(seen(&control, &admin, figures.session_id).await, |session| session["is_active"]
-            == json!(false));
+        let ended = eventually!(seen(admin, figures.session_id).await, |session| session["is_active"] == json!(false));
         assert_eq!(ended["open_connections"], json!(0));
     }
 }
@@ -163,8 +163,8 @@ async fn a_session_ends_when_its_lease_lapses_and_goes_on_when_it_is_used_again(
 #[tokio::test]
 async fn an_administrator_ends_a_session_which_cuts_its_device_and_frees_the_token() {
     let control = Control::start().await;
-    let (admin, alice) = (control.admin().await, control.person_with("alice", "100").await);
-    let token = control.buys(&alice, 24).await;
+    let (admin, alice) = (&control.admin, control.user("alice").with_credits("100").await);
+    let token = alice.buys(24).await;
     assert!(matches!(control.takes(&token, DEVICE).await, Lookup::Live(_)));
     assert!(matches!(control.takes(&token, "another-device").await, Lookup::Conflict { .. }));
     let figures = first_figures(&control, &alice, &token).await;
@@ -172,7 +172,7 @@ async fn an_administrator_ends_a_session_which_cuts_its_device_and_frees_the_tok
     taken_in(&control).await;
     let path = format!("/admin/sessions/{}", figures.session_id);
     for _ in 0..2 {
-        let ended = control.delete(&admin, &path).answer().await.expect(200);
+        let ended = admin.delete(&path).answer().await.expect(200);
         assert_eq!(ended, json!({ "ended": true, "session_id": figures.session_id }));
     }
     let Lookup::Live(grant) = control.lookup(&token.digest()).await else { panic!("the token goes on") };
@@ -187,22 +187,22 @@ async fn an_administrator_ends_a_session_which_cuts_its_device_and_frees_the_tok
     )
     .await;
     taken_in(&control).await;
-    let session = seen(&control, &admin, figures.session_id).await;
+    let session = seen(admin, figures.session_id).await;
     assert_eq!((&session["is_active"], &session["request_count"]), (&json!(false), &json!(7)));
-    let nobody = control.delete(&admin, &format!("/admin/sessions/{}", Uuid::nil())).answer().await;
+    let nobody = admin.delete(&format!("/admin/sessions/{}", Uuid::nil())).answer().await;
     assert_eq!((nobody.status, nobody.problem().as_str()), (404, "Session not found"));
-    assert_eq!(control.delete(&alice, &path).answer().await.status, 403);
+    assert_eq!(alice.delete(&path).answer().await.status, 403);
 }
 
 #[tokio::test]
 async fn an_owner_takes_a_token_from_whichever_device_holds_it() {
     let control = Control::start().await;
-    let (alice, bob) = (control.person_with("alice", "100").await, control.person("bob").await);
-    let token = control.buys(&alice, 24).await;
+    let (alice, bob) = (control.user("alice").with_credits("100").await, control.user("bob").await);
+    let token = alice.buys(24).await;
     assert!(matches!(control.takes(&token, DEVICE).await, Lookup::Live(_)));
     let path = format!("/tokens/{}/release-device", token.id);
-    assert_eq!(control.post(&bob, &path).answer().await.status, 404);
-    let released = control.post(&alice, &path).answer().await.expect(200);
+    assert_eq!(bob.post(&path).answer().await.status, 404);
+    let released = alice.post(&path).answer().await.expect(200);
     assert_eq!(released, json!({ "released": true, "token_id": token.id }));
     let Lookup::Live(grant) = control.takes(&token, "another-device").await else { panic!("it is free") };
     assert_eq!((grant.cut.generation, grant.cut.reason), (1, Some(CutReason::TakenOver)));
@@ -212,15 +212,15 @@ async fn an_owner_takes_a_token_from_whichever_device_holds_it() {
 #[tokio::test]
 async fn a_cut_that_redis_has_not_taken_says_that_it_is_pending() {
     let mut control = Control::start().await;
-    let (admin, alice) = (control.admin().await, control.person_with("alice", "100").await);
-    let token = control.buys(&alice, 24).await;
+    let (admin, alice) = (&control.admin, control.user("alice").with_credits("100").await);
+    let token = alice.buys(24).await;
     let figures = first_figures(&control, &alice, &token).await;
     tell(&control, &figures).await;
     taken_in(&control).await;
     control.redis.kill().await;
     let cuts = [
-        control.post(&alice, &format!("/tokens/{}/release-device", token.id)),
-        control.delete(&admin, &format!("/admin/sessions/{}", figures.session_id)),
+        alice.post(&format!("/tokens/{}/release-device", token.id)),
+        admin.delete(&format!("/admin/sessions/{}", figures.session_id)),
     ];
     for cut in cuts {
         assert_eq!(cut.answer().await.expect(200)["pending"], json!(true));
@@ -232,15 +232,15 @@ async fn a_cut_that_redis_has_not_taken_says_that_it_is_pending() {
 #[tokio::test]
 async fn an_owner_tries_what_a_token_opens_without_using_it() {
     let control = Control::start().await;
-    let (alice, bob) = (control.person_with("alice", "100").await, control.person("bob").await);
+    let (alice, bob) = (control.user("alice").with_credits("100").await, control.user("bob").await);
     let wanted = json!({ "duration_hours": 1, "scope": "certificates_only" });
-    let token = Token::of(&control.post(&alice, "/tokens/purchase").json(&wanted).answer().await.expect(201));
+    let token = Token::of(&alice.post("/tokens/purchase").json(&wanted).answer().await.expect(201));
     let path = format!("/tokens/{}/access", token.id);
     let tried = async |asked: &str| {
         let query = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs([("method", "POST"), ("path", asked)])
             .finish();
-        control.get(&alice, &format!("{path}?{query}")).answer().await.expect(200)
+        alice.get(&format!("{path}?{query}")).answer().await.expect(200)
     };
     let opened = tried("/certificates/filter?page=1").await;
     let expected = json!({
@@ -260,11 +260,11 @@ async fn an_owner_tries_what_a_token_opens_without_using_it() {
         assert_eq!((&refused["allowed"], &refused["reason"]), (&json!(false), &json!(reason)));
     }
     assert_eq!(control.field(&token, "activated_at").await, "");
-    let admin = control.admin().await;
-    control.delete(&admin, &format!("/admin/tokens/{}", token.id)).answer().await.expect(200);
+    let admin = &control.admin;
+    admin.delete(&format!("/admin/tokens/{}", token.id)).answer().await.expect(200);
     let ended = tried("/certificates/filter").await;
     assert_eq!((&ended["reason"], &ended["state"]), (&json!("The token was revoked"), &json!("revoked")));
-    let of_another = control.get(&bob, &format!("{path}?path=/")).answer().await;
+    let of_another = bob.get(&format!("{path}?path=/")).answer().await;
     assert_eq!((of_another.status, of_another.problem().as_str()), (404, "Token not found"));
-    assert_eq!(control.get(&alice, &path).answer().await.expect(422)["errors"][0]["field"], "path");
+    assert_eq!(alice.get(&path).answer().await.expect(422)["errors"][0]["field"], "path");
 }

@@ -23,7 +23,7 @@ async fn a_cookie_jar_carries_a_session_from_sign_in_to_sign_out() {
     assert_eq!(body["authenticated"], true);
     assert_eq!(body["cookie_set"], true);
     assert_eq!(body["user_id"], stack.control.user_id.to_string());
-    assert_eq!(body["token_id"], token.id.as_str());
+    assert_eq!(body["token_id"], token.id.to_string());
     assert_eq!(body["is_activated"], false);
     assert!(body["expires_at"].is_null(), "{body}");
     assert_eq!(body["cookie_max_age"], 86_400);

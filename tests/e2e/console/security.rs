@@ -8,7 +8,7 @@ mod heads;
 mod logins;
 mod redirects;
 
-use std::fs;
+use std::{fmt::Display, fs};
 
 use testbed::{people::User, stack::Stack};
 
@@ -26,7 +26,7 @@ struct Route {
 }
 
 /// Every route of the console but its assets, with `id` where a path names something.
-fn routes(id: &str) -> Vec<Route> {
+fn routes(id: impl Display) -> Vec<Route> {
     let mut routes = Vec::new();
     for source in SOURCES {
         let text = fs::read_to_string(source).expect("source");
@@ -48,7 +48,11 @@ fn routes(id: &str) -> Vec<Route> {
             if path.contains('*') || path.starts_with("/console/assets/") {
                 continue;
             }
-            routes.push(Route { path: path.replace(":id", id), is_page: has("get"), takes_form: has("post") });
+            routes.push(Route {
+                path: path.replace(":id", &id.to_string()),
+                is_page: has("get"),
+                takes_form: has("post"),
+            });
         }
     }
     assert!(routes.iter().any(|route| route.takes_form) && !routes.iter().any(|route| route.path.contains(':')));
@@ -56,12 +60,12 @@ fn routes(id: &str) -> Vec<Route> {
 }
 
 /// The paths that take a form.
-pub fn forms(id: &str) -> Vec<String> {
+pub fn forms(id: impl Display) -> Vec<String> {
     routes(id).into_iter().filter(|route| route.takes_form).map(|route| route.path).collect()
 }
 
 /// The paths that show a page.
-pub fn pages(id: &str) -> Vec<String> {
+pub fn pages(id: impl Display) -> Vec<String> {
     routes(id).into_iter().filter(|route| route.is_page).map(|route| route.path).collect()
 }
 

@@ -97,7 +97,10 @@ async fn a_first_use_is_followed_to_the_upstream_and_by_redis_to_the_control_pla
     let spans = eventually!(collector.of_trace(TRACE), |spans| path(spans).is_some());
     let (edge, upstream) = path(&spans).expect("as waited for");
     assert_eq!(received(&echo, "traceparent"), [format!("00-{TRACE}-{}-01", upstream.id)]);
-    assert_eq!((edge.attribute("gateway.grant"), edge.attribute("gateway.token_id")), ("miss", token.id.as_str()));
+    assert_eq!(
+        (edge.attribute("gateway.grant"), edge.attribute("gateway.token_id")),
+        ("miss", token.id.to_string().as_str())
+    );
     stack.finish().await;
 }
 

@@ -172,7 +172,7 @@ async fn a_page_of_another_origin_reads_and_changes_nothing_of_the_user_who_is_l
     logs_in(&stack, &browser, &alice).await;
     sees_upstream(&stack, &browser, &token).await;
     let console = stack.control.plane.url();
-    let (pages, forms) = (pages(&token.id), forms(&token.id));
+    let (pages, forms) = (pages(token.id), forms(token.id));
     let fields: Vec<Value> = fields(&alice).iter().map(|(name, value)| json!([name, value])).collect();
 
     // The script can read what it may.
@@ -290,14 +290,15 @@ async fn a_text_that_holds_html_is_text_on_every_page() {
     let (url, admin) = (stack.control.plane.url(), &*stack.control.admin);
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(QUERY.map(|name| (name, HTML))).finish();
     let stranger = stack.control.api.visitor();
+    let token_id = token.id.to_string();
     for (user, ids) in
-        [(None, vec![&token.id]), (Some(&mallory), vec![&token.id]), (Some(admin), vec![&mallory.id, &token.id])]
+        [(None, vec![&token_id]), (Some(&mallory), vec![&token_id]), (Some(admin), vec![&mallory.id, &token_id])]
     {
         browser.forgets_cookies().await;
         if let Some(user) = user {
             logs_in(&stack, &browser, user).await;
         }
-        let mut paths: Vec<String> = ids.into_iter().flat_map(|id| pages(id)).collect();
+        let mut paths: Vec<String> = ids.into_iter().flat_map(pages).collect();
         paths.sort();
         paths.dedup();
         for path in paths {

@@ -184,7 +184,7 @@ impl World {
     fn fill_in(&self, path: &str) -> String {
         let names = [
             ("{code}", &self.code),
-            ("{token}", &self.token("good").id),
+            ("{token}", &self.token("good").id.to_string()),
             ("{user}", &self.alice.id),
             ("{session}", &self.session),
             ("{bundle}", &self.bundle),

@@ -145,7 +145,7 @@ async fn a_request_that_never_reached_the_upstream_frees_its_device_however_long
     let (_, token) = buyer(&stack).await;
     assert_eq!(status_on(stack.edge(), FIRST, &token).await, 502);
     let refused = Instant::now();
-    let lease = lease_key(token.id.parse().expect("an id"), None);
+    let lease = lease_key(token.id, None);
     eventually!(stack.redis.command(&["EXISTS", &lease]).await.expect("a reply"), |count| count == "0");
     assert!(refused.elapsed() < Duration::from_secs(5), "it was let go after {:?}", refused.elapsed());
     stack.finish().await;

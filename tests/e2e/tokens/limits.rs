@@ -123,7 +123,7 @@ async fn a_device_conflict_is_told_before_the_limit_and_a_request_past_it_takes_
     assert_eq!(on("device-b", Method::GET, PAGE).await.status, 409);
     on("device-a", Method::POST, "/api/v1/proxy/session/release").await.expect(200);
     assert_eq!(on("device-b", Method::GET, PAGE).await.status, 429);
-    let lease = lease_key(token.id.parse().expect("an id"), None);
+    let lease = lease_key(token.id, None);
     eventually!(stack.redis.command(&["EXISTS", &lease]).await.expect("a reply"), |left| left == "0");
     let status = stack.edge().with(&token, Method::GET, "/api/v1/proxy/status").answer().await;
     assert_eq!(status.status, 200, "asking how a token stands has no such limit");

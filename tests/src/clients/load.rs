@@ -67,7 +67,8 @@ impl Stack {
             user.id
         );
         let ids = self.control.database.query(&statement).await.context("cannot seed tokens")?;
-        let token = |(n, id): (usize, &str)| Token { id: id.to_owned(), text: format!("{salt}{:032}", n + 1) };
+        let token =
+            |(n, id): (usize, &str)| Token { id: id.parse().expect("a UUID"), text: format!("{salt}{:032}", n + 1) };
         Ok(ids.lines().enumerate().map(token).collect())
     }
 }

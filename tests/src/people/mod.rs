@@ -2,12 +2,13 @@
 
 pub mod console;
 
-use std::{pin::Pin, sync::Arc, time::Instant};
+use std::{fmt::Display, pin::Pin, sync::Arc, time::Instant};
 
 use chrono::{DateTime, Utc};
 use http::Method;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
+use shared::token::credential::{Credential, Digest};
 use uuid::Uuid;
 
 use crate::{
@@ -18,12 +19,22 @@ use crate::{
 /// The control API as its users reach it.
 #[derive(Clone, Debug)]
 pub struct ControlApi {
-    pub(crate) url: String,
-    pub(crate) http: Client,
-    pub(crate) secrets: Secrets,
+    url: String,
+    http: Client,
+    secrets: Secrets,
 }
 
 impl ControlApi {
+    /// The one at this origin. What its users are told in secret is remembered.
+    pub fn at(url: &str, secrets: &Secrets) -> Self {
+        Self { url: url.to_owned(), http: client().build().expect("a client"), secrets: secrets.clone() }
+    }
+
+    /// Somebody who registers when awaited. `admin` sets their balance.
+    pub fn new_user(&self, name: &str, admin: &Arc<User>) -> NewUser {
+        NewUser { name: name.to_owned(), credits: None, control: self.clone(), admin: Arc::clone(admin) }
+    }
+
     /// The HTTP client that its users share.
     pub fn client(&self) -> &Client {
         &self.http
@@ -34,10 +45,20 @@ impl ControlApi {
         self.http.request(method, format!("{}/api/v1{path}", self.url))
     }
 
+    /// Asks for an account, which may be refused.
+    pub async fn registers(&self, body: &Value) -> Answer {
+        self.request(Method::POST, "/auth/register").json(body).answer().await
+    }
+
+    /// Asks for a login, which may be refused.
+    pub async fn tries_to_log_in(&self, email: &str, password: &str) -> Answer {
+        let body = json!({ "email": email, "password": password });
+        self.request(Method::POST, "/auth/login").json(&body).answer().await
+    }
+
     /// Logs in and returns the user.
     pub async fn logs_in(&self, email: &str, password: &str) -> User {
-        let login = self.request(Method::POST, "/auth/login").json(&json!({ "email": email, "password": password }));
-        let jwt = text(&login.answer().await.expect(200), "access_token");
+        let jwt = text(&self.tries_to_log_in(email, password).await.expect(200), "access_token");
         self.secrets.remember("password", password);
         self.secrets.remember("JWT", &jwt);
         let me = self.request(Method::GET, "/users/me").bearer_auth(&jwt).answer().await.expect(200);
@@ -48,25 +69,24 @@ impl ControlApi {
 /// Somebody who is about to register. Awaiting gives the user.
 #[derive(Debug)]
 pub struct NewUser {
-    pub(crate) name: String,
-    pub(crate) credits: Option<String>,
-    pub(crate) control: ControlApi,
-    pub(crate) admin: Arc<User>,
+    name: String,
+    credits: Option<String>,
+    control: ControlApi,
+    admin: Arc<User>,
 }
 
 impl NewUser {
     /// With a balance, set by an administrator.
-    pub fn with_credits(mut self, whole: u32) -> Self {
-        self.credits = Some(format!("{whole}.00"));
+    pub fn with_credits(mut self, znc: impl Display) -> Self {
+        self.credits = Some(znc.to_string());
         self
     }
 
     async fn register(self) -> User {
-        let email = format!("{}-{}@example.com", self.name, short_id());
-        let password = format!("{} secret {}", self.name, short_id());
+        let (email, password) = (format!("{}@example.com", self.name), format!("{}'s password", self.name));
         self.control.secrets.remember("password", &password);
-        let body = json!({ "email": email, "username": format!("{}-{}", self.name, short_id()), "password": password });
-        self.control.request(Method::POST, "/auth/register").json(&body).answer().await.expect(201);
+        let body = json!({ "email": email, "username": self.name, "password": password });
+        self.control.registers(&body).await.expect(201);
         let user = self.control.logs_in(&email, &password).await;
         if let Some(credits) = &self.credits {
             self.admin.changes(&user, &json!({ "currency_balance": credits })).await.expect(200);
@@ -101,9 +121,40 @@ impl std::fmt::Debug for User {
 }
 
 impl User {
+    /// The same user, who calls another replica.
+    pub fn by(&self, url: &str) -> Self {
+        Self { control: ControlApi { url: url.to_owned(), ..self.control.clone() }, ..self.clone() }
+    }
+
     /// A request to `/api/v1<path>` with this user's JWT.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.control.request(method, path).bearer_auth(&self.jwt)
+    }
+
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.request(Method::POST, path)
+    }
+
+    pub fn patch(&self, path: &str, body: &Value) -> RequestBuilder {
+        self.request(Method::PATCH, path).json(body)
+    }
+
+    pub fn delete(&self, path: &str) -> RequestBuilder {
+        self.request(Method::DELETE, path)
+    }
+
+    /// What is left on the account, as the API tells it.
+    pub async fn balance(&self) -> String {
+        text(&self.get("/currency/balance").answer().await.expect(200), "balance")
+    }
+
+    /// Asks for a token that opens everything, which may be refused.
+    pub async fn purchases(&self, duration_hours: u32) -> Answer {
+        self.tries_to_buy(&json!({ "duration_hours": duration_hours })).await
     }
 
     /// Asks for a token, which may be refused.
@@ -166,7 +217,7 @@ impl User {
 /// A token that was bought.
 #[derive(Clone)]
 pub struct Token {
-    pub id: String,
+    pub id: Uuid,
     /// The 64 characters that open the upstream.
     pub text: String,
 }
@@ -180,11 +231,17 @@ impl std::fmt::Debug for Token {
 impl Token {
     /// One that nobody ever sold.
     pub fn stranger() -> Self {
-        Self { id: Uuid::nil().to_string(), text: "0123456789abcdef".repeat(4) }
+        Self { id: Uuid::nil(), text: "0123456789abcdef".repeat(4) }
     }
 
-    fn of(bought: &Value) -> Self {
-        Self { id: text(bought, "id"), text: text(bought, "token") }
+    /// One that was bought, as the API tells it.
+    pub fn of(bought: &Value) -> Self {
+        Self { id: text(bought, "id").parse().expect("a UUID"), text: text(bought, "token") }
+    }
+
+    /// By which Redis and Postgres know it.
+    pub fn digest(&self) -> Digest {
+        Credential::parse_token_text(&self.text).expect("64 URL-safe characters").digest()
     }
 }
 
@@ -262,12 +319,9 @@ impl Edge {
     }
 }
 
+/// A member of a JSON object that is a text.
 #[track_caller]
-fn text(value: &Value, member: &str) -> String {
+pub fn text(value: &Value, member: &str) -> String {
     let text = value[member].as_str();
     text.unwrap_or_else(|| panic!("no `{member}` in {value}")).to_owned()
-}
-
-fn short_id() -> String {
-    Uuid::new_v4().simple().to_string()[..12].to_owned()
 }

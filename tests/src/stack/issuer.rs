@@ -10,7 +10,7 @@ use shared::{
         CHANGES, CHANGES_FIELD, SNAPSHOT, SNAPSHOT_CAUGHT_UP_AT,
         calls::{BeginRebuild, Credential, FinishRebuild, Lifetime, Put, PutCredentials, TokenState},
     },
-    token::{credential, scope::Scope, state::Standing},
+    token::{scope::Scope, state::Standing},
 };
 use tokio::{task::JoinSet, time::interval};
 use uuid::Uuid;
@@ -62,10 +62,9 @@ impl Issuer {
     pub(super) async fn issues(&self, redis: &Redis, scope: Scope) -> Token {
         let id = Uuid::now_v7();
         let text = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let token = Token { id: id.to_string(), text };
+        let token = Token { id, text };
         self.put(redis, &self.state(id, 1, scope, Standing::Live)).await;
-        let text = credential::Credential::parse_token_text(&token.text).expect("64 URL-safe characters");
-        let digest = text.digest();
+        let digest = token.digest();
         let credentials =
             [Credential { digest: &digest, token_id: id, generation: GENERATION, lasts: Lifetime::WhileReady }];
         redis.call(&PutCredentials { credentials: &credentials }).await.expect("a credential that is put");
@@ -74,9 +73,8 @@ impl Issuer {
     }
 
     pub(super) async fn revokes(&self, redis: &Redis, token: &Token) {
-        let id = token.id.parse().expect("a UUID");
-        self.put(redis, &self.state(id, 2, Scope::Full, Standing::Revoked)).await;
-        announce(redis, id).await;
+        self.put(redis, &self.state(token.id, 2, Scope::Full, Standing::Revoked)).await;
+        announce(redis, token.id).await;
     }
 
     fn state(&self, token_id: Uuid, version: i64, scope: Scope, standing: Standing) -> TokenState<'static> {

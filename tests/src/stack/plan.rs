@@ -148,8 +148,7 @@ impl Plan {
             Ok((plane, edges))
         };
         let (plane, edge_planes) = on_free_ports(start).await?;
-        let (http, secrets) = (client().build()?, servers.secrets.clone());
-        let api = ControlApi { url: plane.url().to_owned(), http, secrets };
+        let api = ControlApi::at(plane.url(), &servers.secrets);
         let admin = Arc::new(administrator(&api, database.url(), &servers.folder, &secret_key).await?);
         servers.with(Control { plane, api, admin, database }, edge_planes)
     }
@@ -293,7 +292,6 @@ async fn administrator(
     secret_key: &str,
 ) -> anyhow::Result<User> {
     let (email, password) = ("admin@example.com", format!("operator {}", Uuid::new_v4().simple()));
-    api.secrets.remember("password", &password);
     let environment = environment([("DATABASE_URL", database_url), ("SECRET_KEY", secret_key)]);
     create_superuser(email, &password, folder.path(), &environment).await?;
     Ok(api.logs_in(email, &password).await)

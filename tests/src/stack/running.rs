@@ -46,7 +46,7 @@ pub struct Control {
 impl Control {
     /// Somebody who registers when awaited.
     pub fn user(&self, name: &str) -> NewUser {
-        NewUser { name: name.to_owned(), credits: None, control: self.api.clone(), admin: self.admin.clone() }
+        self.api.new_user(name, &self.admin)
     }
 }
 

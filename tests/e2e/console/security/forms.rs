@@ -49,12 +49,11 @@ async fn a_form_of_another_origin_or_of_none_does_nothing() {
         &[("Sec-Fetch-Site", "same-site"), ("Sec-Fetch-Mode", "navigate"), ("Referer", &own_upper)],
         &[("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate"), ("X-Forwarded-Host", "evil.example")],
     ];
-    let address_filter =
-        [api.visitor(), alice.enters_console(api).await, admin.enters_console(api).await].map(|visitor| visitor);
+    let visitors = [api.visitor(), alice.enters_console(api).await, admin.enters_console(api).await];
     let before = state(&stack).await;
-    for id in [&token.id, &alice.id] {
+    for id in [&token.id.to_string(), &alice.id] {
         for path in forms(id) {
-            for visitor in &address_filter {
+            for visitor in &visitors {
                 let fields = fields(if path.contains("/admin") { admin } else { &alice });
                 for headers in foreign {
                     let refused = is_refused(visitor, &path, &borrowed(&fields), headers).await;
@@ -64,10 +63,10 @@ async fn a_form_of_another_origin_or_of_none_does_nothing() {
         }
     }
     assert_eq!(state(&stack).await, before);
-    let changed = address_filter[1].posts("/console/profile", &borrowed(&fields(&alice))).await;
+    let changed = visitors[1].posts("/console/profile", &borrowed(&fields(&alice))).await;
     assert_eq!(changed.header("location"), "/console/profile?done=profile");
     assert_ne!(state(&stack).await, before, "no form would have changed anything");
-    let in_russian = address_filter[1].form("/console/profile", &[]).header("Accept-Language", "ru").answer().await;
+    let in_russian = visitors[1].form("/console/profile", &[]).header("Accept-Language", "ru").answer().await;
     assert!(in_russian.text().contains("Запрос пришёл с другого сайта, поэтому ничего не сделано."));
     stack.finish().await;
 }
@@ -80,7 +79,7 @@ async fn a_form_of_who_is_not_logged_in_does_nothing_and_leads_to_a_page() {
     let token = alice.buys(24).await;
     let (stranger, member) = (api.visitor(), admin.enters_console(api).await);
     let before = state(&stack).await;
-    for path in forms(&token.id) {
+    for path in forms(token.id) {
         if ["/console/login", "/console/register", "/set-password"].contains(&path.as_str()) {
             continue;
         }

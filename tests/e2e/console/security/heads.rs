@@ -42,10 +42,10 @@ async fn no_page_is_framed_kept_or_told_to_another_origin() {
     let stack = Stack::plan().control_env("CORS_ORIGINS", LISTED).start().await;
     let (api, admin) = (&stack.control.api, &stack.control.admin);
     let token = stack.control.user("alice").with_credits(100).await.buys(24).await;
-    let address_filter = [api.visitor(), admin.enters_console(api).await];
+    let visitors = [api.visitor(), admin.enters_console(api).await];
     let origins = [None, Some(LISTED), Some(stack.edge().url()), Some("null")];
-    for path in pages(&token.id).iter().map(String::as_str).chain(["/console/nowhere", "/console/admin/nowhere"]) {
-        for visitor in &address_filter {
+    for path in pages(token.id).iter().map(String::as_str).chain(["/console/nowhere", "/console/admin/nowhere"]) {
+        for visitor in &visitors {
             for origin in origins {
                 let mut request = visitor.request(Method::GET, path);
                 if let Some(origin) = origin {
@@ -77,7 +77,7 @@ async fn a_page_is_opened_by_other_sites_but_not_read_by_them() {
     let alice = stack.control.user("alice").with_credits(100).await;
     let token = alice.buys(24).await;
     let member = alice.enters_console(api).await;
-    for path in pages(&token.id).iter().filter(|path| *path != "/console/language") {
+    for path in pages(token.id).iter().filter(|path| *path != "/console/language") {
         for site in ["cross-site", "same-site"] {
             for (mode, dest) in [
                 ("cors", "empty"),
