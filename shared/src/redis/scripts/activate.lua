@@ -5,7 +5,7 @@
 --
 -- KEYS: token, lease, changes, usage. ARGV: token_id, credential_gen, tombstone_ms, session,
 -- changes_length, when it was used in milliseconds of Redis' clock (or empty: now), and where in a
--- trace this stands (or empty). Replies as grant::Activation::parse reads.
+-- trace this stands (or empty). Replies as replies::Activation::parse reads.
 local token = redis.call('HMGET', KEYS[1], 'state', 'credential_gen', 'duration_ms', 'activated_at', 'expires_at')
 if not token[1] then return {'unknown'} end
 if token[1] == 'revoked' or token[1] == 'barred' then return {'ended'} end

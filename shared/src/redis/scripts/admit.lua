@@ -16,7 +16,7 @@
 -- session is known to have reached the upstream, with `take` the networks that the client's address
 -- was judged by: where the token has others they are told instead, and nothing is taken, so that
 -- a client that they block does not hold it, and the build that what led here was read of (or
--- empty): of another one nothing is told. Replies as grant::Lookup::parse reads.
+-- empty): of another one nothing is told. Replies as replies::Lookup::parse reads.
 local mode, device, session = ARGV[2], ARGV[4], ARGV[5]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

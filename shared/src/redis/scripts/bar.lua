@@ -2,7 +2,7 @@
 -- Repeating it gives the same answer. It names the version that carries the request, so that one
 -- that arrives late bars no token that came back into use.
 --
--- KEYS: token. ARGV: version. Replies as grant::Bar::parse reads.
+-- KEYS: token. ARGV: version. Replies as replies::Bar::parse reads.
 local token = redis.call('HMGET', KEYS[1], 'state', 'activated_at', 'version')
 if not token[1] then return {'unknown'} end
 if token[2] then return {'activated', token[2]} end

@@ -2,7 +2,7 @@
 -- knows: an answer of "unknown" is worth nothing without that. The run id is read inside the
 -- script, so that no reconnection can come between.
 --
--- KEYS: snapshot, credential. Replies as grant::Finding::parse reads: 1 or 0 for whole,
+-- KEYS: snapshot, credential. Replies as replies::Finding::parse reads: 1 or 0 for whole,
 -- caught_up_at (or empty), Redis' time, the credential's value (or empty).
 local snapshot = redis.call('HMGET', KEYS[1], 'run_id', 'caught_up_at')
 local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')

@@ -1,6 +1,6 @@
 -- Tells which contents these are, and how far the change feed reaches.
 --
--- KEYS: snapshot, changes. Replies as grant::Pulse::parse reads: 1 or 0 for whole, run_id, epoch,
+-- KEYS: snapshot, changes. Replies as feed::Pulse::parse reads: 1 or 0 for whole, run_id, epoch,
 -- build, caught_up_at, Redis' time, the id of the feed's first entry (empty if there is none), the
 -- id that it last gave (empty if there is no feed), 1 if any entry was ever removed.
 local snapshot = redis.call('HMGET', KEYS[1], 'run_id', 'epoch', 'build', 'caught_up_at')

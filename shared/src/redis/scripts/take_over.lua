@@ -8,7 +8,7 @@
 -- KEYS: token, lease, changes, usage, snapshot. ARGV: credential_gen, device, the session's id,
 -- lease_ms, the networks that the client's address was judged by (where the token has others they
 -- are told instead, and nothing is taken), token_id, changes_length, what the control plane is
--- told, and where in a trace this stands (or empty). Replies as grant::TakeOver::parse reads.
+-- told, and where in a trace this stands (or empty). Replies as replies::TakeOver::parse reads.
 local snapshot = redis.call('HGET', KEYS[5], 'run_id')
 if snapshot ~= string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') then return {'partial'} end
 local time = redis.call('TIME')
