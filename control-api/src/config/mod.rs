@@ -42,14 +42,14 @@ pub enum LogFormat {
 /// What every subcommand takes.
 #[derive(Args, Debug)]
 pub struct CommonOptions {
-    /// How log lines look
+    /// Format of the log: text, or JSON with one object a line
     #[arg(long, env = "LOG_FORMAT", global = true, default_value = "text")]
     pub log_format: LogFormat,
-    /// Which log lines are written: a level, or a tracing filter such as info,edge_proxy=debug
+    /// Log level, or a tracing filter such as info,edge_proxy=debug
     #[arg(long, env = "LOG_LEVEL", global = true, default_value = "info")]
     pub log_level: String,
-    /// Development: PUBLIC_ORIGIN may be missing, the edge then serves any Host, and `migrate
-    /// fresh` asks nothing
+    /// Development mode: PUBLIC_ORIGIN is optional (the edge then accepts any Host), and `migrate
+    /// fresh` needs no confirmation
     #[arg(long, env = "DEBUG", global = true, default_value = "false", num_args = 0..=1, default_missing_value = "true",
         value_parser = BoolishValueParser::new())]
     pub debug: bool,
@@ -61,7 +61,7 @@ pub struct DatabaseOptions {
     /// Postgres, as postgres://user:password@host:port/database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<Secret>,
-    /// The most connections that the pool opens; the relay listens on one more
+    /// Maximum connections of the pool; the outbox relay uses one more
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", default_value = "20")]
     pub database_max_connections: u32,
 }
@@ -80,7 +80,7 @@ impl DatabaseOptions {
 /// What the state of a token depends on.
 #[derive(Args, Debug)]
 pub struct TokenOptions {
-    /// Seconds that an hour of a token lasts, for both programs; other values only with DEBUG
+    /// Seconds in an hour of a token; the same for both programs, and changed only with DEBUG
     #[arg(long, env = "TOKEN_HOUR_SECONDS", default_value_t = TOKEN_HOUR_SECONDS)]
     token_hour_seconds: u64,
 }
@@ -108,41 +108,41 @@ fn seconds(option: &'static str, given: u64, sold: u64, debug: bool) -> Result<D
 pub struct ServeOptions {
     #[command(flatten)]
     pub database: DatabaseOptions,
-    /// Redis, which both programs share: redis://[user:password@]host:port[/database], or
+    /// URL of the Redis that both programs share: redis://[user:password@]host:port[/database], or
     /// redis-sentinel://host:port?sentinelServiceName=name
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     redis_url: Option<Secret>,
     #[command(flatten)]
     pub tracing: TraceOptions,
-    /// Start although Redis may evict keys, and with them tokens that were paid for
+    /// Start even if Redis may evict keys, which can lose tokens that were paid for
     #[arg(long, env = "ALLOW_EVICTION", default_value = "false", num_args = 0..=1, default_missing_value = "true",
         value_parser = BoolishValueParser::new())]
     allow_eviction: bool,
-    /// Seconds that a device holds a token after its last request, for both programs; other values
-    /// only with DEBUG
+    /// Seconds that a device holds a token after its last request; the same for both programs, and
+    /// changed only with DEBUG
     #[arg(long, env = "LEASE_SECONDS", default_value_t = LEASE_SECONDS)]
     lease_seconds: u64,
     #[command(flatten)]
     token: TokenOptions,
-    /// Seconds without refunds once Redis was filled anew, for edges to tell what it lost; other
-    /// values only with DEBUG
+    /// Seconds without refunds after Redis was rebuilt, in which edges report what it lost; changed
+    /// only with DEBUG
     #[arg(long, env = "REFUND_HOLD_SECONDS", default_value_t = REFUND_HOLD_SECONDS)]
     refund_hold_seconds: u64,
     /// Signs logins: at least 32 random bytes, the same for every replica
     #[arg(long, env = "SECRET_KEY", hide_env_values = true)]
     secret_key: Option<Secret>,
-    /// Where the API listens
+    /// Address of the API
     #[arg(long, env = "CONTROL_LISTEN", default_value = "127.0.0.1:8001")]
     control_listen: SocketAddr,
-    /// Where /metrics, /livez and /readyz listen; keep it private
+    /// Address of /metrics, /livez and /readyz; keep it private
     #[arg(long, env = "CONTROL_OPS_LISTEN", default_value = "127.0.0.1:9001")]
     control_ops_listen: SocketAddr,
-    /// The origin under which people reach CONTROL_LISTEN, for links to it [default: http:// and
+    /// Origin under which users reach CONTROL_LISTEN, for links [default: http:// and
     /// CONTROL_LISTEN]
     #[arg(long, env = "CONTROL_ORIGIN")]
     control_origin: Option<String>,
-    /// The edge's origins as people see them, comma-separated: links name the first, another Host
-    /// is 421. Required unless DEBUG
+    /// Origins of the edge as users see them, comma-separated; links use the first, and a request
+    /// for another Host gets 421. Required unless DEBUG
     #[arg(long, env = "PUBLIC_ORIGIN", value_delimiter = ',')]
     public_origin: Vec<String>,
     /// How many minutes a login lasts
@@ -156,8 +156,8 @@ pub struct ServeOptions {
         default_value = "http://localhost:61000,https://localhost:61000,http://127.0.0.1:61000,https://127.0.0.1:61000"
     )]
     cors_origins: Vec<String>,
-    /// Proxies before this program, for control-api the edges among them, whose X-Forwarded-For
-    /// counts: addresses or networks, comma-separated
+    /// Proxies whose X-Forwarded-For is trusted: addresses or networks, comma-separated; for
+    /// control-api the edges are proxies too
     #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',')]
     trusted_proxies: Vec<String>,
     /// Allowed client addresses or networks (CIDR), comma-separated. Empty: allow all

@@ -10,27 +10,27 @@ const MOST_PER_MINUTE: i64 = 1_000_000;
 /// The options that bound.
 #[derive(Args, Clone, Debug)]
 pub struct LimitOptions {
-    /// How many bytes a request line may have; longer is 414
+    /// Maximum bytes of a request line; a longer one gets 414
     #[arg(long, env = "MAX_REQUEST_LINE_BYTES", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(256..=65_536))]
     pub max_request_line_bytes: u32,
 
-    /// How many headers a request may have; more are 431
+    /// Maximum headers of a request; more get 431
     #[arg(long, env = "MAX_HEADERS", default_value_t = 100, value_parser = clap::value_parser!(u16).range(16..=250))]
     pub max_headers: u16,
 
-    /// How many bytes a request's line and headers may have in all; more are 431
+    /// Maximum bytes of a request's line and headers together; more get 431
     #[arg(long, env = "MAX_HEAD_BYTES", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1_024..=524_288))]
     pub max_head_bytes: u32,
 
-    /// How many bytes a request's body may have, more are 413; 0 for no limit: bodies are streamed
+    /// Maximum bytes of a request's body; more get 413; 0 for no limit, as bodies are streamed
     #[arg(long, env = "MAX_BODY_BYTES", default_value_t = 0)]
     pub max_body_bytes: u64,
 
-    /// Seconds in which a request's line and headers must have arrived
+    /// Seconds within which a request's line and headers must arrive
     #[arg(long, env = "HEADER_TIMEOUT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub header_timeout_seconds: u64,
 
-    /// Seconds in which a request's body must go on, by a kibibyte at least unless it ends
+    /// Seconds within which the next KiB of a request's body, or its end, must arrive
     #[arg(long, env = "BODY_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub body_timeout_seconds: u64,
 
@@ -39,7 +39,7 @@ pub struct LimitOptions {
     #[arg(long, env = "SEND_TIMEOUT_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub send_timeout_seconds: u64,
 
-    /// Seconds for which a connection is kept without a request
+    /// Seconds that a connection is kept open without a request
     #[arg(long, env = "IDLE_TIMEOUT_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub idle_timeout_seconds: u64,
 

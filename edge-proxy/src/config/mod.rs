@@ -48,22 +48,22 @@ pub enum Command {
 /// The options of `edge-proxy serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Redis, which both programs share: redis://[user:password@]host:port[/database], or
+    /// URL of the Redis that both programs share: redis://[user:password@]host:port[/database], or
     /// redis-sentinel://host:port?sentinelServiceName=name
     #[arg(long, env = "REDIS_URL", hide_env_values = true, value_parser = redis_url)]
     pub redis_url: SecretUrl,
 
-    /// Start although Redis may evict keys, and with them tokens that were paid for
+    /// Start even if Redis may evict keys, which can lose tokens that were paid for
     #[arg(long, env = "ALLOW_EVICTION", default_value = "false", num_args = 0..=1, default_missing_value = "true",
         value_parser = BoolishValueParser::new())]
     pub allow_eviction: bool,
 
-    /// Seconds that a device holds a token after its last request, for both programs; other values
-    /// only with DEBUG
+    /// Seconds that a device holds a token after its last request; the same for both programs, and
+    /// changed only with DEBUG
     #[arg(long, env = "LEASE_SECONDS", default_value_t = LEASE_SECONDS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub lease_seconds: u64,
 
-    /// Seconds that an hour of a token lasts, for both programs; other values only with DEBUG
+    /// Seconds in an hour of a token; the same for both programs, and changed only with DEBUG
     #[arg(long, env = "TOKEN_HOUR_SECONDS", default_value_t = TOKEN_HOUR_SECONDS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub token_hour_seconds: u64,
 
@@ -80,8 +80,8 @@ pub struct Config {
     #[arg(long, env = "ZENZEFI_HEALTH_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub zenzefi_health_seconds: u64,
 
-    /// Path that such a look asks for, to be answered below 500; only a connection is opened if not
-    /// set
+    /// Path that a health check requests; healthy is any status below 500. If not set, a check only
+    /// connects
     #[arg(long, env = "ZENZEFI_HEALTH_PATH", value_parser = path)]
     pub zenzefi_health_path: Option<String>,
 
@@ -89,7 +89,7 @@ pub struct Config {
     #[arg(long, env = "ZENZEFI_EJECT_AFTER", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub zenzefi_eject_after: u32,
 
-    /// How long an ejected address stays out, in seconds
+    /// Seconds that an ejected address receives no requests
     #[arg(long, env = "ZENZEFI_EJECT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub zenzefi_eject_seconds: u64,
 
@@ -106,26 +106,26 @@ pub struct Config {
     #[arg(long, env = "ZENZEFI_TLS_VERIFY", default_value_t = true, action = clap::ArgAction::Set)]
     pub zenzefi_tls_verify: bool,
 
-    /// PEM file of the certificate chain that Zenzefi is shown, where it asks for one (mTLS); needs
-    /// the key
+    /// PEM file of the client certificate chain for Zenzefi, if it requires one (mTLS); needs the
+    /// key
     #[arg(long, env = "ZENZEFI_CLIENT_CERT_FILE", requires = "zenzefi_client_key_file")]
     pub zenzefi_client_cert_file: Option<PathBuf>,
 
-    /// PEM file of its private key
+    /// PEM file of the client certificate's private key
     #[arg(long, env = "ZENZEFI_CLIENT_KEY_FILE", requires = "zenzefi_client_cert_file")]
     pub zenzefi_client_key_file: Option<PathBuf>,
 
-    /// HTTP Basic credentials that are added towards Zenzefi: user:password
+    /// HTTP Basic credentials sent to Zenzefi: user:password
     #[arg(long, env = "ZENZEFI_BASIC_AUTH", hide_env_values = true, value_parser = basic_auth)]
     pub zenzefi_basic_auth: Option<Secret>,
 
-    /// The edge's origins as people see them, comma-separated: links name the first, another Host
-    /// is 421. Required unless DEBUG
+    /// Origins of the edge as users see them, comma-separated; links use the first, and a request
+    /// for another Host gets 421. Required unless DEBUG
     #[arg(long, env = "PUBLIC_ORIGIN", value_delimiter = ',')]
     pub public_origin: Vec<Origin>,
 
-    /// Proxies before this program, for control-api the edges among them, whose X-Forwarded-For
-    /// counts: addresses or networks, comma-separated
+    /// Proxies whose X-Forwarded-For is trusted: addresses or networks, comma-separated; for
+    /// control-api the edges are proxies too
     #[arg(long, env = "TRUSTED_PROXIES", default_value = "", hide_default_value = true, value_parser = trusted_proxies)]
     pub trusted_proxies: TrustedProxies,
 
@@ -138,89 +138,90 @@ pub struct Config {
     #[arg(long, env = "DENIED_ADDRESSES", default_value = "", hide_default_value = true, value_parser = networks)]
     pub denied_addresses: Networks,
 
-    /// Whether trusted proxies say by the PROXY protocol (version 1 or 2) whom each connection is
-    /// from, before its first byte
+    /// Read the client's address from the PROXY protocol (version 1 or 2), which every trusted
+    /// proxy must then speak
     #[arg(long, env = "PROXY_PROTOCOL", default_value_t = false, action = clap::ArgAction::Set)]
     pub proxy_protocol: bool,
 
-    /// The control API that this edge is also the front door of; off if not set
+    /// URL of the control API, which this edge then serves too; not served if not set
     #[arg(long, env = "CONTROL_API_URL")]
     pub control_api_url: Option<Origin>,
 
     #[command(flatten)]
     pub portal: PortalOptions,
 
-    /// Where the edge listens for HTTP/1.1 and HTTP/2 without TLS
+    /// Address for HTTP/1.1 and HTTP/2 without TLS
     #[arg(long, env = "EDGE_LISTEN", default_value = "0.0.0.0:8000")]
     pub edge_listen: SocketAddr,
 
     #[command(flatten)]
     pub tls: TlsOptions,
 
-    /// Where /metrics, /livez and /readyz are served; keep it private
+    /// Address of /metrics, /livez and /readyz; keep it private
     #[arg(long, env = "EDGE_OPS_LISTEN", default_value = "127.0.0.1:9000")]
     pub edge_ops_listen: SocketAddr,
 
-    /// Threads that serve requests; as many as there are cores if not set
+    /// Threads that serve requests; one for each core if not set
     #[arg(long, env = "EDGE_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub edge_threads: Option<u16>,
 
-    /// Whether the gateway's cookies are Secure; true unless the public origin is http, if not set
+    /// Secure attribute of the gateway's cookies; if not set, true unless the public origin is http
     #[arg(long, env = "COOKIE_SECURE", action = clap::ArgAction::Set)]
     pub cookie_secure: Option<bool>,
 
-    /// SameSite of the gateway's cookies
+    /// SameSite attribute of the gateway's cookies
     #[arg(long, env = "COOKIE_SAMESITE", default_value = "lax")]
     pub cookie_samesite: SameSite,
 
-    /// Whether a request must name its device: by X-Device-ID, or by the cookie that a browser gets
-    /// when it signs in
+    /// Whether a request must identify its device, by X-Device-ID or by the cookie that a browser
+    /// gets when it signs in
     #[arg(long, env = "DEVICE_POLICY", default_value = "optional")]
     pub device_policy: DevicePolicy,
 
-    /// Whether X-Access-Token is forwarded to Zenzefi
+    /// Forward X-Access-Token to Zenzefi
     #[arg(long, env = "FORWARD_ACCESS_TOKEN", default_value_t = false, action = clap::ArgAction::Set)]
     pub forward_access_token: bool,
 
-    /// Seconds for which X-Zenzefi-Assertion, which tells Zenzefi who asks and is signed, is good,
-    /// at least 10; 0 for none
+    /// Seconds that an assertion is valid, at least 10; 0 for none. An assertion is a signed
+    /// header, X-Zenzefi-Assertion, that tells Zenzefi whose request it is
     #[arg(long, env = "ASSERTION_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub assertion_seconds: u64,
 
-    /// Seconds after which assertions are signed with another key; not less than ASSERTION_SECONDS
+    /// Seconds between rotations of the key that signs assertions; at least ASSERTION_SECONDS
     #[arg(long, env = "ASSERTION_ROTATE_SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(10..=2_592_000))]
     pub assertion_rotate_seconds: u64,
 
-    /// Reserved paths that are given back to Zenzefi, comma-separated, such as /health,/docs
+    /// Reserved paths that are forwarded to Zenzefi all the same, comma-separated, such as
+    /// /health,/docs
     #[arg(long, env = "RESERVED_PREFIX_OFF", value_delimiter = ',')]
     pub reserved_prefix_off: Vec<String>,
 
-    /// Whether Zenzefi's origins become the gateway's in the bodies of answers; off if Zenzefi
-    /// knows the gateway's name itself
+    /// Whether Zenzefi's origins are replaced by the gateway's in response bodies; off if Zenzefi
+    /// itself uses the gateway's name
     #[arg(long, env = "REWRITE", default_value = "origins")]
     pub rewrite: Rewrite,
 
-    /// Whether a script is put into Zenzefi's pages that tells, in the last ten minutes, how long a
-    /// browser's token lasts
+    /// Add a script to Zenzefi's pages that shows, in the last ten minutes of a browser's token,
+    /// how much time is left
     #[arg(long, env = "TIME_LEFT_NOTICE", default_value_t = false, action = clap::ArgAction::Set)]
     pub time_left_notice: bool,
 
-    /// Seconds that Zenzefi may stay silent before a request ends with 504
+    /// Seconds without a byte from Zenzefi after which a request gets 504
     #[arg(long, env = "UPSTREAM_TIMEOUT_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub upstream_timeout_seconds: u64,
 
-    /// Seconds without a word from the change feed after which cached grants are asked for again
+    /// Seconds without contact to the change feed after which cached grants are looked up again
     #[arg(long, env = "REVOCATION_STALENESS_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub revocation_staleness_seconds: u64,
 
-    /// Seconds that grants held by this edge go on while Redis is down
+    /// Seconds that cached grants stay valid while Redis is down
     #[arg(long, env = "REDIS_OUTAGE_GRACE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub redis_outage_grace_seconds: u64,
 
     #[command(flatten)]
     pub limits: LimitOptions,
 
-    /// How many grants are kept in memory
+    /// Maximum grants in the cache
     #[arg(long, env = "GRANT_CACHE_ENTRIES", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..))]
     pub grant_cache_entries: u32,
 
@@ -233,19 +234,19 @@ pub struct Config {
     #[arg(long, env = "UPGRADE_SOCKET")]
     pub upgrade_socket: Option<PathBuf>,
 
-    /// How log lines look
+    /// Format of the log: text, or JSON with one object a line
     #[arg(long, env = "LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 
-    /// Which log lines are written: a level, or a tracing filter such as info,edge_proxy=debug
+    /// Log level, or a tracing filter such as info,edge_proxy=debug
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = log_filter)]
     pub log_level: String,
 
     #[command(flatten)]
     pub tracing: TraceOptions,
 
-    /// Development: PUBLIC_ORIGIN may be missing, the edge then serves any Host, and `migrate
-    /// fresh` asks nothing
+    /// Development mode: PUBLIC_ORIGIN is optional (the edge then accepts any Host), and `migrate
+    /// fresh` needs no confirmation
     #[arg(long, env = "DEBUG", default_value_t = false, action = clap::ArgAction::Set)]
     pub debug: bool,
 }

@@ -9,13 +9,13 @@ use crate::origin::Origin;
 /// The options of the portal.
 #[derive(Args, Clone, Debug)]
 pub struct PortalOptions {
-    /// The host[:port], none of PUBLIC_ORIGIN's, at which this edge serves the portal and console
-    /// of CONTROL_API_URL, and nothing else
+    /// Host[:port] at which this edge serves the portal and console of CONTROL_API_URL and nothing
+    /// else; must not be one of PUBLIC_ORIGIN's
     #[arg(long, env = "CONSOLE_HOST", value_parser = host)]
     pub console_host: Option<String>,
 
-    /// Where pages lead to buy tokens, such as https://console.example.com/console [default:
-    /// /console at CONSOLE_HOST]
+    /// URL at which users buy tokens, for links on pages, such as
+    /// https://console.example.com/console [default: /console at CONSOLE_HOST]
     #[arg(long, env = "CONSOLE_URL", value_parser = page_url)]
     pub console_url: Option<String>,
 }

@@ -14,45 +14,44 @@ use crate::origin::Origin;
 /// The options of TLS.
 #[derive(Args, Clone, Debug)]
 pub struct TlsOptions {
-    /// Where the edge listens for TLS; needs a certificate and its key, or ACME_DIRECTORY
+    /// Address for HTTP/1.1 and HTTP/2 with TLS; needs a certificate and its key, or ACME_DIRECTORY
     #[arg(long, env = "EDGE_TLS_LISTEN")]
     pub edge_tls_listen: Option<SocketAddr>,
 
-    /// PEM file of the certificate chain for EDGE_TLS_LISTEN; several comma-separated, chosen by
-    /// host name, the first where none fits
+    /// PEM files of certificate chains for EDGE_TLS_LISTEN, comma-separated; the host name selects
+    /// one, the first is the default
     #[arg(long, env = "EDGE_TLS_CERT_FILE", value_delimiter = ',')]
     pub edge_tls_cert_file: Vec<PathBuf>,
 
-    /// PEM file of the private key of each of them, in the same order
+    /// PEM files of their private keys, comma-separated, in the same order
     #[arg(long, env = "EDGE_TLS_KEY_FILE", value_delimiter = ',')]
     pub edge_tls_key_file: Vec<PathBuf>,
 
-    /// The ACME authority that gives certificates for the https names in PUBLIC_ORIGIN and
-    /// CONSOLE_HOST, which must reach the edge at port 80, such as
-    /// https://acme-v02.api.letsencrypt.org/directory; setting it accepts its terms
+    /// Directory URL of the ACME authority that issues certificates for the https names in
+    /// PUBLIC_ORIGIN and CONSOLE_HOST, such as https://acme-v02.api.letsencrypt.org/directory; it
+    /// must reach the edge at port 80 of each name. Setting it accepts its terms
     #[arg(long, env = "ACME_DIRECTORY", requires = "acme_folder", value_parser = https_url)]
     pub acme_directory: Option<String>,
 
-    /// Folder for the account, the key and the certificate of ACME, kept over restarts; edges of
-    /// one machine may share it
+    /// Folder for the ACME account, key and certificate; keep it over restarts. Edges on one
+    /// machine may share it
     #[arg(long, env = "ACME_FOLDER")]
     pub acme_folder: Option<PathBuf>,
 
-    /// E-mail address that the ACME authority may write to
+    /// Contact e-mail address for the ACME authority
     #[arg(long, env = "ACME_CONTACT")]
     pub acme_contact: Option<String>,
 
-    /// PEM file of who vouches for the ACME authority's own server; the system's roots otherwise
+    /// PEM file of the CA that signed the ACME authority's own certificate; the system's roots
+    /// otherwise
     #[arg(long, env = "ACME_CA_FILE")]
     pub acme_ca_file: Option<PathBuf>,
 
-    /// Whether EDGE_LISTEN sends everybody to https, but for /health and the challenges of ACME;
-    /// needs EDGE_TLS_LISTEN
+    /// Redirect EDGE_LISTEN to https, except /health and ACME challenges; needs EDGE_TLS_LISTEN
     #[arg(long, env = "HTTPS_REDIRECT", default_value_t = false, action = clap::ArgAction::Set)]
     pub https_redirect: bool,
 
-    /// Seconds for which browsers are told, over TLS, to come by https alone (HSTS); 0 for not at
-    /// all
+    /// Seconds in Strict-Transport-Security (HSTS), sent over TLS; 0 for no header
     #[arg(long, env = "HSTS_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=63_072_000))]
     pub hsts_seconds: u64,
 }

@@ -15,6 +15,7 @@ use crate::origin::Origin;
 pub enum DevicePolicy {
     Optional,
     Required,
+    /// Bodies stay as Zenzefi sent them.
     Off,
 }
 
@@ -38,8 +39,9 @@ pub enum Balance {
 /// What becomes of text in the bodies of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Rewrite {
-    /// Names of Zenzefi's origins become the origin under which its pages are shown.
+    /// Zenzefi's origins become the origin at which the page is shown.
     Origins,
+    /// Bodies stay as Zenzefi sent them.
     Off,
 }
 

@@ -60,13 +60,13 @@ impl Telling {
 /// Where traces are told, and how many.
 #[derive(Args, Clone, Debug)]
 pub struct TraceOptions {
-    /// The collector that traces are told, by OTLP over HTTP, such as http://localhost:4318; none
-    /// are told if not set
+    /// URL of the collector that traces are sent to by OTLP over HTTP, such as
+    /// http://localhost:4318; no traces if not set
     #[arg(long, env = "OTLP_ENDPOINT", value_parser = endpoint)]
     pub otlp_endpoint: Option<Url>,
 
-    /// The share of requests that is told, from 0 to 1; of those that trusted proxies send, the
-    /// ones that they tell themselves
+    /// Share of requests that are traced, from 0 to 1; for a request from a trusted proxy the
+    /// proxy's own decision counts
     #[arg(long, env = "OTLP_SAMPLE_RATIO", default_value_t = 1.0, value_parser = ratio)]
     pub otlp_sample_ratio: f64,
 }

@@ -6,9 +6,9 @@
 --
 -- KEYS: tokens, each once. ARGV: epoch, tombstone_ms, then for each key
 -- `version|user_id|duration_ms|state|credential_gen|activated_at|scope`, where activated_at may be
--- empty, and what most tokens lack: a JSON object (calls::publication::Rest), or empty. Replies, for each
--- token of which Redis knew an activation earlier than was told, or none was, its place among the
--- keys and activated_at, as numbers.
+-- empty, and what most tokens lack: a JSON object (calls::publication::Rest), or empty. Replies,
+-- for each token of which Redis knew an activation earlier than was told, or none was, its place
+-- among the keys and activated_at, as numbers.
 local STATE = '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$'
 local epoch, tombstone_ms = ARGV[1], tonumber(ARGV[2])
 -- While Redis is filled anew nothing stands, and one question spares one for each token.
